@@ -1,0 +1,42 @@
+package memfile
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapping is a shared mapping of a whole file. Offsets are bounds-checked by slicing; alignment is the layout's.
+type mapping struct {
+	b []byte
+}
+
+func mapFile(f *os.File, size int64, prot int) (*mapping, error) {
+	b, err := unix.Mmap(int(f.Fd()), 0, int(size), prot, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map memory file: %w", err)
+	}
+	return &mapping{b}, nil
+}
+
+func (m *mapping) unmap() error { return unix.Munmap(m.b) }
+
+func (m *mapping) bytes(off, n int64) []byte { return m.b[off : off+n : off+n] }
+
+// Words are always loaded and stored atomically, in the machine's order, which is the file's: little-endian.
+
+func (m *mapping) word64(off int64) *uint64 {
+	return (*uint64)(unsafe.Pointer(unsafe.SliceData(m.b[off : off+8])))
+}
+
+func (m *mapping) word32(off int64) *uint32 {
+	return (*uint32)(unsafe.Pointer(unsafe.SliceData(m.b[off : off+4])))
+}
+
+func (m *mapping) load64(off int64) uint64     { return atomic.LoadUint64(m.word64(off)) }
+func (m *mapping) load32(off int64) uint32     { return atomic.LoadUint32(m.word32(off)) }
+func (m *mapping) store64(off int64, v uint64) { atomic.StoreUint64(m.word64(off), v) }
+func (m *mapping) store32(off int64, v uint32) { atomic.StoreUint32(m.word32(off), v) }

@@ -1,0 +1,277 @@
+package memfile
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reader reads a memory file. It is safe for concurrent use.
+type Reader struct {
+	header header
+	// Readers of different goroutines mostly take different locks, so that they do not fight for a cache line. Close takes
+	// them all.
+	shards   [8]shard
+	closing  sync.Once
+	closeErr error
+}
+
+// shard guards the mapping against being unmapped under a reader. Nobody ever writes through it.
+type shard struct {
+	mu sync.RWMutex
+	m  *mapping // nil once closed
+	_  [32]byte
+}
+
+// Open maps the memory file at path. After [ErrSuperseded] the caller opens the path again and closes the old Reader.
+func Open(path string) (*Reader, error) {
+	// The other flags keep a link, a FIFO or a device in the file's place from being followed or waited for.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open memory file: %w", err)
+	}
+	defer f.Close()
+	r, err := newReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("open memory file %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func newReader(f *os.File) (*Reader, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: not a regular file", ErrCorrupt)
+	}
+	b := make([]byte, headerSize)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrCorrupt, err)
+	}
+	r := &Reader{}
+	if r.header, err = decodeHeader(b, st.Size()); err != nil {
+		return nil, err
+	}
+	m, err := mapFile(f, r.header.fileSize, unix.PROT_READ)
+	if err != nil {
+		return nil, err
+	}
+	for i := range r.shards {
+		r.shards[i].m = m
+	}
+	return r, nil
+}
+
+// shard picks by the caller's stack, which differs between goroutines and stays for a while.
+func (r *Reader) shard() *shard {
+	var here byte
+	return &r.shards[uint64(uintptr(unsafe.Pointer(&here)))>>11*0x9e3779b97f4a7c15>>61]
+}
+
+// Read copies the value of the variable id in slot to the beginning of dst, growing it as needed, and returns the copy: its
+// length is the value's. dst may be nil. After an error its contents are undefined.
+func (r *Reader) Read(slot uint32, id uint64, dst []byte) (meta Meta, data []byte, err error) {
+	s := r.shard()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	defer caught(debug.SetPanicOnFault(true), &err)
+	m := s.m
+	if m == nil {
+		return Meta{}, nil, ErrClosed
+	}
+	var p patience
+	for at := r.header.dir + int64(slot)*entrySize; ; {
+		e, err := r.entry(m, slot, id)
+		if err == nil {
+			n := int(e.length)
+			if cap(dst) < n {
+				dst = make([]byte, n)
+			}
+			dst = dst[:n]
+			copy(dst, m.bytes(e.value, int64(n)))
+			if e.unchanged(m, at) {
+				return e.meta(), dst, r.current(m)
+			}
+		} else if err != errRetry {
+			return Meta{}, nil, err
+		}
+		if !p.again() {
+			return Meta{}, nil, ErrTorn
+		}
+	}
+}
+
+// Stat is [Reader.Read] without the value.
+func (r *Reader) Stat(slot uint32, id uint64) (meta Meta, err error) {
+	s := r.shard()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	defer caught(debug.SetPanicOnFault(true), &err)
+	m := s.m
+	if m == nil {
+		return Meta{}, ErrClosed
+	}
+	var p patience
+	for at := r.header.dir + int64(slot)*entrySize; ; {
+		e, err := r.entry(m, slot, id)
+		if err == nil && e.unchanged(m, at) {
+			return e.meta(), r.current(m)
+		}
+		if err != nil && err != errRetry {
+			return Meta{}, err
+		}
+		if !p.again() {
+			return Meta{}, ErrTorn
+		}
+	}
+}
+
+// Lookup finds a variable by name, looking at every entry: for tools.
+func (r *Reader) Lookup(name string) (slot uint32, id uint64, meta Meta, err error) {
+	s := r.shard()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	defer caught(debug.SetPanicOnFault(true), &err)
+	m := s.m
+	if m == nil {
+		return 0, 0, Meta{}, ErrClosed
+	}
+	used := min(m.load32(offUsed), r.header.slots)
+	for slot := range used {
+		e, found, err := r.named(m, slot, name)
+		if err != nil {
+			return 0, 0, Meta{}, err
+		}
+		if found {
+			return slot, e.id, e.meta(), r.current(m)
+		}
+	}
+	if err := r.current(m); err != nil {
+		return 0, 0, Meta{}, err
+	}
+	return 0, 0, Meta{}, ErrNoEntry
+}
+
+// named reports whether the slot holds a variable of that name.
+func (r *Reader) named(m *mapping, slot uint32, name string) (e entry, found bool, err error) {
+	var p patience
+	for at := r.header.dir + int64(slot)*entrySize; ; {
+		if e = loadEntry(m, at); e.seq&1 == 0 {
+			bad, same := false, false
+			if e.id != 0 {
+				bad = r.checkEntry(&e) != nil
+				same = !bad && int(e.nameLen) == len(name) && string(m.bytes(e.name, int64(e.nameLen))) == name
+			}
+			if e.unchanged(m, at) {
+				if bad {
+					return e, false, fmt.Errorf("%w: slot %d", ErrCorrupt, slot)
+				}
+				return e, same, nil
+			}
+		}
+		if !p.again() {
+			return e, false, ErrTorn
+		}
+	}
+}
+
+// errRetry is the entry's way of saying that it was being written.
+var errRetry = fmt.Errorf("retry: %w", ErrTorn)
+
+// entry loads the slot's entry and checks it. What it returns is consistent only once it is seen to be unchanged; its
+// errors are final.
+func (r *Reader) entry(m *mapping, slot uint32, id uint64) (e entry, err error) {
+	if slot >= min(m.load32(offUsed), r.header.slots) {
+		return e, r.missing(m)
+	}
+	at := r.header.dir + int64(slot)*entrySize
+	e = loadEntry(m, at)
+	if e.seq&1 != 0 {
+		return e, errRetry
+	}
+	if e.id == id && id != 0 {
+		if err = r.checkEntry(&e); err == nil {
+			return e, nil
+		}
+	}
+	if !e.unchanged(m, at) {
+		return e, errRetry
+	}
+	if err == nil {
+		err = r.missing(m)
+	}
+	return e, err
+}
+
+// checkEntry makes sure that the entry's blocks lie in their areas.
+func (r *Reader) checkEntry(e *entry) error {
+	h := &r.header
+	if e.length > e.capacity || e.length > MaxValue ||
+		!within(e.value, int64(e.capacity), h.values, h.values+h.valuesSize) {
+		return fmt.Errorf("%w: value outside its area", ErrCorrupt)
+	}
+	if e.nameLen > MaxName || !within(e.name, int64(e.nameLen), h.names, h.names+h.namesSize) {
+		return fmt.Errorf("%w: name outside its area", ErrCorrupt)
+	}
+	return nil
+}
+
+func (r *Reader) missing(m *mapping) error {
+	if err := r.current(m); err != nil {
+		return err
+	}
+	return ErrNoEntry
+}
+
+// current is looked at after the value: a file that is current then was so when the value was read.
+func (r *Reader) current(m *mapping) error {
+	switch State(m.load32(offState)) {
+	case Live, Closed:
+		return nil
+	case Superseded:
+		return ErrSuperseded
+	}
+	return fmt.Errorf("%w: unknown state", ErrCorrupt)
+}
+
+// Service is the id of the service.
+func (r *Reader) Service() uint64 { return r.header.service }
+
+// Store is the id of the store that the service is of.
+func (r *Reader) Store() [16]byte { return r.header.store }
+
+// Generation tells the files of one path apart: each has a larger one than the file before.
+func (r *Reader) Generation() uint64 { return r.header.generation }
+
+// State tells whether the file is kept current. A writer that was killed leaves [Live] behind.
+func (r *Reader) State() (state State, err error) {
+	s := r.shard()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	defer caught(debug.SetPanicOnFault(true), &err)
+	if s.m == nil {
+		return 0, ErrClosed
+	}
+	return State(s.m.load32(offState)), nil
+}
+
+// Close unmaps the file once the reads that run have ended. Later ones return [ErrClosed].
+func (r *Reader) Close() error {
+	r.closing.Do(func() {
+		m := r.shards[0].m
+		for i := range r.shards {
+			s := &r.shards[i]
+			s.mu.Lock()
+			s.m = nil
+			s.mu.Unlock()
+		}
+		r.closeErr = m.unmap()
+	})
+	return r.closeErr
+}

@@ -1,0 +1,85 @@
+package memfile
+
+import (
+	"runtime"
+	"time"
+)
+
+// The sequence lock of an entry covers the entry, its name and its value. There is one writer.
+//
+//	writer: seq = odd; storeFence; store entry, name, value; seq = even (release)
+//	reader: seq, must be even (acquire); load entry, then value; loadFence; seq again: the same? else repeat
+//
+// A block that a value leaves is free at once: whoever still reads it sees its entry's sequence word changed, as it changed
+// before the block could be used again. The word never goes back, also when the slot changes hands.
+
+// beginWrite makes the entry odd. The old word is another process's to spoil, so it is taken as it comes.
+func beginWrite(m *mapping, entry int64) (seq uint64) {
+	seq = m.load64(entry+entSeq) | 1
+	m.store64(entry+entSeq, seq)
+	storeFence()
+	return seq
+}
+
+func endWrite(m *mapping, entry int64, seq uint64) {
+	m.store64(entry+entSeq, seq+1)
+}
+
+// entry is a copy of a directory entry, consistent only if its sequence word has not changed since.
+type entry struct {
+	seq, id, version uint64
+	mtime            int64
+	value            int64
+	length, capacity uint32
+	name             int64
+	nameLen          uint32
+}
+
+func loadEntry(m *mapping, at int64) (e entry) {
+	e.seq = m.load64(at + entSeq)
+	e.id = m.load64(at + entID)
+	e.version = m.load64(at + entVersion)
+	e.mtime = int64(m.load64(at + entMTime))
+	e.value = int64(m.load64(at + entValue))
+	n := m.load64(at + entLen)
+	e.length, e.capacity = uint32(n), uint32(n>>32)
+	e.name = int64(m.load64(at + entName))
+	e.nameLen = uint32(m.load64(at + entNameLen))
+	return e
+}
+
+// unchanged reports that everything loaded since e was is of one version.
+func (e *entry) unchanged(m *mapping, at int64) bool {
+	loadFence()
+	return m.load64(at+entSeq) == e.seq
+}
+
+func (e *entry) meta() Meta { return Meta{Version: e.version, MTime: e.mtime, Size: int(e.length)} }
+
+// tornAfter bounds the wait for an entry to hold still. A write takes microseconds, and milliseconds when its writer loses
+// the processor in the middle; one that takes this long belongs to a writer that is dead or stopped.
+const tornAfter = 100 * time.Millisecond
+
+// patience is the wait between two tries: first the other processor is given a moment, then this one is given away.
+type patience struct {
+	tries int
+	since time.Time
+}
+
+// again waits a little and reports whether to try once more.
+func (p *patience) again() bool {
+	p.tries++
+	switch {
+	case p.tries < 32:
+		return true
+	case p.tries == 32:
+		p.since = time.Now()
+	case time.Since(p.since) > tornAfter:
+		return false
+	case p.tries > 256:
+		time.Sleep(50 * time.Microsecond)
+		return true
+	}
+	runtime.Gosched()
+	return true
+}

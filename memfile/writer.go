@@ -1,0 +1,286 @@
+package memfile
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriterOptions configures [Create].
+type WriterOptions struct {
+	Service uint64   // id of the service
+	Store   [16]byte // id of the store the service is of
+
+	// MinValues, MinNames and MinSlots are the least room for values (bytes), names (bytes) and entries in a file.
+	// They cost address space only. Zero: 4 MiB, 64 KiB, 1,024.
+	MinValues int64
+	MinNames  int64
+	MinSlots  uint32
+}
+
+// Writer keeps a memory file current. It is not safe for concurrent use, except for Path, Generation and Intact.
+type Writer struct {
+	path string
+	o    WriterOptions
+	cur  *file
+	free []uint32 // free slots, the next one last
+	err  error    // what made it unusable
+
+	// shrinkAt is where the file is worth replacing by a smaller one: that few live units.
+	shrinkAt int64
+	ident    atomic.Pointer[identity]
+}
+
+// identity is what others need to know of the current file.
+type identity struct {
+	generation uint64
+	dev, ino   uint64
+	size       int64
+}
+
+// Create builds a memory file with vars, which may be nil and must yield the same each time it is ranged over (it is
+// twice), renames it to path and marks the file that was there as superseded. The slots are the caller's choice: numbered
+// from 0 for a service just loaded, the ones known to clients when a lost file is made again. Generations grow.
+func Create(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, error) {
+	if o.MinValues == 0 {
+		o.MinValues = 4 << 20
+	}
+	if o.MinNames == 0 {
+		o.MinNames = 64 << 10
+	}
+	if o.MinSlots == 0 {
+		o.MinSlots = 1024
+	}
+	if vars == nil {
+		vars = func(func(Initial) bool) {}
+	}
+	var d demand
+	for v := range vars {
+		if err := v.check(); err != nil {
+			return nil, fmt.Errorf("create memory file: slot %d: %w", v.Slot, err)
+		}
+		d.add(v.Slot, len(v.Name), len(v.Value))
+	}
+
+	w := &Writer{path: path, o: o}
+	generation := uint64(time.Now().UnixNano()) // above that of a file that is gone
+	before, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err == nil {
+		defer before.Close()
+		var g [8]byte
+		if _, err := before.ReadAt(g[:], offGeneration); err == nil {
+			generation = max(generation, binary.LittleEndian.Uint64(g[:])+1)
+		}
+	}
+	fl, err := newFile(path, &w.o, generation, nil, d, vars)
+	if err == nil {
+		err = w.install(fl)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create memory file: %w", err)
+	}
+	if before != nil {
+		supersede(before)
+	}
+	for i := len(fl.slots) - 1; i >= 0; i-- {
+		if fl.slots[i].state == slotFree {
+			w.free = append(w.free, uint32(i))
+		}
+	}
+	return w, nil
+}
+
+func (v *Initial) check() error {
+	switch {
+	case v.ID == 0:
+		return errors.New("variable without an id")
+	case v.Slot >= MaxSlots, len(v.Name) > MaxName, len(v.Value) > MaxValue:
+		return ErrTooLarge
+	}
+	return nil
+}
+
+// Alloc returns a free slot and keeps it for a [Writer.Put]. [Writer.Delete] gives it back.
+func (w *Writer) Alloc() uint32 {
+	var i uint32
+	if n := len(w.free); n > 0 {
+		i = w.free[n-1]
+		w.free = w.free[:n-1]
+	} else {
+		i = uint32(len(w.cur.slots))
+		w.cur.grow(i)
+	}
+	w.cur.slots[i].state = slotReserved
+	return i
+}
+
+// Put makes slot hold the variable: a new one, a new value, a new name, or all of them. The value is copied. rotated tells
+// that a new file has taken the place of the old (also when err is set). After an error other than [ErrCorrupt] readers see
+// what they saw before, and the caller must see to it that they do not take it for current: see [Writer.Abandon].
+func (w *Writer) Put(slot uint32, id, version uint64, mtime int64, name string, value []byte) (rotated bool, err error) {
+	if err := w.usable(slot); err != nil {
+		return false, err
+	}
+	v := Initial{Slot: slot, ID: id, Version: version, MTime: mtime, Name: name, Value: value}
+	if err := v.check(); err != nil {
+		return false, err
+	}
+	err = w.cur.put(&v)
+	if err == errFull {
+		if err = w.rotate(&v); err != nil {
+			return false, w.failed(err)
+		}
+		rotated = true
+		err = w.cur.put(&v)
+	}
+	if err != nil {
+		return rotated, w.failed(err)
+	}
+	return w.shrink() || rotated, nil
+}
+
+// Delete frees the slot. A file that has become mostly empty is replaced by a smaller one, which rotated tells.
+func (w *Writer) Delete(slot uint32) (rotated bool, err error) {
+	if err := w.usable(slot); err != nil {
+		return false, err
+	}
+	if err := w.cur.remove(slot); err != nil {
+		return false, w.failed(err)
+	}
+	w.free = append(w.free, slot)
+	return w.shrink(), nil
+}
+
+// Rotate makes a new file at the path, as when the file was removed.
+func (w *Writer) Rotate() error {
+	if w.err != nil {
+		return w.err
+	}
+	return w.failed(w.rotate(nil))
+}
+
+func (w *Writer) usable(slot uint32) error {
+	if w.err != nil {
+		return w.err
+	}
+	if slot >= uint32(len(w.cur.slots)) || w.cur.slots[slot].state == slotFree {
+		return fmt.Errorf("slot %d: %w", slot, ErrNoEntry)
+	}
+	return nil
+}
+
+// failed remembers an error after which the file cannot be trusted.
+func (w *Writer) failed(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		w.err = err
+	}
+	return err
+}
+
+// rotate builds the next file, with room for more if the current one is too full for it, and puts it in place of the current one.
+func (w *Writer) rotate(more *Initial) (err error) {
+	// The values are read from the old mapping while the new one is filled.
+	defer caught(debug.SetPanicOnFault(true), &err)
+	old := w.cur
+	d := old.demand()
+	var full *file
+	if more != nil {
+		d.add(more.Slot, len(more.Name), len(more.Value))
+		full = old
+	}
+	fl, err := newFile(w.path, &w.o, old.generation+1, full, d, old.contents())
+	if err != nil {
+		return fmt.Errorf("rotate memory file: %w", err)
+	}
+	if len(old.slots) > 0 {
+		fl.grow(uint32(len(old.slots) - 1))
+	}
+	for i := range old.slots {
+		if old.slots[i].state == slotReserved {
+			fl.slots[i].state = slotReserved
+		}
+	}
+	if err := w.install(fl); err != nil {
+		return fmt.Errorf("rotate memory file: %w", err)
+	}
+	_ = old.setState(Superseded) // fails only if the old file was cut short, which its readers see by themselves
+	_ = old.close()
+	return nil
+}
+
+// install renames the new file into place and makes it the current one.
+func (w *Writer) install(fl *file) error {
+	var st unix.Stat_t
+	err := unix.Fstat(int(fl.f.Fd()), &st)
+	if err == nil {
+		err = os.Rename(fl.f.Name(), w.path)
+	}
+	if err != nil {
+		_ = os.Remove(fl.f.Name())
+		_ = fl.close()
+		return err
+	}
+	w.cur = fl
+	w.shrinkAt = max(fl.values.have, minShrink) / valueUnit / shrinkRatio
+	w.ident.Store(&identity{generation: fl.generation, dev: st.Dev, ino: st.Ino, size: st.Size})
+	return nil
+}
+
+const (
+	minShrink   = 16 << 20 // bytes of space for values below which shrinking gains nothing
+	shrinkRatio = 8
+)
+
+// shrink replaces the file by a smaller one when its values need an eighth of the space it has, and reports whether it did.
+// If that fails the next try comes when it has halved again.
+func (w *Writer) shrink() bool {
+	fl := w.cur
+	if fl.values.have <= minShrink || fl.live > fl.values.have/valueUnit/shrinkRatio || fl.live > w.shrinkAt {
+		return false
+	}
+	if err := w.failed(w.rotate(nil)); err != nil {
+		w.shrinkAt = fl.live / 2
+		return false
+	}
+	return true
+}
+
+// Intact reports whether the path still names the current file, in its full size.
+func (w *Writer) Intact() bool {
+	var st unix.Stat_t
+	id := w.ident.Load()
+	return unix.Lstat(w.path, &st) == nil && st.Dev == id.dev && st.Ino == id.ino && st.Size == id.size
+}
+
+// Path is where readers open the file.
+func (w *Writer) Path() string { return w.path }
+
+// Generation tells the files of one path apart: each has a larger one than the file before.
+func (w *Writer) Generation() uint64 { return w.ident.Load().generation }
+
+// Abandon is [Writer.Close] for a file that no longer can be kept current: readers get [ErrSuperseded].
+func (w *Writer) Abandon() error { return w.leave(Superseded) }
+
+// Close tells readers that the values are the last ones, removes the file if the path still names it, and unmaps it.
+func (w *Writer) Close() error { return w.leave(Closed) }
+
+func (w *Writer) leave(s State) error {
+	if w.err == ErrClosed {
+		return nil
+	}
+	w.err = ErrClosed
+	_ = w.cur.setState(s) // fails only if the file was cut short, which its readers see by themselves
+	var err error
+	var st unix.Stat_t
+	if id := w.ident.Load(); unix.Lstat(w.path, &st) == nil && st.Dev == id.dev && st.Ino == id.ino {
+		err = os.Remove(w.path)
+	}
+	return errors.Join(err, w.cur.close())
+}
