@@ -1,0 +1,82 @@
+# Everything that people and CI do with this repository. `make run` to try it, `make test` before a change is sent.
+
+MOUNT   ?= /mnt/commy
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),$(shell sed -n 's/^## \[*\([0-9][^] ]*\).*/\1/p' CHANGELOG.md | head -1),unknown)
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI    = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+export CGO_ENABLED = 0
+export PATH := $(PATH):/usr/sbin:/sbin
+
+packages = $(shell go list ./... | grep -v /integration$$)
+
+.PHONY: all deps build run stop test lint unit race integration fuzz bench image clean
+
+all: build
+
+deps:
+	.ci/deps
+
+build:
+	go build -trimpath -ldflags '-s -w -X main.linkedVersion=$(VERSION)' -o bin/commyfs ./cmd/commyfs
+
+run: build
+	@.ci/deps run
+	@if grep -q ' $(MOUNT) fuse.commyfs ' /proc/mounts && ls $(MOUNT) >/dev/null 2>&1; then \
+		echo 'commyfs is mounted on $(MOUNT) already.'; \
+	else \
+		{ mkdir -p $(MOUNT) 2>/dev/null || sudo install -d -o "$$(id -u)" $(MOUNT); } && bin/commyfs mount $(MOUNT) --daemon && echo 'commyfs is mounted on $(MOUNT).'; \
+	fi
+	@echo
+	@echo '  mkdir -p $(MOUNT)/plant/line1              # a tenant and a service'
+	@echo '  echo 21.5 > $(MOUNT)/plant/line1/temp      # a variable'
+	@echo '  cat $(MOUNT)/plant/line1/temp'
+	@echo '  inotifywait -m $(MOUNT)/plant/line1        # watch it'
+	@echo
+	@echo '`bin/commyfs status` shows the server and its mounts, `make stop` unmounts.'
+
+stop:
+	@if grep -q ' $(MOUNT) fuse.commyfs ' /proc/mounts; then bin/commyfs umount $(MOUNT); else echo 'commyfs is not mounted on $(MOUNT).'; fi
+
+# Cheap and telling first. COMMYFS_REQUIRE=all: what cannot be tested here is a failure, not a skip.
+test: export COMMYFS_REQUIRE = all
+test: deps
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory race
+	$(MAKE) --no-print-directory integration
+
+lint:
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt -w wanted:" $$files >&2; exit 1; }
+	GOARCH=amd64 go vet ./...
+	GOARCH=arm64 go vet ./...
+	go run $(STATICCHECK) ./...
+	go run $(GOLANGCI) run ./...
+	@if getent hosts vuln.go.dev >/dev/null; then go run $(GOVULNCHECK) ./...; else echo 'govulncheck: vuln.go.dev cannot be reached from here: left out'; fi
+	go mod tidy -diff
+	.ci/generated
+
+unit:
+	go test -count=1 -timeout 5m $(packages)
+
+race:
+	CGO_ENABLED=1 go test -race -count=1 -timeout 10m $(packages)
+
+# The real binary, with the race detector in it: a report in any of its logs fails the test.
+integration:
+	COMMYFS_TEST_RACE=1 go test -count=1 -timeout 15m ./integration
+
+fuzz:
+	.ci/fuzz 10s
+
+bench: build
+	go test -run '^$$' -bench . -benchmem $(packages)
+	bin/commyfs bench --output json
+
+image:
+	$(or $(shell command -v podman),docker) build --build-arg VERSION=$(VERSION) -t commyfs:$(VERSION) .
+
+clean:
+	rm -rf bin

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/commy-project/commyfs/internal/bench"
+	"github.com/commy-project/commyfs/internal/local"
+)
+
+type benchOptions struct {
+	output
+	time, total time.Duration
+	dir         string
+}
+
+func (a *app) newBenchCommand() *cobra.Command {
+	var o benchOptions
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure file operations here, beside tmpfs and a minimal FUSE file system",
+		Long: "Measure file operations on mounts of this program, with servers and directories of their own, beside tmpfs and a minimal\n" +
+			"FUSE file system, all in turns. Compare the file systems of one run. Nothing is left behind. Exit code 1 if something\n" +
+			"could not be measured; the rest is printed all the same.",
+		Args:              takes(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.runBench(cmd.Context(), &o) },
+	}
+	fs := cmd.Flags()
+	o.output.addFlags(fs)
+	fs.DurationVar(&o.time, "time", 2*time.Second, "how long to measure each operation on each file system")
+	fs.DurationVar(&o.total, "total", 5*time.Minute, "how long all may take")
+	fs.StringVar(&o.dir, "dir", "", "`directory` for temporary files: the disk whose speed counts (default: that of temporary files)")
+	return cmd
+}
+
+func (a *app) runBench(ctx context.Context, o *benchOptions) error {
+	if o.time <= 0 || o.total <= 0 {
+		return usagef("--time %s --total %s: must be more than 0", o.time, o.total)
+	}
+	if o.dir == "" {
+		o.dir = os.TempDir()
+	}
+	report, err := bench.Run(ctx, bench.Options{Command: []string{local.Executable()}, Env: benchEnviron(), Dir: o.dir, Time: o.time,
+		Total: o.total, Version: currentVersion(), Stderr: a.stderr})
+	if ctx.Err() != nil || report == nil {
+		return err
+	}
+	if o.json() {
+		return errors.Join(report.WriteJSON(a.stdout), err)
+	}
+	return errors.Join(report.WriteText(a.stdout), err)
+}
+
+// benchEnviron is the environment without what could change what is measured: our options and where our files are.
+func benchEnviron() []string {
+	var out []string
+	for _, e := range publicEnviron() {
+		if !strings.HasPrefix(e, "XDG_") {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// newBenchFSCommand is the minimal file system, in a process of its own like ours.
+func (a *app) newBenchFSCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "bench-fs DIR",
+		Short:             "Serve the minimal FUSE file system that bench compares with",
+		Hidden:            true,
+		Args:              takes(1, 1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return bench.ServeMinimal(cmd.Context(), args[0], a.stdout)
+		},
+	}
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// common are the options of every command that has to do with a server.
+type common struct {
+	server     []string
+	apiKeyFile string
+	ca         string
+	cert, key  string
+	timeout    time.Duration
+	dirs
+	logging
+}
+
+func (o *common) addFlags(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&o.server, "server", nil, "`URL`s of the server, tried in turn: wss://host:port or unix:///path (default: your own on this machine)")
+	fs.StringVar(&o.apiKeyFile, "api-key-file", "", "`file` with the API key (the key itself can be in COMMYFS_API_KEY)")
+	fs.StringVar(&o.ca, "ca", "", "`file` with the certificates to trust (default: the system's)")
+	fs.StringVar(&o.cert, "cert", "", "`file` with a client certificate")
+	fs.StringVar(&o.key, "key", "", "`file` with the key of the client certificate")
+	fs.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait for the server")
+	markConfigurable(fs, "server", "api-key-file", "ca", "cert", "key", "timeout")
+	o.dirs.addFlags(fs)
+	o.logging.addFlags(fs)
+}
+
+// resolve checks the options and makes their paths absolute.
+func (o *common) resolve(a *app) error {
+	if o.timeout <= 0 {
+		return usagef("--timeout %s: must be more than 0", o.timeout)
+	}
+	for _, url := range o.server {
+		if !slices.ContainsFunc([]string{"wss://", "ws://", "unix:///"}, func(s string) bool { return strings.HasPrefix(url, s) }) {
+			return usagef("--server %q: want wss://host:port or unix:///path", url)
+		}
+	}
+	if (o.cert == "") != (o.key == "") {
+		return usagef("--cert and --key go together")
+	}
+	if err := absolute(&o.apiKeyFile, &o.ca, &o.cert, &o.key); err != nil {
+		return err
+	}
+	return o.dirs.resolve(a)
+}
+
+// isLocal reports whether the user's own server on this machine is meant.
+func (o *common) isLocal() bool { return len(o.server) == 0 }
+
+// apiKey is read at every connection, so that a key can be replaced while a mount lives.
+func (o *common) apiKey(a *app) (string, error) {
+	if o.apiKeyFile == "" {
+		return strings.TrimSpace(a.getenv(apiKeyEnv)), nil
+	}
+	data, err := os.ReadFile(o.apiKeyFile)
+	if err != nil {
+		return "", fmt.Errorf("API key: %w", err)
+	}
+	key := strings.TrimSpace(string(data))
+	if key == "" || strings.ContainsAny(key, " \r\n\t") {
+		return "", fmt.Errorf("API key: %s does not hold a key", o.apiKeyFile)
+	}
+	return key, nil
+}
+
+func absolute(paths ...*string) error {
+	for _, p := range paths {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	return nil
+}
+
+// dirs say where a local server keeps things.
+type dirs struct {
+	state, runtime string
+}
+
+func (d *dirs) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&d.state, "state-dir", "", "`directory` for what the local server stores")
+	fs.StringVar(&d.runtime, "runtime-dir", "", "`directory` for the local server's socket and memory files")
+	markConfigurable(fs, "state-dir", "runtime-dir")
+}
+
+func (d *dirs) resolve(a *app) error {
+	root := os.Geteuid() == 0
+	if d.state == "" && root {
+		d.state = "/var/lib/commyfs"
+	}
+	if d.runtime == "" && root {
+		d.runtime = "/run/commyfs"
+	}
+	if d.state == "" {
+		base, err := a.xdgDir("XDG_STATE_HOME", ".local/state")
+		if err != nil {
+			return usagef("%w: give --state-dir", err)
+		}
+		d.state = filepath.Join(base, "commyfs")
+	}
+	if base := a.getenv("XDG_RUNTIME_DIR"); d.runtime == "" && filepath.IsAbs(base) {
+		d.runtime = filepath.Join(base, "commyfs")
+	}
+	if d.runtime == "" {
+		base, err := a.xdgDir("", ".cache")
+		if err != nil {
+			return usagef("%w: give --runtime-dir", err)
+		}
+		d.runtime = filepath.Join(base, "commy_virtual_files")
+	}
+	return absolute(&d.state, &d.runtime)
+}
+
+// logging says what is written to standard error besides the error that a command ends with.
+type logging struct {
+	level, format choice
+}
+
+func (l *logging) addFlags(fs *pflag.FlagSet) {
+	l.level = newChoice("", "debug", "info", "warn", "error")
+	l.format = newChoice("text", "text", "json")
+	fs.Var(&l.level, "log-level", "what to log: debug, info, warn or error (default warn, info in the background)")
+	fs.Var(&l.format, "log-format", "text or json")
+	markConfigurable(fs, "log-level", "log-format")
+}
+
+// logger writes to w what is at least of the chosen level, or of otherwise if none was chosen.
+func (l *logging) logger(w io.Writer, otherwise slog.Level) *slog.Logger {
+	level := otherwise
+	if l.level.value != "" {
+		_ = level.UnmarshalText([]byte(l.level.value)) // the choices are its words
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if l.format.value == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// output is how a command prints its result.
+type output struct {
+	format choice
+}
+
+func (o *output) addFlags(fs *pflag.FlagSet) {
+	o.format = newChoice("text", "text", "json")
+	fs.Var(&o.format, "output", "text or json")
+	markConfigurable(fs, "output")
+}
+
+func (o *output) json() bool { return o.format.value == "json" }
+
+// choice is a flag that takes one of a few words.
+type choice struct {
+	value string
+	words []string
+}
+
+func newChoice(value string, words ...string) choice { return choice{value, words} }
+
+// String implements [pflag.Value].
+func (c *choice) String() string { return c.value }
+
+// Set implements [pflag.Value].
+func (c *choice) Set(s string) error {
+	if !slices.Contains(c.words, s) {
+		return fmt.Errorf("want %s or %s", strings.Join(c.words[:len(c.words)-1], ", "), c.words[len(c.words)-1])
+	}
+	c.value = s
+	return nil
+}
+
+// Type implements [pflag.Value].
+func (c *choice) Type() string { return "string" }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// The exit codes: stable, for scripts.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitDenied      = 4
+	exitUnreachable = 5
+	exitConflict    = 6
+)
+
+const exitHelp = "Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 not found, 4 denied, 5 server unreachable, 6 conflict."
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error // nil: what there is to say has been said
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// exitCode is the one place where errors become exit codes.
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var own *exitError
+	if errors.As(err, &own) {
+		return own.code
+	}
+	if errors.Is(err, transport.ErrUntrusted) {
+		return exitUnreachable
+	}
+	switch transport.CodeOf(err) {
+	case transport.CodeNotFound:
+		return exitNotFound
+	case transport.CodeDenied, transport.CodeUnauthorized:
+		return exitDenied
+	case transport.CodeDisconnected, transport.CodeUnavailable:
+		return exitUnreachable
+	case transport.CodeConflict, transport.CodeStaleBase:
+		return exitConflict
+	}
+	return exitFailure
+}
+
+// errorLine is the error as one line.
+func errorLine(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return "interrupted"
+	}
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}

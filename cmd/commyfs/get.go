@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+type getOptions struct {
+	common
+	output
+}
+
+func (a *app) newGetCommand() *cobra.Command {
+	var o getOptions
+	cmd := &cobra.Command{
+		Use:   "get PATH...",
+		Short: "Write the values of variables to standard output",
+		Long: "Write the values of variables (tenant/service/variable) to standard output: their bytes as they are, one after the other.\n" +
+			"With --output json, a line for each variable.",
+		Args:              takes(1, -1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runGet(cmd.Context(), &o, args) },
+	}
+	o.common.addFlags(cmd.Flags())
+	o.output.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (a *app) runGet(ctx context.Context, o *getOptions, args []string) error {
+	paths, err := parseVariables(args)
+	if err != nil {
+		return err
+	}
+	return a.withClient(ctx, &o.common, "get", func(c *varsync.Client) error {
+		enc := json.NewEncoder(a.stdout)
+		for _, p := range paths {
+			v, err := readVariable(ctx, c, p, false)
+			if err != nil {
+				return err
+			}
+			if o.json() {
+				err = enc.Encode(valueJSON{describe(p, v), v.Data})
+			} else {
+				_, err = a.stdout.Write(v.Data)
+			}
+			if err != nil {
+				return fmt.Errorf("write: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+func readVariable(ctx context.Context, c *varsync.Client, p path, stat bool) (*transport.Variable, error) {
+	reply, err := varsync.Call[*transport.VariableData](ctx, c,
+		&transport.ReadVariable{Tenant: p.tenant, Service: p.service, Name: p.name, Stat: stat})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p, err)
+	}
+	return &reply.Variable, nil
+}
+
+// entryJSON describes what has a path: a line of get, ls and stat --output json.
+type entryJSON struct {
+	Path    string `json:"path"`
+	Type    string `json:"type"` // "tenant", "service", "directory" or "variable"
+	ID      uint64 `json:"id"`
+	Version uint64 `json:"version,omitempty"` // of a variable, as what follows
+	Size    *int64 `json:"size,omitempty"`
+	MTime   string `json:"mtime"`
+	Writer  string `json:"writer,omitempty"`
+}
+
+type valueJSON struct {
+	entryJSON
+	Value []byte `json:"value_base64"`
+}
+
+func describe(p path, v *transport.Variable) entryJSON {
+	return entryJSON{p.String(), "variable", v.ID, v.Version, &v.Size, formatTime(v.MTime), v.Writer}
+}
+
+// formatTime shows Unix nanoseconds, to the nanosecond: times of changes are not alike.
+func formatTime(ns int64) string {
+	return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000000Z")
+}

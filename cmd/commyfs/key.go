@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+func (a *app) newKeyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Make, list and revoke API keys",
+		Long: "Make, list and revoke the API keys by which clients on other machines get in. Only the server's own user may, by its\n" +
+			"socket, and keys with the right admin.",
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q: see commyfs key --help", args[0])
+			}
+			return usagef("commyfs key: command missing: create, list or revoke")
+		},
+	}
+	cmd.AddCommand(a.newKeyCreateCommand(), a.newKeyListCommand(), a.newKeyRevokeCommand())
+	return cmd
+}
+
+// rightNames are in the order in which they are shown.
+var rightNames = []struct {
+	name  string
+	right transport.Rights
+}{
+	{"read", transport.RightRead},
+	{"write", transport.RightWrite},
+	{"create", transport.RightCreate},
+	{"delete", transport.RightDelete},
+	{"admin", transport.RightAdmin},
+}
+
+func parseRights(words []string) (transport.Rights, error) {
+	var out transport.Rights
+	for _, word := range words {
+		found := transport.Rights(0)
+		for _, r := range rightNames {
+			if r.name == word {
+				found = r.right
+			}
+		}
+		if found == 0 {
+			return 0, usagef("--rights: unknown right %q: want read, write, create, delete or admin", word)
+		}
+		out |= found
+	}
+	return out, nil
+}
+
+func formatRights(rights transport.Rights) []string {
+	out := []string{}
+	for _, r := range rightNames {
+		if rights&r.right != 0 {
+			out = append(out, r.name)
+		}
+	}
+	return out
+}
+
+type keyCreateOptions struct {
+	common
+	tenants, rights []string
+}
+
+func (a *app) newKeyCreateCommand() *cobra.Command {
+	var o keyCreateOptions
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Make an API key and print it",
+		Long:  "Make an API key and print it. It is shown this once: the server keeps no more than a hash of it.",
+		Args:  takes(1, 1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.runKeyCreate(cmd.Context(), &o, args[0]) },
+	}
+	o.common.addFlags(cmd.Flags())
+	cmd.Flags().StringArrayVar(&o.tenants, "tenant", nil, "`pattern` of tenants that it opens, such as plant-*; can be repeated (default: all)")
+	cmd.Flags().StringSliceVar(&o.rights, "rights", []string{"read", "write", "create", "delete"}, "`list` of read, write, create, delete, admin")
+	return cmd
+}
+
+func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string) error {
+	rights, err := parseRights(o.rights)
+	if err != nil {
+		return err
+	}
+	return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
+		reply, err := varsync.Call[*transport.KeyCreated](ctx, c, &transport.CreateKey{Name: name, Tenants: o.tenants, Rights: rights})
+		if err != nil {
+			return fmt.Errorf("key %s: %w", name, err)
+		}
+		_, err = fmt.Fprintln(a.stdout, reply.Key)
+		return err
+	})
+}
+
+type keyListOptions struct {
+	common
+	output
+}
+
+func (a *app) newKeyListCommand() *cobra.Command {
+	var o keyListOptions
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the API keys",
+		Args:  takes(0, 0),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runKeyList(cmd.Context(), &o) },
+	}
+	o.common.addFlags(cmd.Flags())
+	o.output.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (a *app) runKeyList(ctx context.Context, o *keyListOptions) error {
+	return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
+		reply, err := varsync.Call[*transport.Keys](ctx, c, &transport.ListKeys{})
+		if err != nil {
+			return err
+		}
+		enc := json.NewEncoder(a.stdout)
+		for _, k := range reply.Keys {
+			rights := formatRights(k.Rights)
+			if o.json() {
+				err = enc.Encode(struct {
+					transport.KeyInfo
+					Rights  []string `json:"rights"`
+					Created string   `json:"created"`
+				}{k, rights, formatTime(k.Created)})
+			} else {
+				tenants := "all tenants"
+				if len(k.Tenants) > 0 {
+					tenants = strings.Join(k.Tenants, " ")
+				}
+				_, err = fmt.Fprintf(a.stdout, "%-16s %s  %s  %s\n", k.Name, formatTime(k.Created), strings.Join(rights, ","), tenants)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+type keyRevokeOptions struct {
+	common
+}
+
+func (a *app) newKeyRevokeCommand() *cobra.Command {
+	var o keyRevokeOptions
+	cmd := &cobra.Command{
+		Use:   "revoke NAME",
+		Short: "End an API key and every session that uses it",
+		Args:  takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
+				if _, err := varsync.Call[*transport.Done](ctx, c, &transport.RevokeKey{Name: args[0]}); err != nil {
+					return fmt.Errorf("key %s: %w", args[0], err)
+				}
+				return nil
+			})
+		},
+	}
+	o.common.addFlags(cmd.Flags())
+	return cmd
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	varfs "github.com/commy-project/commyfs/fs"
+	"github.com/commy-project/commyfs/fs/mountpoint"
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+type mountOptions struct {
+	common
+	tenants    []string
+	daemon     bool
+	readOnly   bool
+	allowOther bool
+	uid, gid   uint32
+	umask      octal
+	sync       choice
+	events     string
+}
+
+func (a *app) newMountCommand() *cobra.Command {
+	o := mountOptions{umask: 0o022, sync: newChoice("close", "close", "always", "never")}
+	cmd := &cobra.Command{
+		Use:   "mount DIR",
+		Short: "Mount shared variables on a directory",
+		Long: "Mount shared variables on DIR, as DIR/tenant/service/variable. The command stays in the foreground and prints \"mounted DIR\"\n" +
+			"once DIR can be used; with --daemon it returns then. It ends when DIR is unmounted, and unmounts when it is interrupted.",
+		Args: takes(1, 1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runMount(cmd.Context(), &o, args[0]) },
+	}
+	fs := cmd.Flags()
+	o.common.addFlags(fs)
+	fs.StringArrayVar(&o.tenants, "tenant", nil, "show only this `tenant`; can be repeated")
+	fs.BoolVar(&o.daemon, "daemon", false, "go on in the background, and log to the state directory")
+	fs.BoolVar(&o.readOnly, "read-only", false, "refuse every change")
+	fs.BoolVar(&o.allowOther, "allow-other", false, "let other users in")
+	fs.Uint32Var(&o.uid, "uid", uint32(os.Geteuid()), "who owns the files")
+	fs.Uint32Var(&o.gid, "gid", uint32(os.Getegid()), "group of the files")
+	fs.Var(&o.umask, "umask", "permissions that the files do not have")
+	fs.Var(&o.sync, "sync", "when to wait for the server: close (close, fsync and the first write), always (every write) or never")
+	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes from elsewhere: `list` of create, modify, close_write, delete, move; or all, none")
+	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "events")
+	fs.VarP(&mountFlags{fs}, "option", "o", "`options` as mount(8) writes them: k[=v],... for --k v")
+	return cmd
+}
+
+var syncModes = map[string]varfs.SyncMode{"close": varfs.SyncClose, "always": varfs.SyncAlways, "never": varfs.SyncNever}
+
+func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
+	events, err := varfs.ParseEvents(o.events)
+	if err != nil {
+		return usagef("--events: %w", err)
+	}
+	if err := o.resolve(a); err != nil {
+		return err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	daemon, err := a.daemonized()
+	if err != nil {
+		return err
+	}
+	if o.daemon && daemon == nil {
+		return a.startDaemon(ctx, o, dir)
+	}
+	err = a.mount(ctx, o, events, dir, daemon)
+	if daemon != nil {
+		daemon.failed(err)
+	}
+	return err
+}
+
+// mount mounts, says so, and returns when the mount has ended.
+func (a *app) mount(ctx context.Context, o *mountOptions, events varfs.EventSet, dir string, daemon *daemon) error {
+	var forbidden []string
+	if o.isLocal() {
+		forbidden = []string{o.state, o.runtime}
+	}
+	if err := mountpoint.Check(dir, forbidden...); err != nil {
+		return err
+	}
+	level := slog.LevelWarn
+	if daemon != nil {
+		level = slog.LevelInfo
+	}
+	// Whoever started us can go, and what we were started in can be unmounted.
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, endSignals()...)
+	defer signal.Stop(signals)
+
+	d := &dialer{a: a, o: &o.common, log: o.logger(a.stderr, level)}
+	h := hello("mount")
+	h.Mount = dir
+	m, err := varfs.Mount(ctx,
+		varsync.Options{Dial: d.dial, Hello: h, Timeout: o.timeout, Tenants: o.tenants, Logger: d.log},
+		varfs.Options{Dir: dir, AllowOther: o.allowOther, ReadOnly: o.readOnly, UID: o.uid, GID: o.gid, Umask: uint32(o.umask),
+			Sync: syncModes[o.sync.value], Events: events, Logger: d.log})
+	if err != nil {
+		return err
+	}
+	if daemon != nil {
+		daemon.ready()
+	} else {
+		fmt.Fprintln(a.stdout, "mounted "+dir)
+	}
+	err = serveMount(m, signals, a.stderr)
+	return errors.Join(err, m.Close())
+}
+
+// mounted is what serveMount needs of a mount.
+type mounted interface {
+	Wait()
+	Unmount(lazy bool) error
+}
+
+const (
+	// busyGrace is how long a mount that is in use may keep us after SIGTERM, which service managers send once.
+	busyGrace = 5 * time.Second
+	// detachGrace is how long the users of a mount that was detached have to finish.
+	detachGrace = time.Second
+)
+
+// serveMount returns when the mount has ended. A signal unmounts it; if it is in use, a second one, or a while after
+// SIGTERM or SIGHUP, detaches it from the tree, and what still uses it then gets errors.
+func serveMount(m mounted, signals <-chan os.Signal, stderr io.Writer) error {
+	gone := make(chan struct{})
+	go func() {
+		m.Wait()
+		close(gone)
+	}()
+	var detach <-chan time.Time
+	for asked := false; ; asked = true {
+		lazy := asked
+		select {
+		case <-gone:
+			return nil
+		case <-detach:
+		case s := <-signals:
+			if !asked && s != syscall.SIGINT {
+				t := time.NewTimer(busyGrace)
+				defer t.Stop()
+				detach = t.C
+			}
+		}
+		err := m.Unmount(lazy)
+		switch {
+		case err != nil && lazy:
+			return err
+		case err != nil:
+			how := "interrupt again to detach it"
+			if detach != nil {
+				how = fmt.Sprintf("detaching it in %s", busyGrace)
+			}
+			fmt.Fprintf(stderr, "commyfs: %v: %s\n", err, how)
+		case lazy:
+			t := time.NewTimer(detachGrace)
+			defer t.Stop()
+			select {
+			case <-gone:
+			case <-t.C:
+			}
+			return nil
+		}
+	}
+}
+
+// octal is a flag for permission bits.
+type octal uint32
+
+// String implements pflag.Value.
+func (v *octal) String() string { return fmt.Sprintf("%03o", uint32(*v)) }
+
+// Set implements pflag.Value.
+func (v *octal) Set(s string) error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 32)
+	if err != nil || n > 0o777 {
+		return fmt.Errorf("want octal permissions such as 022")
+	}
+	*v = octal(n)
+	return nil
+}
+
+// Type implements pflag.Value.
+func (v *octal) Type() string { return "mode" }

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+type rmOptions struct {
+	common
+}
+
+func (a *app) newRmCommand() *cobra.Command {
+	var o rmOptions
+	cmd := &cobra.Command{
+		Use:               "rm PATH...",
+		Short:             "Delete variables",
+		Long:              "Delete variables (tenant/service/variable). One that cannot be deleted does not keep the others.",
+		Args:              takes(1, -1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runRm(cmd.Context(), &o, args) },
+	}
+	o.common.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (a *app) runRm(ctx context.Context, o *rmOptions, args []string) error {
+	paths, err := parseVariables(args)
+	if err != nil {
+		return err
+	}
+	return a.withClient(ctx, &o.common, "rm", func(c *varsync.Client) error {
+		var errs []error
+		for _, p := range paths {
+			_, err := c.Report(ctx, transport.Change{Op: transport.OpDelete, Tenant: p.tenant, Service: p.service, Name: p.name})
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", p, err))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}

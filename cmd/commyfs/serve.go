@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/server"
+	"github.com/commy-project/commyfs/transport"
+)
+
+type serveOptions struct {
+	dirs
+	logging
+	listen     string
+	cert, key  string
+	selfSigned bool
+	auto       bool
+	timeout    time.Duration
+}
+
+func (a *app) newServeCommand() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server in the foreground",
+		Long: "Run the server in the foreground: for this machine's mounts and commands by its socket, and with --listen for other\n" +
+			"machines. A server that a mount started is taken over from. Once ready it prints \"listening URL\" and, with\n" +
+			"--tls-self-signed, \"ca FILE\": what clients need for --server and --ca, besides a key of `commyfs key create`.",
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runServe(cmd.Context(), &o) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&o.listen, "listen", "", "`address` to listen on for other machines, host:port")
+	fs.StringVar(&o.cert, "tls-cert", "", "`file` with the server's certificate")
+	fs.StringVar(&o.key, "tls-key", "", "`file` with the certificate's key")
+	fs.BoolVar(&o.selfSigned, "tls-self-signed", false, "make a certificate, and an authority of our own that signs it")
+	fs.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait at the end for what is under way")
+	markConfigurable(fs, "listen", "tls-cert", "tls-key", "tls-self-signed", "timeout")
+	fs.BoolVar(&o.auto, "auto", false, "leave when nobody needs us any more: how a mount starts its server")
+	_ = fs.MarkHidden("auto")
+	o.dirs.addFlags(fs)
+	o.logging.addFlags(fs)
+	return cmd
+}
+
+// linger is how long a server that a client started stays without one.
+const linger = 5 * time.Second
+
+func (a *app) runServe(ctx context.Context, o *serveOptions) error {
+	if err := o.check(a); err != nil {
+		return err
+	}
+	so := server.Options{StateDir: o.state, RuntimeDir: o.runtime, Mode: server.ModeServe, Version: currentVersion(), Listen: o.listen,
+		Timeout: o.timeout, Logger: o.logger(a.stderr, slog.LevelWarn)}
+	if o.auto {
+		so.Mode, so.Linger, so.Logger = server.ModeAuto, linger, o.logger(a.stderr, slog.LevelInfo)
+	}
+	ca, err := o.certificates(&so)
+	if err != nil {
+		return err
+	}
+	start := takeOver
+	if o.auto {
+		start = startOrYield
+	}
+	s, err := start(ctx, so)
+	if err != nil || s == nil {
+		return err
+	}
+	if !o.auto {
+		fmt.Fprintf(a.stdout, "listening %s\n", s.Info().URL)
+		if ca != "" {
+			fmt.Fprintf(a.stdout, "ca %s\n", ca)
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-s.Done():
+	}
+	reason := s.Err()
+	if errors.Is(reason, server.ErrIdle) || errors.Is(reason, server.ErrHandover) || o.auto && errors.Is(reason, server.ErrVanished) {
+		reason = nil
+	}
+	return errors.Join(reason, s.Close())
+}
+
+func (o *serveOptions) check(a *app) error {
+	if o.timeout <= 0 {
+		return usagef("--timeout %s: must be more than 0", o.timeout)
+	}
+	if (o.cert == "") != (o.key == "") {
+		return usagef("--tls-cert and --tls-key go together")
+	}
+	withTLS := o.cert != "" || o.selfSigned
+	if o.cert != "" && o.selfSigned {
+		return usagef("--tls-self-signed makes the certificate that --tls-cert gives: choose one")
+	}
+	if o.listen == "" && withTLS {
+		return usagef("a certificate is of use only with --listen")
+	}
+	if o.listen != "" {
+		if _, _, err := net.SplitHostPort(o.listen); err != nil {
+			return usagef("--listen %q: want host:port", o.listen)
+		}
+		if !withTLS {
+			return usagef("--listen %s: needs --tls-cert and --tls-key, or --tls-self-signed", o.listen)
+		}
+	}
+	if err := absolute(&o.cert, &o.key); err != nil {
+		return err
+	}
+	return o.dirs.resolve(a)
+}
+
+// certificates sets the TLS configuration, and returns the file with our own authority if there is one.
+func (o *serveOptions) certificates(so *server.Options) (ca string, err error) {
+	cert, key := o.cert, o.key
+	if o.selfSigned {
+		if cert, key, ca, err = o.makeCertificates(); err != nil {
+			return "", err
+		}
+	}
+	if cert == "" {
+		return "", nil
+	}
+	so.TLS, err = transport.ServerTLS(cert, key)
+	return ca, err
+}
+
+func (o *serveOptions) makeCertificates() (cert, key, ca string, err error) {
+	if err := local.MakeDir(o.state); err != nil {
+		return "", "", "", err
+	}
+	// A second server, which will be refused for the state directory, must not replace the first one's certificate.
+	f, err := os.OpenFile(filepath.Join(o.state, "tls.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", "", "", err
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return "", "", "", err
+	}
+	host, _, _ := net.SplitHostPort(o.listen) // checked
+	return transport.SelfSigned(filepath.Join(o.state, "tls"), []string{host})
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// maxValue is the most that any server can be set to take.
+const maxValue = 16 << 20
+
+type setOptions struct {
+	common
+	ifVersion   uint64
+	conditional bool
+}
+
+func (a *app) newSetCommand() *cobra.Command {
+	var o setOptions
+	cmd := &cobra.Command{
+		Use:   "set PATH [VALUE]",
+		Short: "Set a variable",
+		Long: "Set a variable (tenant/service/variable) to VALUE, or to what comes from standard input, making the tenant, the service\n" +
+			"and the directories it needs. The command returns when the server has stored the value.",
+		Args:              takes(1, 2),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.conditional = cmd.Flags().Changed("if-version")
+			return a.runSet(cmd.Context(), &o, args)
+		},
+	}
+	o.common.addFlags(cmd.Flags())
+	cmd.Flags().Uint64Var(&o.ifVersion, "if-version", 0, "only if the variable has this `version`, 0: only if it does not exist; else exit code 6")
+	return cmd
+}
+
+func (a *app) runSet(ctx context.Context, o *setOptions, args []string) error {
+	p, err := parseVariable(args[0])
+	if err != nil {
+		return err
+	}
+	var value []byte
+	if len(args) > 1 {
+		value = []byte(args[1])
+	} else if value, err = io.ReadAll(io.LimitReader(a.stdin, maxValue+1)); err != nil {
+		return fmt.Errorf("read standard input: %w", err)
+	}
+	return a.withClient(ctx, &o.common, "set", func(c *varsync.Client) error {
+		if most := c.Limits().Value; int64(len(value)) > most {
+			return fmt.Errorf("%s: %w: more than %d bytes", p, transport.ErrTooLarge, most)
+		}
+		_, err := c.Report(ctx, transport.Change{Op: transport.OpStore, Tenant: p.tenant, Service: p.service, Name: p.name, Data: value,
+			Create: true, Parents: true, HasVersion: o.conditional, IfVersion: o.ifVersion})
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		return nil
+	})
+}

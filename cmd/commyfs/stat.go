@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+type statOptions struct {
+	common
+	output
+}
+
+func (a *app) newStatCommand() *cobra.Command {
+	var o statOptions
+	cmd := &cobra.Command{
+		Use:               "stat PATH...",
+		Short:             "Show what describes variables, directories, services and tenants",
+		Long:              "Show id, version, size, time and writer of what is at PATH (tenant[/service[/name]]).\nWith --output json, a line for each.",
+		Args:              takes(1, -1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runStat(cmd.Context(), &o, args) },
+	}
+	o.common.addFlags(cmd.Flags())
+	o.output.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (a *app) runStat(ctx context.Context, o *statOptions, args []string) error {
+	paths := make([]path, len(args))
+	for i, arg := range args {
+		p, err := parsePath(arg)
+		if err != nil {
+			return err
+		}
+		if p == (path{}) {
+			return usagef("path %q: want at least a tenant", arg)
+		}
+		paths[i] = p
+	}
+	return a.withClient(ctx, &o.common, "stat", func(c *varsync.Client) error {
+		for _, p := range paths {
+			e, err := stat(ctx, c, p)
+			if err != nil {
+				return err
+			}
+			if o.json() {
+				err = json.NewEncoder(a.stdout).Encode(e)
+			} else {
+				err = printStat(a.stdout, e)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// stat describes what is at a path. A directory is found in the listing of the one above it.
+func stat(ctx context.Context, c *varsync.Client, p path) (*entryJSON, error) {
+	if p.name != "" {
+		v, err := readVariable(ctx, c, p, true)
+		if err == nil {
+			e := describe(p, v)
+			return &e, nil
+		}
+		if !errors.Is(err, transport.ErrIsDirectory) {
+			return nil, err
+		}
+	}
+	errFound := errors.New("found")
+	var found entryJSON
+	err := list(ctx, c, p.parent(), false, func(e *transport.Entry) error {
+		if pathOfEntry(e) != p {
+			return nil
+		}
+		found = describeEntry(e)
+		return errFound
+	})
+	switch {
+	case errors.Is(err, errFound):
+		return &found, nil
+	case err != nil:
+		return nil, err
+	}
+	return nil, fmt.Errorf("%s: %w", p, transport.ErrNotFound)
+}
+
+func printStat(w io.Writer, e *entryJSON) error {
+	_, err := fmt.Fprintf(w, "%s\n  type    %s\n  id      %d\n", e.Path, e.Type, e.ID)
+	if err == nil && e.Size != nil {
+		_, err = fmt.Fprintf(w, "  version %d\n  size    %d\n  writer  %s\n", e.Version, *e.Size, e.Writer)
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(w, "  mtime   %s\n", e.MTime)
+	}
+	return err
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+type watchOptions struct {
+	common
+	output
+}
+
+func (a *app) newWatchCommand() *cobra.Command {
+	var o watchOptions
+	cmd := &cobra.Command{
+		Use:   "watch [PATH...]",
+		Short: "Print changes as they happen",
+		Long: "Print a line for each change at PATH (tenant[/service[/name]]) or below it, or anywhere. What appears there later is\n" +
+			"included; a connection that is lost is made again, and what changed meanwhile is printed then. Changes of one variable that\n" +
+			"come faster than they can be printed may become one. Events: create, modify, delete, move.",
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runWatch(cmd.Context(), &o, args) },
+	}
+	o.common.addFlags(cmd.Flags())
+	o.output.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (a *app) runWatch(ctx context.Context, o *watchOptions, args []string) error {
+	w, err := newWatcher(args)
+	if err != nil {
+		return err
+	}
+	d, err := a.dialer(&o.common)
+	if err != nil {
+		return err
+	}
+	// Values come with the changes: a mapped memory file would be ahead of them.
+	c, err := varsync.New(ctx, varsync.Options{Dial: d.dial, Hello: hello("watch"), Timeout: o.timeout, NoMap: true,
+		OnChange: w.onChange, Logger: d.log})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	loaded := make(chan error, 1)
+	go func() {
+		loaded <- w.loadLoop(ctx, c, d.log)
+		cancel()
+	}()
+	write := textChange
+	if o.json() {
+		write = jsonChange
+	}
+	err = w.printLoop(ctx, a.stdout, write)
+	cancel()
+	err = errors.Join(err, <-loaded, c.Close())
+	if errors.Is(err, context.Canceled) {
+		return nil // a watch has no other end
+	}
+	return err
+}

@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// Schema is the layout of keys and records that this package writes, and the newest that it reads.
+const Schema = 1
+
+const (
+	keyStore = "/1/store"
+	keyID    = "/1/id"
+	keyBatch = "/1/b"
+
+	prefixTenant   = "/1/t/"
+	prefixService  = "/1/s/"
+	prefixFloor    = "/1/f/"
+	prefixDir      = "/1/d/"
+	prefixVariable = "/1/v/"
+	prefixClient   = "/1/c/"
+	prefixAPIKey   = "/1/k/"
+)
+
+// The first NUL of a service's key ends the tenant's name, so a NUL inside it, which raw names may have, is written in
+// another way. The order of keys stays the order of names.
+var (
+	escapeTenant   = strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02")
+	unescapeTenant = strings.NewReplacer("\x01\x01", "\x00", "\x01\x02", "\x01")
+)
+
+func tenantKey(name string) string { return prefixTenant + name }
+
+func serviceKey(tenant, name string) string {
+	return prefixService + escapeTenant.Replace(tenant) + "\x00" + name
+}
+
+// splitServiceKey takes a service's key without the prefix.
+func splitServiceKey(key string) (tenant, name string, err error) {
+	tenant, name, ok := strings.Cut(key, "\x00")
+	if !ok {
+		return "", "", fmt.Errorf("%w: service key %q", ErrCorrupt, key)
+	}
+	return unescapeTenant.Replace(tenant), name, nil
+}
+
+func floorKey(service uint64) string { return fmt.Sprintf("%s%016x", prefixFloor, service) }
+
+// The id has a fixed width, so that what follows can be any bytes and no service's keys begin with those of another.
+func dirPrefix(service uint64) string      { return fmt.Sprintf("%s%016x/", prefixDir, service) }
+func variablePrefix(service uint64) string { return fmt.Sprintf("%s%016x/", prefixVariable, service) }
+
+func dirKey(service uint64, name string) string      { return dirPrefix(service) + name }
+func variableKey(service uint64, name string) string { return variablePrefix(service) + name }
+
+func clientKey(id string) string   { return prefixClient + hex.EncodeToString([]byte(id)) }
+func apiKeyKey(name string) string { return prefixAPIKey + name }

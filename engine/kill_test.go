@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// childEnv makes this test binary the child that is killed. Its value is the store's directory.
+const childEnv = "COMMYFS_ENGINE_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		fmt.Println("end:", child(dir))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// child commits until it is killed and tells what was acknowledged, and each id that it was given.
+func child(dir string) error {
+	ctx := context.Background()
+	e, err := Open(ctx, Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	fmt.Println("open", e.StoreID())
+	for i := 0; ; i++ {
+		id, err := e.NextID(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Println("id", id)
+		// Two keys: a batch is kept whole or not at all. One of them holds only the last, the other each.
+		v := Variable{ID: id, Name: fmt.Sprint(id), Version: uint64(i), Data: []byte(strings.Repeat("x", i%5000))}
+		last := v
+		last.Name = "last"
+		if _, err := e.Commit(ctx, []Op{PutVariable(1, v), PutVariable(1, last)}); err != nil {
+			return err
+		}
+		fmt.Println("ack", id)
+	}
+}
+
+// kill -9 at any moment loses nothing that was acknowledged, keeps no half of a batch, and gives no id again.
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	ids, acked := map[string]bool{}, map[string]bool{}
+	store := ""
+	for round, acks := range []int{1, 37, 250} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"="+dir)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for sc := bufio.NewScanner(out); sc.Scan(); {
+			what, arg, _ := strings.Cut(sc.Text(), " ")
+			switch what {
+			case "open":
+				if store != "" && arg != store {
+					t.Errorf("round %d: store %s, before %s", round, arg, store)
+				}
+				store = arg
+			case "id":
+				if ids[arg] {
+					t.Errorf("round %d: id %s was given before", round, arg)
+				}
+				ids[arg] = true
+			case "ack":
+				acked[arg] = true
+				if n++; n == acks {
+					cmd.Process.Kill() // what it has said until it is dead still counts
+				}
+			default:
+				t.Fatalf("round %d: child says %q", round, sc.Text())
+			}
+		}
+		cmd.Wait()
+		if n < acks {
+			t.Fatalf("round %d: the child ended after %d batches, want %d", round, n, acks)
+		}
+	}
+
+	start := time.Now()
+	e := open(t, Options{Dir: dir})
+	t.Logf("open after kill -9: %v; %d batches acknowledged, %d tried", time.Since(start), len(acked), len(ids))
+	if e.StoreID() != store {
+		t.Errorf("store %s, before %s", e.StoreID(), store)
+	}
+	held := map[string]uint64{}
+	var lastID, newest uint64
+	for _, v := range load(t, e, 1).vars {
+		if len(v.Data) != int(v.Version)%5000 {
+			t.Errorf("variable %s: %d bytes at version %d", v.Name, len(v.Data), v.Version)
+		}
+		if v.Name == "last" {
+			lastID = v.ID
+			continue
+		}
+		held[v.Name] = v.ID
+		newest = max(newest, v.ID)
+		if !ids[v.Name] {
+			t.Errorf("variable %s was never written", v.Name)
+		}
+	}
+	for id := range acked {
+		if held[id] == 0 {
+			t.Errorf("variable %s was acknowledged and is lost", id)
+		}
+	}
+	if lastID != newest {
+		t.Errorf("half a batch: last is %d, the newest is %d", lastID, newest)
+	}
+	id, err := e.NextID(t.Context())
+	if err != nil || ids[fmt.Sprint(id)] {
+		t.Errorf("next id %d, %v: given before", id, err)
+	}
+}

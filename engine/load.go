@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Page is a part of what a service holds.
+type Page struct {
+	Dirs      []Dir
+	Variables []Variable
+}
+
+// LoadTree reads all tenants and services, in the order of their names, at one revision.
+func (e *Engine) LoadTree(ctx context.Context) (tenants []Tenant, services []Service, rev int64, err error) {
+	rev, err = e.load(ctx, func(ctx context.Context, rev int64) error {
+		err := e.pages(ctx, prefixTenant, rev, func(key string, value []byte) error {
+			t, err := decodeTenant(key, value)
+			tenants = append(tenants, t)
+			return err
+		}, nil)
+		if err != nil {
+			return err
+		}
+		return e.pages(ctx, prefixService, rev, func(key string, value []byte) error {
+			tenant, name, err := splitServiceKey(key)
+			if err != nil {
+				return err
+			}
+			s, err := decodeService(tenant, name, value)
+			services = append(services, s)
+			return err
+		}, nil)
+	})
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	return tenants, services, rev, nil
+}
+
+// LoadService reads a service: its version floor (0 if it has none), and, by calling fn with one page after the other,
+// its directories, then its variables, each in the order of their names. All is of one revision. An error of fn ends the
+// load and is returned.
+func (e *Engine) LoadService(ctx context.Context, service uint64, fn func(Page) error) (floor uint64, rev int64, err error) {
+	rev, err = e.load(ctx, func(ctx context.Context, rev int64) error {
+		resp, err := e.kv.Get(ctx, floorKey(service), clientv3.WithRev(rev), clientv3.WithSerializable())
+		if err != nil {
+			return err
+		}
+		for _, kv := range resp.Kvs {
+			if floor, err = decodeFloor(kv.Value); err != nil {
+				return fmt.Errorf("floor of service %d: %w", service, err)
+			}
+		}
+		var page Page
+		flush := func() error {
+			p := page
+			page = Page{}
+			return fn(p)
+		}
+		err = e.pages(ctx, dirPrefix(service), rev, func(key string, value []byte) error {
+			d, err := decodeDir(key, value)
+			page.Dirs = append(page.Dirs, d)
+			return err
+		}, flush)
+		if err != nil {
+			return err
+		}
+		return e.pages(ctx, variablePrefix(service), rev, func(key string, value []byte) error {
+			v, err := decodeVariable(key, value)
+			page.Variables = append(page.Variables, v)
+			return err
+		}, flush)
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return floor, rev, nil
+}
+
+// LoadClients reads the exactly-once records of all clients.
+func (e *Engine) LoadClients(ctx context.Context) (clients []Client, err error) {
+	_, err = e.load(ctx, func(ctx context.Context, rev int64) error {
+		return e.pages(ctx, prefixClient, rev, func(key string, value []byte) error {
+			id, err := hex.DecodeString(key)
+			if err != nil {
+				return fmt.Errorf("%w: client key %q", ErrCorrupt, key)
+			}
+			c, err := decodeClient(string(id), value)
+			clients = append(clients, c)
+			return err
+		}, nil)
+	})
+	return clients, err
+}
+
+// LoadKeys reads the API keys, in the order of their names.
+func (e *Engine) LoadKeys(ctx context.Context) (keys []Key, err error) {
+	_, err = e.load(ctx, func(ctx context.Context, rev int64) error {
+		return e.pages(ctx, prefixAPIKey, rev, func(key string, value []byte) error {
+			k, err := decodeKey(key, value)
+			keys = append(keys, k)
+			return err
+		}, nil)
+	})
+	return keys, err
+}
+
+// readers holds the revisions that loads are reading, which compaction must leave.
+type readers struct {
+	// mu guards the following.
+	mu   sync.Mutex
+	revs map[int64]int // how many loads read at a revision
+}
+
+func (r *readers) begin(current func() int64) (rev int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.revs == nil {
+		r.revs = make(map[int64]int)
+	}
+	rev = current()
+	r.revs[rev]++
+	return rev
+}
+
+func (r *readers) end(rev int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.revs[rev]--; r.revs[rev] == 0 {
+		delete(r.revs, rev)
+	}
+}
+
+// oldest is the newest revision that can be compacted to without taking away what a load reads. Loads that begin later
+// read at or above it.
+func (r *readers) oldest(current func() int64) (rev int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rev = current()
+	for at := range r.revs {
+		rev = min(rev, at)
+	}
+	return rev
+}
+
+// load calls fn with the revision to read at, kept from compaction meanwhile, and with a context that also ends with the
+// engine.
+func (e *Engine) load(ctx context.Context, fn func(ctx context.Context, rev int64) error) (rev int64, err error) {
+	if err := e.enter(); err != nil {
+		return 0, err
+	}
+	defer e.calls.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.ctx, cancel)()
+	rev = e.reads.begin(e.Rev)
+	defer e.reads.end(rev)
+	if err := fn(ctx, rev); err != nil {
+		return 0, e.readError(ctx, err)
+	}
+	return rev, nil
+}
+
+func (e *Engine) readError(ctx context.Context, err error) error {
+	switch {
+	case e.ctx.Err() != nil:
+		return ErrClosed
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+	return err
+}
+
+// Bounds of a page. etcd counts all keys after the page for each page, so pages of small values must be long; values may
+// be large, so what counts is bytes, guessed from the page before.
+const (
+	pageFirst = 256
+	pageMost  = 200_000
+	pageBytes = 32 << 20
+)
+
+// pages calls fn for each key below prefix, without the prefix, and then, if flush is not nil, flush after each page.
+// The value belongs to fn.
+func (e *Engine) pages(ctx context.Context, prefix string, rev int64, fn func(key string, value []byte) error, flush func() error) error {
+	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
+	for limit := int64(pageFirst); ; {
+		resp, err := e.kv.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(rev), clientv3.WithSerializable(),
+			clientv3.WithLimit(limit))
+		if err != nil {
+			return fmt.Errorf("read %q: %w", prefix, err)
+		}
+		bytes, err := eachKey(resp.Kvs, prefix, fn)
+		if err != nil {
+			return err
+		}
+		if flush != nil && len(resp.Kvs) > 0 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		if !resp.More {
+			return nil
+		}
+		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+		average := bytes/int64(len(resp.Kvs)) + 1
+		limit = max(1, min(pageBytes/average, 8*limit, pageMost))
+	}
+}
+
+func eachKey(kvs []*mvccpb.KeyValue, prefix string, fn func(key string, value []byte) error) (bytes int64, err error) {
+	for _, kv := range kvs {
+		bytes += int64(len(kv.Key) + len(kv.Value))
+		if err := fn(strings.TrimPrefix(string(kv.Key), prefix), kv.Value); err != nil {
+			return 0, fmt.Errorf("key %q: %w", kv.Key, err)
+		}
+	}
+	return bytes, nil
+}

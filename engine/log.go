@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// logCore hands etcd's log to slog. etcd is talkative: its "info" is our debug.
+type logCore struct {
+	log *slog.Logger
+}
+
+func slogLevel(l zapcore.Level) slog.Level {
+	switch {
+	case l >= zapcore.ErrorLevel:
+		return slog.LevelError
+	case l == zapcore.WarnLevel:
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+func (c logCore) Enabled(l zapcore.Level) bool {
+	// Fatal must get through even where nothing is logged: zap ends the process only for entries that are written.
+	return l >= zapcore.DPanicLevel || c.log.Enabled(context.Background(), slogLevel(l))
+}
+
+func (c logCore) With(fields []zapcore.Field) zapcore.Core {
+	return logCore{slog.New(c.log.Handler().WithAttrs(attrs(fields)))}
+}
+
+func (c logCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if !c.Enabled(e.Level) {
+		return ce
+	}
+	return ce.AddCore(e, c)
+}
+
+// expected holds the warnings about what is as we want it.
+var expected = map[string]bool{
+	"Running http and grpc server on single port. This is not recommended for production.": true, // neither is served
+	"simple token is not cryptographically signed":                                         true,
+	// It looks every few seconds, also before there is anything to see.
+	"Failed to detect schema version":    true,
+	"failed to update storage version":   true,
+	"exceeded recommended request limit": true,
+	"quota exceeds the maximum value":    true,
+}
+
+func (c logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	level := slogLevel(e.Level)
+	if expected[e.Message] {
+		level = slog.LevelDebug
+	}
+	c.log.LogAttrs(context.Background(), level, "etcd: "+e.Message, attrs(fields)...)
+	return nil
+}
+
+func (c logCore) Sync() error { return nil }
+
+func attrs(fields []zapcore.Field) []slog.Attr {
+	as := make([]slog.Attr, 0, len(fields))
+	for _, f := range fields {
+		enc := zapcore.NewMapObjectEncoder()
+		f.AddTo(enc)
+		for k, v := range enc.Fields {
+			as = append(as, slog.Any(k, v))
+		}
+	}
+	return as
+}
+
+// fatalHook is what follows a Fatal of etcd. While Open starts etcd it is a panic, which Open turns into an error.
+// Later there is nobody to tell: etcd could not write its log, and to go on would be to lie.
+type fatalHook struct {
+	starting *atomic.Bool
+}
+
+func (h fatalHook) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	if h.starting.Load() {
+		msg := e.Message
+		for _, a := range attrs(fields) {
+			if a.Key == "error" {
+				msg += ": " + a.Value.String()
+			}
+		}
+		panic(fmt.Errorf("etcd: %s", msg))
+	}
+	os.Exit(1)
+}
+
+func newZap(log *slog.Logger, starting *atomic.Bool) *zap.Logger {
+	return zap.New(logCore{log}, zap.WithFatalHook(fatalHook{starting}))
+}

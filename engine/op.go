@@ -1,0 +1,69 @@
+package engine
+
+import clientv3 "go.etcd.io/etcd/client/v3"
+
+// Op is one step of a batch: a key to put or to delete. Batches are made with the constructors below.
+type Op struct {
+	key   string
+	value []byte // nil deletes
+	data  int    // bytes of a variable's value in it
+}
+
+// Size is what the operation counts against MaxBatch.
+func (o Op) Size() int { return len(o.key) + len(o.value) + opOverhead }
+
+func (o Op) etcd() clientv3.Op {
+	if o.value == nil {
+		return clientv3.OpDelete(o.key)
+	}
+	op := clientv3.OpPut(o.key, "")
+	op.WithValueBytes(o.value)
+	return op
+}
+
+// opOverhead covers what protobuf and the log add to a key and a value.
+const opOverhead = 32
+
+// PutTenant stores a tenant under its name. A rename also deletes the old name, and moves the tenant's services.
+func PutTenant(t Tenant) Op { return Op{key: tenantKey(t.Name), value: t.encode()} }
+
+// DeleteTenant removes the tenant of that name.
+func DeleteTenant(name string) Op { return Op{key: tenantKey(name)} }
+
+// PutService stores a service under its names.
+func PutService(s Service) Op { return Op{key: serviceKey(s.Tenant, s.Name), value: s.encode()} }
+
+// DeleteService removes what is kept under those names, not what hangs on the service's id.
+func DeleteService(tenant, name string) Op { return Op{key: serviceKey(tenant, name)} }
+
+// PutFloor stores a service's version floor.
+func PutFloor(service, floor uint64) Op { return Op{key: floorKey(service), value: encodeFloor(floor)} }
+
+// DeleteFloor removes a service's version floor, when the service goes.
+func DeleteFloor(service uint64) Op { return Op{key: floorKey(service)} }
+
+// PutDir stores a directory of a service under its name.
+func PutDir(service uint64, d Dir) Op { return Op{key: dirKey(service, d.Name), value: d.encode()} }
+
+// DeleteDir removes the directory of that name.
+func DeleteDir(service uint64, name string) Op { return Op{key: dirKey(service, name)} }
+
+// PutVariable stores a variable of a service, value included, under its name. v.Data may be reused afterwards.
+func PutVariable(service uint64, v Variable) Op {
+	return Op{key: variableKey(service, v.Name), value: v.encode(), data: len(v.Data)}
+}
+
+// DeleteVariable removes the variable of that name.
+func DeleteVariable(service uint64, name string) Op { return Op{key: variableKey(service, name)} }
+
+// PutClient stores a client's exactly-once record.
+func PutClient(c Client) Op { return Op{key: clientKey(c.ID), value: c.encode()} }
+
+// DeleteClient forgets a client.
+func DeleteClient(id string) Op { return Op{key: clientKey(id)} }
+
+// PutKey stores an API key under its name.
+func PutKey(k Key) Op { return Op{key: apiKeyKey(k.Name), value: k.encode()} }
+
+// DeleteKey revokes the API key of that name.
+func DeleteKey(name string) Op { return Op{key: apiKeyKey(name)} }

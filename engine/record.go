@@ -1,0 +1,171 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// recordFormat is the first byte of every record. A record of a higher format is refused, not guessed at.
+const recordFormat = 1
+
+// A record is the format, then the fields in order: numbers as varints, strings with their length before them, and at
+// the end, without a length, what is opaque.
+
+func newRecord(size int) []byte { return append(make([]byte, 0, size+1), recordFormat) }
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// decoder reads a record's fields. It keeps the first error; what it returns after one is zero.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func newDecoder(record []byte) *decoder {
+	d := &decoder{b: record}
+	switch {
+	case len(record) == 0:
+		d.err = fmt.Errorf("%w: empty record", ErrCorrupt)
+	case record[0] > recordFormat:
+		d.err = fmt.Errorf("%w: record format %d", ErrSchema, record[0])
+	case record[0] != recordFormat:
+		d.err = fmt.Errorf("%w: record format %d", ErrCorrupt, record[0])
+	default:
+		d.b = record[1:]
+	}
+	return d
+}
+
+func (d *decoder) advance(n int) {
+	if n <= 0 || d.err != nil {
+		d.fail()
+		return
+	}
+	d.b = d.b[n:]
+}
+
+func (d *decoder) fail() {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: short record", ErrCorrupt)
+	}
+	d.b = nil
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	d.advance(n)
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	d.advance(n)
+	return v
+}
+
+func (d *decoder) bytes(n uint64) []byte {
+	if d.err != nil || n > uint64(len(d.b)) {
+		d.fail()
+		return nil
+	}
+	b := d.b[:n]
+	d.b = d.b[n:]
+	return b
+}
+
+func (d *decoder) string() string { return string(d.bytes(d.uvarint())) }
+
+func (t Tenant) encode() []byte {
+	b := binary.AppendUvarint(newRecord(20), t.ID)
+	return binary.AppendVarint(b, t.MTime)
+}
+
+func decodeTenant(name string, record []byte) (Tenant, error) {
+	d := newDecoder(record)
+	return Tenant{ID: d.uvarint(), MTime: d.varint(), Name: name}, d.err
+}
+
+func (s Service) encode() []byte {
+	b := binary.AppendUvarint(newRecord(20), s.ID)
+	return binary.AppendVarint(b, s.MTime)
+}
+
+func decodeService(tenant, name string, record []byte) (Service, error) {
+	d := newDecoder(record)
+	return Service{ID: d.uvarint(), MTime: d.varint(), Tenant: tenant, Name: name}, d.err
+}
+
+func encodeFloor(floor uint64) []byte { return binary.AppendUvarint(newRecord(10), floor) }
+
+func decodeFloor(record []byte) (uint64, error) {
+	d := newDecoder(record)
+	return d.uvarint(), d.err
+}
+
+func (v Dir) encode() []byte {
+	b := binary.AppendUvarint(newRecord(20), v.ID)
+	return binary.AppendVarint(b, v.MTime)
+}
+
+func decodeDir(name string, record []byte) (Dir, error) {
+	d := newDecoder(record)
+	return Dir{ID: d.uvarint(), MTime: d.varint(), Name: name}, d.err
+}
+
+func (v Variable) encode() []byte {
+	b := newRecord(41 + len(v.Writer) + len(v.Data))
+	b = binary.AppendUvarint(b, v.ID)
+	b = binary.AppendUvarint(b, v.Version)
+	b = binary.AppendVarint(b, v.MTime)
+	b = appendString(b, v.Writer)
+	b = append(b, v.Type)
+	return append(b, v.Data...)
+}
+
+// decodeVariable does not copy the value: Data is the end of record.
+func decodeVariable(name string, record []byte) (Variable, error) {
+	d := newDecoder(record)
+	v := Variable{ID: d.uvarint(), Version: d.uvarint(), MTime: d.varint(), Writer: d.string(), Name: name}
+	if t := d.bytes(1); t != nil {
+		v.Type = t[0]
+	}
+	v.Data = d.b
+	return v, d.err
+}
+
+func (c Client) encode() []byte {
+	b := binary.AppendVarint(newRecord(10+len(c.Data)), c.Time)
+	return append(b, c.Data...)
+}
+
+func decodeClient(id string, record []byte) (Client, error) {
+	d := newDecoder(record)
+	c := Client{ID: id, Time: d.varint()}
+	c.Data = d.b
+	return c, d.err
+}
+
+func (k Key) encode() []byte {
+	b := append(newRecord(128), k.Hash[:]...)
+	b = binary.AppendUvarint(b, uint64(k.Rights))
+	b = binary.AppendVarint(b, k.Created)
+	b = binary.AppendUvarint(b, uint64(len(k.Tenants)))
+	for _, t := range k.Tenants {
+		b = appendString(b, t)
+	}
+	return b
+}
+
+func decodeKey(name string, record []byte) (Key, error) {
+	d := newDecoder(record)
+	k := Key{Name: name}
+	copy(k.Hash[:], d.bytes(uint64(len(k.Hash))))
+	k.Rights = uint32(d.uvarint())
+	k.Created = d.varint()
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		k.Tenants = append(k.Tenants, d.string())
+	}
+	return k, d.err
+}

@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// reserve keeps blocks set aside behind the end of the database file. etcd writes a batch to its log at once, in files
+// that are preallocated, but to the database up to 100 ms later, and ends the process if the disk has become full
+// meanwhile. It belongs to who has the turn to commit.
+type reserve struct {
+	path string
+	f    *os.File
+	upTo int64 // blocks are set aside up to here
+}
+
+// reserveStep is how much is set aside at a time.
+const reserveStep = 16 << 20
+
+// ensure sets blocks aside up to the given size of the file.
+func (r *reserve) ensure(upTo int64) error {
+	if upTo <= r.upTo {
+		return nil
+	}
+	if r.f == nil {
+		f, err := os.OpenFile(r.path, os.O_RDWR, 0)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		r.f = f
+	}
+	upTo = (upTo + reserveStep - 1) / reserveStep * reserveStep
+	err := unix.Fallocate(int(r.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, r.upTo, upTo-r.upTo)
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	case err != nil && !errors.Is(err, unix.EOPNOTSUPP): // then MinFree must do
+		return fmt.Errorf("%w: set blocks aside: %w", ErrUnavailable, err)
+	}
+	r.upTo = upTo
+	return nil
+}
+
+// forget is for when the file has been replaced by another.
+func (r *reserve) forget() error {
+	if r.f == nil {
+		return nil
+	}
+	err := r.f.Close()
+	r.f, r.upTo = nil, 0
+	return err
+}

@@ -1,0 +1,62 @@
+package engine
+
+// Bounds of one batch. A server that collects changes starts the next batch before either is reached.
+const (
+	MaxValue = 16 << 20             // bytes of one variable's value
+	MaxBatch = MaxValue + (4 << 20) // bytes of all operations of a batch, by Op.Size
+	MaxOps   = 16384                // operations of a batch
+)
+
+// FirstID is the first id that NextID gives in a fresh store; those below it are free for fixed uses.
+const FirstID = 1024
+
+// Tenant is the top level of the tree.
+type Tenant struct {
+	ID    uint64
+	Name  string
+	MTime int64 // Unix nanoseconds, here and below
+}
+
+// Service is the second level. Its key holds both names: a service is renamed, or moved to another tenant, by deleting it
+// under the old names and putting it under the new ones in one batch; everything inside hangs on its ID and stays.
+type Service struct {
+	ID     uint64
+	Tenant string
+	Name   string
+	MTime  int64
+}
+
+// Dir is a directory inside a service.
+type Dir struct {
+	ID    uint64
+	Name  string // path inside the service
+	MTime int64
+}
+
+// Variable is a variable with its value.
+type Variable struct {
+	ID      uint64
+	Name    string // path inside the service
+	Version uint64
+	MTime   int64
+	Writer  string
+	Type    uint8
+	// Data of a loaded variable belongs to the receiver. Data given to PutVariable is copied there and then.
+	Data []byte
+}
+
+// Client is the exactly-once record of a client: what the server wants to know about its last reports.
+type Client struct {
+	ID   string // raw bytes
+	Time int64
+	Data []byte
+}
+
+// Key is an API key as it is kept: never the secret, only its hash.
+type Key struct {
+	Name    string
+	Hash    [32]byte // SHA-256 of the secret
+	Tenants []string // patterns
+	Rights  uint32
+	Created int64
+}

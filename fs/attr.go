@@ -1,0 +1,250 @@
+package fs
+
+import (
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/commy-project/commyfs/internal/names"
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// Lookup finds a name in a directory, in memory unless the service is looked at for the first time.
+func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) (status fuse.Status) {
+	defer f.recovered("lookup", &status)
+	if err := checkName(name); err != nil {
+		return f.errno("lookup", err)
+	}
+	if f.isPoke(h) {
+		if status, done := f.notes.pokeLookup(h.NodeId, name, out); done {
+			return status
+		}
+	}
+	n, err := f.find(h.NodeId, name)
+	if err == nil && n == nil && f.c.Barrier(f.ctx) {
+		n, err = f.find(h.NodeId, name)
+	}
+	if err != nil {
+		return f.errno("lookup", err)
+	}
+	if n == nil {
+		return fuse.ENOENT
+	}
+	f.entry(n, out)
+	return fuse.OK
+}
+
+// find resolves a file name in a directory; nil if there is nothing.
+func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
+	p, err := f.place(parent)
+	if err != nil {
+		return nil, err
+	}
+	name = p.decode(name)
+	l := f.locals.byName(parent, name)
+	if l != nil && l.temp {
+		return l, nil
+	}
+	if n := f.lookup(p, name); n != nil {
+		return n, nil // also where a draft of ours has the name: somebody else was first
+	}
+	if l != nil {
+		return l, nil
+	}
+	return nil, nil
+}
+
+// GetAttr answers stat from memory.
+func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
+	defer f.recovered("getattr", &status)
+	if f.isPoke(&in.InHeader) && f.notes.pokeAttr(in.NodeId, out) {
+		return fuse.OK
+	}
+	n := f.node(in.NodeId)
+	var h *handle
+	if in.Flags()&fuse.FUSE_GETATTR_FH != 0 {
+		h = f.handles.get(in.Fh())
+	}
+	if n == nil && h != nil {
+		n = h.target() // removed while open
+	}
+	if n == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	f.attr(n, &out.Attr)
+	out.Ino = in.NodeId
+	if h != nil {
+		h.ownSize(&out.Attr)
+	}
+	if _, isLocal := n.(*local); !isLocal && !f.handles.uncommitted(in.NodeId) {
+		out.AttrValid = validity
+	}
+	return fuse.OK
+}
+
+// target is the variable or file behind a handle.
+func (h *handle) target() varsync.Node {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.v != nil:
+		return h.v
+	case h.l != nil:
+		return h.l
+	}
+	return nil
+}
+
+// ownSize shows a descriptor the size of what it has written itself.
+func (h *handle) ownSize(out *fuse.Attr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.replacing && (h.dirty || !h.published) {
+		out.Size = uint64(len(h.buf))
+		out.Blocks = (out.Size + 511) / 512
+	}
+}
+
+// SetAttr truncates; times and modes that are already so are accepted and change nothing (S24).
+func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
+	defer f.recovered("setattr", &status)
+	if f.isPoke(&in.InHeader) && f.notes.pokeAttr(in.NodeId, out) {
+		return fuse.OK
+	}
+	n := f.node(in.NodeId)
+	fh, hasFh := in.GetFh()
+	var h *handle
+	if hasFh {
+		h = f.handles.get(fh)
+	}
+	if n == nil && h != nil {
+		n = h.target()
+	}
+	if n == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	if err := f.setattr(n, h, in, out); err != nil {
+		return f.errno("setattr", err)
+	}
+	f.attr(n, &out.Attr)
+	out.Ino = in.NodeId
+	if h != nil {
+		h.ownSize(&out.Attr)
+	}
+	return fuse.OK
+}
+
+func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn, out *fuse.AttrOut) error {
+	if err := f.mayChange(&in.InHeader); err != nil {
+		return err
+	}
+	f.attr(n, &out.Attr)
+	_, isLocal := n.(*local)
+	if mode, ok := in.GetMode(); ok && !isLocal && mode&0o7777 != out.Mode&0o7777 {
+		return syscall.EPERM
+	}
+	if uid, ok := in.GetUID(); ok && uid != f.o.UID {
+		return syscall.EPERM
+	}
+	if gid, ok := in.GetGID(); ok && gid != f.o.GID {
+		return syscall.EPERM
+	}
+	if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 && out.Mode&0o222 == 0 {
+		return syscall.EACCES
+	}
+	if size, ok := in.GetSize(); ok {
+		return f.truncate(n, h, int64(size))
+	}
+	return nil
+}
+
+// truncate implements truncate(2), which commits at once, and ftruncate on a replacing descriptor, which edits the value
+// it is gathering.
+func (f *FS) truncate(n varsync.Node, h *handle, size int64) error {
+	if size < 0 {
+		return syscall.EINVAL
+	}
+	if err := f.checkSize(size); err != nil {
+		return err
+	}
+	if h != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.replacing {
+			if h.failed != nil && size > 0 {
+				return h.failed
+			}
+			h.reclaim()
+			h.buf = resize(h.buf, size)
+			h.dirty, h.killed, h.failed = true, false, nil
+			return nil
+		}
+	}
+	switch n := n.(type) {
+	case *varsync.Variable:
+		return f.truncateVariable(n, size)
+	case *local:
+		return f.truncateLocal(n, size)
+	}
+	return syscall.EISDIR
+}
+
+func (f *FS) truncateVariable(v *varsync.Variable, size int64) error {
+	if v.Service().Tenant().Rights()&transport.RightWrite == 0 {
+		return syscall.EACCES
+	}
+	ctx, cancel := f.opContext()
+	defer cancel()
+	_, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditTruncate, Size: size})
+	return err
+}
+
+func (f *FS) truncateLocal(l *local, size int64) error {
+	if l.temp {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.data = resize(l.data, size)
+		return nil
+	}
+	ctx, cancel := f.opContext()
+	defer cancel()
+	_, err := f.commitDraft(ctx, l, transport.OpStore, make([]byte, size))
+	return err
+}
+
+// Access tells what the mode bits say: the daemon, not the kernel, decides.
+func (f *FS) Access(_ <-chan struct{}, in *fuse.AccessIn) (status fuse.Status) {
+	defer f.recovered("access", &status)
+	n := f.node(in.NodeId)
+	if n == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	var a fuse.Attr
+	f.attr(n, &a)
+	perm := a.Mode >> 6
+	if f.foreign(&in.InHeader) {
+		perm = a.Mode
+	}
+	if in.Uid == 0 && in.Mask&2 != 0 && f.o.ReadOnly {
+		return fuse.EROFS
+	}
+	if in.Mask&7&^(perm&7) != 0 {
+		return fuse.EACCES
+	}
+	return fuse.OK
+}
+
+// StatFs answers df from memory, and has the figures refreshed for the next one.
+func (f *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) (status fuse.Status) {
+	defer f.recovered("statfs", &status)
+	l := f.c.Limits()
+	out.Bsize, out.Frsize, out.NameLen = blockSize, blockSize, names.Max
+	out.Blocks = uint64(l.Total) / blockSize
+	out.Bfree = uint64(l.Free) / blockSize
+	out.Bavail = out.Bfree
+	return fuse.OK
+}
+
+// Forget counts down what the kernel holds.
+func (f *FS) Forget(id, n uint64) { f.kernel.forget(id, n) }

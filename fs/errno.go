@@ -1,0 +1,67 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+var codeErrno = map[transport.Code]syscall.Errno{
+	transport.CodeNotFound:     syscall.ENOENT,
+	transport.CodeExists:       syscall.EEXIST,
+	transport.CodeNotEmpty:     syscall.ENOTEMPTY,
+	transport.CodeIsDirectory:  syscall.EISDIR,
+	transport.CodeNotDirectory: syscall.ENOTDIR,
+	transport.CodeDenied:       syscall.EACCES,
+	transport.CodeUnauthorized: syscall.EACCES,
+	transport.CodeInvalid:      syscall.EINVAL,
+	transport.CodeTooLarge:     syscall.EFBIG,
+	transport.CodeNameTooLong:  syscall.ENAMETOOLONG,
+	transport.CodeNoSpace:      syscall.ENOSPC,
+	transport.CodeQuota:        syscall.EDQUOT,
+	transport.CodeConflict:     syscall.ESTALE,
+	transport.CodeStaleBase:    syscall.ESTALE,
+	transport.CodeCrossDevice:  syscall.EXDEV,
+	transport.CodeUnsupported:  syscall.EOPNOTSUPP,
+	transport.CodeUnavailable:  syscall.EIO,
+	transport.CodeDisconnected: syscall.EIO,
+}
+
+// errno maps every error to what a system call returns. It never yields ENOSYS, which the kernel takes as "never ask
+// again". What has no errno of its own is EIO, and logged, because the caller cannot see the cause.
+func (f *FS) errno(op string, err error) fuse.Status {
+	if err == nil {
+		return fuse.OK
+	}
+	var e syscall.Errno
+	if errors.As(err, &e) {
+		return fuse.Status(e)
+	}
+	if errors.Is(err, context.Canceled) {
+		return fuse.Status(syscall.EINTR)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fuse.EIO
+	}
+	code := transport.CodeOf(err)
+	if e, ok := codeErrno[code]; ok {
+		if e == syscall.EIO {
+			f.log.Warn(op, "err", err)
+		}
+		return fuse.Status(e)
+	}
+	f.log.Error(op, "err", err)
+	return fuse.EIO
+}
+
+// recovered turns a panic of a handler into EIO: one bad request must not take the mount down.
+func (f *FS) recovered(op string, status *fuse.Status) {
+	if r := recover(); r != nil {
+		f.log.Error("panic in a request", "op", op, "panic", r, "stack", stack())
+		*status = fuse.EIO
+	}
+}

@@ -1,0 +1,201 @@
+// Package fs presents shared variables as a FUSE file system, with inotify events for changes made elsewhere.
+//
+// What a mount promises is docs/semantics.md. How it is kept:
+//
+// Identity. A node's number is the id that the server gave it, so the kernel, every mount and every restart agree on it,
+// and a request finds its node without a table of our own. Numbers with the top bit set are files of this mount alone.
+//
+// Reading. Files are opened DIRECT_IO with ATOMIC_O_TRUNC: a read at offset 0 takes a snapshot of a committed value,
+// reads behind it continue the snapshot, and no page cache can mix two versions. See handle.go.
+//
+// Writing. A descriptor that replaces (O_TRUNC, or creating) gathers its value and commits it whole at flush, fsync or
+// release; any other commits each write. See write.go.
+//
+// Caching. Names and attributes are cached by the kernel for [validity]; every applied change invalidates what it
+// touches, so "cached" means "current".
+//
+// Events. After a change is readable, notifier invalidates the kernel and then pokes: a harmless system call on the own
+// mount that makes the kernel raise the event. Never from a request handler, never with a lock held, never on the
+// goroutine that receives. See notify.go.
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/fs/mountpoint"
+	"github.com/commy-project/commyfs/fs/poke"
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// SyncMode says when a write waits for the server.
+type SyncMode uint8
+
+// The modes.
+const (
+	SyncClose  SyncMode = iota // close and fsync wait, and the first write of a descriptor
+	SyncAlways                 // every write waits
+	SyncNever                  // nothing waits; errors are lost
+)
+
+// Options configure [Mount].
+type Options struct {
+	Dir        string // where to mount
+	AllowOther bool   // let other users in; what they may do is what the mode bits say
+	ReadOnly   bool   // every change fails with EROFS
+	UID, GID   uint32 // who owns the files
+	Umask      uint32 // bits taken from 0777 and 0666
+	Sync       SyncMode
+	Events     EventSet
+	FSName     string       // the source in mount tables. Default: "commyfs"
+	Logger     *slog.Logger // default: nobody
+}
+
+const (
+	rootID     = fuse.FUSE_ROOT_ID
+	localBit   = 1 << 63 // ids of files that only this mount knows
+	maxWrite   = 1 << 20
+	blockSize  = 4096
+	ioSize     = 64 << 10     // st_blksize: what stdio libraries read and write at a time
+	validity   = 24 * 60 * 60 // seconds that the kernel may keep names and attributes: every change is pushed
+	pokeHandle = 1            // the file handle of the poke thread's opens
+)
+
+// FS answers the kernel's requests.
+type FS struct {
+	fuse.RawFileSystem
+	c      *varsync.Client
+	o      Options
+	log    *slog.Logger
+	kernel kernel
+	locals locals
+	notes  notifier
+
+	handles handles
+	poker   atomic.Pointer[poke.Poker]
+	pokeTID atomic.Uint32
+	ctx     context.Context // ends with the mount
+}
+
+// Mounted is a mount in use.
+type Mounted struct {
+	fs     *FS
+	mp     *mountpoint.Mountpoint
+	server *fuse.Server
+	client *varsync.Client
+	cancel context.CancelFunc
+	once   sync.Once
+}
+
+// Mount connects a client, mounts and returns when the mount is usable. Errors of the connection are those of
+// varsync.New, others those of mountpoint.Mount.
+func Mount(ctx context.Context, co varsync.Options, o Options) (*Mounted, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger}
+	f.handles.init()
+	f.kernel.init()
+	f.locals.init()
+	f.notes.init(f)
+	co.OnChange = f.notes.add
+	co.Hello.ReadOnly = o.ReadOnly
+	client, err := varsync.New(ctx, co)
+	if err != nil {
+		return nil, err
+	}
+	f.c = client
+	m := &Mounted{fs: f, client: client}
+	f.ctx, m.cancel = context.WithCancel(context.Background())
+	if err := m.mount(o); err != nil {
+		m.cancel()
+		client.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Mounted) mount(o Options) error {
+	mp, err := mountpoint.Mount(o.Dir, mountpoint.Options{FSName: o.FSName, AllowOther: o.AllowOther, MaxRead: maxWrite})
+	if err != nil {
+		return err
+	}
+	m.mp = mp
+	m.fs.kernel.fd = mp.FD()
+	fd, err := mp.Dup() // go-fuse closes its descriptor when the mount ends; notifications must not hit a reused number
+	if err != nil {
+		return errors.Join(err, mp.Unmount(true), mp.Close())
+	}
+	server, err := fuse.NewServer(m.fs, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
+		MaxWrite:          maxWrite,
+		DisableSplice:     true, // with writes of 1 MiB a pipe is too small
+		ExtraCapabilities: fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO,
+		MaxBackground:     64,
+		Logger:            log.New(io.Discard, "", 0),
+		Name:              "commyfs",
+	})
+	if err != nil {
+		unix.Close(fd)
+		return errors.Join(fmt.Errorf("fuse: %w", err), mp.Unmount(true), mp.Close())
+	}
+	m.server = server
+	go server.Serve()
+	poker, err := poke.New(mp.Dir(), mp.Dev())
+	if err != nil {
+		return errors.Join(fmt.Errorf("events: %w", err), mp.Unmount(true))
+	}
+	m.fs.pokeTID.Store(poker.TID())
+	m.fs.poker.Store(poker)
+	m.fs.notes.start()
+	return nil
+}
+
+// Dir is where the mount is.
+func (m *Mounted) Dir() string { return m.mp.Dir() }
+
+// Client returns the mount's client.
+func (m *Mounted) Client() *varsync.Client { return m.client }
+
+// Wait returns when the mount is gone, by whatever hand.
+func (m *Mounted) Wait() { m.server.Wait() }
+
+// Unmount ends the mount; lazy takes it out of the tree now and lets open files finish. A mount that is in use fails
+// with an error that names who uses it.
+func (m *Mounted) Unmount(lazy bool) error { return m.mp.Unmount(lazy) }
+
+// Close ends what is left after [Mounted.Wait]: values that a release still has to commit, events, the connection.
+func (m *Mounted) Close() error {
+	var err error
+	m.once.Do(func() {
+		m.cancel()
+		m.fs.poker.Load().Close()
+		m.fs.notes.stop()
+		err = errors.Join(m.client.Close(), m.mp.Close())
+	})
+	return err
+}
+
+// String names the file system in go-fuse's messages.
+func (f *FS) String() string { return "commyfs" }
+
+// Init is called by go-fuse when the kernel has connected.
+func (f *FS) Init(*fuse.Server) {}
+
+// opContext bounds a request. It does not end when the caller is interrupted: Go programs interrupt themselves all the
+// time, and a change that was sent happens whether or not anybody waits for it.
+func (f *FS) opContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(f.ctx, f.c.Timeout()+time.Second)
+}
+
+// isPoke reports whether a request comes from the thread that raises events: FUSE names the calling thread.
+func (f *FS) isPoke(h *fuse.InHeader) bool { return h.Pid != 0 && h.Pid == f.pokeTID.Load() }

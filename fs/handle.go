@@ -1,0 +1,115 @@
+package fs
+
+import (
+	"sync"
+	"time"
+
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// handle is an open file description.
+//
+// A replacing handle (O_TRUNC, or it created the file) gathers a value in buf and commits it whole. An editing handle
+// commits each write. A handle on a temporary reads and writes that directly.
+type handle struct {
+	node      uint64
+	writable  bool
+	replacing bool
+	appending bool // O_APPEND: the server decides where the end is
+
+	mu sync.Mutex // guards the following
+	v  *varsync.Variable
+	l  *local // a draft or a temporary; v takes over when the draft is committed
+
+	// reading
+	snap []byte // the snapshot that reads behind offset 0 continue
+	own  []byte // memory of ours that snap can be in
+	read bool   // there is a snapshot
+
+	// replacing
+	buf       []byte
+	lent      bool  // buf is with the client: copy before changing it
+	dirty     bool  // buf has what is not committed
+	published bool  // something was committed, or refused: release has nothing to add
+	failed    error // why a write was refused: what has a part missing is never published
+	killed    bool  // the last process to flush was being killed: what it had not flushed is dropped
+	asked     time.Time
+
+	// editing
+	begun   bool // the first write has been answered
+	pending []*varsync.Pending
+	err     error // of a write that nobody was told of yet
+}
+
+// handles are the open files, by the number that the kernel has for them.
+type handles struct {
+	mu      sync.RWMutex // guards the following
+	m       map[uint64]*handle
+	dirs    map[uint64]*dirHandle
+	next    uint64
+	writers map[uint64]int // node -> open writable handles
+}
+
+func (hs *handles) init() {
+	hs.m, hs.dirs, hs.writers = map[uint64]*handle{}, map[uint64]*dirHandle{}, map[uint64]int{}
+	hs.next = pokeHandle
+}
+
+func (hs *handles) add(h *handle) uint64 {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.next++
+	hs.m[hs.next] = h
+	if h.writable {
+		hs.writers[h.node]++
+	}
+	return hs.next
+}
+
+func (hs *handles) get(fh uint64) *handle {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	return hs.m[fh]
+}
+
+func (hs *handles) remove(fh uint64) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	h := hs.m[fh]
+	if h == nil {
+		return
+	}
+	delete(hs.m, fh)
+	if h.writable {
+		if hs.writers[h.node]--; hs.writers[h.node] <= 0 {
+			delete(hs.writers, h.node)
+		}
+	}
+}
+
+// uncommitted reports whether the node has open writers, whose changes the kernel counts but the server may not have.
+func (hs *handles) uncommitted(node uint64) bool {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	return hs.writers[node] > 0
+}
+
+func (hs *handles) addDir(d *dirHandle) uint64 {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.next++
+	hs.dirs[hs.next] = d
+	return hs.next
+}
+
+func (hs *handles) dir(fh uint64) *dirHandle {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	return hs.dirs[fh]
+}
+
+func (hs *handles) removeDir(fh uint64) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	delete(hs.dirs, fh)
+}

@@ -1,0 +1,100 @@
+package fs
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// kernel is what the kernel holds of the tree, and the way to tell it that something changed.
+type kernel struct {
+	// fd is the mountpoint's descriptor of the FUSE device: go-fuse sends notifications one at a time, and one that waits for
+	// a directory lock would hold up all others.
+	fd     int
+	shards [16]lookups
+}
+
+type lookups struct {
+	mu sync.Mutex
+	m  map[uint64]uint64 // node id -> references that the kernel holds
+}
+
+func (k *kernel) init() {
+	k.fd = -1
+	for i := range k.shards {
+		k.shards[i].m = map[uint64]uint64{}
+	}
+}
+
+// learn counts a reference that a reply gives to the kernel.
+func (k *kernel) learn(id uint64) {
+	s := &k.shards[id%16]
+	s.mu.Lock()
+	s.m[id]++
+	s.mu.Unlock()
+}
+
+func (k *kernel) forget(id, n uint64) {
+	s := &k.shards[id%16]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if have := s.m[id]; have > n {
+		s.m[id] = have - n
+	} else {
+		delete(s.m, id)
+	}
+}
+
+// knows reports whether the kernel holds the node: one that it does not hold nobody can be watching.
+func (k *kernel) knows(id uint64) bool {
+	if id == rootID {
+		return true
+	}
+	s := &k.shards[id%16]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m[id] > 0
+}
+
+// invalidateNode drops cached attributes and pages of a node.
+func (k *kernel) invalidateNode(id uint64) error {
+	body := make([]byte, 0, 24)
+	body = binary.NativeEndian.AppendUint64(body, id)
+	body = binary.NativeEndian.AppendUint64(body, 0) // from offset 0
+	body = binary.NativeEndian.AppendUint64(body, 0) // to the end
+	return k.notify(fuse.NOTIFY_INVAL_INODE, body)
+}
+
+// invalidateEntry makes the kernel look a name up again. It waits for the lock of the directory.
+func (k *kernel) invalidateEntry(parent uint64, name string) error {
+	body := make([]byte, 0, 17+len(name))
+	body = binary.NativeEndian.AppendUint64(body, parent)
+	body = binary.NativeEndian.AppendUint32(body, uint32(len(name)))
+	body = binary.NativeEndian.AppendUint32(body, 0)
+	body = append(body, name...)
+	body = append(body, 0)
+	return k.notify(fuse.NOTIFY_INVAL_ENTRY, body)
+}
+
+// notify writes one notification: a reply header with unique 0 and the code where the error would be.
+func (k *kernel) notify(code int32, body []byte) error {
+	msg := make([]byte, 0, 16+len(body))
+	msg = binary.NativeEndian.AppendUint32(msg, uint32(16+len(body)))
+	msg = binary.NativeEndian.AppendUint32(msg, uint32(-code))
+	msg = binary.NativeEndian.AppendUint64(msg, 0)
+	msg = append(msg, body...)
+	for {
+		_, err := unix.Write(k.fd, msg)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case errors.Is(err, unix.ENOENT):
+			return nil // the kernel does not hold it: nothing to drop
+		}
+		return err
+	}
+}

@@ -1,0 +1,244 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"path"
+	"sync"
+	"time"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// local is a file that only this mount knows: a draft, which is a variable from its creation until its first commit
+// (its id is one that the server set aside), or a temporary, which an editor makes and renames or removes.
+type local struct {
+	id   uint64
+	temp bool
+
+	// guarded by locals.mu
+	parent  uint64
+	name    string
+	removed bool
+	opens   int // handles on a draft
+
+	mu    sync.Mutex // guards the following
+	data  []byte     // a temporary's content
+	mtime time.Time
+	v     *varsync.Variable // what a draft has become
+
+	settled chan struct{} // closed when a draft is committed, removed or given up
+	once    sync.Once
+}
+
+// ID implements varsync.Node.
+func (l *local) ID() uint64 { return l.id }
+
+func (l *local) stat() (size, mtime int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(len(l.data)), l.mtime.UnixNano()
+}
+
+func (l *local) committed() *varsync.Variable {
+	if l.temp {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.v
+}
+
+func (l *local) settle() { l.once.Do(func() { close(l.settled) }) }
+
+// awaitDraft waits a moment for a draft's first commit: somebody is between creating the file and writing it, and a
+// reader that came in between must not see the empty moment.
+func (l *local) awaitDraft() {
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-l.settled:
+	case <-t.C:
+	}
+}
+
+type localKey struct {
+	parent uint64
+	name   string
+}
+
+// locals are the files that only this mount knows.
+type locals struct {
+	mu    sync.RWMutex // guards the following
+	ids   map[uint64]*local
+	names map[localKey]*local
+	next  uint64
+}
+
+func (ls *locals) init() {
+	ls.ids, ls.names = map[uint64]*local{}, map[localKey]*local{}
+}
+
+func (ls *locals) byID(id uint64) *local {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	return ls.ids[id]
+}
+
+func (ls *locals) byName(parent uint64, name string) *local {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	return ls.names[localKey{parent, name}]
+}
+
+// in returns the files of a directory.
+func (ls *locals) in(parent uint64) []*local {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	var out []*local
+	for k, l := range ls.names {
+		if k.parent == parent {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// add makes a file. id 0 takes the next one of the mount's own.
+func (ls *locals) add(id, parent uint64, name string, temp bool) *local {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if id == 0 {
+		ls.next++
+		id = localBit | ls.next
+	}
+	l := &local{id: id, temp: temp, parent: parent, name: name, mtime: time.Now(), settled: make(chan struct{})}
+	ls.ids[id] = l
+	ls.names[localKey{parent, name}] = l
+	return l
+}
+
+// remove takes a file out of its directory. Descriptors keep it.
+func (ls *locals) remove(l *local) {
+	ls.mu.Lock()
+	ls.unnameLocked(l)
+	l.removed = true
+	if ls.ids[l.id] == l {
+		delete(ls.ids, l.id)
+	}
+	ls.mu.Unlock()
+	l.settle()
+}
+
+func (ls *locals) unnameLocked(l *local) {
+	k := localKey{l.parent, l.name}
+	if ls.names[k] == l {
+		delete(ls.names, k)
+	}
+}
+
+// where tells where a file is, and whether it has been removed.
+func (ls *locals) where(l *local) (parent uint64, name string, removed bool) {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	return l.parent, l.name, l.removed
+}
+
+// ref counts a handle on a draft; unref reports whether it was the last.
+func (ls *locals) ref(l *local) {
+	ls.mu.Lock()
+	l.opens++
+	ls.mu.Unlock()
+}
+
+func (ls *locals) unref(l *local) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l.opens--
+	return l.opens == 0
+}
+
+// move gives a file another name; what had the name is gone.
+func (ls *locals) move(l *local, parent uint64, name string) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	k := localKey{parent, name}
+	if old := ls.names[k]; old != nil && old != l {
+		old.removed = true
+		delete(ls.ids, old.id)
+		old.settle()
+	}
+	ls.unnameLocked(l)
+	l.parent, l.name = parent, name
+	ls.names[k] = l
+}
+
+// become records the variable that a draft has become. If the server gave it the id that was set aside, the draft is
+// forgotten; otherwise (somebody else made the variable first) the draft's number goes on standing for the variable.
+func (ls *locals) become(l *local, v *varsync.Variable) {
+	l.mu.Lock()
+	l.v = v
+	l.mu.Unlock()
+	ls.mu.Lock()
+	ls.unnameLocked(l)
+	if v.ID() == l.id {
+		delete(ls.ids, l.id)
+	}
+	ls.mu.Unlock()
+	l.settle()
+}
+
+// temporaryPatterns are names that editors and tools use for files that live until they are renamed or removed.
+var temporaryPatterns = []string{
+	".*.sw?", ".*.sw??", "*~", "#*#", ".#*", "4913", "sed??????", ".goutputstream-*", ".*.tmp", "*.tmp~", ".~lock.*#",
+}
+
+func isTemporary(name string) bool {
+	for _, p := range temporaryPatterns {
+		if ok, _ := path.Match(p, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// commitDraft publishes a draft's first value. value nil stands for the empty value.
+func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value []byte) (*varsync.Variable, error) {
+	parent, name, removed := f.locals.where(l)
+	if removed {
+		return nil, nil // removed before it was published: like writing to an unlinked file
+	}
+	p, err := f.place(parent)
+	if err != nil {
+		return nil, err
+	}
+	ch := transport.Change{Op: op, Data: value, Create: true, NewID: l.id}
+	ch.Tenant, ch.Service, ch.Name = p.target(name)
+	res, err := f.c.Report(ctx, ch)
+	if errors.Is(err, transport.ErrExists) && op == transport.OpCreate {
+		err = nil // somebody else made it: that is as good
+		if v, ok := f.lookup(p, name).(*varsync.Variable); ok {
+			f.locals.become(l, v)
+			return v, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(res) == 0 {
+		f.locals.remove(l)
+		return nil, nil
+	}
+	v, ok := f.c.Node(res[0].ID).(*varsync.Variable)
+	if !ok {
+		// It was stored, and is gone again: somebody removed it.
+		f.locals.remove(l)
+		return nil, nil
+	}
+	f.locals.become(l, v)
+	if v.ID() != l.id {
+		f.notes.refreshName(parent, fileName(name, p.level))
+	}
+	return v, nil
+}

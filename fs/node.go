@@ -1,0 +1,217 @@
+package fs
+
+import (
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/commy-project/commyfs/internal/names"
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+func stack() string { return string(debug.Stack()) }
+
+// root is the top of the mount.
+type root struct{}
+
+func (root) ID() uint64 { return rootID }
+
+// node finds what a node id stands for, nil if it is gone. The result is a root, *varsync.Tenant, *varsync.Service,
+// *varsync.Dir, *varsync.Variable or *local.
+func (f *FS) node(id uint64) varsync.Node {
+	if id == rootID {
+		return root{}
+	}
+	if l := f.locals.byID(id); l != nil {
+		if v := l.committed(); v != nil {
+			return v
+		}
+		return l
+	}
+	return f.c.Node(id)
+}
+
+// dir is a directory that can hold variables: a service's top or one below it.
+type place struct {
+	tenant  *varsync.Tenant
+	service *varsync.Service
+	dir     *varsync.Dir // nil for root and tenant
+	level   names.Level  // of what it holds
+}
+
+// place resolves a directory node for an operation on a name in it.
+func (f *FS) place(id uint64) (place, error) {
+	switch n := f.node(id).(type) {
+	case root:
+		return place{level: names.Tenant}, nil
+	case *varsync.Tenant:
+		return place{tenant: n, level: names.Service}, nil
+	case *varsync.Service:
+		ctx, cancel := f.opContext()
+		defer cancel()
+		d, err := n.Root(ctx)
+		if err != nil {
+			return place{}, err
+		}
+		return place{tenant: n.Tenant(), service: n, dir: d, level: names.Variable}, nil
+	case *varsync.Dir:
+		return place{tenant: n.Service().Tenant(), service: n.Service(), dir: n, level: names.Nested}, nil
+	case nil:
+		return place{}, syscall.ESTALE
+	}
+	return place{}, syscall.ENOTDIR
+}
+
+// target names what is called name in the place, for a change.
+func (p place) target(name string) (tenant, service, variable string) {
+	switch p.level {
+	case names.Tenant:
+		return name, "", ""
+	case names.Service:
+		return p.tenant.Name(), name, ""
+	}
+	if d := p.dir.Name(); d != "" {
+		name = d + "/" + name
+	}
+	return p.tenant.Name(), p.service.Name(), name
+}
+
+// lookup returns what is called name (decoded) in the place, nil if there is nothing.
+func (f *FS) lookup(p place, name string) varsync.Node {
+	switch p.level {
+	case names.Tenant:
+		if t := f.c.Tenant(name); t != nil {
+			return t
+		}
+	case names.Service:
+		if s := p.tenant.Service(name); s != nil {
+			return s
+		}
+	default:
+		return p.dir.Lookup(name)
+	}
+	return nil
+}
+
+// rights returns what the client may do in the place.
+func (f *FS) rights(p place) transport.Rights {
+	if f.o.ReadOnly {
+		return transport.RightRead
+	}
+	if p.tenant == nil {
+		// Whether a tenant can be made depends on its name: the server decides.
+		return transport.RightRead | transport.RightWrite | transport.RightCreate | transport.RightDelete
+	}
+	return p.tenant.Rights()
+}
+
+// mayChange checks a change in a place before the server is asked: the mount's own restriction, and the mode bits for
+// users other than the owner, whom the server does not know.
+func (f *FS) mayChange(h *fuse.InHeader) error {
+	if f.o.ReadOnly {
+		return syscall.EROFS
+	}
+	if f.foreign(h) && f.o.Umask&0o002 != 0 {
+		return syscall.EACCES
+	}
+	return nil
+}
+
+func (f *FS) mayRead(h *fuse.InHeader) error {
+	if f.foreign(h) && f.o.Umask&0o004 != 0 {
+		return syscall.EACCES
+	}
+	return nil
+}
+
+// foreign reports whether a request comes from neither the owner of the files nor root: only possible with AllowOther.
+func (f *FS) foreign(h *fuse.InHeader) bool {
+	return f.o.AllowOther && h.Uid != 0 && h.Uid != f.o.UID
+}
+
+// attr describes a node to the kernel. Nlink is never 0: the kernel would take the file for removed and end its watches.
+func (f *FS) attr(n varsync.Node, out *fuse.Attr) {
+	out.Ino = n.ID()
+	out.Owner = fuse.Owner{Uid: f.o.UID, Gid: f.o.GID}
+	out.Blksize = ioSize
+	switch n := n.(type) {
+	case root:
+		f.dirAttr(f.rights(place{}), 0, out)
+	case *varsync.Tenant:
+		f.dirAttr(n.Rights(), n.MTime(), out)
+	case *varsync.Service:
+		f.dirAttr(n.Tenant().Rights(), n.MTime(), out)
+	case *varsync.Dir:
+		f.dirAttr(n.Service().Tenant().Rights(), n.MTime(), out)
+	case *varsync.Variable:
+		m := n.Meta()
+		f.fileAttr(n.Service().Tenant().Rights(), m.Size, m.MTime, out)
+	case *local:
+		size, mtime := n.stat()
+		f.fileAttr(transport.RightRead|transport.RightWrite, size, mtime, out)
+	}
+}
+
+func (f *FS) dirAttr(r transport.Rights, mtime int64, out *fuse.Attr) {
+	mode := uint32(0o555)
+	if !f.o.ReadOnly && r&(transport.RightCreate|transport.RightDelete) != 0 {
+		mode = 0o777
+	}
+	out.Mode = syscall.S_IFDIR | mode&^f.o.Umask
+	out.Nlink = 2
+	setTimes(out, mtime)
+}
+
+func (f *FS) fileAttr(r transport.Rights, size, mtime int64, out *fuse.Attr) {
+	mode := uint32(0o444)
+	if !f.o.ReadOnly && r&transport.RightWrite != 0 {
+		mode = 0o666
+	}
+	out.Mode = syscall.S_IFREG | mode&^f.o.Umask
+	out.Nlink = 1
+	out.Size = uint64(size)
+	out.Blocks = (out.Size + 511) / 512
+	setTimes(out, mtime)
+}
+
+func setTimes(out *fuse.Attr, ns int64) {
+	t := time.Unix(0, ns)
+	out.SetTimes(&t, &t, &t)
+}
+
+// entry fills the reply that gives a node to the kernel, and counts it. Nodes with changes of this mount that are not
+// committed are not cached: the kernel would keep a size that is not true.
+func (f *FS) entry(n varsync.Node, out *fuse.EntryOut) {
+	out.NodeId = n.ID()
+	f.attr(n, &out.Attr)
+	if _, isLocal := n.(*local); !isLocal {
+		out.EntryValid = validity
+		if !f.handles.uncommitted(n.ID()) {
+			out.AttrValid = validity
+		}
+	}
+	f.kernel.learn(n.ID())
+}
+
+// fileName returns the name of a component in a directory listing.
+func fileName(component string, l names.Level) string { return names.Encode(component, l) }
+
+// filePath returns the path of components below the mount.
+func filePath(components []string) string {
+	enc := make([]string, len(components))
+	for i, c := range components {
+		enc[i] = names.Encode(c, levelOf(i))
+	}
+	return strings.Join(enc, "/")
+}
+
+func checkName(name string) error {
+	if len(name) > names.Max {
+		return syscall.ENAMETOOLONG
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/commy-project/commyfs/internal/names"
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// decode turns a file name into a component.
+func (p place) decode(file string) string { return names.Decode(file, p.level) }
+
+func writes(flags uint32) bool { return flags&syscall.O_ACCMODE != syscall.O_RDONLY }
+
+// Open opens a file. DIRECT_IO and ATOMIC_O_TRUNC together are the only way in which no reader sees a torn or empty
+// value; readers need no FLUSH at close.
+func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
+	defer f.recovered("open", &status)
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	if f.isPoke(&in.InHeader) {
+		out.Fh = pokeHandle
+		return fuse.OK
+	}
+	n := f.node(in.NodeId)
+	if l, ok := n.(*local); ok && !l.temp && !(writes(in.Flags) && in.Flags&syscall.O_TRUNC != 0) {
+		l.awaitDraft()
+		n = f.node(in.NodeId)
+	}
+	h, err := f.open(n, in)
+	if err != nil {
+		return f.errno("open", err)
+	}
+	if !h.writable {
+		out.OpenFlags |= fuse.FOPEN_NOFLUSH
+	}
+	out.Fh = f.handles.add(h)
+	return fuse.OK
+}
+
+func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
+	h := &handle{node: in.NodeId, writable: writes(in.Flags), appending: in.Flags&syscall.O_APPEND != 0}
+	switch n := n.(type) {
+	case *varsync.Variable:
+		h.v = n
+	case *local:
+		h.l = n
+	case nil:
+		return nil, syscall.ESTALE // makes the kernel look the name up again
+	default:
+		return nil, syscall.EISDIR
+	}
+	if in.Flags&syscall.O_ACCMODE != syscall.O_WRONLY {
+		if err := f.mayRead(&in.InHeader); err != nil {
+			return nil, err
+		}
+	}
+	trunc := in.Flags&syscall.O_TRUNC != 0
+	if h.writable || trunc {
+		if err := f.mayChange(&in.InHeader); err != nil {
+			return nil, err
+		}
+		if h.v != nil && h.v.Service().Tenant().Rights()&transport.RightWrite == 0 {
+			return nil, syscall.EACCES
+		}
+	}
+	if h.l != nil && h.l.temp {
+		if trunc {
+			h.l.mu.Lock()
+			h.l.data = nil
+			h.l.mu.Unlock()
+		}
+		return h, nil
+	}
+	if trunc {
+		h.writable, h.replacing = true, true // open(O_RDONLY|O_TRUNC) truncates on Linux
+		if f.o.Sync != SyncNever {
+			if err := f.ask(h); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if h.l != nil {
+		f.locals.ref(h.l)
+	}
+	return h, nil
+}
+
+// Create makes and opens a file.
+func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) (status fuse.Status) {
+	defer f.recovered("create", &status)
+	n, h, err := f.create(in, name)
+	if err != nil {
+		return f.errno("create", err)
+	}
+	h.node = n.ID()
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	out.Fh = f.handles.add(h)
+	f.entry(n, &out.EntryOut)
+	return fuse.OK
+}
+
+func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, error) {
+	if err := errors.Join(checkName(name), f.mayChange(&in.InHeader)); err != nil {
+		return nil, nil, err
+	}
+	p, err := f.place(in.NodeId)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.dir == nil {
+		return nil, nil, syscall.EPERM // only directories here: tenants and services
+	}
+	name = p.decode(name)
+	open := &fuse.OpenIn{InHeader: in.InHeader, Flags: in.Flags | syscall.O_TRUNC}
+	if in.Flags&syscall.O_APPEND != 0 && in.Flags&syscall.O_TRUNC == 0 {
+		open.Flags &^= syscall.O_TRUNC
+	}
+	if !writes(in.Flags) {
+		open.Flags = in.Flags &^ syscall.O_TRUNC
+	}
+	if l := f.locals.byName(in.NodeId, name); l != nil {
+		if in.Flags&syscall.O_EXCL != 0 {
+			return nil, nil, syscall.EEXIST
+		}
+		h, err := f.open(l, open)
+		return l, h, err
+	}
+	if isTemporary(name) && f.lookup(p, name) == nil {
+		l := f.locals.add(0, in.NodeId, name, true)
+		h, err := f.open(l, open)
+		return l, h, err
+	}
+	if in.Flags&syscall.O_EXCL == 0 {
+		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // it came while the kernel thought it was not there
+			open.Flags = in.Flags
+			h, err := f.open(v, open)
+			return v, h, err
+		}
+	}
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if in.Flags&syscall.O_EXCL != 0 || !writes(in.Flags) {
+		// Whether the name is free is for the server to say: lock files work across hosts.
+		v, err := f.makeVariable(ctx, p, name)
+		if errors.Is(err, transport.ErrExists) && in.Flags&syscall.O_EXCL == 0 {
+			err = syscall.ESTALE // it has just come: the kernel looks again
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		h := &handle{v: v, writable: writes(in.Flags), appending: in.Flags&syscall.O_APPEND != 0, published: true, asked: time.Now()}
+		h.replacing = !h.appending && h.writable
+		return v, h, nil
+	}
+	probe := &transport.Probe{Want: transport.RightCreate | transport.RightWrite, Reserve: true}
+	probe.Tenant, probe.Service, probe.Name = p.target(name)
+	id, err := f.c.Probe(ctx, probe)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := f.locals.add(id, in.NodeId, name, false)
+	h := &handle{l: l, writable: true, appending: in.Flags&syscall.O_APPEND != 0, asked: time.Now()}
+	h.replacing = open.Flags&syscall.O_TRUNC != 0
+	f.locals.ref(l)
+	return l, h, nil
+}
+
+// makeVariable creates an empty variable that did not exist.
+func (f *FS) makeVariable(ctx context.Context, p place, name string) (*varsync.Variable, error) {
+	ch := transport.Change{Op: transport.OpCreate}
+	ch.Tenant, ch.Service, ch.Name = p.target(name)
+	res, err := f.c.Report(ctx, ch)
+	if err != nil {
+		return nil, err
+	}
+	v, ok := f.c.Node(res[0].ID).(*varsync.Variable)
+	if !ok {
+		return nil, syscall.ESTALE // made, and removed by somebody else at once
+	}
+	return v, nil
+}
+
+// Mknod makes a regular file; there is nothing else here.
+func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) (status fuse.Status) {
+	defer f.recovered("mknod", &status)
+	if f.isPoke(&in.InHeader) {
+		return f.notes.pokeEntry(in.NodeId, name, out)
+	}
+	n, err := f.mknod(in, name)
+	if err != nil {
+		return f.errno("mknod", err)
+	}
+	f.entry(n, out)
+	return fuse.OK
+}
+
+func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
+	if err := errors.Join(checkName(name), f.mayChange(&in.InHeader)); err != nil {
+		return nil, err
+	}
+	if t := in.Mode & syscall.S_IFMT; t != 0 && t != syscall.S_IFREG {
+		return nil, syscall.EPERM
+	}
+	p, err := f.place(in.NodeId)
+	if err != nil {
+		return nil, err
+	}
+	if p.dir == nil {
+		return nil, syscall.EPERM
+	}
+	name = p.decode(name)
+	if f.locals.byName(in.NodeId, name) != nil {
+		return nil, syscall.EEXIST
+	}
+	if isTemporary(name) && f.lookup(p, name) == nil {
+		return f.locals.add(0, in.NodeId, name, true), nil
+	}
+	ctx, cancel := f.opContext()
+	defer cancel()
+	return f.makeVariable(ctx, p, name)
+}

@@ -1,0 +1,366 @@
+package fs
+
+import (
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+const (
+	// freshAnswer is how long the server's answer to "would you keep it" counts: O_TRUNC opens ask, and the write that
+	// follows at once need not ask again.
+	freshAnswer = 50 * time.Millisecond
+	// maxPending bounds the writes of one descriptor that are on their way.
+	maxPending = 1024
+)
+
+// Write takes the data of write(2).
+func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, status fuse.Status) {
+	defer f.recovered("write", &status)
+	h := f.handles.get(in.Fh)
+	if h == nil || !h.writable {
+		return 0, fuse.EBADF
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var err error
+	switch {
+	case h.l != nil && h.l.temp:
+		err = f.writeTemp(h, int64(in.Offset), data)
+	case h.replacing:
+		err = f.writeReplacing(h, int64(in.Offset), data)
+	default:
+		err = f.writeEdit(h, int64(in.Offset), data)
+	}
+	if err != nil {
+		return 0, f.errno("write", err)
+	}
+	return uint32(len(data)), fuse.OK
+}
+
+func (f *FS) checkSize(size int64) error {
+	if size > f.c.Limits().Value {
+		return syscall.EFBIG
+	}
+	return nil
+}
+
+func (f *FS) writeTemp(h *handle, off int64, data []byte) error {
+	l := h.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h.appending {
+		off = int64(len(l.data))
+	}
+	if err := f.checkSize(off + int64(len(data))); err != nil {
+		return err
+	}
+	l.data = writeAt(l.data, off, data)
+	l.mtime = time.Now()
+	return nil
+}
+
+// writeAt writes data at off into buf, which grows with zeros if it must.
+func writeAt(buf []byte, off int64, data []byte) []byte {
+	buf = resize(buf, max(int64(len(buf)), off+int64(len(data))))
+	copy(buf[off:], data)
+	return buf
+}
+
+func resize(buf []byte, size int64) []byte {
+	have := int64(len(buf))
+	if size <= have {
+		return buf[:size]
+	}
+	buf = slices.Grow(buf, int(size-have))[:size]
+	clear(buf[have:])
+	return buf
+}
+
+func (f *FS) writeReplacing(h *handle, off int64, data []byte) error {
+	if h.failed != nil {
+		return h.failed
+	}
+	if h.appending {
+		off = int64(len(h.buf))
+	}
+	err := f.checkSize(off + int64(len(data)))
+	if err == nil && !h.dirty && f.o.Sync != SyncNever && time.Since(h.asked) > freshAnswer {
+		// Shells ignore what close says: a value that cannot be kept has to fail here.
+		err = f.ask(h)
+	}
+	if err != nil {
+		// The value has a part missing from now on: the old one stays.
+		h.failed, h.buf, h.dirty, h.published = err, nil, false, true
+		return err
+	}
+	h.reclaim()
+	h.buf = writeAt(h.buf, off, data)
+	h.dirty, h.killed = true, false
+	if f.o.Sync == SyncAlways {
+		return f.commit(h)
+	}
+	return nil
+}
+
+// reclaim makes buf ours again if the client has it.
+func (h *handle) reclaim() {
+	if h.lent {
+		h.buf, h.lent = slices.Clone(h.buf), false
+	}
+}
+
+// ask asks the server whether it would keep a change of the handle's file now.
+func (f *FS) ask(h *handle) error {
+	ctx, cancel := f.opContext()
+	defer cancel()
+	p := &transport.Probe{Want: transport.RightWrite}
+	if v := f.variable(h); v != nil {
+		p.ID = v.ID()
+	} else {
+		parent, name, removed := f.locals.where(h.l)
+		if removed {
+			return nil
+		}
+		pl, err := f.place(parent)
+		if err != nil {
+			return err
+		}
+		p.Tenant, p.Service, p.Name = pl.target(name)
+		p.Want |= transport.RightCreate
+	}
+	if _, err := f.c.Probe(ctx, p); err != nil {
+		return err
+	}
+	h.asked = time.Now()
+	return nil
+}
+
+// variable returns the handle's variable, nil for a draft not yet committed; h.mu must be held.
+func (f *FS) variable(h *handle) *varsync.Variable {
+	if h.v == nil && h.l != nil {
+		h.v = h.l.committed()
+	}
+	return h.v
+}
+
+// commit publishes the value of a replacing handle and waits for the answer, which it gives once: a value that was
+// refused is not tried again behind the caller's back.
+func (f *FS) commit(h *handle) error {
+	h.dirty, h.published = false, true
+	v := f.variable(h)
+	h.lent = true
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if v == nil {
+		var err error
+		h.v, err = f.commitDraft(ctx, h.l, transport.OpStore, h.buf)
+		return err
+	}
+	e := varsync.Edit{Kind: varsync.EditReplace, Data: h.buf}
+	if f.o.Sync == SyncNever {
+		v.Enqueue(e)
+		return nil
+	}
+	_, err := v.Commit(ctx, e)
+	return err
+}
+
+func (f *FS) writeEdit(h *handle, off int64, data []byte) error {
+	if !h.appending {
+		if err := f.checkSize(off + int64(len(data))); err != nil {
+			return err
+		}
+	}
+	v := f.variable(h)
+	if v == nil {
+		return f.writeDraft(h, off, data)
+	}
+	f.reap(h)
+	if err := h.err; err != nil {
+		h.err = nil
+		return err
+	}
+	e := varsync.Edit{Kind: varsync.EditWrite, Off: off, Data: slices.Clone(data)}
+	if h.appending {
+		e.Kind = varsync.EditAppend
+	}
+	// The first write waits for its own acknowledgement: shells ignore what close says.
+	if f.o.Sync == SyncAlways || f.o.Sync == SyncClose && !h.begun {
+		ctx, cancel := f.opContext()
+		defer cancel()
+		if _, err := v.Commit(ctx, e); err != nil {
+			return err
+		}
+		h.begun = true
+		return nil
+	}
+	if len(h.pending) >= maxPending {
+		if err := f.settle(h); err != nil {
+			return err
+		}
+	}
+	h.pending = append(h.pending, v.Enqueue(e))
+	return nil
+}
+
+// writeDraft makes the variable with an editing handle's first write: an append creates and appends in one step, so that
+// two mounts that append to a new file both keep what they wrote.
+func (f *FS) writeDraft(h *handle, off int64, data []byte) error {
+	ctx, cancel := f.opContext()
+	defer cancel()
+	var err error
+	if h.appending {
+		h.v, err = f.commitDraft(ctx, h.l, transport.OpAppend, slices.Clone(data))
+	} else {
+		h.v, err = f.commitDraft(ctx, h.l, transport.OpStore, writeAt(nil, off, data))
+	}
+	h.begun, h.published = err == nil, true
+	return err
+}
+
+// reap forgets writes that were answered, keeping the first error.
+func (f *FS) reap(h *handle) {
+	for len(h.pending) > 0 {
+		select {
+		case <-h.pending[0].Done():
+			f.collect(h)
+		default:
+			return
+		}
+	}
+	h.pending = nil
+}
+
+func (f *FS) collect(h *handle) {
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if _, err := h.pending[0].Wait(ctx); err != nil && h.err == nil {
+		h.err = err
+	}
+	h.pending = h.pending[1:]
+}
+
+// settle waits for all writes of an editing handle and returns the first error that nobody was told of.
+func (f *FS) settle(h *handle) error {
+	for len(h.pending) > 0 {
+		f.collect(h)
+	}
+	h.pending = nil
+	err := h.err
+	h.err = nil
+	return err
+}
+
+// Flush is called for every close of a descriptor, also those that fork and dup made.
+func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
+	defer f.recovered("flush", &status)
+	if in.Fh == pokeHandle {
+		return fuse.OK
+	}
+	h := f.handles.get(in.Fh)
+	if h == nil {
+		return fuse.EBADF
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.writable || h.l != nil && h.l.temp {
+		return fuse.OK
+	}
+	if !h.replacing {
+		if f.o.Sync == SyncNever {
+			return fuse.OK
+		}
+		return f.errno("close", f.settle(h))
+	}
+	if h.failed != nil {
+		return f.errno("close", h.failed)
+	}
+	if !h.dirty && h.published {
+		return fuse.OK
+	}
+	// A writer that is being killed has not finished its value. Whether it has anything written or not, its descriptor
+	// must not publish at release either, unless another process goes on with it.
+	h.killed = dying(in.Pid)
+	if h.killed || !h.dirty {
+		return fuse.OK // the shell closing its spare descriptor publishes nothing
+	}
+	return f.errno("close", f.commit(h))
+}
+
+// Fsync commits what the descriptor has.
+func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) (status fuse.Status) {
+	defer f.recovered("fsync", &status)
+	h := f.handles.get(in.Fh)
+	if h == nil {
+		return fuse.OK
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case !h.writable || h.l != nil && h.l.temp:
+		return fuse.OK
+	case !h.replacing:
+		return f.errno("fsync", f.settle(h))
+	case h.failed != nil:
+		return f.errno("fsync", h.failed)
+	case h.dirty || !h.published:
+		return f.errno("fsync", f.commit(h))
+	}
+	return fuse.OK
+}
+
+// Release is called once nobody has the description any more; nobody sees its result.
+func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	if in.Fh == pokeHandle {
+		return
+	}
+	h := f.handles.get(in.Fh)
+	if h == nil {
+		return
+	}
+	defer f.handles.remove(in.Fh)
+	var status fuse.Status
+	defer f.recovered("release", &status)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.writable || h.l != nil && h.l.temp {
+		return
+	}
+	var err error
+	switch {
+	case !h.replacing:
+		err = f.settle(h)
+		if err == nil && f.variable(h) == nil {
+			ctx, cancel := f.opContext()
+			defer cancel()
+			_, err = f.commitDraft(ctx, h.l, transport.OpCreate, nil)
+		}
+	case h.killed:
+	case h.dirty || !h.published:
+		err = f.commit(h)
+	}
+	if err != nil {
+		f.log.Warn("a value could not be committed after its last close", "node", h.node, "err", err)
+	}
+	if h.l != nil && f.locals.unref(h.l) && h.l.committed() == nil {
+		f.dropDraft(h.l)
+	}
+}
+
+// dropDraft forgets a draft that nobody has open and nobody committed.
+func (f *FS) dropDraft(l *local) {
+	parent, name, removed := f.locals.where(l)
+	if removed {
+		return
+	}
+	f.locals.remove(l)
+	if p, err := f.place(parent); err == nil {
+		f.notes.refreshName(parent, fileName(name, p.level))
+	}
+}

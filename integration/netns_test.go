@@ -1,0 +1,51 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+)
+
+// Netns is a network namespace of a test.
+type Netns struct {
+	t    testing.TB
+	Name string
+	Addr string
+}
+
+// Link makes two network namespaces with one cable between them. Both are gone at the end of the test.
+func Link(t testing.TB) (a, b Netns) {
+	t.Helper()
+	testenv.Root(t)
+	testenv.Need(t, "ip", "nsenter")
+	a = Netns{t, fmt.Sprintf("commyfs-%d-a", os.Getpid()), "10.83.0.1"}
+	b = Netns{t, fmt.Sprintf("commyfs-%d-b", os.Getpid()), "10.83.0.2"}
+	for _, n := range []Netns{a, b} {
+		ip(t, "netns add "+n.Name)
+		t.Cleanup(func() { ip(t, "netns del "+n.Name) })
+		ip(t, "-n "+n.Name+" link set lo up")
+	}
+	ip(t, "-n "+a.Name+" link add cable type veth peer name cable netns "+b.Name)
+	for _, n := range []Netns{a, b} {
+		ip(t, "-n "+n.Name+" addr add "+n.Addr+"/24 dev cable")
+		n.Plug()
+	}
+	return a, b
+}
+
+// Plug connects the namespace to its cable.
+func (n Netns) Plug() { n.t.Helper(); ip(n.t, "-n "+n.Name+" link set cable up") }
+
+// Unplug takes the cable out: packets are lost, nobody is told.
+func (n Netns) Unplug() { n.t.Helper(); ip(n.t, "-n "+n.Name+" link set cable down") }
+
+func ip(t testing.TB, args string) {
+	t.Helper()
+	if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %s: %v\n%s", args, err, out)
+	}
+}

@@ -1,0 +1,181 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+)
+
+// runBound is how long a command may take that is expected to end by itself.
+const runBound = time.Minute
+
+// output collects what a process writes.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // mu guards it
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// Lines returns the complete lines.
+func (o *output) Lines() []string {
+	s := o.String()
+	end := strings.LastIndexByte(s, '\n')
+	if end < 0 {
+		return nil
+	}
+	return strings.Split(s[:end], "\n")
+}
+
+// Proc is a process that was started and is being waited for.
+type Proc struct {
+	t              testing.TB
+	cmd            *exec.Cmd
+	stdout, stderr output
+	done           chan struct{}
+	err            error // of Wait; valid once done is closed
+}
+
+func startProc(t testing.TB, cmd *exec.Cmd) *Proc {
+	t.Helper()
+	p := &Proc{t: t, cmd: cmd, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = &p.stdout, &p.stderr
+	// A command that leaves its output open in a child of its own would hang `x=$(commyfs get ...)`.
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %v: %v", cmd.Args, err)
+	}
+	go func() {
+		defer close(p.done)
+		p.err = cmd.Wait()
+	}()
+	return p
+}
+
+func (p *Proc) String() string { return strings.Join(p.cmd.Args, " ") }
+
+func (p *Proc) Pid() int { return p.cmd.Process.Pid }
+
+func (p *Proc) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Signal sends a signal; that the process is gone already is no error.
+func (p *Proc) Signal(sig syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !p.ended() && !errors.Is(err, syscall.ESRCH) {
+		p.t.Errorf("signal %v to %v: %v", sig, p, err)
+	}
+}
+
+// Wait waits for the end of the process and returns its exit code, -1 for an end by a signal.
+func (p *Proc) Wait(bound time.Duration) int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(bound):
+		p.t.Fatalf("%v has not ended within %v\n%s", p, bound, p.logs())
+	}
+	if errors.Is(p.err, exec.ErrWaitDelay) {
+		p.t.Errorf("%v ended, but left its output open in another process", p)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Kill ends the process with SIGKILL and waits for that.
+func (p *Proc) Kill() {
+	p.t.Helper()
+	p.Signal(syscall.SIGKILL)
+	p.Wait(10 * time.Second)
+}
+
+// WaitLine waits for a line on standard output that starts with prefix, and returns the rest of it.
+func (p *Proc) WaitLine(bound time.Duration, prefix string) string {
+	p.t.Helper()
+	var rest string
+	err := testenv.Poll(bound, func() error {
+		ended := p.ended()
+		for _, line := range p.stdout.Lines() {
+			if r, ok := strings.CutPrefix(line, prefix); ok {
+				rest = r
+				return nil
+			}
+		}
+		if ended {
+			return nil
+		}
+		return fmt.Errorf("no line %q", prefix)
+	})
+	if err == nil && rest == "" && p.ended() {
+		err = fmt.Errorf("ended without a line %q", prefix)
+	}
+	if err != nil {
+		p.t.Fatalf("%v: %v\n%s", p, err, p.logs())
+	}
+	return rest
+}
+
+func (p *Proc) logs() string {
+	return fmt.Sprintf("--- %v (pid %d)\nstdout: %s\nstderr: %s\n", p, p.Pid(), tail(p.stdout.String()), tail(p.stderr.String()))
+}
+
+func tail(s string) string {
+	const most = 16 << 10
+	if len(s) > most {
+		return fmt.Sprintf("[%d bytes] ...%s", len(s), s[len(s)-most:])
+	}
+	return s
+}
+
+// Result is what a command that ended left.
+type Result struct {
+	Command        string
+	Stdout, Stderr string
+	Code           int
+	Took           time.Duration
+}
+
+func (r Result) String() string {
+	return fmt.Sprintf("%s: exit code %d\nstdout: %s\nstderr: %s", r.Command, r.Code, tail(r.Stdout), tail(r.Stderr))
+}
+
+// runCmd runs a command to its end.
+func runCmd(t testing.TB, cmd *exec.Cmd) Result {
+	t.Helper()
+	start := time.Now()
+	p := startProc(t, cmd)
+	ctx, cancel := context.WithTimeout(context.Background(), runBound)
+	defer cancel()
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		p.Signal(syscall.SIGKILL)
+		t.Errorf("%v has not ended within %v\n%s", p, runBound, p.logs())
+	}
+	code := p.Wait(10 * time.Second)
+	return Result{p.String(), p.stdout.String(), p.stderr.String(), code, time.Since(start)}
+}

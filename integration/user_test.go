@@ -1,0 +1,81 @@
+package integration
+
+import (
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+)
+
+// nobody is a user that every system has; fusermount3 wants one with a name.
+const nobody = 65534
+
+// BelongsTo gives everything of the host to a user, as which its commands run from then on.
+func (h *Host) BelongsTo(uid int) {
+	h.t.Helper()
+	h.uid = uid
+	err := filepath.WalkDir(h.dir, func(path string, _ iofs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, uid)
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestUnprivileged does the main thing as an ordinary user, through fusermount3. Root cannot look into such a mount, so
+// everything is done by that user's programs.
+func TestUnprivileged(t *testing.T) {
+	testenv.Need(t, "setpriv", "fusermount3", "inotifywait")
+	if st, err := os.Stat("/dev/fuse"); err != nil || st.Mode().Perm()&0o006 != 0o006 {
+		testenv.Missing(t, "fuse", "users cannot open /dev/fuse (%v): chmod 0666 /dev/fuse", err)
+	}
+	h := NewHost(t)
+	h.BelongsTo(nobody)
+	a, b := h.Mount(), h.Mount()
+	if got := h.MustShell(`id -u`); got != fmt.Sprintln(nobody) {
+		t.Fatalf("runs as %q", got)
+	}
+	h.MustShell(`mkdir -p "$1/t/s" && echo 1 > "$1/t/s/v"`, a.Dir)
+	shell := func(want, script string) {
+		t.Helper()
+		testenv.Eventually(t, slower(10*time.Second), func() error {
+			if r := h.Shell(script, a.Dir, b.Dir); r.Code != 0 || r.Stdout != want {
+				return fmt.Errorf("want %q: %v", want, r)
+			}
+			return nil
+		})
+	}
+	shell("1\n", `cat "$2/t/s/v"`)
+	in := h.Inotify(b.Dir)
+	h.MustShell(`echo 2 > "$1/t/s/v"; mkdir "$1/t/s/d"; mv "$1/t/s/v" "$1/t/s/w"; sed -i s/2/3/ "$1/t/s/w"`, a.Dir)
+	in.Expect(0, "MODIFY t/s/v", "CLOSE_WRITE t/s/v")
+	in.Expect(0, "CREATE,ISDIR t/s/d")
+	in.Expect(0, "MOVED_FROM t/s/v", "MOVED_TO t/s/w")
+	shell("3\n", `cat "$2/t/s/w"`)
+	shell("65534 65534\n", `stat -c "%u %g" "$2/t/s/w"`)
+	h.MustShell(`rm "$1/t/s/w"`, b.Dir)
+	in.Expect(0, "DELETE t/s/w")
+
+	// Somebody else, here root, is kept out.
+	if _, err := os.ReadDir(a.Dir); err == nil {
+		t.Error("another user can look into the mount")
+	}
+	if r := h.Run("umount", b.Dir); r.Code != 0 {
+		t.Errorf("umount: %v", r)
+	}
+	if code := b.Wait(runBound); code != 0 {
+		t.Errorf("exit code %d after umount", code)
+	}
+	a.Unmount()
+	entries, err := os.ReadDir(h.State())
+	if err != nil || len(entries) == 0 {
+		t.Errorf("nothing in the user's state directory: %v", err)
+	}
+}

@@ -1,0 +1,143 @@
+// Package bench measures file operations on commyfs beside two yardsticks in the same run: tmpfs, which is what the
+// kernel alone costs, and a minimal go-fuse file system, which is what any FUSE daemon costs.
+//
+// Everything is mounted for the whole run, and one locked thread is the client of all. It works on one file system for a
+// slice of [Options.Slice], then on the next, in an order that rotates, so that whatever else the machine does hits all
+// alike. Compare the file systems of one run, not the microseconds of two.
+//
+// What is measured is asked for its work: a write is read back after the slice, and waited for, so that nobody's slice
+// pays for what another has put off. Every figure includes two readings of the clock, [Report.ClockUS] together.
+//
+// [Run] leaves nothing behind, however it ends: no mount, process or file. A child that does not end is killed, and
+// should the caller itself be killed, the children get a SIGTERM from the kernel.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// Options say what to measure, and for how long. Command is required.
+type Options struct {
+	// Command is the commyfs to measure: a program, and arguments before those that Run adds.
+	Command []string
+	// Env is the environment of all children; HOME is replaced. Default: HOME alone.
+	Env []string
+	// Dir is where the temporary directory is made, which holds mount points and the servers' state: on the disk whose
+	// speed counts. Default: /tmp.
+	Dir string
+	// Time is for how long each operation is measured on each file system. Default: 2 s.
+	Time time.Duration
+	// Slice is for how long at a stretch. Default: 50 ms.
+	Slice time.Duration
+	// Total bounds the whole run but for the clearing up. Default: 5 min.
+	Total time.Duration
+	// Version is what the report calls the program.
+	Version string
+	// Stderr gets what the children say. Default: nobody.
+	Stderr io.Writer
+}
+
+func (o Options) withDefaults() Options {
+	if o.Dir == "" {
+		o.Dir = "/tmp"
+	}
+	if o.Time <= 0 {
+		o.Time = 2 * time.Second
+	}
+	if o.Slice <= 0 {
+		o.Slice = 50 * time.Millisecond
+	}
+	if o.Total <= 0 {
+		o.Total = 5 * time.Minute
+	}
+	if o.Stderr == nil {
+		o.Stderr = io.Discard
+	}
+	return o
+}
+
+// stuckBound is how long after its end has come the client may go on in a system call, before what serves it is killed.
+const stuckBound = 3 * time.Second
+
+// Run measures. With an error the report has what could be measured, and says at each figure that is missing why.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	o = o.withDefaults()
+	if len(o.Command) == 0 {
+		return nil, errors.New("bench: no command")
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Total, fmt.Errorf("the run was not over after %v", o.Total))
+	defer cancel()
+	r := &runner{o: o, report: newReport(o), procs: &children{stderr: o.Stderr}}
+	measured, done := make(chan struct{}), make(chan struct{})
+	var err error
+	go func() {
+		defer close(done)
+		// Never unlocked: the children get their signal when the thread that started them ends.
+		runtime.LockOSThread()
+		start := time.Now()
+		err = r.run(ctx, measured)
+		r.report.Seconds = time.Since(start).Seconds()
+	}()
+	select {
+	case <-measured:
+	case <-ctx.Done():
+		select {
+		case <-measured:
+		case <-time.After(stuckBound):
+			r.procs.kill()
+		}
+	}
+	<-done
+	return r.report, err
+}
+
+// runner is one run. All of it but procs belongs to the client's thread.
+type runner struct {
+	o      Options
+	report *Report
+	procs  *children
+	dirs   directories
+}
+
+// run closes measured when all that is left to do is to clear up, which has its own bounds.
+func (r *runner) run(ctx context.Context, measured chan<- struct{}) error {
+	err := r.measure(ctx)
+	close(measured)
+	err = errors.Join(err, r.clearUp())
+	if ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	return err
+}
+
+func (r *runner) measure(ctx context.Context) error {
+	r.report.ClockUS = clockCost()
+	if err := r.dirs.make(r.o.Dir); err != nil {
+		return err
+	}
+	r.procs.env = append(slices.Clone(r.o.Env), "HOME="+r.dirs.home()) // without a configuration
+	r.report.StateFS = fileSystemName(r.dirs.root)
+	systems := r.mountAll(ctx)
+	var errs []error
+	for _, c := range cases {
+		errs = append(errs, r.measureCase(ctx, c, systems))
+	}
+	r.report.compare()
+	return errors.Join(errs...)
+}
+
+// clockCost is what timing nothing takes.
+func clockCost() float64 {
+	var h histogram
+	for range 10_000 {
+		start := time.Now()
+		h.add(time.Since(start))
+	}
+	return micros(h.quantile(0.5))
+}

@@ -1,0 +1,63 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+func makeDirs(o Options) error {
+	if o.Reconnect {
+		if _, err := os.Stat(o.StateDir); err != nil {
+			return fmt.Errorf("the state directory has vanished: %w", err)
+		}
+	}
+	for _, dir := range []string{o.StateDir, o.RuntimeDir} {
+		if err := MakeDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MakeDir makes a state or runtime directory, and those above it, readable by the user alone, unless it is there. It
+// refuses one that belongs to somebody else: who owns the directory could read everything in it.
+func MakeDir(dir string) error {
+	err := checkOwner(dir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700) // which asks once more, if it is there
+	}
+	return err
+}
+
+// checkOwner accepts a directory that does not exist.
+func checkOwner(dir string) error {
+	info, err := os.Stat(dir)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if euid := os.Geteuid(); ok && int(st.Uid) != euid {
+		return fmt.Errorf("%s belongs to %s, and this is %s: choose directories of your own with --state-dir and --runtime-dir",
+			dir, userName(int(st.Uid)), userName(euid))
+	}
+	return nil
+}
+
+func userName(uid int) string {
+	id := strconv.Itoa(uid)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username + " (uid " + id + ")"
+	}
+	return "uid " + id
+}

@@ -1,0 +1,186 @@
+package server
+
+import "github.com/commy-project/commyfs/transport"
+
+// mkdir makes a tenant, a service or a directory, by how much of the name is given.
+func (e *evaluator) mkdir(c *transport.Change) (transport.Result, error) {
+	if err := e.rights.needNew(c.Tenant, transport.RightCreate); err != nil {
+		return transport.Result{}, err
+	}
+	switch {
+	case c.Service == "" && c.Name == "":
+		if err := checkTop(c.Tenant, e.limits); err != nil {
+			return transport.Result{}, err
+		}
+		if e.tenants.get(c.Tenant) != nil {
+			return transport.Result{}, transport.ErrExists
+		}
+		t, err := e.makeTenant(c.Tenant)
+		if err != nil {
+			return transport.Result{}, err
+		}
+		return transport.Result{ID: t.id, MTime: t.mtime}, nil
+	case c.Name == "":
+		if e.services.get(serviceKey{c.Tenant, c.Service}) != nil {
+			return transport.Result{}, transport.ErrExists
+		}
+		s, err := e.makeService(c.Tenant, c.Service, c.Parents)
+		if err != nil {
+			return transport.Result{}, err
+		}
+		return transport.Result{ID: s.id, MTime: s.mtime}, nil
+	}
+	s, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
+	if err != nil {
+		return transport.Result{}, err
+	}
+	if !e.entries.get(entryKey{s, c.Name}).none() {
+		return transport.Result{}, transport.ErrExists
+	}
+	d, err := e.makeDir(s, c.Tenant, c.Name)
+	if err != nil {
+		return transport.Result{}, err
+	}
+	return transport.Result{ID: d.id, MTime: d.mtime}, nil
+}
+
+// makeTenant makes a tenant whose name is checked and free.
+func (e *evaluator) makeTenant(name string) (*tenant, error) {
+	id, err := e.id()
+	if err != nil {
+		return nil, err
+	}
+	t := &tenant{id: id, name: name, mtime: e.tick(), services: map[string]*service{}}
+	e.setTenant(name, t)
+	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, after: serviceKey{tenant: name}})
+	return t, nil
+}
+
+func (e *evaluator) setTenant(name string, t *tenant) {
+	e.tenants.set(name, t)
+	e.wrote = e.wrote || t != nil
+}
+
+// makeService makes a service with a free name, and with parents its tenant.
+func (e *evaluator) makeService(tenantName, name string, parents bool) (*service, error) {
+	if err := checkTop(tenantName, e.limits); err != nil {
+		return nil, err
+	}
+	if err := checkTop(name, e.limits); err != nil {
+		return nil, err
+	}
+	if err := e.rights.needNew(tenantName, transport.RightCreate); err != nil {
+		return nil, err
+	}
+	t := e.tenants.get(tenantName)
+	if t == nil {
+		if !parents {
+			return nil, transport.ErrNotFound
+		}
+		var err error
+		if t, err = e.makeTenant(tenantName); err != nil {
+			return nil, err
+		}
+	}
+	id, err := e.id()
+	if err != nil {
+		return nil, err
+	}
+	s := newService(id, name, t, e.tick())
+	s.content.Store(newContent())
+	key := serviceKey{tenantName, name}
+	e.setService(key, s)
+	e.places.set(s, key)
+	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, service: s, after: key})
+	return s, nil
+}
+
+// setService puts a service, or nothing, under a name, and keeps count.
+func (e *evaluator) setService(key serviceKey, s *service) {
+	was := e.services.get(key)
+	e.services.set(key, s)
+	e.wrote = e.wrote || s != nil
+	if (was == nil) != (s == nil) {
+		n := e.crowds.get(key.tenant)
+		if s != nil {
+			n++
+		} else {
+			n--
+		}
+		e.crowds.set(key.tenant, n)
+	}
+}
+
+// makeDir makes a directory at a free path whose parent exists.
+func (e *evaluator) makeDir(s *service, tenant, path string) (*dirInfo, error) {
+	if err := e.rights.needNew(tenant, transport.RightCreate); err != nil {
+		return nil, err
+	}
+	id, err := e.id()
+	if err != nil {
+		return nil, err
+	}
+	d := &dirInfo{id: id, name: path, mtime: e.tick()}
+	e.put(s, path, entry{d: d})
+	e.emit(&event{service: s, kind: transport.EventMkdir, name: path, d: d})
+	return d, nil
+}
+
+// rmdir removes an empty tenant, service or directory.
+func (e *evaluator) rmdir(c *transport.Change) (transport.Result, error) {
+	if err := e.rights.need(c.Tenant, transport.RightDelete); err != nil {
+		return transport.Result{}, err
+	}
+	switch {
+	case c.Service == "" && c.Name == "":
+		t := e.tenants.get(c.Tenant)
+		if t == nil {
+			return transport.Result{}, transport.ErrNotFound
+		}
+		return transport.Result{ID: t.id}, e.dropTenant(c.Tenant, t)
+	case c.Name == "":
+		s, err := e.findService(c.Tenant, c.Service)
+		if err != nil {
+			return transport.Result{}, err
+		}
+		return transport.Result{ID: s.id}, e.dropService(serviceKey{c.Tenant, c.Service}, s)
+	}
+	t, err := e.find(&transport.Change{Tenant: c.Tenant, Service: c.Service, Name: c.Name})
+	if err != nil {
+		return transport.Result{}, err
+	}
+	if t.v != nil {
+		return transport.Result{}, transport.ErrNotDirectory
+	}
+	return transport.Result{ID: t.d.id}, e.dropDir(t.service, t.d)
+}
+
+func (e *evaluator) dropTenant(name string, t *tenant) error {
+	if e.crowds.get(name) != 0 {
+		return transport.ErrNotEmpty
+	}
+	e.setTenant(name, nil)
+	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, before: serviceKey{tenant: name}})
+	return nil
+}
+
+// dropService removes a loaded service.
+func (e *evaluator) dropService(key serviceKey, s *service) error {
+	if e.counts.get(entryKey{s, ""}) != 0 {
+		return transport.ErrNotEmpty
+	}
+	e.setService(key, nil)
+	e.places.set(s, serviceKey{})
+	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: e.tenants.get(key.tenant), service: s, before: key})
+	return nil
+}
+
+func (e *evaluator) dropDir(s *service, d *dirInfo) error {
+	if e.counts.get(entryKey{s, d.name}) != 0 {
+		return transport.ErrNotEmpty
+	}
+	e.tick()
+	e.put(s, d.name, entry{})
+	e.emit(&event{service: s, kind: transport.EventRmdir, name: d.name, d: d})
+	return nil
+}

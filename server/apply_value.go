@@ -1,0 +1,180 @@
+package server
+
+import (
+	"bytes"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// value carries out the operations that give a variable bytes, and OpCreate.
+func (e *evaluator) value(c *transport.Change) (transport.Result, error) {
+	if int64(len(c.Data)) > e.limits.Value {
+		return transport.Result{}, transport.ErrTooLarge
+	}
+	t, err := e.find(c)
+	switch {
+	case err == transport.ErrNotFound && c.ID == 0 && (c.Op == transport.OpCreate || c.Create && (c.Op == transport.OpStore || c.Op == transport.OpAppend)):
+		return e.create(c)
+	case err != nil:
+		return transport.Result{}, err
+	case c.Op == transport.OpCreate:
+		return transport.Result{}, transport.ErrExists
+	case t.d != nil:
+		return transport.Result{}, transport.ErrIsDirectory
+	}
+	if err := e.rights.need(t.key.tenant, transport.RightWrite); err != nil {
+		return transport.Result{}, err
+	}
+	if c.HasVersion && c.IfVersion != t.v.version {
+		return transport.Result{}, transport.ErrConflict
+	}
+	data, err := e.newData(c, t.v)
+	if err != nil {
+		return transport.Result{}, err
+	}
+	return e.set(t.v, data, c.Op == transport.OpStore || c.Op == transport.OpPatch), nil
+}
+
+// set gives a variable a new value, unless it is the value that it has.
+func (e *evaluator) set(was *variable, data []byte, echo bool) transport.Result {
+	if bytes.Equal(data, was.data) {
+		return transport.Result{ID: was.id, Version: was.version, MTime: was.mtime, Size: int64(len(was.data)), Unchanged: true}
+	}
+	v := *was
+	v.version++
+	v.mtime = e.tick()
+	v.writer = e.writer
+	v.data = data
+	e.put(v.service, v.name, entry{v: &v})
+	e.emit(&event{service: v.service, kind: transport.EventSet, name: v.name, was: was, v: &v, echo: echo})
+	return resultOf(&v)
+}
+
+// create makes a variable.
+func (e *evaluator) create(c *transport.Change) (transport.Result, error) {
+	want := transport.RightCreate
+	if len(c.Data) > 0 {
+		want |= transport.RightWrite
+	}
+	if c.HasVersion && c.IfVersion != 0 {
+		return transport.Result{}, transport.ErrConflict
+	}
+	if err := e.rights.needNew(c.Tenant, want); err != nil {
+		return transport.Result{}, err
+	}
+	s, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
+	if err != nil {
+		return transport.Result{}, err
+	}
+	id := c.NewID
+	if id == 0 || e.ids.get(id) != nil || !e.reserve(id) {
+		if id, err = e.id(); err != nil {
+			return transport.Result{}, err
+		}
+	}
+	v := &variable{
+		id: id, service: s, name: c.Name, version: e.floors.get(s) + 1, mtime: e.tick(), writer: e.writer, slot: e.slot(s),
+	}
+	if c.Op != transport.OpCreate {
+		v.data = bytes.Clone(c.Data)
+	}
+	e.put(s, v.name, entry{v: v})
+	e.emit(&event{service: s, kind: transport.EventSet, name: v.name, v: v, echo: c.Op == transport.OpStore})
+	return resultOf(v), nil
+}
+
+// newData is the value that c leads to. It never shares bytes with the message, whose buffer holds other messages too.
+func (e *evaluator) newData(c *transport.Change, v *variable) ([]byte, error) {
+	size := int64(len(v.data))
+	switch c.Op {
+	case transport.OpStore:
+		return cloneUnlessEqual(c.Data, v.data), nil
+	case transport.OpAppend:
+		if size+int64(len(c.Data)) > e.limits.Value {
+			return nil, transport.ErrTooLarge
+		}
+		return append(v.data[:size:size], c.Data...), nil
+	case transport.OpPatch:
+		if c.Base != v.version {
+			return nil, transport.ErrStaleBase
+		}
+		size = c.Size
+	case transport.OpTruncate:
+		size = c.Size
+	case transport.OpWrite:
+		for _, r := range c.Ranges {
+			if r.Off >= 0 && r.Off <= e.limits.Value { // the others are refused below
+				size = max(size, r.Off+int64(len(r.Data)))
+			}
+		}
+	}
+	if size < 0 {
+		return nil, transport.ErrInvalid
+	}
+	if size > e.limits.Value {
+		return nil, transport.ErrTooLarge
+	}
+	data := make([]byte, size)
+	copy(data, v.data)
+	if c.Op == transport.OpTruncate {
+		return data, nil
+	}
+	for _, r := range c.Ranges {
+		switch {
+		case r.Off < 0:
+			return nil, transport.ErrInvalid
+		case r.Off > e.limits.Value:
+			return nil, transport.ErrTooLarge
+		case r.Off+int64(len(r.Data)) > size:
+			return nil, transport.ErrInvalid
+		}
+		copy(data[r.Off:], r.Data)
+	}
+	return data, nil
+}
+
+func cloneUnlessEqual(data, current []byte) []byte {
+	if bytes.Equal(data, current) {
+		return current
+	}
+	return bytes.Clone(data)
+}
+
+// remove carries out OpDelete.
+func (e *evaluator) remove(c *transport.Change) (transport.Result, error) {
+	t, err := e.find(c)
+	if err != nil {
+		return transport.Result{}, err
+	}
+	if t.d != nil {
+		return transport.Result{}, transport.ErrIsDirectory
+	}
+	if err := e.rights.need(t.key.tenant, transport.RightDelete); err != nil {
+		return transport.Result{}, err
+	}
+	if c.HasVersion && c.IfVersion != t.v.version {
+		return transport.Result{}, transport.ErrConflict
+	}
+	e.drop(t.v)
+	return resultOf(t.v), nil
+}
+
+// drop deletes a variable.
+func (e *evaluator) drop(v *variable) {
+	e.tick()
+	e.put(v.service, v.name, entry{})
+	e.ids.set(v.id, nil)
+	e.raise(v.service, v.version)
+	e.freed = append(e.freed, slotRef{v.service, v.slot})
+	e.emit(&event{service: v.service, kind: transport.EventDelete, name: v.name, was: v})
+}
+
+// emit appends an event to the batch.
+func (e *evaluator) emit(ev *event) {
+	ev.origin = e.origin
+	e.events = append(e.events, ev)
+}
+
+func resultOf(v *variable) transport.Result {
+	return transport.Result{ID: v.id, Version: v.version, MTime: v.mtime, Size: int64(len(v.data))}
+}

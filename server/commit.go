@@ -1,0 +1,241 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// commitLoop is the committer: the one goroutine that changes anything. It takes all reports that wait, carries them out
+// one after the other over the view, has the engine store the outcome as one transaction, and then shows it: memory files,
+// view, pushes, acknowledgements.
+func (s *Server) commitLoop() {
+	for {
+		items, closed := s.queue.take()
+		switch {
+		case len(items) == 0 && closed:
+			return
+		case len(items) == 0:
+			<-s.queue.wake
+		case items[0].do != nil:
+			items[0].do()
+		default:
+			n := s.commit(items)
+			s.queue.back(items[n:])
+		}
+	}
+}
+
+// outcome is what became of a report.
+type outcome struct {
+	item
+	results []transport.Result
+	index   int
+	err     error
+	rev     int64
+	changed bool // it is part of the batch
+	known   bool // it had been answered before
+	// what to wait for before the answer
+	services []*service
+	tree     bool
+}
+
+// commit carries out as many of the reports as fit into a batch, at least one, and answers them.
+func (s *Server) commit(items []item) int {
+	b, list := s.evaluate(items, false)
+	rev, err := s.store(b, list)
+	if errors.Is(err, engine.ErrNoSpace) {
+		// There may still be room for what makes room.
+		b.abandon()
+		s.fullAt.Store(time.Now().UnixNano())
+		items = items[:len(list)]
+		b, list = s.evaluate(items, true)
+		rev, err = s.store(b, list)
+	}
+	var touched touched
+	if err != nil {
+		b.abandon()
+		s.refuse(list, err)
+		if errors.Is(err, engine.ErrClosed) {
+			s.leave(err)
+		}
+	} else {
+		if rev == 0 {
+			rev = s.view.rev // nothing to store
+		}
+		s.remember(list, rev)
+		s.publish(b, rev, &touched)
+	}
+	for i := range list {
+		s.acknowledge(&list[i], rev)
+		touched.add(list[i].session)
+	}
+	touched.wake()
+	return len(list)
+}
+
+// evaluate carries out reports over the view, until the batch is full.
+func (s *Server) evaluate(items []item, full bool) (*batch, []outcome) {
+	b := newBatch(s.view, max(time.Now().UnixNano(), s.lastTime))
+	e := &evaluator{
+		batch: b, ctx: s.ctx, limits: s.limits, nextID: s.engine.NextID, load: s.load, unloaded: s.unloaded, full: full,
+	}
+	type key struct {
+		client *client
+		seq    uint64
+	}
+	seen := map[key]bool{}
+	var list []outcome
+	for _, it := range items {
+		c := it.session.client
+		k := key{c, it.report.Seq}
+		if seen[k] {
+			break // its answer is in the batch
+		}
+		seen[k] = true
+		o := outcome{item: it}
+		if o.known, o.err = o.recall(); o.known || o.err != nil {
+			list = append(list, o)
+			continue
+		}
+		e.origin = origin{it.session, c.id, it.report.Seq}
+		e.rights, e.writer = it.session.rights, it.session.writer
+		e.reserve = func(id uint64) bool { return c.holds(id) || s.foreignID(it.session, id) }
+		events, tree := len(b.events), len(b.tree)
+		o.results, o.index, o.err = e.report(it.report)
+		if o.err == nil {
+			if len(list) > 0 && (b.bytes > maxBatchBytes || b.keys() > maxBatchKeys) {
+				b.rollback()
+				break
+			}
+			b.keep()
+			o.changed = len(b.events) > events || len(b.tree) > tree
+			o.tree = len(b.tree) > tree
+			for _, ev := range b.events[events:] {
+				if n := len(o.services); n == 0 || o.services[n-1] != ev.service {
+					o.services = append(o.services, ev.service)
+				}
+			}
+		} else if transport.CodeOf(o.err) == transport.CodeInternal {
+			s.log.Error("report", "err", o.err)
+		}
+		list = append(list, o)
+	}
+	return b, list
+}
+
+// recall answers a report that was answered before.
+func (o *outcome) recall() (bool, error) {
+	c, r := o.session.client, o.report
+	if r.Seq == 0 {
+		return false, transport.ErrInvalid
+	}
+	c.advance(r.Floor)
+	if a, ok := c.results[r.Seq]; ok {
+		o.results, o.rev = a.results, a.rev
+		return true, nil
+	}
+	if r.Seq < c.floor {
+		return false, &transport.Error{Code: transport.CodeInvalid, Message: "report below the client's own floor"}
+	}
+	if len(c.results) >= maxResults {
+		return false, &transport.Error{Code: transport.CodeInvalid, Message: "too many answers that the client has not said to have"}
+	}
+	return false, nil
+}
+
+// store has the engine store the batch, with the answers to its reports.
+func (s *Server) store(b *batch, list []outcome) (int64, error) {
+	if b.empty() {
+		return 0, nil
+	}
+	ops := b.ops()
+	fresh := map[*client]map[uint64]answer{}
+	for i := range list {
+		if o := &list[i]; o.changed {
+			c := o.session.client
+			if fresh[c] == nil {
+				fresh[c] = map[uint64]answer{}
+			}
+			fresh[c][o.report.Seq] = answer{results: o.results}
+		}
+	}
+	for c, answers := range fresh {
+		ops = append(ops, c.record(answers, b.now))
+	}
+	if b.wrote {
+		return s.engine.Commit(s.ctx, ops)
+	}
+	return s.engine.CommitFreeing(s.ctx, ops)
+}
+
+// remember keeps what store has stored.
+func (s *Server) remember(list []outcome, rev int64) {
+	for i := range list {
+		o := &list[i]
+		if !o.changed {
+			continue
+		}
+		c := o.session.client
+		c.results[o.report.Seq] = answer{rev, o.results}
+		c.stored = true
+		for _, ch := range o.report.Changes {
+			if ch.NewID != 0 {
+				c.used(ch.NewID)
+			}
+		}
+	}
+}
+
+// refuse makes the batch's error that of every report which the batch was to carry out, or which found things as the
+// batch would have left them.
+func (s *Server) refuse(list []outcome, err error) {
+	for i := range list {
+		if o := &list[i]; o.err == nil && !o.known {
+			o.err, o.results, o.changed = fromEngine(err), nil, false
+		}
+	}
+}
+
+// acknowledge queues the answer to a report.
+func (s *Server) acknowledge(o *outcome, rev int64) {
+	m := &transport.VariableChangesAcknowledged{Seq: o.report.Seq, Rev: rev, Results: o.results}
+	if o.known {
+		m.Rev = o.rev
+	}
+	if o.err != nil {
+		m.Code, m.Message, m.Index, m.Results = transport.CodeOf(o.err), o.err.Error(), o.index, nil
+		if m.Code == transport.CodeInternal {
+			m.Message = transport.ErrInternal.Message // the rest is in the log
+		}
+	}
+	o.session.out.reply(reply{id: o.id, message: m, services: o.services, tree: o.tree, size: o.size})
+}
+
+// between runs fn between two batches and waits for it. It fails when the server closes.
+func (s *Server) between(fn func()) error {
+	done := make(chan struct{})
+	if !s.queue.push(item{do: func() { defer close(done); fn() }}) {
+		return transport.ErrUnavailable
+	}
+	<-done
+	return nil
+}
+
+// touched collects the sessions whose writers have something new.
+type touched map[*session]struct{}
+
+func (t *touched) add(s *session) {
+	if *t == nil {
+		*t = touched{}
+	}
+	(*t)[s] = struct{}{}
+}
+
+func (t *touched) wake() {
+	for s := range *t {
+		s.out.signal()
+	}
+}

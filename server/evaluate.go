@@ -1,0 +1,251 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// evaluator carries out reports on a batch. It belongs to the committer.
+type evaluator struct {
+	*batch
+	ctx    context.Context
+	limits transport.Limits
+	nextID func(context.Context) (uint64, error)
+	load   func(context.Context, *service) error
+	// unloaded returns a service that is not in memory, nil if all are.
+	unloaded func() *service
+	// full: nothing is left but room for deletions.
+	full bool
+
+	origin
+	rights  rightsIn
+	writer  string
+	reserve func(id uint64) bool
+}
+
+// Bounds of one report.
+const (
+	maxChanges     = 1000
+	maxRenamed     = 1000                         // variables and directories that one rename moves
+	maxReportBytes = engine.MaxBatch - 3<<20      // values that one report makes the engine store
+	maxReportKeys  = engine.MaxOps - 2*maxRenamed // operations of the engine for one report
+	maxBatchBytes  = 8 << 20                      // the same for a batch of several reports
+	maxBatchKeys   = 8000
+	maxBatch       = 1000 // reports
+)
+
+// report carries out r and leaves it to the caller to keep it. After an error it is rolled back; index tells which change
+// was refused.
+func (e *evaluator) report(r *transport.ReportVariableChanges) (results []transport.Result, index int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: panic: %v", transport.ErrInternal, p)
+		}
+		if err != nil {
+			results = nil
+			e.rollback()
+		}
+	}()
+	if len(r.Changes) > maxChanges {
+		return nil, 0, &transport.Error{Code: transport.CodeInvalid, Message: fmt.Sprintf("more than %d changes in a report", maxChanges)}
+	}
+	results = make([]transport.Result, len(r.Changes))
+	e.wrote = false
+	keys := e.keys()
+	for i := range r.Changes {
+		index = i
+		if results[i], err = e.change(&r.Changes[i]); err != nil {
+			return nil, i, err
+		}
+		if e.bytes-e.saved.bytes > maxReportBytes || e.keys()-keys > maxReportKeys {
+			if r.Changes[i].Op == transport.OpRename {
+				return nil, i, transport.ErrCrossDevice
+			}
+			return nil, i, transport.ErrTooLarge
+		}
+	}
+	if e.full && e.wrote {
+		return nil, index, transport.ErrNoSpace
+	}
+	e.wrote = e.wrote || e.saved.wrote
+	return results, 0, nil
+}
+
+func (e *evaluator) change(c *transport.Change) (transport.Result, error) {
+	switch c.Op {
+	case transport.OpStore, transport.OpPatch, transport.OpWrite, transport.OpAppend, transport.OpTruncate, transport.OpCreate:
+		return e.value(c)
+	case transport.OpDelete:
+		return e.remove(c)
+	case transport.OpRename:
+		return e.rename(c)
+	case transport.OpMkdir:
+		return e.mkdir(c)
+	case transport.OpRmdir:
+		return e.rmdir(c)
+	}
+	return transport.Result{}, transport.ErrUnsupported
+}
+
+// target is an existing variable or directory of a service.
+type target struct {
+	key     serviceKey
+	service *service
+	path    string
+	entry
+}
+
+// find resolves what c names. The error is ErrNotFound if and only if nothing is there and nothing is in its way.
+func (e *evaluator) find(c *transport.Change) (target, error) {
+	if c.ID != 0 {
+		return e.findID(c)
+	}
+	if err := checkPath(c.Name, e.limits); err != nil {
+		return target{}, err
+	}
+	s, err := e.findService(c.Tenant, c.Service)
+	if err != nil {
+		return target{}, err
+	}
+	t := target{serviceKey{c.Tenant, c.Service}, s, c.Name, e.entries.get(entryKey{s, c.Name})}
+	if t.none() {
+		return t, e.missing(s, c.Name)
+	}
+	return t, nil
+}
+
+// findID finds a variable by its id, wherever it is. A client may know the id from before a restart of the server: then
+// services are loaded until it turns up, the one that the change names first.
+func (e *evaluator) findID(c *transport.Change) (target, error) {
+	v := e.ids.get(c.ID)
+	if v == nil {
+		if s := e.services.get(serviceKey{c.Tenant, c.Service}); s != nil {
+			if err := e.ensure(s); err != nil {
+				return target{}, err
+			}
+			v = e.ids.get(c.ID)
+		}
+	}
+	for v == nil {
+		s := e.unloaded()
+		if s == nil {
+			return target{}, transport.ErrNotFound
+		}
+		if err := e.ensure(s); err != nil {
+			return target{}, err
+		}
+		v = e.ids.get(c.ID)
+	}
+	if err := e.ensure(v.service); err != nil {
+		return target{}, err
+	}
+	key := e.places.get(v.service)
+	if key == (serviceKey{}) || e.rights(key.tenant) == 0 {
+		return target{}, transport.ErrNotFound
+	}
+	return target{key, v.service, v.name, entry{v: v}}, nil
+}
+
+// findService finds a service of a tenant that the session may see, and loads it.
+func (e *evaluator) findService(tenant, name string) (*service, error) {
+	if err := checkTop(tenant, e.limits); err != nil {
+		return nil, err
+	}
+	if err := checkTop(name, e.limits); err != nil {
+		return nil, err
+	}
+	if e.rights(tenant) == 0 {
+		return nil, transport.ErrNotFound
+	}
+	s := e.services.get(serviceKey{tenant, name})
+	if s == nil {
+		return nil, transport.ErrNotFound
+	}
+	return s, e.ensure(s)
+}
+
+// ensure loads s, in the rare case that the session has not done so before it handed in the report.
+func (e *evaluator) ensure(s *service) error {
+	if s.content.Load() != nil {
+		return nil
+	}
+	return e.load(e.ctx, s)
+}
+
+// missing says why nothing is at path: ErrNotDirectory if a variable stands where a directory would have to.
+func (e *evaluator) missing(s *service, path string) error {
+	for p := parentOf(path); p != ""; p = parentOf(p) {
+		n := e.entries.get(entryKey{s, p})
+		if n.v != nil {
+			return transport.ErrNotDirectory
+		}
+		if n.d != nil {
+			break
+		}
+	}
+	return transport.ErrNotFound
+}
+
+// room finds or, with parents, makes everything above path in a service that may have to be made as well.
+func (e *evaluator) room(tenant, name, path string, parents bool) (*service, error) {
+	if err := checkPath(path, e.limits); err != nil {
+		return nil, err
+	}
+	s, err := e.findService(tenant, name)
+	if parents && err == transport.ErrNotFound {
+		s, err = e.makeService(tenant, name, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, e.parents(s, tenant, path, parents)
+}
+
+// parents checks the directories above path, and makes the missing ones if asked to.
+func (e *evaluator) parents(s *service, tenant, path string, make bool) error {
+	p := parentOf(path)
+	if p == "" {
+		return nil
+	}
+	switch n := e.entries.get(entryKey{s, p}); {
+	case n.d != nil:
+		return nil
+	case n.v != nil:
+		return transport.ErrNotDirectory
+	case !make:
+		return e.missing(s, p)
+	}
+	if err := e.parents(s, tenant, p, true); err != nil {
+		return err
+	}
+	_, err := e.makeDir(s, tenant, p)
+	return err
+}
+
+// id gives the next id.
+func (e *evaluator) id() (uint64, error) {
+	id, err := e.nextID(e.ctx)
+	if err != nil {
+		return 0, fromEngine(err)
+	}
+	return id, nil
+}
+
+// fromEngine puts an error of the engine into the protocol's words.
+func fromEngine(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, engine.ErrNoSpace):
+		return transport.ErrNoSpace
+	case errors.Is(err, engine.ErrTooLarge):
+		return transport.ErrTooLarge
+	case errors.Is(err, engine.ErrUnavailable), errors.Is(err, engine.ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return transport.ErrUnavailable
+	}
+	return fmt.Errorf("%w: %w", transport.ErrInternal, err)
+}

@@ -1,0 +1,55 @@
+package server
+
+import "github.com/commy-project/commyfs/transport"
+
+const logLength = 4096
+
+// eventLog remembers what happened to a service lately, without the values, for clients that come back.
+type eventLog struct {
+	// since is the revision after which the log has everything.
+	since   int64
+	records []record // a ring once full
+	next    int
+}
+
+type record struct {
+	rev     int64
+	kind    transport.EventKind
+	created bool
+	id      uint64
+	client  string
+	name    string
+	oldName string
+	version uint64   // EventDelete: of the variable that is gone
+	d       *dirInfo // of the events of directories
+}
+
+func (l *eventLog) add(ev *event) {
+	r := record{
+		rev: ev.rev, kind: ev.kind, created: ev.created(), id: ev.id(), client: ev.client, name: ev.name, oldName: ev.oldName, d: ev.d,
+	}
+	if ev.kind == transport.EventDelete {
+		r.version = ev.was.version
+	}
+	if len(l.records) < logLength {
+		l.records = append(l.records, r)
+		return
+	}
+	l.since = l.records[l.next].rev
+	l.records[l.next] = r
+	l.next = (l.next + 1) % logLength
+}
+
+// after returns what came after rev, and whether the log goes back so far.
+func (l *eventLog) after(rev int64) ([]record, bool) {
+	if rev < l.since {
+		return nil, false
+	}
+	var list []record
+	for i := range l.records {
+		if r := l.records[(l.next+i)%len(l.records)]; r.rev > rev {
+			list = append(list, r)
+		}
+	}
+	return list, true
+}

@@ -1,0 +1,155 @@
+package server
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// A key reads commy_<name>_<secret>: 256 random bits in base64url. What is kept is a hash, which needs no salt and no
+// slowness: there is nothing to guess.
+const (
+	keyPrefix  = "commy_"
+	secretSize = 32
+)
+
+var secretText = base64.RawURLEncoding.EncodedLen(secretSize)
+
+// keys are the API keys, as the engine has them.
+type keys struct {
+	// mu guards byName.
+	mu     sync.RWMutex
+	byName map[string]engine.Key
+}
+
+// check finds the key that text is.
+func (k *keys) check(text string) (engine.Key, bool) {
+	name, secret, ok := splitKey(text)
+	if !ok {
+		return engine.Key{}, false
+	}
+	k.mu.RLock()
+	key, ok := k.byName[name]
+	k.mu.RUnlock()
+	hash := sha256.Sum256(secret)
+	same := subtle.ConstantTimeCompare(hash[:], key.Hash[:]) == 1
+	return key, ok && same
+}
+
+func splitKey(text string) (name string, secret []byte, ok bool) {
+	rest, ok := strings.CutPrefix(text, keyPrefix)
+	at := len(rest) - secretText - 1
+	if !ok || at < 1 || rest[at] != '_' {
+		return "", nil, false
+	}
+	secret, err := base64.RawURLEncoding.Strict().DecodeString(rest[at+1:])
+	return rest[:at], secret, err == nil
+}
+
+func (k *keys) list() []transport.KeyInfo {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	list := make([]transport.KeyInfo, 0, len(k.byName))
+	for _, e := range k.byName {
+		list = append(list, transport.KeyInfo{Name: e.Name, Tenants: e.Tenants, Rights: transport.Rights(e.Rights), Created: e.Created})
+	}
+	slices.SortFunc(list, func(a, b transport.KeyInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return list
+}
+
+const maxKeyName = 64
+
+// checkKey says whether a key can be made as asked for, by a session that may administer.
+func (s *session) checkKey(m *transport.CreateKey) error {
+	if m.Name == "" || len(m.Name) > maxKeyName || strings.ContainsFunc(m.Name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
+	}) {
+		return &transport.Error{Code: transport.CodeInvalid, Message: "a key's name is letters, digits, '.', '_' and '-', at most 64"}
+	}
+	if m.Rights == 0 || m.Rights&^allRights != 0 {
+		return &transport.Error{Code: transport.CodeInvalid, Message: "a key needs rights"}
+	}
+	for _, p := range m.Tenants {
+		if _, err := path.Match(p, ""); err != nil {
+			return &transport.Error{Code: transport.CodeInvalid, Message: "bad tenant pattern " + p}
+		}
+	}
+	if s.key == nil {
+		return nil
+	}
+	// A key makes none that opens more than itself.
+	if transport.Rights(s.key.Rights)&m.Rights != m.Rights || len(s.key.Tenants) > 0 && (len(m.Tenants) == 0 || slices.ContainsFunc(m.Tenants, func(p string) bool {
+		return !slices.Contains(s.key.Tenants, p)
+	})) {
+		return transport.ErrDenied
+	}
+	return nil
+}
+
+// createKey makes a key and returns its text, which is nowhere else.
+func (s *Server) createKey(m *transport.CreateKey) (string, error) {
+	secret := make([]byte, secretSize)
+	_, _ = rand.Read(secret) // never fails
+	key := engine.Key{Name: m.Name, Hash: sha256.Sum256(secret), Tenants: m.Tenants, Rights: uint32(m.Rights), Created: time.Now().UnixNano()}
+	var err error
+	werr := s.between(func() {
+		s.keys.mu.RLock()
+		_, taken := s.keys.byName[m.Name]
+		s.keys.mu.RUnlock()
+		if taken {
+			err = &transport.Error{Code: transport.CodeExists, Message: "a key of that name exists"}
+			return
+		}
+		if _, err = s.engine.Commit(s.ctx, []engine.Op{engine.PutKey(key)}); err != nil {
+			err = fromEngine(err)
+			return
+		}
+		s.keys.mu.Lock()
+		s.keys.byName[m.Name] = key
+		s.keys.mu.Unlock()
+	})
+	if err = cmp.Or(werr, err); err != nil {
+		return "", err
+	}
+	return keyPrefix + m.Name + "_" + base64.RawURLEncoding.EncodeToString(secret), nil
+}
+
+// revokeKey ends a key and the sessions that came with it.
+func (s *Server) revokeKey(name string) error {
+	var err error
+	werr := s.between(func() {
+		s.keys.mu.RLock()
+		_, known := s.keys.byName[name]
+		s.keys.mu.RUnlock()
+		if !known {
+			err = &transport.Error{Code: transport.CodeNotFound, Message: "no such key"}
+			return
+		}
+		if _, err = s.engine.CommitFreeing(s.ctx, []engine.Op{engine.DeleteKey(name)}); err != nil {
+			err = fromEngine(err)
+			return
+		}
+		s.keys.mu.Lock()
+		delete(s.keys.byName, name)
+		s.keys.mu.Unlock()
+	})
+	if err = cmp.Or(werr, err); err != nil {
+		return err
+	}
+	for _, c := range s.sessions() {
+		if c.key != nil && c.key.Name == name {
+			s.end(c, &transport.Error{Code: transport.CodeUnauthorized, Message: "the API key was revoked"})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/transport"
+)
+
+const headerTimeout = 10 * time.Second
+
+// listeners are where the server can be connected to.
+type listeners struct {
+	http *http.Server
+	wg   sync.WaitGroup
+	tcp  net.Listener
+
+	// mu guards the following: the socket may have to be made again.
+	mu     sync.Mutex
+	unix   net.Listener
+	socket os.FileInfo
+	closed bool
+}
+
+// socket is the path of the Unix socket.
+func (s *Server) socket() string { return filepath.Join(s.opts.RuntimeDir, "server.sock") }
+
+// listen opens the listeners.
+func (s *Server) listen() error {
+	n := &s.net
+	n.http = &http.Server{
+		Handler:           http.HandlerFunc(s.accept),
+		ConnContext:       transport.ConnContext,
+		ReadHeaderTimeout: headerTimeout,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	if s.opts.Listen != "" {
+		l, err := net.Listen("tcp", s.opts.Listen)
+		if err != nil {
+			return err
+		}
+		n.tcp = tls.NewListener(l, s.opts.TLS)
+	}
+	return s.listenUnix()
+}
+
+func (s *Server) listenUnix() error {
+	l, err := transport.ListenUnix(s.socket(), 0o600)
+	if err != nil {
+		return err
+	}
+	st, err := os.Lstat(s.socket())
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	n := &s.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.unix, n.socket = l, st
+	return nil
+}
+
+// serveListeners starts to accept.
+func (s *Server) serveListeners() {
+	if s.net.tcp != nil {
+		s.net.serve(s.net.tcp)
+	}
+	s.net.serve(s.net.unix)
+}
+
+func (n *listeners) serve(l net.Listener) {
+	n.wg.Go(func() { _ = n.http.Serve(l) }) // ends when l is closed
+}
+
+// checkSocket makes the socket again if somebody removed it or put another one in its place.
+func (s *Server) checkSocket() {
+	n := &s.net
+	if st, err := os.Lstat(s.socket()); err == nil && os.SameFile(st, n.socket) {
+		return
+	}
+	old := n.unix
+	err := ownDir("runtime", s.opts.RuntimeDir)
+	if err == nil {
+		err = s.listenUnix()
+	}
+	if err != nil {
+		s.log.Warn("make the socket again", "err", err)
+		return
+	}
+	_ = old.Close()
+	n.serve(n.unix)
+	s.log.Info("made the socket again", "path", s.socket())
+}
+
+// close stops accepting. Connections that were upgraded live on.
+func (n *listeners) close() {
+	if n.http != nil {
+		_ = n.http.Close()
+	}
+	for _, l := range []net.Listener{n.tcp, n.unix} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	n.wg.Wait()
+}
+
+// Addr is the TCP address that the server listens on, nil if it does not.
+func (s *Server) Addr() net.Addr {
+	if s.net.tcp == nil {
+		return nil
+	}
+	return s.net.tcp.Addr()
+}
+
+// URL is what a client can dial: wss:// if the server listens on TCP, else unix://.
+func (s *Server) URL() string {
+	a, ok := s.Addr().(*net.TCPAddr)
+	if !ok {
+		return "unix://" + s.socket()
+	}
+	host := a.IP.String()
+	if a.IP.IsUnspecified() {
+		host = s.info.Host
+	}
+	return fmt.Sprintf("wss://%s", net.JoinHostPort(host, fmt.Sprint(a.Port)))
+}
+
+// accept turns an HTTP request into a session and serves it.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
+	key, err := s.authenticate(r)
+	if err != nil {
+		transport.Refuse(w, err)
+		return
+	}
+	s.mu.Lock()
+	closing := s.closing
+	if !closing {
+		s.wg.Add(1)
+	}
+	s.mu.Unlock()
+	if closing {
+		transport.Refuse(w, transport.ErrUnavailable)
+		return
+	}
+	defer s.wg.Done()
+	conn, err := transport.Upgrade(w, r, transport.AcceptOptions{Options: s.opts.Transport})
+	if err != nil {
+		s.log.Debug("refused a connection", "remote", r.RemoteAddr, "err", err)
+		return
+	}
+	s.serve(conn, key)
+}
+
+// authenticate finds out who makes a request: over the Unix socket the kernel knows, and only the server's own user and
+// root are let in; over the network it takes an API key, which is returned.
+func (s *Server) authenticate(r *http.Request) (*engine.Key, error) {
+	if p, ok := transport.PeerFrom(r.Context()); ok {
+		if p.UID != 0 && int(p.UID) != os.Geteuid() {
+			return nil, &transport.Error{Code: transport.CodeDenied, Message: fmt.Sprintf("the server belongs to uid %d", os.Geteuid())}
+		}
+		return nil, nil
+	}
+	if r.TLS == nil {
+		return nil, transport.ErrUnauthorized
+	}
+	key, ok := s.keys.check(transport.BearerToken(r))
+	if !ok {
+		return nil, transport.ErrUnauthorized
+	}
+	return &key, nil
+}
+
+// housekeeping looks after what others may take away, and leaves when there is nothing to stay for.
+func (s *Server) housekeeping() {
+	tick := time.NewTicker(s.opts.interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.engine.Done():
+			s.leave(errors.New("the store has ended"))
+			return
+		case <-tick.C:
+		}
+		if st, err := os.Stat(s.opts.StateDir); err != nil || !os.SameFile(st, s.state) {
+			s.leave(ErrVanished)
+		}
+		if s.idle() {
+			s.leave(ErrIdle)
+		}
+		s.checkSocket()
+		s.queue.push(item{do: s.checkMemory})
+		s.queue.push(item{do: s.forgetClients})
+	}
+}
+
+func (s *Server) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opts.Mode == ModeAuto && s.opts.Linger > 0 && len(s.live) == 0 && time.Since(s.idleSince) > s.opts.Linger
+}

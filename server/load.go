@@ -1,0 +1,127 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/commy-project/commyfs/engine"
+)
+
+// load brings a service's content into memory, once. Nothing changes the content of a service that is not loaded, so
+// what is read is current whenever it is read.
+func (s *Server) load(ctx context.Context, svc *service) error {
+	if svc.content.Load() != nil {
+		return nil
+	}
+	svc.loading.Lock()
+	defer svc.loading.Unlock()
+	if svc.content.Load() != nil {
+		return nil
+	}
+	c := newContent()
+	// Complete since the server started: only the server changes anything.
+	c.log.since = s.startRev
+	writers := map[string]string{}
+	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
+		vars := make([]*variable, 0, len(p.Variables))
+		for _, d := range p.Dirs {
+			if err := c.restoreDir(&dirInfo{id: d.ID, name: d.Name, mtime: d.MTime}); err != nil {
+				return err
+			}
+		}
+		for i := range p.Variables {
+			e := &p.Variables[i]
+			w, ok := writers[e.Writer]
+			if !ok {
+				w = e.Writer
+				writers[w] = w
+			}
+			v := &variable{
+				id: e.ID, version: e.Version, mtime: e.MTime, service: svc, name: e.Name, writer: w, data: e.Data, slot: c.high, kind: e.Type,
+			}
+			parent := c.dir(parentOf(v.name))
+			if parent == nil {
+				return fmt.Errorf("variable %q of service %d has no directory", v.name, svc.id)
+			}
+			parent.children[baseOf(v.name)] = node{v: v}
+			vars = append(vars, v)
+			c.high++
+		}
+		s.view.mu.Lock()
+		for _, v := range vars {
+			s.view.byID[v.id] = v
+		}
+		s.view.mu.Unlock()
+		return nil
+	})
+	if err != nil {
+		s.log.Error("load service", "service", svc.id, "err", err)
+		return fromEngine(err)
+	}
+	c.floor = floor
+	s.openMemory(svc, c, c.initials())
+	svc.content.Store(c)
+	return nil
+}
+
+// restoreDir adds a directory; its parents come first.
+func (c *content) restoreDir(info *dirInfo) error {
+	parent := c.dir(parentOf(info.name))
+	if parent == nil {
+		return fmt.Errorf("directory %q has no parent", info.name)
+	}
+	parent.children[baseOf(info.name)] = node{d: &dir{info: info, children: map[string]node{}}}
+	return nil
+}
+
+// unloaded returns a service that is not in memory, nil if there is none.
+func (s *Server) unloaded() *service {
+	for _, svc := range s.view.services {
+		if svc.content.Load() == nil {
+			return svc
+		}
+	}
+	return nil
+}
+
+// loadTree reads what must be known from the start.
+func (s *Server) loadTree(ctx context.Context) error {
+	tenants, services, rev, err := s.engine.LoadTree(ctx)
+	if err != nil {
+		return err
+	}
+	v := s.view
+	v.rev = rev
+	s.startRev = rev
+	for _, t := range tenants {
+		v.tenants[t.Name] = &tenant{id: t.ID, name: t.Name, mtime: t.MTime, services: map[string]*service{}}
+	}
+	for _, e := range services {
+		t := v.tenants[e.Tenant]
+		if t == nil {
+			return fmt.Errorf("service %q has no tenant %q", e.Name, e.Tenant)
+		}
+		svc := newService(e.ID, e.Name, t, e.MTime)
+		t.services[e.Name] = svc
+		v.services[e.ID] = svc
+	}
+	clients, err := s.engine.LoadClients(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range clients {
+		c, err := restoreClient(r, rev)
+		if err != nil {
+			return fmt.Errorf("client %x: %w", r.ID, err)
+		}
+		s.clients[c.id] = c
+	}
+	keys, err := s.engine.LoadKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		s.keys.byName[k.Name] = k
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// wantInFile compares the service memory file of t/s with what the server says.
+func wantInFile(t *testing.T, p *peer, path string) {
+	t.Helper()
+	snap := p.mustWatch(&transport.Watch{Service: p.service("t", "s"), Values: true})
+	testenv.Eventually(t, bound, func() error { // it may just be replaced
+		r, err := memfile.Open(path)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		for _, v := range snap.Vars {
+			m, data, err := r.Read(v.Slot, v.ID, nil)
+			if err != nil || string(data) != string(v.Data) || m.Version != v.Version || m.MTime != v.MTime {
+				return fmt.Errorf("%s in slot %d: %+v %.40q %w, want version %d, %.40q", v.Name, v.Slot, m, data, err, v.Version, v.Data)
+			}
+			if slot, id, _, err := r.Lookup(v.Name); err != nil || slot != v.Slot || id != v.ID {
+				return fmt.Errorf("lookup %s: slot %d, id %d, %w, want %d, %d", v.Name, slot, id, err, v.Slot, v.ID)
+			}
+		}
+		return nil
+	})
+}
+
+func TestMemoryFile(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	p.do(store("a", "1"), store("b", "2"), store("d/c", "3"))
+	file := must[*transport.ServiceFilePath](p, &transport.GetServiceFilePath{Service: p.service("t", "s")})
+	if file.Generation == 0 {
+		t.Error("no generation")
+	}
+	check := func() {
+		t.Helper()
+		wantInFile(t, p, file.Path)
+	}
+	check()
+	p.do(at(transport.OpDelete, "t", "s", "b"), store("e", "new"), store("gone", "x"), at(transport.OpDelete, "t", "s", "gone"))
+	p.refused(transport.CodeNotFound, store("f", "x"), at(transport.OpDelete, "t", "s", "nothing"))
+	check()
+	p.do(renameTo(at(transport.OpRename, "t", "s", "d"), "dd"), renameTo(at(transport.OpRename, "t", "s", "a"), "aa"), store("g", "y"))
+	check()
+	// More than fits: the file is replaced, and watchers are told.
+	p.mustWatch(&transport.Watch{Service: p.service("t", "s")})
+	p.taken()
+	for i := range 12 {
+		p.do(store(fmt.Sprint("big", i), strings.Repeat("z", 1<<20)))
+	}
+	p.await("rotation", func(l []transport.Message) bool {
+		for _, m := range l {
+			if r, ok := m.(*transport.ServiceFileRotated); ok && r.Path == file.Path && r.Generation > file.Generation {
+				return true
+			}
+		}
+		return false
+	})
+	check()
+	// Somebody removes it.
+	if err := os.Remove(file.Path); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, bound, func() error { _, err := os.Stat(file.Path); return err })
+	check()
+	p.do(store("e", "after that"))
+	check()
+
+	// The next server makes its own, with the values of the store.
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file.Path); err == nil {
+		t.Error("the memory file is left behind")
+	}
+	s = d.start(t)
+	p = connect(t, s)
+	check()
+	p.clear()
+	if _, err := os.Stat(file.Path); err == nil {
+		t.Error("the memory file of a removed service is left behind")
+	}
+}
+
+// TestMemoryFileLost: without room for memory files the server goes on, says so, and makes them when there is room.
+func TestMemoryFileLost(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	p.do(store("other", ""))
+	p.do(store("v", "1"))
+	sid := p.service("t", "s")
+	p.mustWatch(&transport.Watch{Service: sid, Values: true})
+	svc := s.view.lookup("t", "s")
+	block := memoryPath(d.run, sid) + ".new" // in the way of a new file
+	if err := os.MkdirAll(block+"/x", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.between(func() {
+		_ = svc.content.Load().mem.Abandon() // as after an error
+		moved := map[*service]struct{}{}
+		s.wroteMemory(svc, svc.content.Load(), false, memfile.ErrCorrupt, moved)
+		var touched touched
+		s.pushMoved(moved, &touched)
+		touched.wake()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	p.await("notice", func(l []transport.Message) bool {
+		for _, m := range l {
+			if r, ok := m.(*transport.ServiceFileRotated); ok && r.Path == "" {
+				return true
+			}
+		}
+		return false
+	})
+	_, err := call[*transport.ServiceFilePath](p, &transport.GetServiceFilePath{Service: sid})
+	p.wantCode(err, transport.CodeUnavailable)
+	p.do(store("v", "2"), store("w", "3"), at(transport.OpDelete, "t", "s", "other"))
+	if err := os.RemoveAll(block); err != nil {
+		t.Fatal(err)
+	}
+	p.await("new file", func(l []transport.Message) bool {
+		r, ok := l[len(l)-1].(*transport.ServiceFileRotated)
+		return ok && r.Path != ""
+	})
+	p.do(store("x", "4"))
+	wantInFile(t, p, memoryPath(d.run, sid))
+}

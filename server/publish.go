@@ -1,0 +1,200 @@
+package server
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// publish shows a batch that the engine has stored: in the memory files, then in the view, and, in the same instant as
+// far as anybody can see, to the watchers.
+func (s *Server) publish(b *batch, rev int64, t *touched) {
+	if b.empty() {
+		return
+	}
+	s.lastTime = b.now
+	moved := map[*service]struct{}{}
+	s.writeMemory(b, moved)
+	for _, ev := range b.events {
+		ev.rev = rev
+	}
+
+	v := s.view
+	v.mu.Lock()
+	v.applyTree(b)
+	v.applyEntries(b)
+	v.rev = rev
+	s.broadcast(b, t)
+	s.broadcastTree(b, rev, t)
+	v.mu.Unlock()
+	s.pushMoved(moved, t)
+}
+
+// applyTree brings tenants and services to where the batch leads. The names that go are looked up before any tenant gets
+// another name.
+func (v *view) applyTree(b *batch) {
+	for k, svc := range b.services.over {
+		if t := v.tenants[k.tenant]; svc == nil && t != nil {
+			delete(t.services, k.name)
+		}
+	}
+	for name, t := range b.tenants.over {
+		if t == nil {
+			delete(v.tenants, name)
+			continue
+		}
+		t.name = name
+		v.tenants[name] = t
+	}
+	for k, svc := range b.services.over {
+		if svc == nil {
+			continue
+		}
+		svc.name, svc.tenant = k.name, v.tenants[k.tenant]
+		svc.tenant.services[k.name] = svc
+		v.services[svc.id] = svc
+	}
+	for svc, k := range b.places.over {
+		if k == (serviceKey{}) {
+			delete(v.services, svc.id)
+		}
+	}
+}
+
+// applyEntries brings directories and variables to where the batch leads: first what goes, then directories, parents
+// first, then variables.
+func (v *view) applyEntries(b *batch) {
+	var dirs []entryKey
+	for k, n := range b.entries.over {
+		switch {
+		case n.d != nil:
+			dirs = append(dirs, k)
+		case n.v == nil:
+			if d := k.service.content.Load().dir(parentOf(k.path)); d != nil {
+				delete(d.children, baseOf(k.path))
+			}
+		}
+	}
+	slices.SortFunc(dirs, func(a, b entryKey) int { return strings.Compare(a.path, b.path) })
+	for _, k := range dirs {
+		parent := k.service.content.Load().dir(parentOf(k.path))
+		info := b.entries.over[k].d
+		if d := parent.children[baseOf(k.path)].d; d != nil {
+			d.info = info
+		} else {
+			parent.children[baseOf(k.path)] = node{d: &dir{info: info, children: map[string]node{}}}
+		}
+	}
+	for k, n := range b.entries.over {
+		if n.v != nil {
+			k.service.content.Load().dir(parentOf(k.path)).children[baseOf(k.path)] = node{v: n.v}
+		}
+	}
+	for id, now := range b.ids.over {
+		if now == nil {
+			delete(v.byID, id)
+		} else {
+			v.byID[id] = now
+		}
+	}
+	for svc, floor := range b.floors.over {
+		svc.content.Load().floor = floor
+	}
+}
+
+// broadcast queues the events for all who watch. The caller holds view.mu.
+func (s *Server) broadcast(b *batch, t *touched) {
+	var order []*service
+	lists := map[*service][]*event{}
+	for _, ev := range b.events {
+		if lists[ev.service] == nil {
+			order = append(order, ev.service)
+		}
+		lists[ev.service] = append(lists[ev.service], ev)
+		ev.service.content.Load().log.add(ev)
+	}
+	for _, svc := range order {
+		svc.watchMu.Lock()
+		for w := range svc.watches {
+			w.session.out.events(w, lists[svc])
+			t.add(w.session)
+		}
+		svc.watchMu.Unlock()
+	}
+}
+
+// broadcastTree queues what the batch did to tenants and services, as each watcher may see it. The caller holds view.mu.
+func (s *Server) broadcastTree(b *batch, rev int64, t *touched) {
+	if len(b.tree) == 0 {
+		return
+	}
+	for w := range s.treeWatchers {
+		var list []transport.TreeChange
+		for _, ev := range b.tree {
+			list = append(list, ev.changes(w)...)
+		}
+		if len(list) == 0 {
+			continue
+		}
+		if !w.out.changes(rev, list) {
+			w.conn.Fail(errStuck)
+		}
+		t.add(w)
+	}
+	for svc, k := range b.places.over {
+		svc.watchMu.Lock()
+		for w := range svc.watches {
+			if k == (serviceKey{}) || w.session.rights(k.tenant)&transport.RightRead == 0 {
+				delete(svc.watches, w)
+				w.session.out.forget(w)
+			}
+		}
+		svc.watchMu.Unlock()
+	}
+}
+
+// changes is the event as a session may know of it: what becomes visible to it is new, what it no longer may see is gone.
+func (ev *treeEvent) changes(s *session) []transport.TreeChange {
+	own := ev.client != "" && ev.client == s.client.id
+	sees := func(k serviceKey) bool { return k != serviceKey{} && s.rights(k.tenant) != 0 }
+	before, after := sees(ev.before), sees(ev.after)
+	if !before && !after {
+		return nil
+	}
+	if ev.service != nil {
+		c := transport.TreeChange{Own: own, Gone: !after}
+		c.Service = transport.ServiceInfo{ID: ev.service.id, Tenant: ev.tenantID(), Name: ev.after.name, MTime: ev.service.mtime}
+		if !after {
+			c.Service.Name = ev.before.name
+		}
+		return []transport.TreeChange{c}
+	}
+	c := transport.TreeChange{Own: own, Gone: !after}
+	c.Tenant = transport.TenantInfo{ID: ev.tenant.id, Name: ev.after.tenant, MTime: ev.tenant.mtime, Rights: s.rights(ev.after.tenant)}
+	if !after {
+		c.Tenant.Name, c.Tenant.Rights = ev.before.tenant, 0
+	}
+	if after == before || ev.before == (serviceKey{}) || ev.after == (serviceKey{}) {
+		return []transport.TreeChange{c}
+	}
+	// The tenant was renamed out of the session's sight, or into it: so are its services.
+	var list []transport.TreeChange
+	for _, svc := range ev.tenant.services {
+		list = append(list, transport.TreeChange{
+			Own: own, Gone: !after,
+			Service: transport.ServiceInfo{ID: svc.id, Tenant: ev.tenant.id, Name: svc.name, MTime: svc.mtime},
+		})
+	}
+	if after {
+		return append([]transport.TreeChange{c}, list...)
+	}
+	return append(list, c)
+}
+
+func (ev *treeEvent) tenantID() uint64 {
+	if ev.tenant == nil {
+		return 0
+	}
+	return ev.tenant.id
+}

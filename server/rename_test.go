@@ -1,0 +1,252 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+func TestRenameMatrix(t *testing.T) {
+	// from and to are tenant/service/path; what they name is made before: v a variable, d an empty directory, f a full
+	// one, s an empty service, S a full one, t an empty tenant, T a full one, n nothing.
+	v, d, f, n := "t/s/v", "t/s/d", "t/s/f", "t/s/n"
+	cases := []struct {
+		from, to  string
+		noReplace bool
+		code      transport.Code
+	}{
+		{v, n, false, transport.CodeOK},
+		{v, n, true, transport.CodeOK},
+		{v, v, false, transport.CodeOK},
+		{v, "t/s/w", false, transport.CodeOK},
+		{v, "t/s/w", true, transport.CodeExists},
+		{v, "t/s/same", false, transport.CodeOK},
+		{v, d, false, transport.CodeIsDirectory},
+		{v, "t/s/d/x", false, transport.CodeOK},
+		{v, "t/s/n/x", false, transport.CodeNotFound},
+		{v, "t/s/w/x", false, transport.CodeNotDirectory},
+		{v, "t/s/v/x", false, transport.CodeNotDirectory},
+		{v, "t/S/n", false, transport.CodeOK},
+		{v, "t/S/v", false, transport.CodeOK},
+		{v, "t/S/v", true, transport.CodeExists},
+		{v, "T/S/n", false, transport.CodeOK},
+		{v, "t/x/n", false, transport.CodeNotFound},
+		{v, "t/s/" + strings.Repeat("x", 256), false, transport.CodeNameTooLong},
+		{n, "t/s/x", false, transport.CodeNotFound},
+		{"t/s/v/x", n, false, transport.CodeNotDirectory},
+		{d, n, false, transport.CodeOK},
+		{f, n, false, transport.CodeOK},
+		{f, f, false, transport.CodeOK},
+		{f, d, false, transport.CodeOK},
+		{f, d, true, transport.CodeExists},
+		{d, f, false, transport.CodeNotEmpty},
+		{d, v, false, transport.CodeNotDirectory},
+		{f, "t/s/f/sub/x", false, transport.CodeInvalid},
+		{"t/s/f/sub", f, false, transport.CodeNotEmpty},
+		{"t/s/f/sub", "t/s/top", false, transport.CodeOK},
+		{f, "t/S/f", false, transport.CodeCrossDevice},
+		{f, "t/s/n/x", false, transport.CodeNotFound},
+		{"t/s", "t/n", false, transport.CodeOK},
+		{"t/s", "T/n", false, transport.CodeOK},
+		{"t/s", "n/n", false, transport.CodeNotFound},
+		{"t/s", "t/e", false, transport.CodeOK},
+		{"t/s", "t/e", true, transport.CodeExists},
+		{"t/s", "t/S", false, transport.CodeNotEmpty},
+		{"t/s", "t/s", false, transport.CodeOK},
+		{"t/n", "t/x", false, transport.CodeNotFound},
+		{"t", "n", false, transport.CodeOK},
+		{"t", "e", false, transport.CodeOK},
+		{"t", "e", true, transport.CodeExists},
+		{"t", "T", false, transport.CodeNotEmpty},
+		{"n", "x", false, transport.CodeNotFound},
+		{"t", "t", false, transport.CodeOK},
+	}
+	s := startServer(t)
+	p := connect(t, s)
+	for _, c := range cases {
+		t.Run(strings.ReplaceAll(fmt.Sprintf("%.20s-%.20s-%v", c.from, c.to, c.noReplace), "/", "."), func(t *testing.T) {
+			p.t = t
+			p.clear()
+			for _, name := range []string{"v", "w", "f/1", "f/sub/2"} {
+				p.do(store(name, "value of "+name))
+			}
+			p.do(store("same", "value of v"))
+			p.do(at(transport.OpMkdir, "t", "s", "d"), at(transport.OpMkdir, "t", "e", ""), at(transport.OpMkdir, "e", "", ""))
+			other := store("v", "other")
+			other.Service = "S"
+			p.do(other)
+			other.Tenant = "T"
+			p.do(other)
+
+			before := p.everything()
+			ch := transport.Change{Op: transport.OpRename, NoReplace: c.noReplace}
+			ch.Tenant, ch.Service, ch.Name = cut(c.from)
+			ch.ToTenant, ch.ToService, ch.ToName = cut(c.to)
+			a := p.send(ch)
+			if a.Code != c.code {
+				t.Fatalf("code %d (%s), want %d", a.Code, a.Message, c.code)
+			}
+			want := before
+			if c.code == transport.CodeOK && c.from != c.to {
+				want = renamed(before, c.from, c.to)
+			}
+			after := p.everything()
+			if !maps.EqualFunc(want, after, func(a, b thing) bool { return a.id == b.id && a.dir == b.dir && bytes.Equal(a.data, b.data) }) {
+				t.Errorf("after the rename:\n%v\nwant\n%v", after, want)
+			}
+			for path, x := range after {
+				if b, ok := before[path]; ok && b.id == x.id && x.version < b.version {
+					t.Errorf("%s went from version %d to %d", path, b.version, x.version)
+				}
+			}
+		})
+	}
+}
+
+// thing is what a test knows of an entry.
+type thing struct {
+	id, version uint64
+	dir         bool
+	data        []byte
+}
+
+// renamed is what a rename makes of the tree.
+func renamed(tree map[string]thing, from, to string) map[string]thing {
+	next := map[string]thing{}
+	target, replaced := tree[to]
+	for path, x := range tree {
+		switch {
+		case path == to && !x.dir:
+		case path == to && x.dir:
+		case path == from && replaced && !x.dir: // the target keeps its id
+			x.id = target.id
+			next[to] = x
+		case path == from:
+			next[to] = x
+		case below(path, from):
+			next[to+path[len(from):]] = x
+		default:
+			next[path] = x
+		}
+	}
+	return next
+}
+
+func cut(path string) (tenant, service, name string) {
+	parts := strings.SplitN(path, "/", 3)
+	parts = append(parts, "", "")
+	return parts[0], parts[1], parts[2]
+}
+
+func join(e transport.Entry) string {
+	path := e.Tenant
+	if e.Service != "" {
+		path += "/" + e.Service
+	}
+	if e.Name != "" {
+		path += "/" + e.Name
+	}
+	return path
+}
+
+// everything is all there is.
+func (p *peer) everything() map[string]thing {
+	p.t.Helper()
+	tree := map[string]thing{}
+	for _, e := range p.list(&transport.List{Recursive: true}) {
+		x := thing{id: e.ID, version: e.Version, dir: e.Dir}
+		if !e.Dir {
+			d := must[*transport.VariableData](p, &transport.ReadVariable{Tenant: e.Tenant, Service: e.Service, Name: e.Name})
+			x.data = d.Variable.Data
+		}
+		tree[join(e)] = x
+	}
+	return tree
+}
+
+// clear removes everything.
+func (p *peer) clear() {
+	p.t.Helper()
+	list := p.list(&transport.List{Recursive: true})
+	slices.Reverse(list)
+	for _, e := range list {
+		op := transport.OpDelete
+		if e.Dir {
+			op = transport.OpRmdir
+		}
+		p.do(at(op, e.Tenant, e.Service, e.Name))
+	}
+}
+
+func TestRenameOverKeepsTheTargetsID(t *testing.T) {
+	p := connect(t, startServer(t))
+	r := p.do(store("v", "old"), store("v", "old2"), store("tmp", "new"))
+	p.mustWatch(&transport.Watch{Service: p.service("t", "s"), Values: true})
+	p.taken()
+	got := p.do(renameTo(at(transport.OpRename, "t", "s", "tmp"), "v"))[0]
+	if got.ID != r[0].ID || got.Version != 3 {
+		t.Errorf("renamed over: %+v, want id %d and version 3", got, r[0].ID)
+	}
+	evs := events(p.taken(), p.service("t", "s"))
+	if len(evs) != 2 || evs[0].Kind != transport.EventDelete || evs[0].ID != r[2].ID ||
+		evs[1].Kind != transport.EventSet || evs[1].ID != r[0].ID || string(evs[1].Data) != "new" || evs[1].Echo != 0 || evs[1].Created {
+		t.Errorf("events %+v", evs)
+	}
+	// The same bytes: only the source goes.
+	p.do(store("tmp", "new"))
+	p.taken()
+	got = p.do(renameTo(at(transport.OpRename, "t", "s", "tmp"), "v"))[0]
+	evs = events(p.taken(), p.service("t", "s"))
+	if got.Version != 3 || got.Unchanged || len(evs) != 1 || evs[0].Kind != transport.EventDelete {
+		t.Errorf("same bytes: %+v, events %+v", got, evs)
+	}
+}
+
+func TestMoveToAnotherService(t *testing.T) {
+	p := connect(t, startServer(t))
+	other := store("x", "1")
+	other.Service = "o"
+	p.do(other)
+	for i := range 9 { // lift the other service's floor
+		other.Data = fmt.Append(nil, "v", i)
+		p.do(other)
+	}
+	p.do(at(transport.OpDelete, "t", "o", "x"))
+	r := p.do(store("v", "value"))[0]
+	sid, oid := p.service("t", "s"), p.service("t", "o")
+	p.mustWatch(&transport.Watch{Service: sid, Values: true})
+	p.mustWatch(&transport.Watch{Service: oid, Values: true})
+	p.taken()
+	m := transport.Change{Op: transport.OpRename, ID: r.ID, ToTenant: "t", ToService: "o", ToName: "v"}
+	got := p.do(m)[0]
+	if got.ID != r.ID || got.Version != 11 {
+		t.Errorf("moved: %+v, want id %d and version 11", got, r.ID)
+	}
+	pushes := p.taken()
+	if evs := events(pushes, sid); len(evs) != 1 || evs[0].Kind != transport.EventDelete || evs[0].ID != r.ID {
+		t.Errorf("events where it was: %+v", evs)
+	}
+	if evs := events(pushes, oid); len(evs) != 1 || !evs[0].Created || evs[0].ID != r.ID || string(evs[0].Data) != "value" {
+		t.Errorf("events where it is: %+v", evs)
+	}
+}
+
+func TestRenameLargeDirectory(t *testing.T) {
+	p := connect(t, startServer(t))
+	p.do(at(transport.OpMkdir, "t", "", ""), at(transport.OpMkdir, "t", "s", ""), at(transport.OpMkdir, "t", "s", "d"))
+	var changes []transport.Change
+	for i := range 1000 {
+		changes = append(changes, store(fmt.Sprintf("d/%d", i), fmt.Sprint(i)))
+	}
+	p.do(changes...)
+	p.do(renameTo(at(transport.OpRename, "t", "s", "d"), "e"))
+	p.wantValue("e/777", "777")
+	p.do(store("e/more", ""))
+	p.refused(transport.CodeCrossDevice, renameTo(at(transport.OpRename, "t", "s", "e"), "f"))
+	p.wantValue("e/777", "777")
+}

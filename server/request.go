@@ -1,0 +1,352 @@
+package server
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// request is one request of a session. It is answered exactly once.
+type request struct {
+	*session
+	id   uint64
+	size int
+}
+
+func (r request) answer(m transport.Message) { r.reply(r.id, m, r.size) }
+
+// result answers with err, with m if there is none.
+func (r request) result(m transport.Message, err error) {
+	if err == nil {
+		r.answer(m)
+		return
+	}
+	code := transport.CodeOf(err)
+	text := err.Error()
+	if code == transport.CodeInternal {
+		r.server.log.Error("request", "err", err)
+		text = transport.ErrInternal.Message
+	}
+	r.answer(&transport.Error{Code: code, Message: text})
+}
+
+// handle carries out a request, or leaves that to another goroutine where it may take long. Reports stay in order.
+func (r request) handle(m transport.Message) {
+	switch m := m.(type) {
+	case *transport.ReportVariableChanges:
+		r.report(m)
+	case *transport.Ping:
+		r.answer(&transport.Done{})
+	case *transport.Probe:
+		r.result(r.probe(m))
+	case *transport.WatchTree:
+		r.watchTree()
+	case *transport.Watch:
+		svc, err := r.service(m.Service)
+		r.loaded(svc, err, func(svc *service) { r.watch(svc, m) })
+	case *transport.Unwatch:
+		r.unwatch(m.Service)
+		r.answer(&transport.Done{})
+	case *transport.GetServiceFilePath:
+		if !r.local {
+			r.result(nil, transport.ErrUnsupported)
+			return
+		}
+		svc, err := r.service(m.Service)
+		r.loaded(svc, err, func(svc *service) { r.result(filePath(svc)) })
+	case *transport.ReadVariable:
+		svc, err := r.serviceNamed(m.Tenant, m.Service)
+		r.loaded(svc, err, func(svc *service) { r.result(r.read(svc, m)) })
+	case *transport.List:
+		r.wg.Go(func() { r.guard(func() { r.list(m) }) })
+	case *transport.GetStatus:
+		r.answer(r.status())
+	case *transport.CreateKey, *transport.ListKeys, *transport.RevokeKey:
+		r.result(r.administer(m))
+	case *transport.Handover:
+		r.handover()
+	case *transport.Goodbye:
+		if !r.server.queue.push(item{do: func() { r.goodbye() }}) {
+			r.result(nil, transport.ErrUnavailable)
+		}
+	case *transport.Hello:
+		r.result(nil, &transport.Error{Code: transport.CodeInvalid, Message: "hello was said already"})
+	default:
+		r.result(nil, transport.ErrUnsupported)
+	}
+}
+
+// guard ends the session, and not the server, if fn panics.
+func (r request) guard(fn func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.server.log.Error("panic", "panic", p)
+			r.conn.Fail(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	fn()
+}
+
+// loaded calls fn with the service in memory, on another goroutine if it has to be loaded first.
+func (r request) loaded(svc *service, err error, fn func(*service)) {
+	if err != nil {
+		r.result(nil, err)
+		return
+	}
+	if svc.content.Load() != nil {
+		fn(svc)
+		return
+	}
+	r.wg.Go(func() {
+		r.guard(func() {
+			if err := r.server.load(r.server.ctx, svc); err != nil {
+				r.result(nil, err)
+				return
+			}
+			fn(svc)
+		})
+	})
+}
+
+// service finds a service that the session may read.
+func (r request) service(id uint64) (*service, error) {
+	v := r.server.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	svc := v.services[id]
+	if svc == nil {
+		return nil, transport.ErrNotFound
+	}
+	return svc, r.rights.need(svc.tenant.name, transport.RightRead)
+}
+
+func (r request) serviceNamed(tenant, name string) (*service, error) {
+	if r.rights(tenant) == 0 {
+		return nil, transport.ErrNotFound
+	}
+	if err := r.rights.need(tenant, transport.RightRead); err != nil {
+		return nil, err
+	}
+	svc := r.server.view.lookup(tenant, name)
+	if svc == nil {
+		return nil, transport.ErrNotFound
+	}
+	return svc, nil
+}
+
+// report hands a report to the committer. What it needs is loaded here, where only this session waits.
+func (r request) report(m *transport.ReportVariableChanges) {
+	s := r.server
+	for i := range m.Changes {
+		c := &m.Changes[i]
+		for _, k := range []serviceKey{{c.Tenant, c.Service}, {cmp.Or(c.ToTenant, c.Tenant), c.ToService}} {
+			if k.name == "" {
+				continue
+			}
+			if svc := s.view.lookup(k.tenant, k.name); svc != nil {
+				_ = s.load(s.ctx, svc) // the committer meets the error again
+			}
+		}
+	}
+	if !s.queue.push(item{session: r.session, id: r.id, report: m, size: r.size}) {
+		r.result(nil, transport.ErrUnavailable)
+	}
+}
+
+// spaceMargin is what must be free beyond the engine's own bound for a probe to promise anything.
+const spaceMargin = 16 << 20
+
+func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
+	tenant := m.Tenant
+	s := r.server
+	if m.ID != 0 {
+		s.view.mu.RLock()
+		if v := s.view.byID[m.ID]; v != nil {
+			tenant = v.service.tenant.name
+		}
+		s.view.mu.RUnlock()
+		if tenant == "" {
+			return nil, transport.ErrNotFound
+		}
+	}
+	check := r.rights.need
+	if m.ID == 0 && m.Service == "" {
+		check = r.rights.needNew // a tenant
+	}
+	if err := check(tenant, m.Want); err != nil {
+		return nil, err
+	}
+	if m.Want&(transport.RightWrite|transport.RightCreate) != 0 {
+		free, _, err := s.engine.Free()
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", transport.ErrUnavailable, err)
+		}
+		refused := time.Since(time.Unix(0, s.fullAt.Load())) < time.Second
+		if free < s.minFree+spaceMargin || refused {
+			return nil, transport.ErrNoSpace
+		}
+	}
+	p := &transport.Probed{}
+	if m.Reserve {
+		id, err := s.engine.NextID(s.ctx)
+		if err != nil {
+			return nil, fromEngine(err)
+		}
+		r.client.reserve(id)
+		p.ID = id
+	}
+	return p, nil
+}
+
+// watch starts a watch: its snapshot and the changes after it are of one moment.
+func (r request) watch(svc *service, m *transport.Watch) {
+	s, v := r.server, r.server.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if v.services[svc.id] != svc {
+		r.result(nil, transport.ErrNotFound)
+		return
+	}
+	if err := r.rights.need(svc.tenant.name, transport.RightRead); err != nil {
+		r.result(nil, err)
+		return
+	}
+	var snap *snapshot
+	if m.Since > 0 && m.Store == s.engine.StoreID() {
+		snap = v.resumeLocked(svc, m.Since, m.Values, r.session.client.id)
+	}
+	if snap == nil {
+		snap = v.snapshotLocked(svc, m.Values)
+	}
+	w := &watch{session: r.session, service: svc, values: m.Values, open: map[uint64]int{}}
+	svc.watchMu.Lock()
+	defer svc.watchMu.Unlock()
+	o := r.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	delete(svc.watches, o.watches[svc.id])
+	o.watches[svc.id] = w
+	svc.watches[w] = struct{}{}
+	o.streams = append(o.streams, &stream{id: r.id, size: r.size, next: snap.next, watch: w})
+	o.signal()
+}
+
+func (r request) unwatch(id uint64) {
+	r.out.mu.Lock()
+	w := r.out.watches[id]
+	delete(r.out.watches, id)
+	r.out.mu.Unlock()
+	if w != nil {
+		w.service.watchMu.Lock()
+		delete(w.service.watches, w)
+		w.service.watchMu.Unlock()
+	}
+}
+
+func filePath(svc *service) (*transport.ServiceFilePath, error) {
+	f := svc.content.Load().file.Load()
+	if f == nil {
+		return nil, &transport.Error{Code: transport.CodeUnavailable, Message: "the service has no memory file now"}
+	}
+	return &transport.ServiceFilePath{Path: f.path, Generation: f.generation}, nil
+}
+
+func (r request) read(svc *service, m *transport.ReadVariable) (*transport.VariableData, error) {
+	if err := checkPath(m.Name, r.server.limits); err != nil {
+		return nil, err
+	}
+	v := r.server.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	n := svc.content.Load().find(m.Name)
+	switch {
+	case n.d != nil:
+		return nil, transport.ErrIsDirectory
+	case n.v == nil:
+		for p := parentOf(m.Name); p != ""; p = parentOf(p) {
+			if svc.content.Load().find(p).v != nil {
+				return nil, transport.ErrNotDirectory
+			}
+		}
+		return nil, transport.ErrNotFound
+	}
+	return &transport.VariableData{Variable: n.v.info(!m.Stat)}, nil
+}
+
+// administers reports whether the session may manage keys and see all sessions.
+func (r request) administers() bool {
+	return r.key == nil || transport.Rights(r.key.Rights)&transport.RightAdmin != 0
+}
+
+func (r request) status() *transport.Status {
+	s := r.server
+	m := &transport.Status{Server: s.info, Store: s.engine.StoreID(), Limits: s.currentLimits()}
+	s.view.mu.RLock()
+	m.Rev = s.view.rev
+	for _, svc := range s.view.services {
+		if r.rights(svc.tenant.name) == 0 {
+			continue
+		}
+		m.Services++
+		if svc.content.Load() != nil {
+			m.Loaded++
+		}
+	}
+	s.view.mu.RUnlock()
+	for _, c := range s.sessions() {
+		if c == r.session || r.administers() {
+			m.Sessions = append(m.Sessions, transport.ClientInfo{
+				Program: c.hello.Program, Pid: c.hello.Pid, Host: c.hello.Host, Mount: c.hello.Mount, User: c.user,
+				Remote: c.conn.RemoteAddr().String(), Connected: c.connected.UnixNano(),
+			})
+		}
+	}
+	return m
+}
+
+func (r request) administer(m transport.Message) (transport.Message, error) {
+	if !r.administers() {
+		return nil, transport.ErrDenied
+	}
+	switch m := m.(type) {
+	case *transport.CreateKey:
+		if err := r.checkKey(m); err != nil {
+			return nil, err
+		}
+		text, err := r.server.createKey(m)
+		return &transport.KeyCreated{Key: text}, err
+	case *transport.RevokeKey:
+		return &transport.Done{}, r.server.revokeKey(m.Name)
+	}
+	return &transport.Keys{Keys: r.server.keys.list()}, nil
+}
+
+func (r request) handover() {
+	s := r.server
+	switch {
+	case !r.local:
+		r.result(nil, transport.ErrDenied)
+	case s.opts.Mode != ModeAuto:
+		r.result(nil, &transport.Error{Code: transport.CodeConflict, Message: fmt.Sprintf("a server runs already (pid %d)", s.info.Pid)})
+	default:
+		r.out.reply(reply{id: r.id, message: &transport.Done{}, size: r.size, after: func() { s.leave(ErrHandover) }})
+		r.out.signal()
+	}
+}
+
+// goodbye forgets the client. The committer calls it, when it has carried out what the client asked for before.
+func (r request) goodbye() {
+	s := r.server
+	s.mu.Lock()
+	if s.clients[r.client.id] == r.client && r.client.session == r.session {
+		delete(s.clients, r.client.id)
+	}
+	s.mu.Unlock()
+	s.forget(r.client)
+	r.answer(&transport.Done{})
+}

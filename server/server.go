@@ -1,0 +1,322 @@
+// Package server is the server of a Commy store: it holds the tree of tenants, services and variables, decides the order
+// of all changes, has the engine store them and tells everybody who watches.
+//
+// # Model
+//
+// A tenant holds services, a service holds directories and variables, a variable is a value of bytes with a version.
+// Everything has an id that it keeps for life. A report of a client is a list of changes that is carried out whole or not
+// at all, exactly once for each (client, seq).
+//
+// # Promises
+//
+//   - There is one order of all reports, the committer's. A report is judged by what all before it have left behind.
+//   - What was acknowledged is stored. What is shown, in memory files, pushes and answers, is stored too.
+//   - A session's stream is in order: a client is sent every change up to an acknowledgement before the acknowledgement,
+//     and a service's snapshot before the changes after it. A slow client gets the last value of each variable; it never
+//     makes another one wait.
+//   - A session sees and does what its credentials open; a hidden tenant is not there.
+//   - No input of a client ends the server.
+//
+// Lock order: view.mu, service.watchMu, outbox.mu. Server.mu, client.mu, keys.mu and queue.mu are leaves. None is held
+// across the network or the engine.
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// The modes of a server.
+const (
+	ModeServe = "serve" // runs until it is told to end
+	ModeAuto  = "auto"  // was started by a client, leaves when it is no longer needed or somebody wants its place
+)
+
+// Options configure a [Server]. StateDir and RuntimeDir are required.
+type Options struct {
+	// StateDir holds the engine's store and the lock. It must belong to the effective user; it is made if missing. A
+	// server whose state directory vanishes leaves.
+	StateDir string
+	// RuntimeDir holds the socket and the memory files, under the same rules.
+	RuntimeDir string
+	// Mode is ModeServe or ModeAuto. Default: ModeServe.
+	Mode string
+	// Version is shown to clients.
+	Version string
+	// Listen is a TCP address to listen on with TLS as well. Default: only the Unix socket.
+	Listen string
+	// TLS is required with Listen.
+	TLS *tls.Config
+	// URL is what clients are shown as the server's. Default: that of the listener.
+	URL string
+	// Linger is how long a ModeAuto server stays without a session. Default: for ever.
+	Linger time.Duration
+	// Limits are the bounds Value (at most 16 MiB), Name and Component. Default: 1 MiB, 1024 and 255.
+	Limits transport.Limits
+	// Timeout bounds how long Close waits for what is under way. Default: 5 s.
+	Timeout time.Duration
+	// Transport are options for connections.
+	Transport transport.Options
+	// Logger gets what happens. Default: discard.
+	Logger *slog.Logger
+
+	// tune and interval are for tests.
+	tune     func(*engine.Options)
+	interval time.Duration
+}
+
+func (o *Options) setDefaults() error {
+	if o.StateDir == "" || o.RuntimeDir == "" {
+		return errors.New("server: state and runtime directory are required")
+	}
+	o.Mode = cmp.Or(o.Mode, ModeServe)
+	if o.Mode != ModeServe && o.Mode != ModeAuto {
+		return fmt.Errorf("server: mode %q is neither %q nor %q", o.Mode, ModeServe, ModeAuto)
+	}
+	if o.Listen != "" && o.TLS == nil {
+		return errors.New("server: listening on an address needs a TLS certificate")
+	}
+	o.Limits.Value = min(cmp.Or(o.Limits.Value, 1<<20), engine.MaxValue, memfile.MaxValue)
+	o.Limits.Name = min(cmp.Or(o.Limits.Name, 1024), memfile.MaxName)
+	o.Limits.Component = min(cmp.Or(o.Limits.Component, 255), 255)
+	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
+	o.interval = cmp.Or(o.interval, time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Transport.Logger = cmp.Or(o.Transport.Logger, o.Logger)
+	return nil
+}
+
+// Server is a running server.
+type Server struct {
+	opts    Options
+	log     *slog.Logger
+	limits  transport.Limits // without Free and Total
+	info    transport.ServerInfo
+	minFree int64
+
+	lock    *StateLock
+	runlock *StateLock
+	state   os.FileInfo // of StateDir, as it was
+	engine  *engine.Engine
+	view    *view
+	queue   *queue
+	keys    keys
+	net     listeners
+
+	// ctx ends when Close gives up waiting.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	startRev int64
+	// firstID is the first id that this process has given.
+	firstID uint64
+	// lastTime is the latest commit time; the committer's own.
+	lastTime int64
+	// fullAt is when the engine last had no space, in Unix nanoseconds.
+	fullAt atomic.Int64
+
+	// treeWatchers is guarded by view.mu.
+	treeWatchers map[*session]struct{}
+
+	// mu guards the following.
+	mu        sync.Mutex
+	clients   map[string]*client
+	live      map[*session]struct{}
+	idleSince time.Time
+	closing   bool
+	reason    error
+
+	done      chan struct{}
+	leaving   sync.Once
+	stop      chan struct{} // ends housekeeping
+	committer sync.WaitGroup
+	wg        sync.WaitGroup
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Start starts a server and returns when it can be connected to. ctx bounds the start only. If another server has the
+// state directory, the error is a [LockedError].
+func Start(ctx context.Context, o Options) (*Server, error) {
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts: o, log: o.Logger, limits: o.Limits,
+		view: newView(), queue: newQueue(), treeWatchers: map[*session]struct{}{},
+		clients: map[string]*client{}, live: map[*session]struct{}{}, idleSince: time.Now(),
+		done: make(chan struct{}), stop: make(chan struct{}),
+	}
+	s.keys.byName = map[string]engine.Key{}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) start(ctx context.Context) error {
+	o := &s.opts
+	if err := ownDir("runtime", o.RuntimeDir); err != nil {
+		return err
+	}
+	host, _ := os.Hostname()
+	info := LockInfo{Socket: s.socket(), PID: os.Getpid(), Host: host, Mode: o.Mode}
+	var err error
+	if s.lock, err = LockState(o.StateDir, info); err != nil {
+		return err
+	}
+	if s.runlock, err = lockFile(filepath.Join(o.RuntimeDir, "server.lock"), o.RuntimeDir, info); err != nil {
+		return err
+	}
+	if s.state, err = os.Stat(o.StateDir); err != nil {
+		return err
+	}
+	eo := engine.Options{Dir: filepath.Join(o.StateDir, "store"), Logger: o.Logger, MinFree: 256 << 20}
+	if o.tune != nil {
+		o.tune(&eo)
+	}
+	s.minFree = eo.MinFree
+	if s.engine, err = engine.Open(ctx, eo); err != nil {
+		return err
+	}
+	if err := s.loadTree(ctx); err != nil {
+		return fmt.Errorf("load store: %w", err)
+	}
+	if s.firstID, err = s.engine.NextID(ctx); err != nil {
+		return err
+	}
+	s.removeStrays()
+	s.info = transport.ServerInfo{Pid: os.Getpid(), Version: o.Version, Mode: o.Mode, Host: host, Started: time.Now().UnixNano()}
+	s.committer.Go(s.commitLoop)
+	if err := s.listen(); err != nil {
+		return err
+	}
+	s.info.URL = cmp.Or(o.URL, s.URL())
+	s.serveListeners()
+	s.wg.Go(s.housekeeping)
+	s.log.Info("server is up", "url", s.info.URL, "mode", o.Mode, "store", s.engine.StoreID())
+	return nil
+}
+
+// Run is [Start], and [Server.Close] when ctx ends or the server has reason to leave. It returns the reason, nil for ctx.
+func Run(ctx context.Context, o Options) error {
+	s, err := Start(ctx, o)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return s.Close()
+	case <-s.Done():
+	}
+	return errors.Join(s.Err(), s.Close())
+}
+
+// Info describes the server.
+func (s *Server) Info() transport.ServerInfo { return s.info }
+
+// Done is closed when the server has been closed or has reason to leave, which [Server.Err] tells. Close has still to be
+// called.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// The reasons to leave of a server in order.
+var (
+	ErrIdle     = errors.New("no client for a while")
+	ErrHandover = errors.New("another server takes over")
+	ErrVanished = errors.New("the state directory is gone")
+)
+
+// Err returns why the server leaves: one of the errors above or what broke it; nil if it does not or was closed.
+func (s *Server) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
+}
+
+// leave makes Done known.
+func (s *Server) leave(reason error) {
+	s.leaving.Do(func() {
+		if reason != nil {
+			s.log.Info("server leaves", "reason", reason)
+		}
+		s.mu.Lock()
+		s.reason = reason
+		s.mu.Unlock()
+		close(s.done)
+	})
+}
+
+// Close ends the server: no new connections, what the committer has is carried out and answered, the clients are told,
+// memory files and socket are removed, the engine is closed and the state directory is free for the next server. It is
+// idempotent.
+func (s *Server) Close() error {
+	s.closeOnce.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Server) close() error {
+	s.leave(nil)
+	giveUp := time.AfterFunc(s.opts.Timeout, s.cancel)
+	defer giveUp.Stop()
+	defer s.cancel()
+
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	close(s.stop)
+	s.net.close()
+	s.queue.close()
+	s.committer.Wait()
+	var ends sync.WaitGroup
+	for _, c := range s.sessions() {
+		ends.Go(func() {
+			c.out.finish()
+			c.linger(s.ctx)
+			s.end(c, &transport.Error{Code: transport.CodeUnavailable, Message: "the server stops"})
+		})
+	}
+	ends.Wait()
+	s.wg.Wait()
+	for _, svc := range s.view.services {
+		if c := svc.content.Load(); c != nil {
+			s.closeMemory(c)
+		}
+	}
+	var err error
+	if s.engine != nil {
+		err = s.engine.Close()
+	}
+	for _, l := range []*StateLock{s.runlock, s.lock} {
+		if l != nil {
+			err = errors.Join(err, l.Unlock())
+		}
+	}
+	return err
+}
+
+// sessions lists the sessions that live.
+func (s *Server) sessions() []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*session, 0, len(s.live))
+	for c := range s.live {
+		list = append(list, c)
+	}
+	return list
+}

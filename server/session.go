@@ -1,0 +1,278 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/transport"
+)
+
+const (
+	helloTimeout = 10 * time.Second
+	// lingerTime is how long a server that stops waits for a client to take the last answers.
+	lingerTime = 250 * time.Millisecond
+	maxWriter  = 128 // bytes of what names a writer
+)
+
+var (
+	errNoHello  = errors.New("no hello")
+	errReplaced = errors.New("the client has a newer connection")
+	errStuck    = errors.New("the client takes nothing")
+)
+
+// session is one connection of a client.
+type session struct {
+	server    *Server
+	conn      *transport.Conn
+	local     bool        // the client is on this host
+	key       *engine.Key // nil: came over the Unix socket
+	rights    rightsIn
+	user      string
+	writer    string // what its changes are signed with
+	client    *client
+	hello     *transport.Hello
+	connected time.Time
+	out       *outbox
+	written   chan struct{} // closed when the writer has ended
+	wg        sync.WaitGroup
+
+	// fenced is guarded by queue.mu.
+	fenced bool
+}
+
+// serve runs a session until its connection is over.
+func (s *Server) serve(conn *transport.Conn, key *engine.Key) {
+	defer conn.Close()
+	c := &session{
+		server: s, conn: conn, local: conn.Local(), key: key, rights: everything, out: newOutbox(), connected: time.Now(), written: make(chan struct{}),
+	}
+	if key != nil {
+		c.rights, c.user = rightsOf(key.Tenants, transport.Rights(key.Rights)), key.Name
+	} else if p, ok := conn.Peer(); ok {
+		c.user = userName(p.UID)
+	}
+
+	timer := time.AfterFunc(helloTimeout, func() { conn.Fail(errNoHello) })
+	envs, err := conn.Receive()
+	timer.Stop()
+	if err != nil {
+		return
+	}
+	hello, ok := envs[0].Message.(*transport.Hello)
+	if !ok || len(hello.Client) != clientIDLen {
+		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: transport.ErrInvalid})
+		conn.CloseWith(&transport.Error{Code: transport.CodeInvalid, Message: "a session begins with a hello"})
+		return
+	}
+	c.hello = hello
+	c.writer = c.user + "@" + hello.Host
+	c.writer = c.writer[:min(len(c.writer), maxWriter)]
+	if !s.register(c) {
+		conn.CloseWith(transport.ErrUnavailable)
+		return
+	}
+	defer s.unregister(c)
+	c.out.admit(0)
+	c.reply(envs[0].ID, c.welcome(), 0)
+	go func() {
+		defer close(c.written)
+		c.writeLoop()
+	}()
+	defer func() {
+		c.out.close()
+		_ = conn.Close()
+		<-c.written
+		c.wg.Wait()
+	}()
+	for envs = envs[1:]; ; {
+		for _, e := range envs {
+			if !c.receive(e) {
+				return
+			}
+		}
+		if envs, err = conn.Receive(); err != nil {
+			return
+		}
+	}
+}
+
+func userName(uid uint32) string {
+	id := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return "uid " + id
+}
+
+// register makes the session its client's, in the place of one that it may still have: of that one nothing is carried out
+// any more that is not already being carried out, so that what the client sends again cannot be overtaken.
+func (s *Server) register(c *session) bool {
+	id := string(c.hello.Client)
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return false
+	}
+	cl := s.clients[id]
+	if cl == nil {
+		cl = newClient(id)
+		s.clients[id] = cl
+	}
+	old := cl.session
+	cl.session = c
+	c.client = cl
+	s.live[c] = struct{}{}
+	s.mu.Unlock()
+	if old != nil {
+		s.queue.fence(old)
+		old.conn.Fail(errReplaced)
+	}
+	if c.key != nil {
+		// It may have been revoked since it was checked; from here on revoking finds the session.
+		s.keys.mu.RLock()
+		now, ok := s.keys.byName[c.key.Name]
+		s.keys.mu.RUnlock()
+		if !ok || now.Hash != c.key.Hash {
+			s.unregister(c)
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Server) unregister(c *session) {
+	s.mu.Lock()
+	delete(s.live, c)
+	if len(s.live) == 0 {
+		s.idleSince = time.Now()
+	}
+	if c.client.session == c {
+		c.client.session, c.client.left = nil, time.Now()
+	}
+	s.mu.Unlock()
+
+	s.view.mu.Lock()
+	delete(s.treeWatchers, c)
+	s.view.mu.Unlock()
+	c.out.mu.Lock()
+	c.out.closed = true
+	watches := c.out.watches
+	c.out.watches = map[uint64]*watch{}
+	c.out.mu.Unlock()
+	for _, w := range watches {
+		w.service.watchMu.Lock()
+		delete(w.service.watches, w)
+		w.service.watchMu.Unlock()
+	}
+}
+
+// end tells a session's client why and ends it.
+func (s *Server) end(c *session, reason *transport.Error) { c.conn.CloseWith(reason) }
+
+// linger waits until the writer has sent what there was, but not for long.
+func (c *session) linger(ctx context.Context) {
+	t := time.NewTimer(lingerTime)
+	defer t.Stop()
+	select {
+	case <-c.written:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (c *session) welcome() *transport.Welcome {
+	return &transport.Welcome{Store: c.server.engine.StoreID(), Server: c.server.info, Limits: c.server.currentLimits(), Local: c.local}
+}
+
+func (s *Server) currentLimits() transport.Limits {
+	l := s.limits
+	l.Free, l.Total, _ = s.engine.Free() // unknown is shown as none
+	return l
+}
+
+// receive handles one request. false ends the session.
+func (c *session) receive(e transport.Envelope) (ok bool) {
+	size := sizeOf(e.Message)
+	if !c.out.admit(size) {
+		return false
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			c.server.log.Error("panic", "request", fmt.Sprintf("%T", e.Message), "panic", p, "stack", string(debug.Stack()))
+			c.conn.Fail(fmt.Errorf("panic: %v", p))
+			ok = false
+		}
+	}()
+	r := request{c, e.ID, size}
+	if e.ID == 0 {
+		c.conn.CloseWith(&transport.Error{Code: transport.CodeInvalid, Message: "a request has an id"})
+		return false
+	}
+	r.handle(e.Message)
+	return true
+}
+
+// sizeOf is about what a request takes while it waits.
+func sizeOf(m transport.Message) int {
+	r, ok := m.(*transport.ReportVariableChanges)
+	if !ok {
+		return 0
+	}
+	size := 0
+	for i := range r.Changes {
+		ch := &r.Changes[i]
+		size += len(ch.Data) + len(ch.Name) + len(ch.ToName) + entryCost
+		for _, g := range ch.Ranges {
+			size += len(g.Data) + rangeCost
+		}
+	}
+	return size
+}
+
+// reply queues an answer.
+func (c *session) reply(id uint64, m transport.Message, size int) {
+	c.out.reply(reply{id: id, message: m, size: size})
+	c.out.signal()
+}
+
+// forgetClients drops the records of clients that have not been connected for long.
+func (s *Server) forgetClients() {
+	var old []*client
+	s.mu.Lock()
+	for _, cl := range s.clients {
+		if cl.session == nil && time.Since(cl.left) > forgetAfter {
+			old = append(old, cl)
+			delete(s.clients, cl.id)
+		}
+	}
+	s.mu.Unlock()
+	for _, cl := range old {
+		s.forget(cl)
+	}
+}
+
+// forget drops a client's record. The committer calls it.
+func (s *Server) forget(cl *client) {
+	cl.results = map[uint64]answer{}
+	if !cl.stored {
+		return
+	}
+	if _, err := s.engine.CommitFreeing(s.ctx, []engine.Op{engine.DeleteClient(cl.id)}); err != nil {
+		s.log.Warn("forget client", "err", err)
+		return
+	}
+	cl.stored = false
+}
+
+// foreignID reports whether a client may use an id that it has not reserved with this server: one that the server before
+// this one has given it. Only the server's own user is believed so much.
+func (s *Server) foreignID(c *session, id uint64) bool {
+	return c.key == nil && id >= engine.FirstID && id < s.firstID && s.view.services[id] == nil
+}

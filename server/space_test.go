@@ -1,0 +1,72 @@
+package server
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// TestNoSpace: on a full disk what would write is refused and the old values stay; deleting works until even that has no
+// room; afterwards everything works again.
+func TestNoSpace(t *testing.T) {
+	var free atomic.Int64
+	free.Store(1 << 40)
+	const minFree = 64 << 20
+	s := startServer(t, func(o *Options) {
+		o.tune = func(e *engine.Options) {
+			e.MinFree = minFree
+			e.Free = func() (int64, int64, error) { return free.Load(), 1 << 40, nil }
+		}
+	})
+	p := connect(t, s)
+	p.do(store("a", "1"), store("b", "1"), store("c", "1"), at(transport.OpMkdir, "t", "s", "d"), store("same", "1"))
+	probe := func() error {
+		_, err := call[*transport.Probed](p, &transport.Probe{Tenant: "t", Service: "s", Name: "a", Want: transport.RightWrite})
+		return err
+	}
+	if err := probe(); err != nil {
+		t.Errorf("probe with space: %v", err)
+	}
+
+	free.Store(minFree / 2)
+	p.wantCode(probe(), transport.CodeNoSpace)
+	p.refused(transport.CodeNoSpace, store("a", "2"))
+	p.refused(transport.CodeNoSpace, store("new", ""))
+	p.refused(transport.CodeNoSpace, at(transport.OpMkdir, "t", "s", "e"))
+	p.refused(transport.CodeNoSpace, at(transport.OpMkdir, "x", "", ""))
+	p.refused(transport.CodeNoSpace, at(transport.OpDelete, "t", "s", "a"), store("b", "2"))
+	p.do(store("same", "1"))
+	p.do(at(transport.OpDelete, "t", "s", "a"), at(transport.OpRmdir, "t", "s", "d"))
+	// In one batch: the deletion goes through, its neighbours do not.
+	var codes [3]transport.Code
+	var calls [3]*transport.Pending
+	for i, c := range []transport.Change{store("b", "2"), at(transport.OpDelete, "t", "s", "c"), store("c", "3")} {
+		p.seq++
+		calls[i] = p.cl.Go(&transport.ReportVariableChanges{Seq: p.seq, Changes: []transport.Change{c}})
+	}
+	for i, c := range calls {
+		m, err := c.Wait(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		codes[i] = m.(*transport.VariableChangesAcknowledged).Code
+	}
+	if codes != [3]transport.Code{transport.CodeNoSpace, transport.CodeOK, transport.CodeNoSpace} {
+		t.Errorf("codes %v", codes)
+	}
+	p.wantValue("b", "1")
+	_, err := p.read("c")
+	p.wantCode(err, transport.CodeNotFound)
+
+	free.Store(1 << 10)
+	p.refused(transport.CodeNoSpace, at(transport.OpDelete, "t", "s", "b"))
+	p.wantValue("b", "1")
+	free.Store(1 << 40)
+	p.do(store("b", "2"))
+	p.wantValue("b", "2")
+	if p.welcome.Limits.Free != 1<<40 || p.welcome.Limits.Value != 1<<20 || p.welcome.Limits.Component != 255 {
+		t.Errorf("limits %+v", p.welcome.Limits)
+	}
+}

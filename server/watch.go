@@ -1,0 +1,139 @@
+package server
+
+import (
+	"github.com/commy-project/commyfs/diff"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// Bounds of what waits for one watcher of one service. Beyond them it is sent the whole service again.
+const (
+	maxStructural = 100_000
+	maxPending    = 64 << 20
+)
+
+// watch is one session's view of one service. All but the first three fields is guarded by the session's outbox.mu.
+type watch struct {
+	session *session
+	service *service
+	values  bool
+
+	// live: the watcher has the snapshot that pending comes after.
+	live    bool
+	pending []pending
+	// open has the entries of pending that later values of the variable are merged into, by its id.
+	open       map[uint64]int
+	structural int
+	bytes      int
+	// lost: pending outgrew its bounds and was dropped.
+	lost bool
+}
+
+// pending is an event, or several of one variable, that a watcher has not been sent.
+type pending struct {
+	ev *event // the last
+	// was is what the watcher has, if the event is a new value of a variable that it knows.
+	was     *variable
+	created bool
+	own     bool
+	echo    uint64
+}
+
+// add queues an event. A new value takes the place of one that waits already, so that a slow watcher gets the last one;
+// what comes, goes or gets another name is never merged, and no value is moved across it.
+func (w *watch) add(ev *event) {
+	if w.lost {
+		return
+	}
+	own := ev.client != "" && ev.client == w.session.client.id
+	if ev.kind == transport.EventSet && ev.was != nil {
+		if i, ok := w.open[ev.v.id]; ok {
+			p := &w.pending[i]
+			w.bytes += len(ev.v.data) - len(p.ev.v.data)
+			p.ev, p.own, p.echo = ev, p.own && own, 0
+			return
+		}
+	}
+	p := pending{ev: ev, own: own, created: ev.created()}
+	switch ev.kind {
+	case transport.EventSet:
+		p.was = ev.was
+		if ev.echo && own && ev.session == w.session {
+			p.echo = ev.seq
+		}
+		w.open[ev.v.id] = len(w.pending)
+		w.bytes += len(ev.v.data)
+	case transport.EventDelete, transport.EventRename:
+		delete(w.open, ev.id())
+	case transport.EventRenameDir:
+		clear(w.open)
+	}
+	if ev.kind != transport.EventSet || p.created {
+		w.structural++
+	}
+	w.pending = append(w.pending, p)
+	if w.structural > maxStructural || w.bytes > maxPending {
+		w.drop()
+		w.lost = true
+	}
+}
+
+// drop forgets what waits.
+func (w *watch) drop() {
+	w.pending, w.structural, w.bytes = nil, 0, 0
+	clear(w.open)
+}
+
+// take hands over what waits.
+func (w *watch) take() ([]pending, int) {
+	list, bytes := w.pending, w.bytes
+	w.drop()
+	return list, bytes
+}
+
+// message is the event as the protocol has it.
+func (p *pending) message(values bool) transport.Event {
+	ev := p.ev
+	m := transport.Event{Kind: ev.kind, ID: ev.id(), Name: ev.name, OldName: ev.oldName, Created: p.created, Own: p.own}
+	if ev.d != nil {
+		m.MTime = ev.d.mtime
+		return m
+	}
+	v := ev.v
+	if v == nil {
+		v = ev.was
+	}
+	m.Version, m.MTime, m.Writer, m.Size, m.Slot = v.version, v.mtime, v.writer, int64(len(v.data)), v.slot
+	if ev.kind != transport.EventSet || !values {
+		return m
+	}
+	switch {
+	case p.echo != 0:
+		m.Echo = p.echo
+	case p.was == nil:
+		m.Data = v.data
+	default:
+		p.value(&m)
+	}
+	return m
+}
+
+// value puts into m how the watcher gets from what it has to the new value.
+func (p *pending) value(m *transport.Event) {
+	now := p.ev.v.data
+	var list []diff.Range
+	var worth bool
+	if p.was == p.ev.was {
+		list, worth = p.ev.difference()
+	} else {
+		list, worth = difference(p.was.data, now)
+	}
+	if !worth {
+		m.Data = now
+		return
+	}
+	m.Base = p.was.version
+	m.Ranges = make([]transport.RangeData, len(list))
+	for i, r := range list {
+		m.Ranges[i] = transport.RangeData{Off: int64(r.Off), Data: now[r.Off : r.Off+r.Len]}
+	}
+}

@@ -1,0 +1,350 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// TestPushBeforeAck: when an acknowledgement arrives, every change up to its revision has been pushed, the own ones
+// included.
+func TestPushBeforeAck(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	p.do(store("v", ""))
+	sid := p.service("t", "s")
+	other := connect(t, s)
+	done := make(chan struct{})
+	defer func() { <-done }()
+	var stop atomic.Bool
+	defer stop.Store(true)
+	go func() {
+		defer close(done)
+		for i := 0; !stop.Load(); i++ {
+			other.do(store("other", fmt.Sprint(i)))
+		}
+	}()
+
+	var version atomic.Uint64
+	watcher := connect(t, s, func(q *peer) {
+		q.onPush = func(m transport.Message) {
+			for _, e := range events([]transport.Message{m}, sid) {
+				if e.Name == "v" {
+					if !e.Own || e.Echo == 0 || len(e.Data) != 0 {
+						t.Errorf("own event %+v", e)
+					}
+					version.Store(e.Version)
+				}
+			}
+		}
+	})
+	watcher.mustWatch(&transport.Watch{Service: sid, Values: true})
+	for i := range 300 {
+		acked := make(chan uint64, 1)
+		seen := uint64(0)
+		err := watcher.cl.Start(&transport.ReportVariableChanges{Seq: uint64(i + 1), Floor: uint64(i + 1), Changes: []transport.Change{store("v", fmt.Sprint("x", i))}},
+			func(m transport.Message, err error) {
+				seen = version.Load()
+				if err == nil {
+					acked <- m.(*transport.VariableChangesAcknowledged).Results[0].Version
+				} else {
+					acked <- 0
+				}
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := <-acked; seen != want || want == 0 {
+			t.Fatalf("version %d acknowledged, %d pushed by then", want, seen)
+		}
+	}
+}
+
+func TestEventsCarryValues(t *testing.T) {
+	s := startServer(t)
+	w, names := connect(t, s), connect(t, s)
+	value := bytes.Repeat([]byte("0123456789"), 1000)
+	w.do(store("big", string(value)), store("small", "x"))
+	sid := w.service("t", "s")
+	names.mustWatch(&transport.Watch{Service: sid})
+	remote := connect(t, s)
+	snap := remote.mustWatch(&transport.Watch{Service: sid, Values: true})
+	if len(snap.Vars) != 2 || snap.Resumed {
+		t.Fatalf("snapshot %+v", snap)
+	}
+	w.mustWatch(&transport.Watch{Service: sid, Values: true})
+	next := func(p *peer) transport.Event {
+		t.Helper()
+		p.await("event", func(l []transport.Message) bool { return len(events(l, sid)) > 0 })
+		evs := events(p.taken(), sid)
+		if len(evs) != 1 {
+			t.Fatalf("events %+v", evs)
+		}
+		return evs[0]
+	}
+	all := func() (own, other, bare transport.Event) { return next(w), next(remote), next(names) }
+
+	value[5000] = '!'
+	w.do(store("big", string(value)))
+	own, other, bare := all()
+	if own.Echo != w.seq || !own.Own || len(own.Data) != 0 || len(own.Ranges) != 0 {
+		t.Errorf("own store %+v", own)
+	}
+	if other.Base != 1 || other.Version != 2 || len(other.Ranges) != 1 || other.Ranges[0].Off != 5000 || string(other.Ranges[0].Data) != "!" || other.Own || other.Echo != 0 {
+		t.Errorf("store seen by another: %+v", other)
+	}
+	if bare.Base != 0 || len(bare.Data) != 0 || len(bare.Ranges) != 0 || bare.Size != 10000 || bare.Version != 2 {
+		t.Errorf("without values: %+v", bare)
+	}
+
+	w.do(appendTo("big", "tail"))
+	own, other, _ = all()
+	for _, e := range []transport.Event{own, other} {
+		if e.Echo != 0 || e.Base != 2 || e.Size != 10004 || len(e.Ranges) != 1 || string(e.Ranges[0].Data) != "tail" || e.Ranges[0].Off != 10000 {
+			t.Errorf("append %+v", e)
+		}
+	}
+	c := at(transport.OpTruncate, "t", "s", "big")
+	c.Size = 200
+	w.do(c)
+	own, other, _ = all()
+	for _, e := range []transport.Event{own, other} {
+		if e.Echo != 0 || e.Base != 3 || e.Size != 200 || len(e.Ranges) != 0 || len(e.Data) != 0 {
+			t.Errorf("truncate %+v", e)
+		}
+	}
+	w.do(store("small", "y"))
+	if _, other, _ = all(); other.Base != 0 || string(other.Data) != "y" {
+		t.Errorf("small value %+v", other)
+	}
+	w.do(store("small", "y"), store("d/new", "z"))
+	w.await("events", func(l []transport.Message) bool { return len(events(l, sid)) == 2 })
+	evs := events(w.taken(), sid)
+	if evs[0].Kind != transport.EventMkdir || evs[0].Name != "d" || !evs[1].Created || evs[1].Echo != w.seq {
+		t.Errorf("made with parents: %+v", evs)
+	}
+}
+
+// TestCoalescing fills a watch whose session does not send, as a stuck watcher's.
+func TestCoalescing(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	p.do(store("a", "0"), store("b", "0"))
+	sid := p.service("t", "s")
+	svc := s.view.lookup("t", "s")
+
+	stuck := &session{server: s, client: newClient("nobody"), rights: everything, out: newOutbox()}
+	w := &watch{session: stuck, service: svc, values: true, live: true, open: map[uint64]int{}}
+	stuck.out.watches[sid] = w
+	svc.watchMu.Lock()
+	svc.watches[w] = struct{}{}
+	svc.watchMu.Unlock()
+
+	for i := range 100 {
+		p.do(store("a", fmt.Sprint("a", i)))
+		p.do(store("b", fmt.Sprint("b", i)))
+	}
+	p.do(renameTo(at(transport.OpRename, "t", "s", "a"), "c"))
+	p.do(store("c", "after"))
+	p.do(store("b", "last"))
+	p.do(at(transport.OpDelete, "t", "s", "b"))
+	p.do(store("b", "anew"))
+
+	l, closed := stuck.out.take()
+	if closed || len(l.flushes) != 1 {
+		t.Fatalf("taken %+v", l)
+	}
+	envs := l.flushes[0].messages(nil)
+	if len(envs) != 1 {
+		t.Fatalf("%d messages in one step", len(envs))
+	}
+	m := envs[0].Message.(*transport.VariableChanged)
+	var got []string
+	for _, e := range m.Changes {
+		got = append(got, fmt.Sprint(e.Kind, e.Name, ":", string(e.Data), e.Created))
+	}
+	want := []string{
+		fmt.Sprint(transport.EventSet, "a:a99", false),
+		fmt.Sprint(transport.EventSet, "b:last", false),
+		fmt.Sprint(transport.EventRename, "c:", false),
+		fmt.Sprint(transport.EventSet, "c:after", false),
+		fmt.Sprint(transport.EventDelete, "b:", false),
+		fmt.Sprint(transport.EventSet, "b:anew", true),
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("sent %q\nwant %q", got, want)
+	}
+	if rev := must[*transport.Status](p, &transport.GetStatus{}).Rev; m.Rev != rev {
+		t.Errorf("step has revision %d, the server %d", m.Rev, rev)
+	}
+
+	// Too much to keep: the watch starts anew.
+	big := strings.Repeat("x", 1<<20)
+	for i := range maxPending>>20 + 1 {
+		p.do(store(fmt.Sprint("big", i), big))
+	}
+	p.do(store("c", "while lost"))
+	l, _ = stuck.out.take()
+	if len(l.lost) != 1 || len(l.flushes) != 0 {
+		t.Fatalf("taken %d lost, %d flushes", len(l.lost), len(l.flushes))
+	}
+	ack := reply{id: 7, message: &transport.Done{}, services: []*service{svc}}
+	stuck.resync(w)
+	p.do(store("c", "after the snapshot"))
+	stuck.out.reply(ack)
+	whole := &transport.Snapshot{}
+	for more := true; more; {
+		l, _ = stuck.out.take()
+		if len(l.flushes) != 0 || len(l.replies) != 0 || l.stream == nil {
+			t.Fatalf("in the middle of a snapshot: %+v", l)
+		}
+		var page transport.Message
+		page, more = l.stream.next()
+		merge(whole, page.(*transport.Snapshot))
+	}
+	stuck.out.ended(l.stream)
+	if len(whole.Vars) != maxPending>>20+3 || whole.Resumed {
+		t.Errorf("snapshot of %d variables, resumed %v", len(whole.Vars), whole.Resumed)
+	}
+	l, _ = stuck.out.take()
+	if len(l.flushes) != 1 || len(l.replies) != 1 || string(l.flushes[0].list[0].ev.v.data) != "after the snapshot" {
+		t.Errorf("after the snapshot: %+v", l)
+	}
+	svc.watchMu.Lock()
+	delete(svc.watches, w)
+	svc.watchMu.Unlock()
+}
+
+// TestLargeStep: a flush too large for a message comes as pages of a resumed snapshot.
+func TestLargeStep(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	p.do(store("v", ""))
+	sid := p.service("t", "s")
+	watcher := connect(t, s)
+	watcher.mustWatch(&transport.Watch{Service: sid, Values: true})
+	var changes []transport.Change
+	for i := range 12 {
+		changes = append(changes, store(fmt.Sprint(i), strings.Repeat(fmt.Sprint(i%10), 1<<20)))
+	}
+	p.do(changes...)
+	watcher.await("last page", func(l []transport.Message) bool {
+		return slices.ContainsFunc(l, func(m transport.Message) bool {
+			page, ok := m.(*transport.Snapshot)
+			return ok && !page.More
+		})
+	})
+	whole := &transport.Snapshot{}
+	for _, m := range watcher.taken() {
+		if page, ok := m.(*transport.Snapshot); ok {
+			merge(whole, page)
+		}
+	}
+	if !whole.Resumed || len(whole.Changes) != 12 || len(whole.Vars) != 0 || whole.Service != sid || len(whole.Changes[11].Data) != 1<<20 {
+		t.Errorf("resumed %v with %d changes", whole.Resumed, len(whole.Changes))
+	}
+}
+
+func TestResume(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	p.do(store("a", "1"), store("b", "1"), store("d/x", "1"))
+	sid := p.service("t", "s")
+	had := p.mustWatch(&transport.Watch{Service: sid, Values: true})
+	must[*transport.Done](p, &transport.Unwatch{Service: sid})
+	resume := func(since int64) *transport.Snapshot {
+		return p.mustWatch(&transport.Watch{Service: sid, Values: true, Store: p.welcome.Store, Since: since})
+	}
+	if got := resume(had.Rev); !got.Resumed || len(got.Changes) != 0 {
+		t.Errorf("nothing happened: %+v", got)
+	}
+	must[*transport.Done](p, &transport.Unwatch{Service: sid})
+	p.do(store("a", "2"))
+	p.do(store("a", "3"))
+	p.do(store("gone", ""))
+	p.do(at(transport.OpDelete, "t", "s", "gone"))
+	p.do(at(transport.OpDelete, "t", "s", "b"))
+	p.do(renameTo(at(transport.OpRename, "t", "s", "d"), "e"))
+	p.do(store("e/x", "9"), store("new", "n"))
+	p.do(renameTo(at(transport.OpRename, "t", "s", "new"), "newer"))
+	got := resume(had.Rev)
+	var list []string
+	for _, e := range got.Changes {
+		list = append(list, fmt.Sprint(e.Kind, e.OldName, ">", e.Name, "=", string(e.Data), e.Created, e.Own))
+	}
+	want := []string{
+		fmt.Sprint(transport.EventSet, ">a=3", false, true),
+		fmt.Sprint(transport.EventDelete, ">b=", false, true),
+		fmt.Sprint(transport.EventRenameDir, "d>e=", false, true),
+		fmt.Sprint(transport.EventSet, ">e/x=9", false, true),
+		fmt.Sprint(transport.EventSet, ">new=n", true, true),
+		fmt.Sprint(transport.EventRename, "new>newer=", false, true),
+	}
+	if !got.Resumed || !slices.Equal(list, want) {
+		t.Errorf("resumed %v with %q\nwant %q", got.Resumed, list, want)
+	}
+	if again := p.mustWatch(&transport.Watch{Service: sid, Store: "another", Since: had.Rev}); again.Resumed {
+		t.Error("resumed from another store")
+	}
+	if again := resume(had.Rev - 100); again.Resumed && had.Rev > 100 {
+		t.Error("resumed from before the service was there")
+	}
+	if again := resume(1 << 40); again.Resumed {
+		t.Error("resumed from the future")
+	}
+	for i := range logLength {
+		p.seq++
+		p.cl.Go(&transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []transport.Change{store("a", fmt.Sprint(i))}})
+	}
+	p.do(store("a", "end"))
+	if again := resume(had.Rev); again.Resumed {
+		t.Error("resumed beyond the log")
+	}
+}
+
+func TestWatchTree(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	p.do(store("v", ""))
+	tree := must[*transport.Tree](p, &transport.WatchTree{})
+	if len(tree.Tenants) != 1 || len(tree.Services) != 1 || tree.Tenants[0].Rights != allRights || tree.Services[0].Tenant != tree.Tenants[0].ID {
+		t.Fatalf("tree %+v", tree)
+	}
+	tid, sid := tree.Tenants[0].ID, tree.Services[0].ID
+	steps := []struct {
+		change transport.Change
+		want   transport.TreeChange
+	}{
+		{at(transport.OpMkdir, "u", "", ""), transport.TreeChange{Tenant: transport.TenantInfo{Name: "u", Rights: allRights}}},
+		{transport.Change{Op: transport.OpRename, Tenant: "t", ToTenant: "w"}, transport.TreeChange{Tenant: transport.TenantInfo{ID: tid, Name: "w", Rights: allRights}}},
+		{transport.Change{Op: transport.OpRename, Tenant: "w", Service: "s", ToTenant: "u", ToService: "x"}, transport.TreeChange{Service: transport.ServiceInfo{ID: sid, Name: "x"}}},
+		{at(transport.OpRmdir, "w", "", ""), transport.TreeChange{Gone: true, Tenant: transport.TenantInfo{ID: tid, Name: "w"}}},
+	}
+	for i, st := range steps {
+		p.do(st.change)
+		list := p.taken() // pushed before the acknowledgement
+		if len(list) != 1 {
+			t.Fatalf("step %d: pushes %v", i, list)
+		}
+		m := list[0].(*transport.TreeChanged)
+		if len(m.Changes) != 1 {
+			t.Fatalf("step %d: %+v", i, m)
+		}
+		got := m.Changes[0]
+		if st.want.Tenant.ID == 0 {
+			st.want.Tenant.ID = got.Tenant.ID
+		}
+		st.want.Tenant.MTime, st.want.Service.MTime, st.want.Service.Tenant, st.want.Own = got.Tenant.MTime, got.Service.MTime, got.Service.Tenant, true
+		if got != st.want {
+			t.Errorf("step %d: %+v, want %+v", i, got, st.want)
+		}
+	}
+	if v := must[*transport.VariableData](p, &transport.ReadVariable{Tenant: "u", Service: "x", Name: "v"}); v.Variable.Name != "v" {
+		t.Errorf("moved variable %+v", v)
+	}
+}

@@ -1,0 +1,175 @@
+package sync
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+var errClosed = &transport.Error{Code: transport.CodeDisconnected, Message: "client is closed"}
+
+// Client is a connection to a server that mends itself, and the copy of what the server shares.
+type Client struct {
+	opts   Options
+	id     [16]byte
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu         sync.RWMutex // guards the following, and the tenants and services themselves
+	treeLoaded bool
+	tenants    map[string]*Tenant
+
+	index   index
+	link    linkState
+	reports reports
+}
+
+// New connects and returns when the tenants and services are known. Errors: transport.ErrUnauthorized,
+// transport.ErrDisconnected, or what Dial said. Later losses of the connection are mended in the background.
+func New(ctx context.Context, opts Options) (*Client, error) {
+	c := &Client{opts: opts.withDefaults(), tenants: map[string]*Tenant{}}
+	c.index.m = map[uint64]Node{}
+	c.link.changed = make(chan struct{})
+	c.link.down = time.Now()
+	c.reports.m = map[uint64]*report{}
+	_, _ = rand.Read(c.id[:]) // does not fail
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+
+	l, err := c.connect(ctx)
+	if err != nil {
+		c.cancel()
+		return nil, err
+	}
+	c.publish(l)
+	c.wg.Go(func() { c.run(l) })
+	return c, nil
+}
+
+// Close says goodbye and ends the connection. Changes in flight fail.
+func (c *Client) Close() error {
+	if c.ctx.Err() != nil {
+		return nil
+	}
+	if l, _, _, _ := c.link.get(); l != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), min(c.opts.Timeout, time.Second))
+		_, _ = l.conn.Call(ctx, &transport.Goodbye{}) // a server that is gone needs no goodbye
+		cancel()
+	}
+	c.cancel()
+	c.reports.fail(errClosed)
+	c.wg.Wait()
+	for _, s := range c.loadedServices() {
+		s.mu.Lock()
+		acc := s.acc
+		s.acc, s.loaded = nil, false
+		s.mu.Unlock()
+		if acc != nil {
+			acc.Close()
+		}
+	}
+	return nil
+}
+
+func (c *Client) notify(notices []Notice) {
+	if len(notices) > 0 && c.opts.OnChange != nil {
+		c.opts.OnChange(notices)
+	}
+}
+
+func (c *Client) loadedServices() []*Service {
+	c.mu.RLock()
+	var all []*Service
+	for _, t := range c.tenants {
+		for _, s := range t.services {
+			all = append(all, s)
+		}
+	}
+	c.mu.RUnlock()
+	loaded := all[:0]
+	for _, s := range all {
+		if s.isLoaded() {
+			loaded = append(loaded, s)
+		}
+	}
+	return loaded
+}
+
+func (c *Client) lastStore() string {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	return c.link.store
+}
+
+// Connection tells whether there is a connection, and if not since when and why.
+func (c *Client) Connection() (connected bool, down time.Time, err error) {
+	l, _, down, err := c.link.get()
+	if l != nil {
+		return true, time.Time{}, nil
+	}
+	return false, down, err
+}
+
+// Welcome returns what the server said of itself at the last connection; it may be gone by now.
+func (c *Client) Welcome() transport.Welcome {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	return *c.link.welcome
+}
+
+// Limits returns the server's bounds as last heard, without waiting; figures older than a second are refreshed behind
+// the caller's back.
+func (c *Client) Limits() transport.Limits {
+	c.link.mu.Lock()
+	limits, l := c.link.welcome.Limits, c.link.current
+	ask := l != nil && time.Since(c.link.heard) > time.Second
+	if ask {
+		c.link.heard = time.Now()
+	}
+	c.link.mu.Unlock()
+	if ask {
+		_ = l.conn.Start(&transport.GetStatus{}, func(m transport.Message, err error) {
+			if st, ok := m.(*transport.Status); ok && err == nil {
+				c.link.mu.Lock()
+				w := *c.link.welcome
+				w.Limits = st.Limits
+				c.link.welcome = &w
+				c.link.mu.Unlock()
+			}
+		})
+	}
+	return limits
+}
+
+// Timeout is the bound of every wait on the network.
+func (c *Client) Timeout() time.Duration { return c.opts.Timeout }
+
+// isFinal reports errors of a connection attempt that will not go away by themselves soon: no point in waiting.
+func isFinal(err error) bool {
+	return errors.Is(err, transport.ErrUnauthorized) || errors.Is(err, transport.ErrDenied)
+}
+
+// isRetryable reports errors after which the same request can succeed within the bound.
+func isRetryable(err error) bool {
+	code := transport.CodeOf(err)
+	return code == transport.CodeDisconnected || code == transport.CodeUnavailable
+}
+
+func timedOut(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	return &transport.Error{Code: transport.CodeDisconnected, Message: "no answer from the server in time"}
+}
+
+func unreachable(cause error) error {
+	if cause == nil {
+		return transport.ErrDisconnected
+	}
+	return fmt.Errorf("%w: %w", transport.ErrDisconnected, cause)
+}

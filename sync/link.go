@@ -1,0 +1,348 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// link is one connection to a server, from its welcome to its loss.
+type link struct {
+	c       *Client
+	conn    *transport.Client
+	welcome *transport.Welcome
+	resyncs map[uint64]*snapshot // listings that are arriving as pushes; touched by the receiving goroutine alone
+}
+
+// linkState is what the client knows of its connection.
+type linkState struct {
+	mu      sync.Mutex // guards the following
+	current *link      // nil while there is none
+	changed chan struct{}
+	down    time.Time // since when there is none
+	err     error     // why the last attempt failed
+	store   string    // of the last welcome
+	welcome *transport.Welcome
+	heard   time.Time // when the limits in welcome were last asked for
+
+	up atomic.Bool // there is a link; for a look without the lock
+}
+
+// current returns the link, nil while disconnected, and a channel that closes at the next change.
+func (st *linkState) get() (l *link, changed <-chan struct{}, down time.Time, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.current, st.changed, st.down, st.err
+}
+
+func (st *linkState) set(l *link, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if l == nil && st.current != nil {
+		st.down = time.Now()
+	}
+	st.current, st.err = l, err
+	st.up.Store(l != nil)
+	close(st.changed)
+	st.changed = make(chan struct{})
+}
+
+// awaitLink returns the connection, waiting for one until ctx ends. When there has been none for longer than the
+// timeout it fails at once.
+func (c *Client) awaitLink(ctx context.Context) (*link, error) {
+	for {
+		l, changed, down, err := c.link.get()
+		if l != nil {
+			return l, nil
+		}
+		if isFinal(err) {
+			return nil, err
+		}
+		if time.Since(down) > c.opts.Timeout {
+			return nil, unreachable(err)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, timedOut(ctx)
+		case <-c.ctx.Done():
+			return nil, errClosed
+		}
+	}
+}
+
+// run keeps a connection, l first, until the client is closed.
+func (c *Client) run(l *link) {
+	backoff := backoff{min: 5 * time.Millisecond, max: 2 * time.Second}
+	for {
+		select {
+		case <-l.conn.Done():
+			c.opts.Logger.Warn("connection lost", "err", l.conn.Err())
+		case <-c.ctx.Done():
+		}
+		l.conn.Close()
+		c.link.set(nil, l.conn.Err())
+		c.reports.lost()
+		if c.opts.OnConnection != nil && c.ctx.Err() == nil {
+			c.opts.OnConnection(false)
+		}
+		for l = nil; l == nil; {
+			if c.ctx.Err() != nil {
+				return
+			}
+			var err error
+			if l, err = c.connect(c.ctx); err != nil {
+				c.opts.Logger.Debug("connect", "err", err)
+				c.link.set(nil, err)
+				backoff.wait(c.ctx)
+			}
+		}
+		backoff.reset()
+		c.publish(l)
+	}
+}
+
+// publish makes the link the one that everybody uses and sends what was in flight again.
+func (c *Client) publish(l *link) {
+	c.link.mu.Lock()
+	fresh := c.link.store != "" && c.link.store != l.welcome.Store
+	c.link.store, c.link.welcome, c.link.heard = l.welcome.Store, l.welcome, time.Now()
+	c.link.mu.Unlock()
+	if fresh {
+		// Another store never saw the first sending: sending again could apply to what is not the same variable.
+		c.reports.fail(fmt.Errorf("the server's store was replaced: %w", transport.ErrDisconnected))
+	}
+	c.opts.Logger.Info("connected", "server", l.welcome.Server.URL, "pid", l.welcome.Server.Pid)
+	c.link.set(l, nil)
+	c.reports.resend(l)
+	if c.opts.OnConnection != nil {
+		c.opts.OnConnection(true)
+	}
+}
+
+// connect dials, says hello, and brings the whole copy up to date.
+func (c *Client) connect(ctx context.Context) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(4*c.opts.Timeout, 10*time.Second))
+	defer cancel()
+	conn, err := c.opts.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{c: c, resyncs: map[uint64]*snapshot{}}
+	l.conn = transport.NewClient(conn, transport.ClientOptions{OnPush: l.push})
+	if err := l.begin(ctx); err != nil {
+		l.conn.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *link) begin(ctx context.Context) error {
+	hello := l.c.opts.Hello
+	hello.Client = l.c.id[:]
+	reply, err := l.conn.Call(ctx, &hello)
+	if err != nil {
+		return err
+	}
+	w, ok := reply.(*transport.Welcome)
+	if !ok {
+		return fmt.Errorf("hello was answered by %T", reply)
+	}
+	l.welcome = w
+	if l.c.opts.NoTree {
+		return nil
+	}
+	if err := l.watchTree(ctx); err != nil {
+		return err
+	}
+	var (
+		wg    sync.WaitGroup
+		slots = make(chan struct{}, 64) // requests under way at once
+		mu    sync.Mutex
+		first error
+	)
+	for _, s := range l.c.loadedServices() {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			err := l.watch(ctx, s)
+			if errors.Is(err, transport.ErrNotFound) || errors.Is(err, transport.ErrDenied) {
+				err = nil // it went while we were asking; the tree says so
+			}
+			mu.Lock()
+			if first == nil {
+				first = err
+			}
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return first
+}
+
+func (l *link) watchTree(ctx context.Context) error {
+	var all transport.Tree
+	return l.conn.CallStream(ctx, &transport.WatchTree{}, func(m transport.Message) (bool, error) {
+		p, ok := m.(*transport.Tree)
+		if !ok {
+			return false, fmt.Errorf("watch tree was answered by %T", m)
+		}
+		all.Tenants = append(all.Tenants, p.Tenants...)
+		all.Services = append(all.Services, p.Services...)
+		if !p.More {
+			l.c.notify(l.c.applyTree(all.Tenants, all.Services))
+		}
+		return p.More, nil
+	})
+}
+
+// watch loads a service, or brings a loaded one up to date after a reconnect.
+func (l *link) watch(ctx context.Context, s *Service) error {
+	var acc Accessor = bufferAccessor{}
+	if l.welcome.Local && !l.c.opts.NoMap {
+		if a, err := l.openLocal(ctx, s); err == nil {
+			acc = a
+		} else if errors.Is(err, transport.ErrNotFound) || ctx.Err() != nil {
+			return err
+		} else {
+			l.c.opts.Logger.Warn("memory file not usable, reading over the connection", "service", s.id, "err", err)
+		}
+	}
+	_, values := acc.(bufferAccessor)
+	req := &transport.Watch{Service: s.id, Values: values}
+	s.mu.RLock()
+	// Slots of a memory file are a server's own: only a copy that holds the values itself can resume.
+	if values && s.loaded && s.buffered() {
+		req.Store, req.Since = l.c.lastStore(), s.rev
+	}
+	s.mu.RUnlock()
+	var sn snapshot
+	err := l.conn.CallStream(ctx, req, func(m transport.Message) (bool, error) {
+		p, ok := m.(*transport.Snapshot)
+		if !ok {
+			return false, fmt.Errorf("watch was answered by %T", m)
+		}
+		return p.More, l.page(s, &sn, p, acc)
+	})
+	if err != nil {
+		acc.Close()
+	}
+	return err
+}
+
+// page takes one page of a listing, on the receiving goroutine.
+func (l *link) page(s *Service, sn *snapshot, p *transport.Snapshot, acc Accessor) error {
+	if p.Resumed {
+		notices, ok := s.apply(l, p.Rev, p.Changes)
+		l.c.notify(notices)
+		if !ok {
+			s.forgetRevision()
+			return errors.New("the resumed stream does not fit the copy")
+		}
+		return nil
+	}
+	sn.add(p)
+	if p.More {
+		return nil
+	}
+	s.mu.RLock()
+	old := s.acc
+	s.mu.RUnlock()
+	l.c.notify(s.replace(l, sn, p.Rev, acc))
+	if old != nil && old != acc {
+		old.Close()
+	}
+	return nil
+}
+
+// push takes what the server sends unasked, on the receiving goroutine, in order.
+func (l *link) push(m transport.Message) {
+	switch m := m.(type) {
+	case *transport.TreeChanged:
+		l.c.mu.Lock()
+		notices := l.c.treeStepsLocked(m.Changes)
+		l.c.mu.Unlock()
+		l.c.notify(notices)
+	case *transport.VariableChanged:
+		s, _ := l.c.index.get(m.Service).(*Service)
+		if s == nil {
+			return
+		}
+		notices, ok := s.apply(l, m.Rev, m.Changes)
+		l.c.notify(notices)
+		if !ok {
+			l.misfit(s)
+		}
+	case *transport.Snapshot:
+		l.resync(m)
+	case *transport.ServiceFileRotated:
+		// A new file is found by its path when the old one says that it is superseded. None at all means that the values
+		// have to come over the connection from now on.
+		if s, _ := l.c.index.get(m.Service).(*Service); s != nil && m.Path == "" && s.Local() {
+			l.misfit(s)
+		}
+	}
+}
+
+// resync takes a listing that the server sends because the client could not keep up.
+func (l *link) resync(p *transport.Snapshot) {
+	s, _ := l.c.index.get(p.Service).(*Service)
+	if s == nil {
+		return
+	}
+	sn := l.resyncs[p.Service]
+	if sn == nil {
+		sn = &snapshot{}
+		l.resyncs[p.Service] = sn
+	}
+	s.mu.RLock()
+	acc := s.acc
+	s.mu.RUnlock()
+	if acc == nil {
+		return
+	}
+	if !p.More {
+		delete(l.resyncs, p.Service)
+	}
+	if err := l.page(s, sn, p, acc); err != nil {
+		l.misfit(s)
+	}
+}
+
+// misfit ends a connection whose stream does not fit the copy of a service, or that has lost its memory file; the next
+// one loads it whole.
+func (l *link) misfit(s *Service) {
+	l.c.opts.Logger.Warn("the copy of a service has to be loaded anew", "service", s.id)
+	s.forgetRevision()
+	l.conn.Fail(errors.New("a service has to be loaded anew"))
+}
+
+// forgetRevision makes the next watch ask for everything.
+func (s *Service) forgetRevision() {
+	s.mu.Lock()
+	s.rev = 0
+	s.mu.Unlock()
+}
+
+// backoff waits longer after each failure, with jitter so that clients do not come back in step.
+type backoff struct {
+	min, max, next time.Duration
+}
+
+func (b *backoff) reset() { b.next = 0 }
+
+func (b *backoff) wait(ctx context.Context) {
+	b.next = min(max(b.next*2, b.min), b.max)
+	t := time.NewTimer(b.next/2 + rand.N(b.next))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,273 @@
+package sync
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/commy-project/commyfs/diff"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// EditKind says how an [Edit] changes a value.
+type EditKind uint8
+
+// The kinds of edits.
+const (
+	EditReplace  EditKind = iota // the value is Data
+	EditWrite                    // Data at Off; the value grows with zeros if it must
+	EditAppend                   // Data at the end
+	EditTruncate                 // Size bytes
+)
+
+// Edit is a change of one variable. Data must not be modified after [Variable.Enqueue].
+type Edit struct {
+	Kind EditKind
+	Data []byte
+	Off  int64
+	Size int64
+}
+
+// Pending is an edit on its way.
+type Pending struct {
+	edit     Edit
+	deadline time.Time
+	done     chan struct{}
+	result   transport.Result
+	err      error
+}
+
+// Done is closed when the edit is stored or refused.
+func (p *Pending) Done() <-chan struct{} { return p.done }
+
+// Wait returns what became of the edit, once that is known or ctx ends. It takes no longer than [Options.Timeout].
+func (p *Pending) Wait(ctx context.Context) (transport.Result, error) {
+	select {
+	case <-p.done:
+		return p.result, p.err
+	case <-ctx.Done():
+		return transport.Result{}, timedOut(ctx)
+	}
+}
+
+// outbox orders the edits of one variable: one report is in flight at a time, so each names the version that the one
+// before it made; what queues up behind it meanwhile travels together.
+type outbox struct {
+	mu    sync.Mutex // guards the following
+	queue []*Pending
+	busy  bool
+}
+
+const (
+	mergeBytes = 1 << 20 // edits are sent together up to this size
+	mergeCount = 256
+	// diffFrom is the size from which a value or an extent is compared with the shadow: below it the whole is shorter
+	// than what describes a difference.
+	diffFrom = 64
+	// rangeCost is what a range costs on the wire beyond its bytes.
+	rangeCost = 16
+)
+
+// Enqueue starts an edit. Edits of one variable are carried out in the order of the calls; neighbouring ones may become
+// one version.
+func (v *Variable) Enqueue(e Edit) *Pending {
+	p := &Pending{edit: e, deadline: time.Now().Add(v.s.c.opts.Timeout), done: make(chan struct{})}
+	v.out.mu.Lock()
+	v.out.queue = append(v.out.queue, p)
+	start := !v.out.busy
+	v.out.busy = true
+	v.out.mu.Unlock()
+	if start {
+		v.s.c.wg.Go(v.drain)
+	}
+	return p
+}
+
+// Commit carries out an edit after those already queued and waits for it.
+func (v *Variable) Commit(ctx context.Context, e Edit) (transport.Result, error) {
+	v.out.mu.Lock()
+	if v.out.busy {
+		v.out.mu.Unlock()
+		return v.Enqueue(e).Wait(ctx)
+	}
+	v.out.busy = true
+	v.out.mu.Unlock()
+	// Nobody is ahead: send from here and save two switches of goroutines. The edit is not abandoned half way when the
+	// caller is interrupted: it would not know what became of it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.s.c.opts.Timeout)
+	defer cancel()
+	res, err := v.perform(ctx, []*Pending{{edit: e}})
+	v.out.mu.Lock()
+	more := len(v.out.queue) > 0
+	v.out.busy = more
+	v.out.mu.Unlock()
+	if more {
+		v.s.c.wg.Go(v.drain)
+	}
+	return res, err
+}
+
+// Flushed returns when every edit enqueued before the call has been answered.
+func (v *Variable) Flushed(ctx context.Context) error {
+	v.out.mu.Lock()
+	n := len(v.out.queue)
+	var last *Pending
+	if n > 0 {
+		last = v.out.queue[n-1]
+	}
+	v.out.mu.Unlock()
+	if last == nil {
+		return nil
+	}
+	_, err := last.Wait(ctx)
+	return err
+}
+
+func (v *Variable) drain() {
+	for {
+		batch := v.out.take()
+		if batch == nil {
+			return
+		}
+		ctx, cancel := context.WithDeadline(v.s.c.ctx, batch[0].deadline)
+		res, err := v.perform(ctx, batch)
+		if len(batch) > 1 && err != nil && transport.CodeOf(err) != transport.CodeDisconnected {
+			// Together they were refused; alone the first ones may be fine, and each writer gets its own answer.
+			for _, p := range batch {
+				p.result, p.err = v.perform(ctx, []*Pending{p})
+				v.out.finish(p)
+			}
+		} else {
+			for _, p := range batch {
+				p.result, p.err = res, err
+				v.out.finish(p)
+			}
+		}
+		cancel()
+	}
+}
+
+// take returns the next edits that travel together, without removing them (Flushed looks for the last). Nil ends the
+// drain.
+func (o *outbox) take() []*Pending {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) == 0 {
+		o.busy = false
+		o.queue = nil
+		return nil
+	}
+	n, size := 1, len(o.queue[0].edit.Data)
+	kind := o.queue[0].edit.Kind
+	for n < len(o.queue) && n < mergeCount && (kind == EditWrite || kind == EditAppend) && o.queue[n].edit.Kind == kind {
+		size += len(o.queue[n].edit.Data)
+		if size > mergeBytes {
+			break
+		}
+		n++
+	}
+	return append([]*Pending(nil), o.queue[:n]...)
+}
+
+func (o *outbox) finish(p *Pending) {
+	o.mu.Lock()
+	if len(o.queue) > 0 && o.queue[0] == p {
+		o.queue[0] = nil
+		o.queue = o.queue[1:]
+	}
+	o.mu.Unlock()
+	close(p.done)
+}
+
+// perform reports edits of one kind and waits for the answer.
+func (v *Variable) perform(ctx context.Context, batch []*Pending) (transport.Result, error) {
+	change, value := v.change(batch)
+	results, err := v.s.c.report(ctx, value, change)
+	if transport.CodeOf(err) == transport.CodeStaleBase {
+		// Somebody else was first. What was written counts, not what differed from an older value.
+		change, value = v.wholeChange(batch)
+		results, err = v.s.c.report(ctx, value, change)
+	}
+	if err != nil {
+		return transport.Result{}, err
+	}
+	return results[0], nil
+}
+
+// change makes the shortest report of the edits. value is what the variable holds afterwards, if the server will not say.
+func (v *Variable) change(batch []*Pending) (change transport.Change, value []byte) {
+	e := batch[0].edit
+	large := len(e.Data) >= diffFrom && len(batch) == 1 && (e.Kind == EditReplace || e.Kind == EditWrite)
+	if !large {
+		return v.wholeChange(batch)
+	}
+	shadow, meta, err := v.Load(nil)
+	if err != nil {
+		return v.wholeChange(batch)
+	}
+	size, extent := int64(len(e.Data)), int64(0)
+	if e.Kind == EditWrite {
+		size, extent = max(meta.Size, e.Off+int64(len(e.Data))), e.Off
+	}
+	if extent > int64(len(shadow)) {
+		return v.wholeChange(batch)
+	}
+	ranges, cost := compare(e.Data, shadow[extent:], extent)
+	if cost >= len(e.Data) {
+		return v.wholeChange(batch)
+	}
+	if e.Kind == EditReplace {
+		value = e.Data
+	} else {
+		value = make([]byte, size)
+		copy(value, shadow)
+		copy(value[e.Off:], e.Data)
+	}
+	return transport.Change{Op: transport.OpPatch, ID: v.id, Base: meta.Version, Ranges: ranges, Size: size}, value
+}
+
+// compare returns where data differs from the shadow under it, as ranges that begin at extent, and what they cost on the
+// wire in bytes.
+func compare(data, shadow []byte, extent int64) (ranges []transport.RangeData, cost int) {
+	n := min(len(data), len(shadow))
+	found := diff.Append(nil, data[:n], shadow[:n], diff.DefaultGap)
+	if len(data) > n {
+		if k := len(found) - 1; k >= 0 && found[k].Off+found[k].Len == n {
+			found[k].Len = len(data) - found[k].Off
+		} else {
+			found = append(found, diff.Range{Off: n, Len: len(data) - n})
+		}
+	}
+	for _, r := range found {
+		ranges = append(ranges, transport.RangeData{Off: extent + int64(r.Off), Data: data[r.Off : r.Off+r.Len]})
+		cost += r.Len + rangeCost
+	}
+	return ranges, cost
+}
+
+// wholeChange reports the edits as they were written, over whatever is current.
+func (v *Variable) wholeChange(batch []*Pending) (change transport.Change, value []byte) {
+	change.ID = v.id
+	e := batch[0].edit
+	switch e.Kind {
+	case EditReplace:
+		change.Op, change.Data = transport.OpStore, e.Data
+		value = e.Data
+		if value == nil {
+			value = []byte{}
+		}
+	case EditWrite:
+		change.Op = transport.OpWrite
+		for _, p := range batch {
+			change.Ranges = append(change.Ranges, transport.RangeData{Off: p.edit.Off, Data: p.edit.Data})
+		}
+	case EditAppend:
+		change.Op, change.Data = transport.OpAppend, e.Data
+		for _, p := range batch[1:] {
+			change.Data = append(change.Data[:len(change.Data):len(change.Data)], p.edit.Data...)
+		}
+	case EditTruncate:
+		change.Op, change.Size = transport.OpTruncate, e.Size
+	}
+	return change, value
+}

@@ -1,0 +1,255 @@
+package sync
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// Service is one service: a tree of directories and variables.
+type Service struct {
+	c  *Client
+	id uint64
+
+	// guarded by Client.mu
+	tenant *Tenant
+	name   string
+	mtime  int64
+
+	turn chan struct{} // holds a token while somebody loads the service
+
+	mu     sync.RWMutex // guards the following
+	loaded bool
+	gone   bool
+	rev    int64 // engine revision that the copy has come to
+	root   *Dir
+	acc    Accessor // nil until loaded
+}
+
+func newService(c *Client, id uint64) *Service {
+	s := &Service{c: c, id: id, turn: make(chan struct{}, 1)}
+	s.root = &Dir{s: s, id: id, children: map[string]Node{}}
+	return s
+}
+
+// ID implements [Node].
+func (s *Service) ID() uint64 { return s.id }
+
+// Name returns the service's name.
+func (s *Service) Name() string {
+	s.c.mu.RLock()
+	defer s.c.mu.RUnlock()
+	return s.name
+}
+
+// Tenant returns the tenant that holds the service.
+func (s *Service) Tenant() *Tenant {
+	s.c.mu.RLock()
+	defer s.c.mu.RUnlock()
+	return s.tenant
+}
+
+// MTime returns when the service was made, in Unix nanoseconds.
+func (s *Service) MTime() int64 {
+	s.c.mu.RLock()
+	defer s.c.mu.RUnlock()
+	return s.mtime
+}
+
+// Local reports whether values are read from the mapped memory file.
+func (s *Service) Local() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.acc.(*localAccessor)
+	return ok
+}
+
+// Root returns the directory at the top of the service, loading the service if need be: it waits on the network only the
+// first time, within ctx and [Options.Timeout].
+func (s *Service) Root(ctx context.Context) (*Dir, error) {
+	if err := s.load(ctx); err != nil {
+		return nil, err
+	}
+	return s.root, nil
+}
+
+// Variable returns the variable of that name (components joined by '/').
+func (s *Service) Variable(ctx context.Context, name string) (*Variable, error) {
+	if err := s.load(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := s.lookupLocked(name)
+	switch n := n.(type) {
+	case *Variable:
+		return n, nil
+	case nil:
+		return nil, transport.ErrNotFound
+	}
+	return nil, transport.ErrIsDirectory
+}
+
+func (s *Service) load(ctx context.Context) error {
+	if s.isLoaded() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.c.opts.Timeout)
+	defer cancel()
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return timedOut(ctx)
+	}
+	defer func() { <-s.turn }()
+	for {
+		if s.isLoaded() {
+			return nil
+		}
+		l, err := s.c.awaitLink(ctx)
+		if err != nil {
+			return err
+		}
+		err = l.watch(ctx, s)
+		if err == nil || !isRetryable(err) {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Service) isLoaded() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.loaded
+}
+
+// pathTo returns the components from the root to a name in the service. The names of tenant and service are read
+// without Service.mu (lock order).
+func (s *Service) prefix() []string {
+	s.c.mu.RLock()
+	defer s.c.mu.RUnlock()
+	return []string{s.tenant.name, s.name}
+}
+
+func join(prefix []string, name string) []string {
+	out := make([]string, 0, len(prefix)+1+strings.Count(name, "/"))
+	out = append(out, prefix...)
+	return append(out, strings.Split(name, "/")...)
+}
+
+// lookupLocked finds a directory or variable; s.mu must be held. The empty name is the service's root.
+func (s *Service) lookupLocked(name string) Node {
+	d := s.root
+	for {
+		comp, rest, more := strings.Cut(name, "/")
+		n := d.children[comp]
+		if !more {
+			return n
+		}
+		next, ok := n.(*Dir)
+		if !ok {
+			return nil
+		}
+		d, name = next, rest
+	}
+}
+
+// parentLocked returns the directory that holds name, and name's last component; nil if there is no such directory.
+func (s *Service) parentLocked(name string) (*Dir, string) {
+	i := strings.LastIndexByte(name, '/')
+	if i < 0 {
+		return s.root, name
+	}
+	d, _ := s.lookupLocked(name[:i]).(*Dir)
+	return d, name[i+1:]
+}
+
+// Dir is a directory inside a service, or the service's top.
+type Dir struct {
+	s  *Service
+	id uint64
+	// guarded by Service.mu
+	name     string
+	parent   *Dir // nil at the top
+	mtime    int64
+	gone     bool
+	children map[string]Node
+}
+
+// ID implements [Node]. The top directory of a service has the service's id.
+func (d *Dir) ID() uint64 { return d.id }
+
+// Service returns the service that the directory is in.
+func (d *Dir) Service() *Service { return d.s }
+
+// Name returns the directory's path inside the service, empty at the top.
+func (d *Dir) Name() string {
+	d.s.mu.RLock()
+	defer d.s.mu.RUnlock()
+	return d.pathLocked()
+}
+
+// MTime returns when the directory was made, in Unix nanoseconds.
+func (d *Dir) MTime() int64 {
+	d.s.mu.RLock()
+	defer d.s.mu.RUnlock()
+	return d.mtime
+}
+
+// Parent returns the directory above, nil at the service's top.
+func (d *Dir) Parent() *Dir {
+	d.s.mu.RLock()
+	defer d.s.mu.RUnlock()
+	return d.parent
+}
+
+// Lookup returns the *Dir or *Variable of that name, nil if there is none.
+func (d *Dir) Lookup(name string) Node {
+	d.s.mu.RLock()
+	defer d.s.mu.RUnlock()
+	return d.children[name]
+}
+
+// Child is an entry of a directory.
+type Child struct {
+	Name string
+	Node Node
+}
+
+// Children returns the entries in no order.
+func (d *Dir) Children() []Child {
+	d.s.mu.RLock()
+	defer d.s.mu.RUnlock()
+	out := make([]Child, 0, len(d.children))
+	for name, n := range d.children {
+		out = append(out, Child{name, n})
+	}
+	return out
+}
+
+// Gone reports whether the directory has been removed.
+func (d *Dir) Gone() bool {
+	d.s.mu.RLock()
+	defer d.s.mu.RUnlock()
+	return d.gone
+}
+
+func (d *Dir) pathLocked() string {
+	if d.parent == nil {
+		return ""
+	}
+	return joinName(d.parent.pathLocked(), d.name)
+}
+
+// joinName joins a directory's path inside a service and a component.
+func joinName(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}

@@ -1,0 +1,100 @@
+package sync
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// snapshot collects the pages of a complete listing of a service.
+type snapshot struct {
+	dirs []transport.DirInfo
+	vars []transport.Variable
+}
+
+func (sn *snapshot) add(p *transport.Snapshot) {
+	sn.dirs = append(sn.dirs, p.Dirs...)
+	sn.vars = append(sn.vars, p.Vars...)
+}
+
+// replace makes the service what the snapshot says, keeping the nodes that are the same, and returns the differences as
+// notices if there was something before. acc serves the values from now on.
+func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Notice {
+	prefix := s.prefix()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !s.loaded
+	var notices []Notice
+	s.loaded, s.acc = true, acc
+
+	keep := make(map[uint64]bool, len(sn.dirs)+len(sn.vars))
+	for i := range sn.dirs {
+		keep[sn.dirs[i].ID] = true
+	}
+	for i := range sn.vars {
+		keep[sn.vars[i].ID] = true
+	}
+	s.pruneLocked(s.root, keep, prefix, &notices)
+
+	// Parents before children; a directory that moved is a rename, with all that is below it.
+	slices.SortFunc(sn.dirs, func(a, b transport.DirInfo) int { return strings.Compare(a.Name, b.Name) })
+	for _, d := range sn.dirs {
+		e := transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime}
+		if known, _ := s.c.index.get(d.ID).(*Dir); known != nil && known.s == s && !known.gone {
+			e.Kind = transport.EventRenameDir
+		}
+		s.placeLocked(l, prefix, &e, &notices)
+	}
+	for i := range sn.vars {
+		in := &sn.vars[i]
+		known, _ := s.c.index.get(in.ID).(*Variable)
+		if known != nil && known.s == s && !known.gone && known.pathLocked() != in.Name {
+			s.placeLocked(l, prefix, &transport.Event{Kind: transport.EventRename, ID: in.ID, Name: in.Name, MTime: in.MTime}, &notices)
+		}
+		e := transport.Event{Kind: transport.EventSet, ID: in.ID, Name: in.Name, Version: in.Version, MTime: in.MTime,
+			Writer: in.Writer, Size: in.Size, Slot: in.Slot, Data: in.Data}
+		s.placeLocked(l, prefix, &e, &notices)
+		if known != nil { // the slot can change with a new server, the version does not
+			known.slot = in.Slot
+			if s.buffered() && known.value == nil {
+				known.value = in.Data
+			}
+		}
+	}
+	s.rev = rev
+	if first {
+		return nil
+	}
+	return notices
+}
+
+// pruneLocked removes what the snapshot does not have, children first.
+func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, prefix []string, notices *[]Notice) {
+	for _, n := range d.children {
+		if sub, ok := n.(*Dir); ok {
+			s.pruneLocked(sub, keep, prefix, notices)
+		}
+		if keep[n.ID()] {
+			continue
+		}
+		// What stays but is below a directory that goes has moved: take it out first, its place comes with the snapshot.
+		if sub, ok := n.(*Dir); ok && len(sub.children) > 0 {
+			for _, c := range sub.children {
+				s.detachLocked(c)
+			}
+		}
+		kind := transport.EventDelete
+		*notices = append(*notices, s.removeLocked(prefix, &transport.Event{Kind: kind, ID: n.ID()})...)
+	}
+}
+
+// placeLocked applies one step of a snapshot. A step that collides with something still in the way (two variables that
+// swapped names) removes that first; it comes back at its own step.
+func (s *Service) placeLocked(l *link, prefix []string, e *transport.Event, notices *[]Notice) {
+	if there := s.lookupLocked(e.Name); there != nil && there.ID() != e.ID {
+		*notices = append(*notices, s.removeLocked(prefix, &transport.Event{ID: there.ID()})...)
+	}
+	ns, _ := s.applyLocked(l, prefix, e)
+	*notices = append(*notices, ns...)
+}

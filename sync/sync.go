@@ -1,0 +1,96 @@
+// Package sync keeps a client's copy of the shared variables in step with the server; it is also the Go SDK.
+//
+// Call [New] to connect, [Client.Service] to open a service, [Variable.Load] and [Variable.Store] to use it. A client
+// never waits on the network to read what it knows: tenants, services, names and what describes a variable are pushed by
+// the server and held in memory, and values come from an [Accessor]: on the server's own host the mapped service memory
+// file, elsewhere a buffer that the pushes keep current.
+//
+// One rule keeps the copy right: the server's ordered stream is the only source of state. A client's own changes come
+// back on it too, before their acknowledgement, so a change that was acknowledged is visible in the copy, and nothing
+// is ever applied out of order. After a reconnect each service resumes from the revision it had; changes in flight are
+// sent again under their old sequence numbers and take effect once.
+//
+// Lock order: Client.mu (tenants and services) -> Service.mu (directories and variables) -> Client.link.mu (connection
+// and reports in flight) -> Client.index.mu (ids). No lock is held across network I/O or a call of [Options.OnChange].
+package sync
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// Options configure [New]. The zero value of every field but Dial is usable.
+type Options struct {
+	// Dial connects once. It is called again after every loss of the connection, so it may try several servers in turn or
+	// start one.
+	Dial func(ctx context.Context) (*transport.Conn, error)
+	// Hello describes the program to the server; the client id is filled in.
+	Hello transport.Hello
+	// Timeout bounds every wait on the network. Default 5 s.
+	Timeout time.Duration
+	// Tenants hides all tenants but these. Default: every tenant that the credentials open.
+	Tenants []string
+	// NoMap reads values from the connection even where the memory file could be mapped.
+	NoMap bool
+	// NoTree does without the directory of tenants and services: for programs that name what they want.
+	NoTree bool
+	// OnChange is called with what has changed, after it is readable, on the goroutine that receives: it must not block
+	// and must not call the client's methods that wait on the network.
+	OnChange func([]Notice)
+	// OnConnection is called when the connection is made or lost. The same restrictions hold.
+	OnConnection func(connected bool)
+	// Logger is told of the connection's fate. Default: nobody.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Timeout <= 0 {
+		o.Timeout = 5 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return o
+}
+
+// NoticeKind says what a [Notice] is about.
+type NoticeKind uint8
+
+// The kinds of notices.
+const (
+	Modified NoticeKind = iota + 1 // a variable has a new value
+	Created                        // a variable or directory appeared
+	Deleted                        // a variable or directory is gone
+	Renamed                        // a variable or directory moved from OldPath to Path
+)
+
+// Notice is one visible change of the tree. Paths are components from the root: tenant, service, then the parts of the
+// variable's name, unescaped.
+type Notice struct {
+	Kind      NoticeKind
+	Dir       bool // tenant, service or directory
+	Own       bool // caused through this client
+	ID        uint64
+	Parent    uint64 // the id of the directory that holds it, 0 for the root
+	OldParent uint64 // Renamed
+	Path      []string
+	OldPath   []string // Renamed
+	MTime     int64    // Unix nanoseconds
+}
+
+// Node is something in the tree: *[Tenant], *[Service], *[Dir] or *[Variable].
+type Node interface {
+	// ID is the node's number, the same on every client, kept over renames.
+	ID() uint64
+}
+
+// Meta describes a value.
+type Meta struct {
+	Version uint64
+	MTime   int64 // commit time, Unix nanoseconds
+	Size    int64 // bytes
+}

@@ -1,0 +1,242 @@
+package sync
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// index finds nodes by id.
+type index struct {
+	mu sync.RWMutex
+	m  map[uint64]Node
+}
+
+func (x *index) get(id uint64) Node {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.m[id]
+}
+
+func (x *index) put(n Node) {
+	x.mu.Lock()
+	x.m[n.ID()] = n
+	x.mu.Unlock()
+}
+
+// drop forgets n, unless its id stands for another node by now: a variable that moved to another service.
+func (x *index) drop(n Node) {
+	x.mu.Lock()
+	if x.m[n.ID()] == n {
+		delete(x.m, n.ID())
+	}
+	x.mu.Unlock()
+}
+
+// Tenant is the top level of the tree.
+type Tenant struct {
+	c  *Client
+	id uint64
+	// guarded by Client.mu
+	name     string
+	mtime    int64
+	rights   transport.Rights
+	services map[string]*Service
+}
+
+// ID implements [Node].
+func (t *Tenant) ID() uint64 { return t.id }
+
+// Name returns the tenant's name.
+func (t *Tenant) Name() string {
+	t.c.mu.RLock()
+	defer t.c.mu.RUnlock()
+	return t.name
+}
+
+// Rights returns what this client may do in the tenant.
+func (t *Tenant) Rights() transport.Rights {
+	t.c.mu.RLock()
+	defer t.c.mu.RUnlock()
+	return t.rights
+}
+
+// MTime returns when the tenant was made, in Unix nanoseconds.
+func (t *Tenant) MTime() int64 {
+	t.c.mu.RLock()
+	defer t.c.mu.RUnlock()
+	return t.mtime
+}
+
+// Service returns the service of that name, nil if there is none.
+func (t *Tenant) Service(name string) *Service {
+	t.c.mu.RLock()
+	defer t.c.mu.RUnlock()
+	return t.services[name]
+}
+
+// Services returns the tenant's services in no order.
+func (t *Tenant) Services() []*Service {
+	t.c.mu.RLock()
+	defer t.c.mu.RUnlock()
+	out := make([]*Service, 0, len(t.services))
+	for _, s := range t.services {
+		out = append(out, s)
+	}
+	return out
+}
+
+// Tenant returns the tenant of that name, nil if there is none that the client may see.
+func (c *Client) Tenant(name string) *Tenant {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.tenants[name]
+}
+
+// Tenants returns the visible tenants in no order.
+func (c *Client) Tenants() []*Tenant {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	out := make([]*Tenant, 0, len(c.tenants))
+	for _, t := range c.tenants {
+		out = append(out, t)
+	}
+	return out
+}
+
+// Node returns what has the id, nil if this client does not know it.
+func (c *Client) Node(id uint64) Node { return c.index.get(id) }
+
+func (c *Client) tenantByIDLocked(id uint64) *Tenant {
+	t, _ := c.index.get(id).(*Tenant)
+	return t
+}
+
+func (c *Client) hidden(tenant string) bool {
+	return len(c.opts.Tenants) > 0 && !slices.Contains(c.opts.Tenants, tenant)
+}
+
+// applyTree makes the tree what a complete listing says. It returns notices only when there was a tree before.
+func (c *Client) applyTree(tenants []transport.TenantInfo, services []transport.ServiceInfo) []Notice {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := !c.treeLoaded
+	c.treeLoaded = true
+	keep := make(map[uint64]bool, len(tenants)+len(services))
+	for _, t := range tenants {
+		keep[t.ID] = true
+	}
+	for _, s := range services {
+		keep[s.ID] = true
+	}
+	var steps []transport.TreeChange
+	for _, t := range c.tenants {
+		for _, s := range t.services {
+			if !keep[s.id] {
+				steps = append(steps, transport.TreeChange{Gone: true, Service: transport.ServiceInfo{ID: s.id}})
+			}
+		}
+	}
+	for _, t := range c.tenants {
+		if !keep[t.id] {
+			steps = append(steps, transport.TreeChange{Gone: true, Tenant: transport.TenantInfo{ID: t.id}})
+		}
+	}
+	for _, t := range tenants {
+		steps = append(steps, transport.TreeChange{Tenant: t})
+	}
+	for _, s := range services {
+		steps = append(steps, transport.TreeChange{Service: s})
+	}
+	notices := c.treeStepsLocked(steps)
+	if first {
+		return nil
+	}
+	return notices
+}
+
+func (c *Client) treeStepsLocked(steps []transport.TreeChange) []Notice {
+	var out []Notice
+	for _, st := range steps {
+		var n *Notice
+		if st.Tenant.ID != 0 {
+			n = c.tenantStepLocked(st)
+		} else {
+			n = c.serviceStepLocked(st)
+		}
+		if n != nil {
+			n.Dir, n.Own = true, st.Own
+			out = append(out, *n)
+		}
+	}
+	return out
+}
+
+func (c *Client) tenantStepLocked(st transport.TreeChange) *Notice {
+	in := st.Tenant
+	t := c.tenantByIDLocked(in.ID)
+	gone := st.Gone || c.hidden(in.Name)
+	switch {
+	case gone && t == nil:
+		return nil
+	case gone:
+		if c.tenants[t.name] == t {
+			delete(c.tenants, t.name)
+		}
+		c.index.drop(t)
+		return &Notice{Kind: Deleted, ID: t.id, Path: []string{t.name}}
+	case t == nil:
+		t = &Tenant{c: c, id: in.ID, name: in.Name, mtime: in.MTime, rights: in.Rights, services: map[string]*Service{}}
+		c.tenants[in.Name] = t
+		c.index.put(t)
+		return &Notice{Kind: Created, ID: t.id, Path: []string{t.name}, MTime: t.mtime}
+	}
+	t.rights, t.mtime = in.Rights, in.MTime
+	if t.name == in.Name {
+		return nil
+	}
+	old := t.name
+	if c.tenants[old] == t {
+		delete(c.tenants, old)
+	}
+	t.name = in.Name
+	c.tenants[t.name] = t
+	return &Notice{Kind: Renamed, ID: t.id, Path: []string{t.name}, OldPath: []string{old}, MTime: t.mtime}
+}
+
+func (c *Client) serviceStepLocked(st transport.TreeChange) *Notice {
+	in := st.Service
+	s, _ := c.index.get(in.ID).(*Service)
+	t := c.tenantByIDLocked(in.Tenant)
+	gone := st.Gone || t == nil // moved to a tenant that is hidden from us
+	switch {
+	case gone && s == nil:
+		return nil
+	case gone:
+		if s.tenant.services[s.name] == s {
+			delete(s.tenant.services, s.name)
+		}
+		c.index.drop(s)
+		s.drop()
+		return &Notice{Kind: Deleted, ID: s.id, Parent: s.tenant.id, Path: []string{s.tenant.name, s.name}}
+	case s == nil:
+		s = newService(c, in.ID)
+		s.tenant, s.name, s.mtime = t, in.Name, in.MTime
+		t.services[s.name] = s
+		c.index.put(s)
+		return &Notice{Kind: Created, ID: s.id, Parent: t.id, Path: []string{t.name, s.name}, MTime: s.mtime}
+	}
+	s.mtime = in.MTime
+	if s.name == in.Name && s.tenant == t {
+		return nil
+	}
+	n := &Notice{Kind: Renamed, ID: s.id, Parent: t.id, OldParent: s.tenant.id, MTime: s.mtime,
+		Path: []string{t.name, in.Name}, OldPath: []string{s.tenant.name, s.name}}
+	if s.tenant.services[s.name] == s {
+		delete(s.tenant.services, s.name)
+	}
+	s.tenant, s.name = t, in.Name
+	t.services[s.name] = s
+	return n
+}

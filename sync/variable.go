@@ -1,0 +1,119 @@
+package sync
+
+import (
+	"context"
+	"errors"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// Variable is one shared value. All methods are safe for concurrent use.
+type Variable struct {
+	s  *Service
+	id uint64
+	// guarded by Service.mu
+	name    string // last component
+	parent  *Dir
+	version uint64
+	mtime   int64
+	writer  string
+	size    int64
+	slot    uint32
+	gone    bool
+	value   []byte // buffered services only; never modified, only replaced
+	out     outbox // has a lock of its own
+}
+
+// ID implements [Node].
+func (v *Variable) ID() uint64 { return v.id }
+
+// Service returns the service that the variable is in.
+func (v *Variable) Service() *Service { return v.s }
+
+// Name returns the variable's path inside the service.
+func (v *Variable) Name() string {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	return v.pathLocked()
+}
+
+func (v *Variable) pathLocked() string { return joinName(v.parent.pathLocked(), v.name) }
+
+// Parent returns the directory that holds the variable.
+func (v *Variable) Parent() *Dir {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	return v.parent
+}
+
+// Meta describes the value as the pushes have it. [Variable.Load] can be ahead of it by what is on its way.
+func (v *Variable) Meta() Meta {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	return Meta{v.version, v.mtime, v.size}
+}
+
+// Writer names who committed the value.
+func (v *Variable) Writer() string {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	return v.writer
+}
+
+// Gone reports whether the variable has been deleted, or has moved to another service under the same id.
+func (v *Variable) Gone() bool {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	return v.gone
+}
+
+// Load returns the value: one that some writer committed, whole, and never an older one than an acknowledged change.
+// The result can be dst's memory, grown if need be, or memory that others share: it must not be modified. It does not
+// wait on the network, but for a moment while a server that died is being replaced.
+func (v *Variable) Load(dst []byte) ([]byte, Meta, error) {
+	for try := 0; ; try++ {
+		v.s.mu.RLock()
+		acc, gone := v.s.acc, v.gone
+		v.s.mu.RUnlock()
+		if acc == nil || gone {
+			return nil, Meta{}, transport.ErrNotFound
+		}
+		data, meta, err := acc.Load(v, dst)
+		if err == nil || try == 2 || !errors.Is(err, errReplaced) {
+			return data, meta, err
+		}
+	}
+}
+
+// Store replaces the value and returns when the server has stored it.
+func (v *Variable) Store(ctx context.Context, value []byte) (transport.Result, error) {
+	return v.Enqueue(Edit{Kind: EditReplace, Data: value}).Wait(ctx)
+}
+
+// Accessor reads the values of a service. There are two: over the mapped memory file of a server on this host, and over
+// the buffers that the pushes keep current.
+type Accessor interface {
+	// Load is [Variable.Load].
+	Load(v *Variable, dst []byte) ([]byte, Meta, error)
+	// Close lets go of what the accessor holds. A Load under way ends first; later ones fail.
+	Close() error
+}
+
+// bufferAccessor serves the values that the pushes carry.
+type bufferAccessor struct{}
+
+var _ Accessor = bufferAccessor{}
+
+func (bufferAccessor) Load(v *Variable, _ []byte) ([]byte, Meta, error) {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	return v.value, Meta{v.version, v.mtime, v.size}, nil
+}
+
+func (bufferAccessor) Close() error { return nil }
+
+// buffered reports whether values come with the pushes; s.mu must be held.
+func (s *Service) buffered() bool {
+	_, ok := s.acc.(bufferAccessor)
+	return ok
+}

@@ -1,0 +1,109 @@
+package transport
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/websocket"
+)
+
+// AcceptOptions are the accepting side's options. The zero value is usable.
+type AcceptOptions struct {
+	Options
+}
+
+// Upgrade turns a request into a connection. If it cannot, it has answered the request and returns why:
+// requests of browsers (with an Origin) are refused, as are clients that do not offer [Subprotocol].
+// Credentials are the caller's to check beforehand, by [PeerFrom] or [BearerToken]; [Refuse] answers those it does not like.
+func Upgrade(w http.ResponseWriter, r *http.Request, o AcceptOptions) (*Conn, error) {
+	if _, ok := r.Header["Origin"]; ok {
+		err := &Error{Code: CodeDenied, Message: "requests of web pages are refused"}
+		Refuse(w, err)
+		return nil, err
+	}
+	// The one place that picks a dialect.
+	if !slices.Contains(websocket.Subprotocols(r), Subprotocol) {
+		err := &Error{Code: CodeUnsupported, Message: "subprotocol " + Subprotocol + " is not offered"}
+		Refuse(w, err)
+		return nil, err
+	}
+	opts := o.Options.withDefaults()
+	hw := &hijacker{ResponseWriter: w, opts: opts}
+	up := websocket.Upgrader{
+		Subprotocols:    []string{Subprotocol},
+		ReadBufferSize:  readBuffer,
+		WriteBufferSize: serverWriteBuffer,
+		Error: func(_ http.ResponseWriter, _ *http.Request, status int, reason error) {
+			http.Error(w, reason.Error(), status)
+		},
+	}
+	ws, err := up.Upgrade(hw, r, nil)
+	if err != nil {
+		return nil, fmt.Errorf("websocket handshake: %w", err)
+	}
+	var peer *Peer
+	if p, ok := PeerFrom(r.Context()); ok {
+		peer = &p
+	}
+	return newConn(ws, hw.conn, opts, peer, peer != nil, r.Header), nil
+}
+
+const (
+	readBuffer = 16 << 10
+	// The server's messages are written from the sender's buffer if they do not fit here.
+	serverWriteBuffer = 16 << 10
+	// The client's are copied and masked in pieces of this size.
+	clientWriteBuffer = 64 << 10
+)
+
+// hijacker puts our netConn below the WebSocket.
+type hijacker struct {
+	http.ResponseWriter
+	opts Options
+	conn *netConn
+}
+
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.conn = newNetConn(c, h.opts.WriteTimeout)
+	return h.conn, rw, nil
+}
+
+// BearerToken returns the API key of a request, "" if there is none.
+func BearerToken(r *http.Request) string {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// Refuse answers a request with the HTTP status for err and its text; [Dial] makes the same error of it.
+func Refuse(w http.ResponseWriter, err error) {
+	status := http.StatusBadRequest
+	switch CodeOf(err) {
+	case CodeUnauthorized:
+		status = http.StatusUnauthorized
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case CodeDenied:
+		status = http.StatusForbidden
+	case CodeUnavailable:
+		status = http.StatusServiceUnavailable
+	case CodeInternal:
+		status = http.StatusInternalServerError
+	}
+	text := err.Error()
+	var e *Error
+	if errors.As(err, &e) {
+		text = e.Message
+	}
+	http.Error(w, text, status)
+}

@@ -1,0 +1,97 @@
+package transport
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Envelope is a message and the request it belongs to. Id 0 marks a push.
+type Envelope struct {
+	ID      uint64
+	Message Message
+}
+
+// Unknown stands for a message whose type this program does not know: a newer peer's. A server answers it with
+// [ErrUnsupported]; it cannot be sent.
+type Unknown struct{ Type Type }
+
+const lengthSize = 4
+
+// AppendEnvelope appends the wire form of e: [u32 LE length of the rest][u8 type][uvarint id][MessagePack body].
+func AppendEnvelope(dst []byte, e Envelope) ([]byte, error) {
+	if e.Message == nil {
+		return dst, fmt.Errorf("%w: envelope without a message", ErrInvalid)
+	}
+	start := len(dst)
+	out := append(dst, 0, 0, 0, 0, byte(e.Message.messageType()))
+	out = binary.AppendUvarint(out, e.ID)
+	out, err := e.Message.MarshalMsg(out)
+	if err != nil {
+		return dst, fmt.Errorf("encode %T: %w", e.Message, err)
+	}
+	n := len(out) - start - lengthSize
+	if uint64(n) > 1<<32-1 {
+		return dst, fmt.Errorf("%w: %T of %d bytes", ErrTooLarge, e.Message, n)
+	}
+	binary.LittleEndian.PutUint32(out[start:], uint32(n))
+	return out, nil
+}
+
+// DecodeEnvelope decodes the first envelope in b and returns what follows it. The message's []byte fields alias b.
+func DecodeEnvelope(b []byte) (e Envelope, rest []byte, err error) {
+	raw, rest, err := splitEnvelope(b)
+	if err != nil {
+		return Envelope{}, b, err
+	}
+	e, err = raw.decode()
+	if err != nil {
+		return Envelope{}, b, err
+	}
+	return e, rest, nil
+}
+
+// rawEnvelope is an envelope whose body has not been decoded.
+type rawEnvelope struct {
+	typ  Type
+	id   uint64
+	body []byte
+}
+
+func splitEnvelope(b []byte) (raw rawEnvelope, rest []byte, err error) {
+	if len(b) < lengthSize {
+		return raw, b, fmt.Errorf("%w: %d bytes where an envelope should start", ErrInvalid, len(b))
+	}
+	n := uint64(binary.LittleEndian.Uint32(b))
+	b = b[lengthSize:]
+	if n > uint64(len(b)) {
+		return raw, b, fmt.Errorf("%w: envelope of %d bytes in %d", ErrInvalid, n, len(b))
+	}
+	in, rest := b[:n:n], b[n:]
+	if n == 0 {
+		return raw, rest, fmt.Errorf("%w: empty envelope", ErrInvalid)
+	}
+	id, k := binary.Uvarint(in[1:])
+	if k <= 0 {
+		return raw, rest, fmt.Errorf("%w: request id of envelope", ErrInvalid)
+	}
+	return rawEnvelope{typ: Type(in[0]), id: id, body: in[1+k:]}, rest, nil
+}
+
+// decode returns the message; its []byte fields alias the body.
+func (r rawEnvelope) decode() (Envelope, error) {
+	m := newMessage(r.typ)
+	if m == nil {
+		return Envelope{ID: r.id, Message: &Unknown{Type: r.typ}}, nil
+	}
+	if err := checkBody(r.body); err != nil {
+		return Envelope{}, fmt.Errorf("%w: %T: %w", ErrInvalid, m, err)
+	}
+	rest, err := m.UnmarshalMsg(r.body)
+	if err != nil {
+		return Envelope{}, fmt.Errorf("%w: %T: %w", ErrInvalid, m, err)
+	}
+	if len(rest) != 0 {
+		return Envelope{}, fmt.Errorf("%w: %d bytes after %T", ErrInvalid, len(rest), m)
+	}
+	return Envelope{ID: r.id, Message: m}, nil
+}

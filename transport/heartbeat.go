@@ -1,0 +1,58 @@
+package transport
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// heartbeatLoop sends the pings by which the peer sees that we are alive, and answers the peer's.
+func (c *Conn) heartbeatLoop() {
+	var tick <-chan time.Time
+	if c.opts.Heartbeat > 0 {
+		t := time.NewTicker(c.opts.Heartbeat)
+		defer t.Stop()
+		tick = t.C
+	}
+	for {
+		kind, data := websocket.PingMessage, ""
+		select {
+		case <-c.done:
+			return
+		case data = <-c.pong:
+			kind = websocket.PongMessage
+		case <-tick:
+		}
+		// The deadline is for the wait behind a message that is being written. To run into it is no failure: the
+		// bytes of that message are a sign of life as good as this one.
+		err := c.ws.WriteControl(kind, []byte(data), time.Now().Add(c.opts.WriteTimeout))
+		if err != nil && c.net.broken.Load() {
+			c.sendFailed(err)
+			return
+		}
+	}
+}
+
+// watchSilence arms the timer that ends the connection when Receive has waited for Options.Silence and nothing came. Time
+// in which nobody was receiving does not count: it says nothing of the peer. The timer moves only when it fires, so
+// receiving costs no timer operation.
+func (c *Conn) watchSilence() {
+	armed := make(chan struct{})
+	c.silence = time.AfterFunc(c.opts.Silence, func() {
+		<-armed
+		if c.Err() != nil {
+			return
+		}
+		var idle time.Duration
+		if since := c.waiting.Load(); since != 0 {
+			idle = time.Since(time.Unix(0, max(since, c.net.received.Load())))
+		}
+		if idle < c.opts.Silence {
+			c.silence.Reset(c.opts.Silence - idle)
+			return
+		}
+		c.Fail(fmt.Errorf("%w: nothing received for %s", ErrDisconnected, c.opts.Silence))
+	})
+	close(armed)
+}
