@@ -25,10 +25,14 @@ func init() { wal.SegmentSizeBytes = segmentSize } // etcd's own variable: there
 const (
 	// etcd keeps all entries since its last snapshot in its log files and, in part, in memory, and reads them all at the
 	// next start. Entries can be as large as MaxBatch, so it takes its snapshots (small files: the data are in the
-	// database) a hundred times as often as by default.
-	snapshotEntries = 100
+	// database) fifty times as often as by default.
+	snapshotEntries = 200
 	// catchUpEntries is for slow followers. There are none; 0 would mean the default.
 	catchUpEntries = 1
+	// Compaction writes every page anew from which it takes something, and small keys share their pages with large values:
+	// with the default of 1000 revisions at a time the database can double in one step, and batches wait for it.
+	compactionStep  = 32
+	compactionPause = 5 * time.Millisecond
 )
 
 // etcdConfig is a member alone in its cluster that listens nowhere. Its peer URL is only a name that its peers would
@@ -54,6 +58,8 @@ func etcdConfig(opts Options, zapBuilder func(*embed.Config) error) *embed.Confi
 	cfg.MaxRequestBytes = MaxBatch + 1<<20
 	cfg.SnapshotCount = snapshotEntries
 	cfg.SnapshotCatchUpEntries = catchUpEntries
+	cfg.CompactionBatchLimit = compactionStep
+	cfg.CompactionSleepInterval = compactionPause
 	cfg.MaxSnapFiles = 2
 	cfg.MaxWalFiles = 2
 	cfg.DowngradeCheckTime = 0                 // nobody to downgrade with
@@ -70,7 +76,7 @@ func databasePath(dir string) string { return filepath.Join(etcdDir(dir), "membe
 
 // etcdQuota is where etcd refuses all writes by itself. It is out of reach (spaceGate), because then it takes no deletions
 // either.
-func etcdQuota(quota int64) int64 { return quota + quota/4 }
+func etcdQuota(quota int64) int64 { return quota + 2*beyondQuota(quota) }
 
 // checkFiles refuses what etcd would not survive or never get ready with: a database file that cannot be opened (etcd
 // panics at it, in a goroutine of its own where nobody can recover) and one without a log.

@@ -99,6 +99,10 @@ func (e *Engine) maintain(pressed bool, lastDefrag *time.Time) error {
 // compact gives up the history up to now, or up to what a load still reads.
 func (e *Engine) compact() error {
 	rev, bytes := e.reads.oldest(e.Rev), e.maint.bytes.Load()
+	free, _, err := e.opts.Free()
+	if err != nil || free < openFree {
+		return err // compaction needs room itself
+	}
 	if rev > e.maint.compacted.Load() {
 		// Physical: when it returns the pages are free, so that what follows can judge.
 		_, err := e.client.Compact(e.ctx, rev, clientv3.WithCompactPhysical())

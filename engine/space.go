@@ -21,6 +21,10 @@ const (
 	settleTime = time.Second
 )
 
+// beyondQuota is by how much batches that only free space may exceed the quota. Compaction grows the database before it
+// makes it smaller, so this cannot be little, however small the quota.
+func beyondQuota(quota int64) int64 { return max(quota/8, 128<<20) }
+
 func statfs(dir string) (free, total int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -75,7 +79,7 @@ func (g *spaceGate) admit(size int64, freeing bool) error {
 }
 
 // check tells whether there is room for size bytes, in the file system (for the log and the database) and in the
-// database. Batches that only free space may exceed the quota by an eighth; etcd's own quota is a quarter more.
+// database.
 func (g *spaceGate) check(size int64, freeing bool) error {
 	free, _, err := g.free()
 	if err != nil {
@@ -83,7 +87,7 @@ func (g *spaceGate) check(size int64, freeing bool) error {
 	}
 	keep, most := g.minFree, g.quota
 	if freeing {
-		keep, most = keep/freeingShare, most+most/8
+		keep, most = keep/freeingShare, most+beyondQuota(most)
 	}
 	grow := growth * (g.unsettled() + size)
 	if need := keep + size + grow; free < need {

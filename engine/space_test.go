@@ -102,18 +102,18 @@ func TestQuota(t *testing.T) {
 	const quota = 256 << 20
 	d := newDisk()
 	e := open(t, Options{Free: d.Free, Quota: quota})
-	data := bytes.Repeat([]byte{7}, 8<<20)
+	data := bytes.Repeat([]byte{7}, 1<<20)
 	var err error
 	n := 0
-	for ; err == nil && n < 64; n++ {
+	for ; err == nil && n < 1024; n++ {
 		_, err = e.Commit(t.Context(), []Op{PutVariable(1, Variable{Name: name(n), Data: data})})
 	}
 	n--
 	if !errors.Is(err, ErrNoSpace) {
 		t.Fatalf("after %d values: got error %v, want %v", n, err, ErrNoSpace)
 	}
-	if size := e.etcd.Server.Backend().Size(); size > quota {
-		t.Errorf("database has %d bytes, quota %d", size, quota)
+	if size := e.etcd.Server.Backend().Size(); n < 20 || size > quota+beyondQuota(quota) {
+		t.Errorf("%d values, database has %d bytes, quota %d", n, size, quota)
 	}
 	for i := range n - 1 {
 		if _, err := e.CommitFreeing(t.Context(), []Op{DeleteVariable(1, name(i))}); err != nil {
@@ -134,11 +134,13 @@ func TestOpenOverQuota(t *testing.T) {
 	d, dir := newDisk(), t.TempDir()
 	e := open(t, Options{Dir: dir, Free: d.Free})
 	data := bytes.Repeat([]byte{7}, 8<<20)
-	for range 8 {
-		commit(t, e, PutVariable(1, Variable{Name: "v", Data: data}))
+	const quota = 40 << 20
+	for i := 0; e.etcd.Server.Backend().Size() <= etcdQuota(quota); i++ {
+		commit(t, e, PutVariable(1, Variable{Name: name(i), Data: data}), PutVariable(1, Variable{Name: "v", Data: data}))
+		commit(t, e, DeleteVariable(1, name(i)))
 	}
 	e.Close()
-	e = open(t, Options{Dir: dir, Free: d.Free, Quota: 40 << 20})
+	e = open(t, Options{Dir: dir, Free: d.Free, Quota: quota})
 	if got := load(t, e, 1).vars; len(got) != 1 || !bytes.Equal(got[0].Data, data) {
 		t.Error("the value is not what it was")
 	}

@@ -74,11 +74,14 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	}
 	f.attr(n, &out.Attr)
 	out.Ino = in.NodeId
+	_, isLocal := n.(*local)
+	if writers := f.handles.uncommitted(in.NodeId); writers && h == nil {
+		h = f.handles.gathering(in.NodeId, in.Pid)
+	} else if !writers && !isLocal {
+		out.AttrValid = validity
+	}
 	if h != nil {
 		h.ownSize(&out.Attr)
-	}
-	if _, isLocal := n.(*local); !isLocal && !f.handles.uncommitted(in.NodeId) {
-		out.AttrValid = validity
 	}
 	return fuse.OK
 }

@@ -37,22 +37,21 @@ func (f *FS) errno(op string, err error) fuse.Status {
 	if err == nil {
 		return fuse.OK
 	}
-	var e syscall.Errno
-	if errors.As(err, &e) {
-		return fuse.Status(e)
-	}
-	if errors.Is(err, context.Canceled) {
-		return fuse.Status(syscall.EINTR)
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fuse.EIO
-	}
-	code := transport.CodeOf(err)
-	if e, ok := codeErrno[code]; ok {
+	// Ours first: why a server cannot be reached may be an errno of its own, which is not the caller's.
+	if e, ok := codeErrno[transport.CodeOf(err)]; ok {
 		if e == syscall.EIO {
 			f.log.Warn(op, "err", err)
 		}
 		return fuse.Status(e)
+	}
+	var e syscall.Errno
+	switch {
+	case errors.As(err, &e):
+		return fuse.Status(e)
+	case errors.Is(err, context.Canceled):
+		return fuse.Status(syscall.EINTR)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fuse.EIO
 	}
 	f.log.Error(op, "err", err)
 	return fuse.EIO

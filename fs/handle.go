@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ type handle struct {
 	failed    error // why a write was refused: what has a part missing is never published
 	killed    bool  // the last process to flush was being killed: what it had not flushed is dropped
 	asked     time.Time
+	writer    uint32 // thread that wrote last
 
 	// editing
 	begun   bool // the first write has been answered
@@ -47,11 +49,11 @@ type handles struct {
 	m       map[uint64]*handle
 	dirs    map[uint64]*dirHandle
 	next    uint64
-	writers map[uint64]int // node -> open writable handles
+	writers map[uint64][]*handle // open writable handles of a node
 }
 
 func (hs *handles) init() {
-	hs.m, hs.dirs, hs.writers = map[uint64]*handle{}, map[uint64]*dirHandle{}, map[uint64]int{}
+	hs.m, hs.dirs, hs.writers = map[uint64]*handle{}, map[uint64]*dirHandle{}, map[uint64][]*handle{}
 	hs.next = pokeHandle
 }
 
@@ -61,7 +63,7 @@ func (hs *handles) add(h *handle) uint64 {
 	hs.next++
 	hs.m[hs.next] = h
 	if h.writable {
-		hs.writers[h.node]++
+		hs.writers[h.node] = append(hs.writers[h.node], h)
 	}
 	return hs.next
 }
@@ -81,7 +83,8 @@ func (hs *handles) remove(fh uint64) {
 	}
 	delete(hs.m, fh)
 	if h.writable {
-		if hs.writers[h.node]--; hs.writers[h.node] <= 0 {
+		left := slices.DeleteFunc(hs.writers[h.node], func(o *handle) bool { return o == h })
+		if hs.writers[h.node] = left; len(left) == 0 {
 			delete(hs.writers, h.node)
 		}
 	}
@@ -91,7 +94,26 @@ func (hs *handles) remove(fh uint64) {
 func (hs *handles) uncommitted(node uint64) bool {
 	hs.mu.RLock()
 	defer hs.mu.RUnlock()
-	return hs.writers[node] > 0
+	return len(hs.writers[node]) > 0
+}
+
+// gathering returns the handle through which the process of thread tid is replacing the node's value, nil if there is
+// none: that process sees the size of what it has written, everybody else that of the committed value. (The kernel does
+// not say which descriptor an fstat is of.)
+func (hs *handles) gathering(node uint64, tid uint32) *handle {
+	hs.mu.RLock()
+	writers := slices.Clone(hs.writers[node])
+	hs.mu.RUnlock()
+	for _, h := range writers {
+		h.mu.Lock()
+		writer := h.writer
+		mine := h.replacing && h.dirty && writer != 0
+		h.mu.Unlock()
+		if mine && (writer == tid || process(tid) != 0 && process(writer) == process(tid)) {
+			return h
+		}
+	}
+	return nil
 }
 
 func (hs *handles) addDir(d *dirHandle) uint64 {

@@ -31,3 +31,15 @@ func dying(tid uint32) bool {
 	flags, err := strconv.ParseUint(string(fields[6]), 10, 64)
 	return err == nil && flags&pfSignaled != 0
 }
+
+// process returns the process of a thread, 0 if it is gone or cannot be seen.
+func process(tid uint32) int {
+	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(tid), 10) + "/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(status, []byte("\nTgid:"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	pid, _ := strconv.Atoi(string(bytes.TrimSpace(line)))
+	return pid
+}

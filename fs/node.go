@@ -148,7 +148,7 @@ func (f *FS) attr(n varsync.Node, out *fuse.Attr) {
 	case *varsync.Dir:
 		f.dirAttr(n.Service().Tenant().Rights(), n.MTime(), out)
 	case *varsync.Variable:
-		m := n.Meta()
+		m := n.Current()
 		f.fileAttr(n.Service().Tenant().Rights(), m.Size, m.MTime, out)
 	case *local:
 		size, mtime := n.stat()

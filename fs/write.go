@@ -33,6 +33,7 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	case h.l != nil && h.l.temp:
 		err = f.writeTemp(h, int64(in.Offset), data)
 	case h.replacing:
+		h.writer = in.Pid
 		err = f.writeReplacing(h, int64(in.Offset), data)
 	default:
 		err = f.writeEdit(h, int64(in.Offset), data)

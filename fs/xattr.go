@@ -14,7 +14,7 @@ import (
 var xattrNames = []string{"user.commy.version", "user.commy.size", "user.commy.mtime", "user.commy.writer", "user.commy.stale"}
 
 func (f *FS) xattr(v *varsync.Variable, name string) (string, bool) {
-	m := v.Meta()
+	m := v.Current()
 	switch name {
 	case "user.commy.version":
 		return strconv.FormatUint(m.Version, 10), true

@@ -62,7 +62,9 @@ func (h *Host) SmallDisk(size string) {
 		h.t.Fatalf("mount a tmpfs: %v", err)
 	}
 	h.atEnd = append(h.atEnd, func() {
-		if err := unix.Unmount(h.State(), 0); err != nil {
+		// A process that ends loses its command line before its files.
+		err := testenv.Poll(slower(10*time.Second), func() error { return unix.Unmount(h.State(), 0) })
+		if err != nil {
 			h.t.Errorf("unmount the state directory: %v", err)
 		}
 	})

@@ -268,18 +268,26 @@ func (p *peer) tryList(m *transport.List) ([]transport.Entry, error) {
 
 // watch asks for a service and returns the pages put together.
 func (p *peer) watch(m *transport.Watch) (*transport.Snapshot, error) {
+	return p.watchWith(m, func(*transport.Snapshot) {})
+}
+
+// watchWith is watch with a function that is called before any push that comes after the snapshot.
+func (p *peer) watchWith(m *transport.Watch, whole func(*transport.Snapshot)) (*transport.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
-	whole := &transport.Snapshot{}
+	snap := &transport.Snapshot{}
 	err := p.cl.CallStream(ctx, m, func(m transport.Message) (bool, error) {
 		s, ok := m.(*transport.Snapshot)
 		if !ok {
 			return false, fmt.Errorf("watch answered by %T", m)
 		}
-		merge(whole, s)
+		merge(snap, s)
+		if !s.More {
+			whole(snap)
+		}
 		return s.More, nil
 	})
-	return whole, err
+	return snap, err
 }
 
 func merge(whole, page *transport.Snapshot) {

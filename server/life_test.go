@@ -190,6 +190,5 @@ func TestRuntimeDirVanishes(t *testing.T) {
 		})
 		p.do(store("v", fmt.Sprint(before.ModTime())))
 	}
-	file := must[*transport.ServiceFilePath](p, &transport.GetServiceFilePath{Service: p.service("t", "s")})
-	wantInFile(t, p, file.Path)
+	wantInFile(t, p, memoryPath(d.run, p.service("t", "s")))
 }

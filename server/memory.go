@@ -153,14 +153,13 @@ func (s *Server) checkMemory() {
 		if c == nil {
 			continue
 		}
-		switch {
-		case c.mem == nil:
+		if c.mem != nil && !c.mem.Intact() {
+			s.wroteMemory(svc, c, true, c.mem.Rotate(), moved)
+		}
+		if c.mem == nil {
 			if s.openMemory(svc, c, c.initials()); c.mem != nil {
 				moved[svc] = struct{}{}
 			}
-		case !c.mem.Intact():
-			err := c.mem.Rotate()
-			s.wroteMemory(svc, c, true, err, moved)
 		}
 	}
 	var touched touched

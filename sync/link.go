@@ -79,8 +79,13 @@ func (c *Client) awaitLink(ctx context.Context) (*link, error) {
 
 // run keeps a connection, l first, until the client is closed.
 func (c *Client) run(l *link) {
-	backoff := backoff{min: 5 * time.Millisecond, max: 2 * time.Second}
 	for {
+		// A server on this host is back in a moment, or is started by whoever comes first; over a network many clients
+		// come back to one.
+		backoff := backoff{min: 5 * time.Millisecond, max: 2 * time.Second}
+		if l.welcome.Local {
+			backoff.max = 100 * time.Millisecond
+		}
 		select {
 		case <-l.conn.Done():
 			c.opts.Logger.Warn("connection lost", "err", l.conn.Err())
@@ -103,7 +108,6 @@ func (c *Client) run(l *link) {
 				backoff.wait(c.ctx)
 			}
 		}
-		backoff.reset()
 		c.publish(l)
 	}
 }
@@ -334,8 +338,6 @@ func (s *Service) forgetRevision() {
 type backoff struct {
 	min, max, next time.Duration
 }
-
-func (b *backoff) reset() { b.next = 0 }
 
 func (b *backoff) wait(ctx context.Context) {
 	b.next = min(max(b.next*2, b.min), b.max)

@@ -60,6 +60,7 @@ func TestExactlyOnceAcrossServers(t *testing.T) {
 		var (
 			wg   sync.WaitGroup
 			done atomic.Int32
+			acks atomic.Int32
 		)
 		for w := range writers {
 			c := h.client(t, noMap, slow)
@@ -71,12 +72,15 @@ func TestExactlyOnceAcrossServers(t *testing.T) {
 						t.Errorf("writer %d: %v", w, err)
 						return
 					}
+					acks.Add(1)
 				}
 			})
 		}
 		for done.Load() < writers {
+			before := acks.Load()
 			h.stop(t)
 			h.start(t)
+			eventually(t, func() bool { return acks.Load() > before+8 || done.Load() == writers })
 		}
 		wg.Wait()
 		check := h.client(t, true)

@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -40,27 +39,6 @@ func (c *Client) Report(ctx context.Context, changes ...transport.Change) ([]tra
 }
 
 func (c *Client) report(ctx context.Context, value []byte, changes ...transport.Change) ([]transport.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
-	defer cancel()
-	for {
-		ack, err := c.reportOnce(ctx, value, changes)
-		if err != nil {
-			return nil, err
-		}
-		if ack.Code == transport.CodeOK {
-			return ack.Results, nil
-		}
-		refusal := &transport.Error{Code: ack.Code, Message: ack.Message}
-		if ack.Code != transport.CodeUnavailable {
-			return nil, refusal
-		}
-		if pause(ctx) != nil {
-			return nil, refusal
-		}
-	}
-}
-
-func (c *Client) reportOnce(ctx context.Context, value []byte, changes []transport.Change) (*transport.VariableChangesAcknowledged, error) {
 	if l, _, down, err := c.link.get(); l == nil {
 		if isFinal(err) {
 			return nil, err
@@ -69,21 +47,33 @@ func (c *Client) reportOnce(ctx context.Context, value []byte, changes []transpo
 			return nil, unreachable(err)
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
 	r := c.reports.add(value, changes)
+	var err error
 	select {
 	case <-r.done:
+		return r.results()
 	case <-ctx.Done():
-		c.reports.giveUp(r)
-		select {
-		case <-r.done: // it came in at the last moment
-		default:
-			return nil, timedOut(ctx)
-		}
+		err = timedOut(ctx)
 	case <-c.ctx.Done():
-		c.reports.giveUp(r)
-		return nil, errClosed
+		err = errClosed
 	}
-	return r.ack, r.err
+	if c.reports.giveUp(r) {
+		return nil, err
+	}
+	return r.results() // it came in at the last moment
+}
+
+// results is what the caller is told of a finished report.
+func (r *report) results() ([]transport.Result, error) {
+	switch {
+	case r.err != nil:
+		return nil, r.err
+	case r.ack.Code != transport.CodeOK:
+		return nil, &transport.Error{Code: r.ack.Code, Message: r.ack.Message}
+	}
+	return r.ack.Results, nil
 }
 
 func (rs *reports) add(value []byte, changes []transport.Change) *report {
@@ -122,19 +112,38 @@ func (rs *reports) floor() uint64 {
 
 // answered runs on the receiving goroutine, after the pushes that the answer comes behind.
 func (rs *reports) answered(r *report, m transport.Message, err error) {
-	var refusal *transport.Error
-	ack, isAck := m.(*transport.VariableChangesAcknowledged)
+	ack, _ := m.(*transport.VariableChangesAcknowledged)
+	code := transport.CodeOf(err)
 	switch {
-	case err != nil && errors.As(err, &refusal) && refusal.Code != transport.CodeDisconnected:
-	case err != nil:
-		return // the connection is lost: it will be sent again
-	case !isAck:
+	case err == nil && ack == nil:
 		err = fmt.Errorf("report was answered by %T", m)
+	case err == nil:
+		code = ack.Code
+	}
+	switch code {
+	case transport.CodeDisconnected:
+		return // it will be sent again on the next connection
+	case transport.CodeUnavailable:
+		// The server starts, stops or waits for its engine. Under the same number it is carried out once, whatever became
+		// of it.
+		time.AfterFunc(retryAfter, func() { rs.again(r) })
+		return
 	}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	delete(rs.m, r.msg.Seq)
 	rs.finishLocked(r, ack, err)
+}
+
+// again sends a report once more on the connection that there is; on a new one resend has seen to it.
+func (rs *reports) again(r *report) {
+	rs.mu.Lock()
+	l := rs.l
+	skip := l == nil || r.finished || r.givenUp
+	rs.mu.Unlock()
+	if !skip {
+		rs.send(l, r)
+	}
 }
 
 func (rs *reports) finishLocked(r *report, ack *transport.VariableChangesAcknowledged, err error) {
@@ -145,13 +154,18 @@ func (rs *reports) finishLocked(r *report, ack *transport.VariableChangesAcknowl
 	close(r.done)
 }
 
-func (rs *reports) giveUp(r *report) {
+// giveUp says that nobody waits for the report any more; false: it is finished.
+func (rs *reports) giveUp(r *report) bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	if r.finished {
+		return false
+	}
 	r.givenUp = true
 	if rs.l == nil {
 		delete(rs.m, r.msg.Seq)
 	}
+	return true
 }
 
 // lost forgets what nobody waits for and stops sending.
@@ -212,9 +226,12 @@ func (l *link) echo(seq uint64) ([]byte, bool) {
 	return r.value, true
 }
 
+// retryAfter is how long a client waits when the server says that it is not available.
+const retryAfter = 10 * time.Millisecond
+
 // pause waits a moment before something is tried again.
 func pause(ctx context.Context) error {
-	t := time.NewTimer(10 * time.Millisecond)
+	t := time.NewTimer(retryAfter)
 	defer t.Stop()
 	select {
 	case <-t.C:

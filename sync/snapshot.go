@@ -35,9 +35,8 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	for i := range sn.vars {
 		keep[sn.vars[i].ID] = true
 	}
-	s.pruneLocked(s.root, keep, prefix, &notices)
 
-	// Parents before children; a directory that moved is a rename, with all that is below it.
+	// First what moved, so that nothing that stays is below a directory that goes. Parents come before children.
 	slices.SortFunc(sn.dirs, func(a, b transport.DirInfo) int { return strings.Compare(a.Name, b.Name) })
 	for _, d := range sn.dirs {
 		e := transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime}
@@ -48,10 +47,14 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	}
 	for i := range sn.vars {
 		in := &sn.vars[i]
-		known, _ := s.c.index.get(in.ID).(*Variable)
-		if known != nil && known.s == s && !known.gone && known.pathLocked() != in.Name {
+		if v := s.knownLocked(in.ID); v != nil && v.pathLocked() != in.Name {
 			s.placeLocked(l, prefix, &transport.Event{Kind: transport.EventRename, ID: in.ID, Name: in.Name, MTime: in.MTime}, &notices)
 		}
+	}
+	s.pruneLocked(s.root, keep, prefix, &notices)
+	for i := range sn.vars {
+		in := &sn.vars[i]
+		known := s.knownLocked(in.ID)
 		e := transport.Event{Kind: transport.EventSet, ID: in.ID, Name: in.Name, Version: in.Version, MTime: in.MTime,
 			Writer: in.Writer, Size: in.Size, Slot: in.Slot, Data: in.Data}
 		s.placeLocked(l, prefix, &e, &notices)
@@ -69,23 +72,24 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	return notices
 }
 
+// knownLocked returns the variable if it is in this service.
+func (s *Service) knownLocked(id uint64) *Variable {
+	v, _ := s.c.index.get(id).(*Variable)
+	if v == nil || v.s != s || v.gone {
+		return nil
+	}
+	return v
+}
+
 // pruneLocked removes what the snapshot does not have, children first.
 func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, prefix []string, notices *[]Notice) {
 	for _, n := range d.children {
 		if sub, ok := n.(*Dir); ok {
 			s.pruneLocked(sub, keep, prefix, notices)
 		}
-		if keep[n.ID()] {
-			continue
+		if !keep[n.ID()] {
+			*notices = append(*notices, s.removeLocked(prefix, &transport.Event{ID: n.ID()})...)
 		}
-		// What stays but is below a directory that goes has moved: take it out first, its place comes with the snapshot.
-		if sub, ok := n.(*Dir); ok && len(sub.children) > 0 {
-			for _, c := range sub.children {
-				s.detachLocked(c)
-			}
-		}
-		kind := transport.EventDelete
-		*notices = append(*notices, s.removeLocked(prefix, &transport.Event{Kind: kind, ID: n.ID()})...)
 	}
 }
 

@@ -53,6 +53,22 @@ func (v *Variable) Meta() Meta {
 	return Meta{v.version, v.mtime, v.size}
 }
 
+// Current describes the value that [Variable.Load] would return: where it is mapped it is not older than what any client
+// on this host was told is stored.
+func (v *Variable) Current() Meta {
+	v.s.mu.RLock()
+	m, slot, acc := Meta{v.version, v.mtime, v.size}, v.slot, v.s.acc
+	v.s.mu.RUnlock()
+	if a, ok := acc.(*localAccessor); ok {
+		if r, err := a.reader(); err == nil {
+			if st, err := r.Stat(slot, v.id); err == nil && st.Version > m.Version {
+				return Meta{st.Version, st.MTime, int64(st.Size)}
+			}
+		}
+	}
+	return m
+}
+
 // Writer names who committed the value.
 func (v *Variable) Writer() string {
 	v.s.mu.RLock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -302,5 +303,29 @@ func TestRequestThatCannotBeSent(t *testing.T) {
 	}
 	if _, err := client.Call(t.Context(), &Ping{}); err != nil {
 		t.Errorf("the next call: %v", err)
+	}
+}
+
+// When Close returns, nothing of the client runs any more.
+func TestCloseWaitsForHandlers(t *testing.T) {
+	entered := make(chan struct{})
+	var conn *Conn
+	returned := false
+	client, server := clientPair(t, ClientOptions{OnPush: func(Message) {
+		close(entered)
+		<-conn.Done()
+		for range 1000 {
+			runtime.Gosched()
+		}
+		returned = true
+	}}, func(*Conn, Envelope) {})
+	conn = client.Conn()
+	if err := server.Send(Envelope{Message: &TreeChanged{}}); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	_ = client.Close()
+	if !returned {
+		t.Error("Close returned before the handler")
 	}
 }

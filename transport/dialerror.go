@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -44,6 +45,8 @@ func (t *target) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%s: %w: %s", t.name, ErrUnauthorized, refusedCertificate(err))
 	case t.network == "unix" && errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%s: %w: %w", t.name, ErrDenied, syscall.EACCES)
+	case errors.Is(err, os.ErrDeadlineExceeded): // of the socket, which can run out just before that of ctx
+		return fmt.Errorf("%s: %w: no answer in time: %w", t.name, ErrDisconnected, context.DeadlineExceeded)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w: %w", t.name, ErrDisconnected, context.Cause(ctx))
 	}

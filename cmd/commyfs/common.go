@@ -99,8 +99,9 @@ func (d *dirs) addFlags(fs *pflag.FlagSet) {
 	markConfigurable(fs, "state-dir", "runtime-dir")
 }
 
-func (d *dirs) resolve(a *app) error {
-	root := os.Geteuid() == 0
+func (d *dirs) resolve(a *app) error { return d.resolveFor(a, os.Geteuid() == 0) }
+
+func (d *dirs) resolveFor(a *app, root bool) error {
 	if d.state == "" && root {
 		d.state = "/var/lib/commyfs"
 	}

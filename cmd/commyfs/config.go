@@ -45,12 +45,15 @@ func (a *app) configure(fs *pflag.FlagSet, root *cobra.Command) error {
 			missing = append(missing, f)
 		}
 	})
-	if len(missing) == 0 || fs.Changed("auto") { // an automatic server is told everything by who starts it
+	if len(missing) == 0 {
 		return nil
 	}
-	file, err := a.readConfig(root)
-	if err != nil {
-		return err
+	file := &configFile{}
+	if !fs.Changed("auto") { // the file says how to serve others; a server that a mount starts is for this machine
+		var err error
+		if file, err = a.readConfig(root); err != nil {
+			return err
+		}
 	}
 	for _, f := range missing {
 		if f.Name == "api-key-file" && a.getenv(apiKeyEnv) != "" {

@@ -67,12 +67,22 @@ func (d *dialer) dialServers(ctx context.Context) (*transport.Conn, error) {
 		if errors.Is(err, transport.ErrInvalid) {
 			return nil, &exitError{exitUsage, err}
 		}
+		if errors.Is(err, transport.ErrUnauthorized) {
+			err = fmt.Errorf("%w: %s", err, keyHint(key))
+		}
 		errs = append(errs, err)
 		if code := transport.CodeOf(err); code != transport.CodeDisconnected && code != transport.CodeUnavailable {
 			break // the others would say the same
 		}
 	}
 	return nil, errors.Join(errs...)
+}
+
+func keyHint(key string) string {
+	if key == "" {
+		return "give an API key with --api-key-file"
+	}
+	return "the API key is not one that the server knows"
 }
 
 func (d *dialer) transport() transport.Options {

@@ -20,14 +20,11 @@ func main() {
 	os.Exit(code)
 }
 
-// endSignals are those that end a command in good order, but for those that we were started to ignore: nohup, and jobs
-// that a script runs in the background.
+// endSignals are those that end a command in good order. A hangup is not one for a command that was started with nohup.
 func endSignals() []os.Signal {
-	var out []os.Signal
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(s) {
-			out = append(out, s)
-		}
+	out := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		out = append(out, syscall.SIGHUP)
 	}
 	return out
 }

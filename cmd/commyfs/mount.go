@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	varfs "github.com/commy-project/commyfs/fs"
 	"github.com/commy-project/commyfs/fs/mountpoint"
@@ -34,7 +35,7 @@ type mountOptions struct {
 }
 
 func (a *app) newMountCommand() *cobra.Command {
-	o := mountOptions{umask: 0o022, sync: newChoice("close", "close", "always", "never")}
+	var o mountOptions
 	cmd := &cobra.Command{
 		Use:   "mount DIR",
 		Short: "Mount shared variables on a directory",
@@ -46,8 +47,14 @@ func (a *app) newMountCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runMount(cmd.Context(), &o, args[0]) },
 	}
-	fs := cmd.Flags()
+	o.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	o.common.addFlags(fs)
+	o.umask = 0o022
+	o.sync = newChoice("close", "close", "always", "never")
 	fs.StringArrayVar(&o.tenants, "tenant", nil, "show only this `tenant`; can be repeated")
 	fs.BoolVar(&o.daemon, "daemon", false, "go on in the background, and log to the state directory")
 	fs.BoolVar(&o.readOnly, "read-only", false, "refuse every change")
@@ -59,7 +66,6 @@ func (a *app) newMountCommand() *cobra.Command {
 	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes from elsewhere: `list` of create, modify, close_write, delete, move; or all, none")
 	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "events")
 	fs.VarP(&mountFlags{fs}, "option", "o", "`options` as mount(8) writes them: k[=v],... for --k v")
-	return cmd
 }
 
 var syncModes = map[string]varfs.SyncMode{"close": varfs.SyncClose, "always": varfs.SyncAlways, "never": varfs.SyncNever}

@@ -65,7 +65,8 @@ func (o Options) withDefaults() Options {
 // stuckBound is how long after its end has come the client may go on in a system call, before what serves it is killed.
 const stuckBound = 3 * time.Second
 
-// Run measures. With an error the report has what could be measured, and says at each figure that is missing why.
+// Run measures. With an error the report has what could be measured, and says at each figure that is missing why. When
+// ctx is cancelled the error is [context.Canceled], unless something could not be cleared up.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o = o.withDefaults()
 	if len(o.Command) == 0 {
@@ -109,11 +110,14 @@ type runner struct {
 func (r *runner) run(ctx context.Context, measured chan<- struct{}) error {
 	err := r.measure(ctx)
 	close(measured)
-	err = errors.Join(err, r.clearUp())
-	if ctx.Err() != nil {
-		return errors.Join(context.Cause(ctx), err)
+	cleared := r.clearUp()
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		if cleared != nil {
+			return cleared // worse than being interrupted
+		}
+		return context.Canceled
 	}
-	return err
+	return errors.Join(err, cleared)
 }
 
 func (r *runner) measure(ctx context.Context) error {
@@ -124,12 +128,11 @@ func (r *runner) measure(ctx context.Context) error {
 	r.procs.env = append(slices.Clone(r.o.Env), "HOME="+r.dirs.home()) // without a configuration
 	r.report.StateFS = fileSystemName(r.dirs.root)
 	systems := r.mountAll(ctx)
-	var errs []error
 	for _, c := range cases {
-		errs = append(errs, r.measureCase(ctx, c, systems))
+		r.measureCase(ctx, c, systems)
 	}
 	r.report.compare()
-	return errors.Join(errs...)
+	return r.report.failure()
 }
 
 // clockCost is what timing nothing takes.

@@ -48,7 +48,7 @@ type trial struct {
 	err    error
 }
 
-func (r *runner) measureCase(ctx context.Context, c operation, systems []*system) error {
+func (r *runner) measureCase(ctx context.Context, c operation, systems []*system) {
 	var trials []*trial
 	for _, s := range systems {
 		if s.remote && !c.far {
@@ -76,7 +76,6 @@ func (r *runner) measureCase(ctx context.Context, c operation, systems []*system
 			break
 		}
 	}
-	var errs []error
 	for _, t := range trials {
 		if t.work != nil && t.work.close != nil {
 			if err := t.work.close(); t.err == nil {
@@ -84,11 +83,7 @@ func (r *runner) measureCase(ctx context.Context, c operation, systems []*system
 			}
 		}
 		r.report.add(c.name, t.system, &t.hist, t.err)
-		if t.err != nil {
-			errs = append(errs, fmt.Errorf("%s on %s: %w", c.name, t.system.name, t.err))
-		}
 	}
-	return errors.Join(errs...)
 }
 
 func (c *operation) begin(ctx context.Context, r *runner, s *system) (*work, error) {

@@ -38,6 +38,7 @@ type child struct {
 	cmd    *exec.Cmd
 	stdout output
 	stderr output
+	ready  bool // it came to what it is for, so that its end matters; belongs to the client's thread
 	done   chan struct{}
 	err    error // of its end, valid once done is closed
 }
@@ -79,6 +80,12 @@ func (cs *children) kill() {
 	}
 }
 
+func (cs *children) wereKilled() bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.killed
+}
+
 // stop ends children, all at the same time, and says which of them did not end well.
 func (cs *children) stop(list []*child) error {
 	for _, c := range list {
@@ -101,11 +108,14 @@ func (cs *children) finish(c *child, bound time.Duration) error {
 		<-c.done
 		err = fmt.Errorf("%s had to be killed: it did not end within %v", c.name, bound)
 	}
-	if err == nil && c.err != nil {
-		err = c.failure()
+	if !c.ready || cs.wereKilled() {
+		return err
 	}
 	if text := c.stderr.text(); text != "" {
 		fmt.Fprintf(cs.stderr, "%s\n", text)
+	}
+	if err == nil && c.err != nil {
+		err = c.failure()
 	}
 	return err
 }
@@ -131,6 +141,7 @@ func (c *child) line(ctx context.Context, prefix string) (string, error) {
 		default:
 		}
 		if rest, ok := c.stdout.line(prefix); ok {
+			c.ready = true
 			return rest, nil
 		}
 		if ended {

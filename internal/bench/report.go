@@ -2,9 +2,11 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -68,6 +70,26 @@ func (r *Report) add(name string, s *system, h *histogram, err error) {
 		res.Error = err.Error()
 	}
 	r.Results = append(r.Results, res)
+}
+
+// failure says what could not be measured, and each reason once.
+func (r *Report) failure() error {
+	var reasons []string
+	missing := map[string][]string{}
+	for _, res := range r.Results {
+		if res.Error == "" {
+			continue
+		}
+		if missing[res.Error] == nil {
+			reasons = append(reasons, res.Error)
+		}
+		missing[res.Error] = append(missing[res.Error], res.Case+" on "+res.System)
+	}
+	var errs []error
+	for _, reason := range reasons {
+		errs = append(errs, fmt.Errorf("not measured: %s: %s", strings.Join(missing[reason], ", "), reason))
+	}
+	return errors.Join(errs...)
 }
 
 // compare fills in the ratios.

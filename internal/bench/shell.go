@@ -51,6 +51,7 @@ func (cs *children) startShell() (_ *shell, err error) {
 	if err != nil {
 		return nil, err
 	}
+	c.ready = true
 	return &shell{procs: cs, child: c, in: fds[0], out: fds[1]}, nil
 }
 

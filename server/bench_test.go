@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+func benchServer(b *testing.B) (*Server, func() *transport.Client) {
+	b.Helper()
+	run, err := os.MkdirTemp("/tmp", "commyfs-run-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := Start(b.Context(), Options{StateDir: b.TempDir(), RuntimeDir: run})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+		_ = os.RemoveAll(run)
+	})
+	return s, func() *transport.Client {
+		conn, err := transport.Dial(context.Background(), transport.DialOptions{URL: "unix://" + s.socket()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		c := transport.NewClient(conn, transport.ClientOptions{})
+		b.Cleanup(func() { _ = c.Close() })
+		id := make([]byte, clientIDLen)
+		_, _ = rand.Read(id)
+		if _, err := c.Call(context.Background(), &transport.Hello{Client: id}); err != nil {
+			b.Fatal(err)
+		}
+		return c
+	}
+}
+
+func benchStore(b *testing.B, c *transport.Client, seq uint64, name, value string) {
+	m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: seq, Floor: seq, Changes: []transport.Change{store(name, value)}})
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	if a := m.(*transport.VariableChangesAcknowledged); a.Code != transport.CodeOK {
+		b.Error(a.Message)
+	}
+}
+
+// BenchmarkStore is one client that waits for each acknowledgement.
+func BenchmarkStore(b *testing.B) {
+	_, dial := benchServer(b)
+	c := dial()
+	var times []time.Duration
+	seq := uint64(0)
+	for b.Loop() {
+		seq++
+		start := time.Now()
+		benchStore(b, c, seq, "v", fmt.Sprint(seq))
+		times = append(times, time.Since(start))
+	}
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
+}
+
+// BenchmarkStoreUnchanged is the same without the engine.
+func BenchmarkStoreUnchanged(b *testing.B) {
+	_, dial := benchServer(b)
+	c := dial()
+	seq := uint64(0)
+	for b.Loop() {
+		seq++
+		benchStore(b, c, seq, "v", "same")
+	}
+}
+
+// BenchmarkStore64 is 64 writers of a variable each, over one connection.
+func BenchmarkStore64(b *testing.B) {
+	_, dial := benchServer(b)
+	c := dial()
+	var seq, writer atomic.Uint64
+	b.SetParallelism(max(1, 64/runtime.GOMAXPROCS(0)))
+	b.RunParallel(func(pb *testing.PB) {
+		name := fmt.Sprint("v", writer.Add(1))
+		for pb.Next() {
+			n := seq.Add(1)
+			m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: n, Floor: n - min(n, 200), Changes: []transport.Change{store(name, fmt.Sprint(n))}})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if a := m.(*transport.VariableChangesAcknowledged); a.Code != transport.CodeOK {
+				b.Error(a.Message)
+			}
+		}
+	})
+}

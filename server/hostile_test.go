@@ -1,0 +1,166 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// TestStuckWatcher: a watcher that takes nothing holds nobody up, and when it takes again it gets the last values by
+// fewer events than there were changes.
+func TestStuckWatcher(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	p.do(store("a", ""), store("b", ""))
+	sid := p.service("t", "s")
+	release := make(chan struct{})
+	var once sync.Once
+	unstick := func() { once.Do(func() { close(release) }) }
+	t.Cleanup(unstick)
+	stuck := connect(t, s, func(p *peer) { p.onPush = func(transport.Message) { <-release } })
+	stuck.mustWatch(&transport.Watch{Service: sid, Values: true})
+	const writes = 60
+	value := ""
+	for i := range writes {
+		value = strings.Repeat(fmt.Sprintf("%02d", i), 100_000)
+		p.do(store("a", value), store("b", value))
+	}
+	unstick()
+	stuck.await("last value", func(l []transport.Message) bool {
+		evs := events(l, sid)
+		return len(evs) > 0 && evs[len(evs)-1].Version == writes+1
+	})
+	evs := events(stuck.taken(), sid)
+	if last := evs[len(evs)-1]; last.Name != "b" || string(last.Data) != value {
+		t.Errorf("last event of %s with %d bytes", last.Name, len(last.Data))
+	}
+	if len(evs) >= 2*writes {
+		t.Errorf("%d events for %d changes: none were merged", len(evs), 2*writes)
+	}
+}
+
+// TestManyRequests sends more than a session may have unanswered, without waiting.
+func TestManyRequests(t *testing.T) {
+	p := connect(t, startServer(t))
+	p.do(store("v", ""))
+	var calls []*transport.Pending
+	for i := range 3 * maxUnanswered {
+		calls = append(calls, p.cl.Go(&transport.ReportVariableChanges{Seq: uint64(i + 2), Floor: uint64(i + 1), Changes: []transport.Change{appendTo("v", "x")}}))
+		calls = append(calls, p.cl.Go(&transport.Ping{}))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	for _, c := range calls {
+		m, err := c.Wait(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, ok := m.(*transport.VariableChangesAcknowledged); ok && a.Code != transport.CodeOK {
+			t.Fatalf("seq %d: %s", a.Seq, a.Message)
+		}
+	}
+	p.wantValue("v", strings.Repeat("x", 3*maxUnanswered))
+}
+
+// TestGarbage sends reports that make no sense, and finds the server well afterwards.
+func TestGarbage(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	r := p.do(store("v", "1"), store("d/w", "2"))
+	rnd := rand.New(rand.NewPCG(1, 2))
+	pick := func(list ...string) string { return list[rnd.IntN(len(list))] }
+	name := func() string {
+		return pick("", "v", "d", "d/w", "/", "//", "a//b", "\x00", "x/", strings.Repeat("y/", 600), strings.Repeat("z", 300), "v/x")
+	}
+	top := func() string { return pick("", "t", "s", "u", "/", "\x00\x01", "t/s", strings.Repeat("t", 300)) }
+	number := func() int64 { return []int64{0, 1, 2, -1, 1 << 20, 1 << 40, -1 << 63, 1<<63 - 1}[rnd.IntN(8)] }
+	for range 5000 {
+		c := transport.Change{
+			Op: transport.Op(rnd.IntN(13)), Tenant: top(), Service: top(), Name: name(), ToTenant: top(), ToService: top(), ToName: name(),
+			NoReplace: rnd.IntN(2) == 0, Base: uint64(number()), Size: number(), Create: rnd.IntN(2) == 0, Parents: rnd.IntN(2) == 0,
+			NewID: uint64(number()), HasVersion: rnd.IntN(4) == 0, IfVersion: uint64(number()), Data: []byte(name()),
+		}
+		if rnd.IntN(4) == 0 {
+			c.ID = []uint64{r[0].ID, r[1].ID, 1, 1025, 1 << 63}[rnd.IntN(5)]
+		}
+		for range rnd.IntN(3) {
+			c.Ranges = append(c.Ranges, transport.RangeData{Off: number(), Data: []byte(name())})
+		}
+		if a := p.send(c); a.Code == transport.CodeInternal {
+			t.Fatalf("%+v: %s", c, a.Message)
+		}
+	}
+	for _, m := range []transport.Message{
+		&transport.Watch{Service: 1}, &transport.Unwatch{Service: 1}, &transport.GetServiceFilePath{}, &transport.ReadVariable{}, &transport.Probe{ID: 9},
+		&transport.List{Name: "x"}, &transport.Status{}, &transport.Snapshot{},
+	} {
+		_, _ = call[*transport.Done](p, m)
+	}
+	many := make([]transport.Change, maxChanges+1)
+	for i := range many {
+		many[i] = store("v", "x")
+	}
+	p.refused(transport.CodeInvalid, many...)
+	p.do(transport.Change{Op: transport.OpStore, Tenant: "ok", Service: "s", Name: "v", Data: []byte("fine"), Create: true, Parents: true})
+	d := must[*transport.VariableData](p, &transport.ReadVariable{Tenant: "ok", Service: "s", Name: "v"})
+	if string(d.Variable.Data) != "fine" {
+		t.Errorf("afterwards: %+v", d)
+	}
+}
+
+// TestPanicIsRefused: a panic while a report is carried out is that report's refusal.
+func TestPanicIsRefused(t *testing.T) {
+	b := newBatch(newView(), 1)
+	e := &evaluator{batch: b, limits: transport.Limits{Name: 100, Component: 100}, rights: everything, nextID: func(context.Context) (uint64, error) { panic("boom") }}
+	_, _, err := e.report(&transport.ReportVariableChanges{Changes: []transport.Change{at(transport.OpMkdir, "t", "", "")}})
+	if transport.CodeOf(err) != transport.CodeInternal || !strings.Contains(err.Error(), "boom") || !b.empty() {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestManyServices: a report may be the first to touch a service, by name or by id.
+func TestServicesAreLoadedWhenNeeded(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	var last transport.Result
+	for i := range 5 {
+		c := store("dir/v", fmt.Sprint(i))
+		c.Service = fmt.Sprint("s", i)
+		last = p.do(c)[0]
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = d.start(t)
+	p = connect(t, s)
+	loaded := func() int { return must[*transport.Status](p, &transport.GetStatus{}).Loaded }
+	if n := loaded(); n != 0 {
+		t.Errorf("%d services loaded at start", n)
+	}
+	c := store("dir/v", "new")
+	c.Service = "s2"
+	p.do(c)
+	if n := loaded(); n != 1 {
+		t.Errorf("%d services loaded by a store into one", n)
+	}
+	p.refused(transport.CodeNotEmpty, at(transport.OpRmdir, "t", "s1", ""))
+	p.refused(transport.CodeNotEmpty, transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s2", ToService: "s0"})
+	if r := p.do(transport.Change{Op: transport.OpStore, ID: last.ID, Data: []byte("by id")})[0]; r.Version != last.Version+1 {
+		t.Errorf("by id: %+v after %+v", r, last)
+	}
+	m := transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s2", Name: "dir/v", ToService: "s3", ToName: "x"}
+	p.do(m)
+	if list := p.list(&transport.List{Tenant: "t", Recursive: true}); len(list) != 5+5+5 {
+		t.Errorf("%d entries: %v", len(list), list)
+	}
+	if st := must[*transport.Status](p, &transport.GetStatus{}); st.Services != 5 || st.Store == "" || len(st.Sessions) != 1 || st.Sessions[0].Program != "test" || time.Since(time.Unix(0, st.Sessions[0].Connected)) > time.Minute {
+		t.Errorf("status %+v", st)
+	}
+}

@@ -1,0 +1,356 @@
+package server
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// replica is a service as a watcher puts it together, believing nothing but what it is sent.
+type replica struct {
+	vars map[uint64]*transport.Variable
+	dirs map[uint64]string
+	rev  int64
+	// mine are the values of the client's own reports, for echoes, by seq and variable name.
+	mine map[string][]byte
+	errs []string
+}
+
+func newReplica() *replica {
+	return &replica{vars: map[uint64]*transport.Variable{}, dirs: map[uint64]string{}, mine: map[string][]byte{}}
+}
+
+func (r *replica) fail(format string, args ...any) { r.errs = append(r.errs, fmt.Sprintf(format, args...)) }
+
+func (r *replica) snapshot(s *transport.Snapshot) {
+	for _, d := range s.Dirs {
+		r.dirs[d.ID] = d.Name
+	}
+	for _, v := range s.Vars {
+		r.vars[v.ID] = &v
+	}
+	r.events(s.Changes)
+	r.rev = s.Rev
+}
+
+func (r *replica) events(list []transport.Event) {
+	for _, e := range list {
+		r.event(e)
+	}
+}
+
+func (r *replica) event(e transport.Event) {
+	v := r.vars[e.ID]
+	switch e.Kind {
+	case transport.EventSet:
+		if (v == nil) != e.Created {
+			r.fail("set of %s: known %v, created %v", e.Name, v != nil, e.Created)
+			return
+		}
+		if e.Created {
+			v = &transport.Variable{ID: e.ID, Name: e.Name}
+			r.vars[e.ID] = v
+		} else if v.Name != e.Name || e.Version < v.Version {
+			r.fail("set of %s version %d on %s version %d", e.Name, e.Version, v.Name, v.Version)
+		}
+		switch {
+		case e.Echo != 0:
+			data, ok := r.mine[fmt.Sprint(e.Echo, " ", e.Name)]
+			if !ok {
+				r.fail("echo of report %d for %s, which it did not store", e.Echo, e.Name)
+			}
+			v.Data = data
+		case e.Base != 0:
+			if e.Base != v.Version {
+				r.fail("%s: ranges over version %d, has %d", e.Name, e.Base, v.Version)
+			}
+			data := make([]byte, e.Size)
+			copy(data, v.Data)
+			for _, g := range e.Ranges {
+				copy(data[g.Off:], g.Data)
+			}
+			v.Data = data
+		default:
+			v.Data = e.Data
+		}
+		v.Version, v.MTime, v.Size, v.Slot = e.Version, e.MTime, e.Size, e.Slot
+		if int64(len(v.Data)) != e.Size {
+			r.fail("%s has %d bytes, size %d", e.Name, len(v.Data), e.Size)
+		}
+	case transport.EventDelete:
+		if v == nil {
+			r.fail("delete of %s, which is not there", e.Name)
+		}
+		delete(r.vars, e.ID)
+	case transport.EventRename:
+		if v == nil || v.Name != e.OldName {
+			r.fail("rename of %s to %s: not there", e.OldName, e.Name)
+			return
+		}
+		v.Name = e.Name
+	case transport.EventMkdir:
+		r.dirs[e.ID] = e.Name
+	case transport.EventRmdir:
+		if r.dirs[e.ID] != e.Name {
+			r.fail("rmdir of %s, which is %q", e.Name, r.dirs[e.ID])
+		}
+		delete(r.dirs, e.ID)
+	case transport.EventRenameDir:
+		move := func(name string) string {
+			if name == e.OldName || below(name, e.OldName) {
+				return e.Name + name[len(e.OldName):]
+			}
+			return name
+		}
+		for id := range r.dirs {
+			r.dirs[id] = move(r.dirs[id])
+		}
+		for _, v := range r.vars {
+			v.Name = move(v.Name)
+		}
+	default:
+		r.fail("event of kind %d", e.Kind)
+	}
+}
+
+// list is the replica in words.
+func (r *replica) list() []string {
+	var list []string
+	for id, name := range r.dirs {
+		list = append(list, fmt.Sprintf("%s/ %d", name, id))
+	}
+	for _, v := range r.vars {
+		list = append(list, fmt.Sprintf("%s %d v%d %d slot%d %q", v.Name, v.ID, v.Version, v.MTime, v.Slot, v.Data))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// follower keeps a replica of t/s up to date, sometimes over a new connection.
+type follower struct {
+	p       *peer
+	resumed int
+
+	// mu guards r.
+	mu sync.Mutex
+	r  *replica
+}
+
+func (f *follower) push(m transport.Message) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch m := m.(type) {
+	case *transport.VariableChanged:
+		f.r.events(m.Changes)
+		f.r.rev = m.Rev
+	case *transport.Snapshot:
+		if !m.Resumed {
+			f.r.fail("not resumed")
+		}
+		f.r.snapshot(m)
+	}
+}
+
+func (f *follower) follow(t *testing.T, s *Server, sid uint64) {
+	t.Helper()
+	var id []byte
+	m := &transport.Watch{Service: sid, Values: true}
+	if f.p != nil {
+		id = f.p.id
+		_ = f.p.cl.Close()
+		m.Store, m.Since = f.p.welcome.Store, f.r.rev
+	} else {
+		f.r = newReplica()
+	}
+	f.p = connect(t, s, as(id), func(p *peer) { p.onPush = f.push })
+	if _, err := f.p.watchWith(m, f.start); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *follower) start(snap *transport.Snapshot) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if snap.Resumed {
+		f.resumed++
+	} else {
+		fresh := newReplica()
+		fresh.mine, fresh.errs = f.r.mine, f.r.errs
+		f.r = fresh
+	}
+	f.r.snapshot(snap)
+}
+
+// TestModel has several clients do random things to one service, with few names so that they meet, while watchers build
+// replicas from snapshots, pushes and resumptions. In the end all replicas, the list, the memory file and what the next
+// server loads are the same.
+func TestModel(t *testing.T) {
+	seed := rand.Uint64()
+	if text := os.Getenv("COMMYFS_TEST_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("COMMYFS_TEST_SEED=%d", seed)
+	d := newDirs(t)
+	s := d.start(t)
+	first := connect(t, s)
+	first.do(store("start", ""))
+	sid := first.service("t", "s")
+	const writers, rounds = 4, 500
+
+	followers := make([]*follower, writers+1) // each writer is one as well
+	for i := range followers {
+		followers[i] = &follower{}
+		followers[i].follow(t, s, sid)
+	}
+	var wg sync.WaitGroup
+	counts := [writers]map[transport.Code]int{}
+	for i := range writers {
+		counts[i] = map[transport.Code]int{}
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
+			f := followers[i]
+			for range rounds {
+				changes := randomChanges(rnd)
+				p := f.p
+				p.seq++
+				f.mu.Lock()
+				for _, c := range changes {
+					if c.Op == transport.OpStore {
+						f.r.mine[fmt.Sprint(p.seq, " ", c.Name)] = c.Data
+					}
+				}
+				f.mu.Unlock()
+				m, err := call[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: changes})
+				if err != nil {
+					t.Errorf("report: %v", err)
+					return
+				}
+				counts[i][m.Code]++
+				if m.Code == transport.CodeInternal {
+					t.Errorf("%+v: %s", changes, m.Message)
+				}
+			}
+		})
+	}
+	for range 15 {
+		followers[writers].follow(t, s, sid)
+	}
+	wg.Wait()
+	if followers[writers].resumed == 0 {
+		t.Error("no watch was resumed")
+	}
+	for i := range counts {
+		t.Logf("writer %d: answers by code %v", i, counts[i])
+		if counts[i][transport.CodeOK] < rounds/10 {
+			t.Errorf("writer %d had %d accepted of %d", i, counts[i][transport.CodeOK], rounds)
+		}
+	}
+
+	truth := newReplica()
+	truth.snapshot(first.mustWatch(&transport.Watch{Service: sid, Values: true}))
+	want := truth.list()
+	for i, f := range followers {
+		testenv.Eventually(t, bound, func() error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if f.r.rev < truth.rev {
+				return fmt.Errorf("follower %d is at %d, not at %d", i, f.r.rev, truth.rev)
+			}
+			return nil
+		})
+		f.mu.Lock()
+		if got := f.r.list(); !slices.Equal(got, want) {
+			t.Errorf("follower %d has\n%s\nwant\n%s", i, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		for _, e := range f.r.errs[:min(len(f.r.errs), 5)] {
+			t.Errorf("follower %d: %s", i, e)
+		}
+		f.mu.Unlock()
+	}
+	wantInFile(t, first, memoryPath(d.run, sid))
+	var listed []string
+	for _, e := range first.list(&transport.List{Tenant: "t", Service: "s", Recursive: true}) {
+		listed = append(listed, fmt.Sprint(e.Name, e.Dir))
+	}
+	if len(listed) != len(want) {
+		t.Errorf("listed %d entries, the replicas have %d", len(listed), len(want))
+	}
+
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := newReplica()
+	again.snapshot(connect(t, d.start(t)).mustWatch(&transport.Watch{Service: sid, Values: true}))
+	for _, r := range []*replica{truth, again} {
+		for _, v := range r.vars {
+			v.Slot = 0 // may be another one
+		}
+	}
+	if got, want := again.list(), truth.list(); !slices.Equal(got, want) {
+		t.Errorf("after a restart\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func randomChanges(rnd *rand.Rand) []transport.Change {
+	var list []transport.Change
+	seen := map[string]bool{}
+	for range 1 + rnd.IntN(3)*rnd.IntN(2) {
+		c := randomChange(rnd)
+		if seen[c.Name] || seen[c.ToName] {
+			continue // an echo tells of one store a report and variable
+		}
+		seen[c.Name], seen[c.ToName] = true, c.ToName != ""
+		list = append(list, c)
+	}
+	return list
+}
+
+func randomChange(rnd *rand.Rand) transport.Change {
+	name := func() string {
+		n := ""
+		for rnd.IntN(3) == 0 {
+			n += []string{"a", "b", "c"}[rnd.IntN(3)] + "/"
+		}
+		return n + []string{"a", "p", "q", "r", "s", "t", "u"}[rnd.IntN(7)]
+	}
+	c := transport.Change{Tenant: "t", Service: "s", Name: name(), Create: rnd.IntN(2) == 0, Parents: rnd.IntN(3) > 0}
+	data := make([]byte, rnd.IntN(600))
+	for i := range data {
+		data[i] = byte('a' + i%3)
+	}
+	if len(data) > 0 {
+		data[rnd.IntN(len(data))] = byte('A' + rnd.IntN(26))
+	}
+	switch rnd.IntN(12) {
+	case 0, 1, 2, 3:
+		c.Op, c.Data = transport.OpStore, data
+	case 4:
+		c.Op, c.Data = transport.OpAppend, data[:min(len(data), 10)]
+	case 5:
+		c.Op, c.Ranges = transport.OpWrite, []transport.RangeData{{Off: int64(rnd.IntN(500)), Data: []byte("W")}}
+	case 6:
+		c.Op, c.Size = transport.OpTruncate, int64(rnd.IntN(400))
+	case 7:
+		c.Op = transport.OpDelete
+	case 8:
+		c.Op, c.ToName, c.NoReplace = transport.OpRename, name(), rnd.IntN(3) == 0
+	case 9:
+		c.Op = transport.OpMkdir
+	case 10:
+		c.Op = transport.OpRmdir
+	case 11:
+		c.Op = transport.OpCreate
+	}
+	return c
+}
