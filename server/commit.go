@@ -49,7 +49,9 @@ func (s *Server) commit(items []item) int {
 	if errors.Is(err, engine.ErrNoSpace) {
 		// There may still be room for what makes room.
 		b.abandon()
-		s.fullAt.Store(time.Now().UnixNano())
+		if roomy, err := s.roomy(); roomy || err != nil {
+			s.fullAt.Store(time.Now().UnixNano()) // a probe has no other way to know
+		}
 		items = items[:len(list)]
 		b, list = s.evaluate(items, true)
 		rev, err = s.store(b, list)

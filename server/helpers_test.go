@@ -317,16 +317,4 @@ func events(pushes []transport.Message, service uint64) []transport.Event {
 	return list
 }
 
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(bound)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s within %v", what, bound)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
 var errTest = errors.New("test")

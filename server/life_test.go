@@ -120,6 +120,23 @@ func TestHandover(t *testing.T) {
 	}
 }
 
+// TestCloseWithSilentConnection: a connection that says nothing does not hold up the end.
+func TestCloseWithSilentConnection(t *testing.T) {
+	s := startServer(t)
+	conn, err := transport.Dial(t.Context(), transport.DialOptions{URL: "unix://" + s.socket()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	start := time.Now()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took >= helloTimeout/2 {
+		t.Errorf("close took %v", took)
+	}
+}
+
 func left(t *testing.T, s *Server, reason error) {
 	t.Helper()
 	select {

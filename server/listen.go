@@ -24,11 +24,9 @@ type listeners struct {
 	wg   sync.WaitGroup
 	tcp  net.Listener
 
-	// mu guards the following: the socket may have to be made again.
-	mu     sync.Mutex
+	// The socket may have to be made again: these belong to the housekeeping while it runs.
 	unix   net.Listener
 	socket os.FileInfo
-	closed bool
 }
 
 // socket is the path of the Unix socket.
@@ -63,10 +61,7 @@ func (s *Server) listenUnix() error {
 		_ = l.Close()
 		return err
 	}
-	n := &s.net
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.unix, n.socket = l, st
+	s.net.unix, s.net.socket = l, st
 	return nil
 }
 

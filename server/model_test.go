@@ -28,7 +28,9 @@ func newReplica() *replica {
 	return &replica{vars: map[uint64]*transport.Variable{}, dirs: map[uint64]string{}, mine: map[string][]byte{}}
 }
 
-func (r *replica) fail(format string, args ...any) { r.errs = append(r.errs, fmt.Sprintf(format, args...)) }
+func (r *replica) fail(format string, args ...any) {
+	r.errs = append(r.errs, fmt.Sprintf(format, args...))
+}
 
 func (r *replica) snapshot(s *transport.Snapshot) {
 	for _, d := range s.Dirs {

@@ -155,8 +155,18 @@ func (r request) report(m *transport.ReportVariableChanges) {
 	}
 }
 
-// spaceMargin is what must be free beyond the engine's own bound for a probe to promise anything.
+// spaceMargin is what must be free beyond the engine's own bound, and twice the largest value, for a probe to promise
+// anything.
 const spaceMargin = 16 << 20
+
+// roomy reports whether the disk has room for a value as far as one can see from outside the engine.
+func (s *Server) roomy() (bool, error) {
+	free, _, err := s.engine.Free()
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", transport.ErrUnavailable, err)
+	}
+	return free >= s.minFree+2*s.limits.Value+spaceMargin, nil
+}
 
 func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
 	tenant := m.Tenant
@@ -179,12 +189,11 @@ func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
 		return nil, err
 	}
 	if m.Want&(transport.RightWrite|transport.RightCreate) != 0 {
-		free, _, err := s.engine.Free()
+		roomy, err := s.roomy()
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", transport.ErrUnavailable, err)
+			return nil, err
 		}
-		refused := time.Since(time.Unix(0, s.fullAt.Load())) < time.Second
-		if free < s.minFree+spaceMargin || refused {
+		if !roomy || time.Since(time.Unix(0, s.fullAt.Load())) < time.Second {
 			return nil, transport.ErrNoSpace
 		}
 	}

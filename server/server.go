@@ -127,7 +127,7 @@ type Server struct {
 	firstID uint64
 	// lastTime is the latest commit time; the committer's own.
 	lastTime int64
-	// fullAt is when the engine last had no space, in Unix nanoseconds.
+	// fullAt is when the engine last had no space although the disk had, in Unix nanoseconds.
 	fullAt atomic.Int64
 
 	// treeWatchers is guarded by view.mu.
@@ -137,6 +137,7 @@ type Server struct {
 	mu        sync.Mutex
 	clients   map[string]*client
 	live      map[*session]struct{}
+	opening   map[*transport.Conn]struct{} // have not said hello
 	idleSince time.Time
 	closing   bool
 	reason    error
@@ -144,6 +145,7 @@ type Server struct {
 	done      chan struct{}
 	leaving   sync.Once
 	stop      chan struct{} // ends housekeeping
+	keeper    sync.WaitGroup
 	committer sync.WaitGroup
 	wg        sync.WaitGroup
 	closeOnce sync.Once
@@ -159,7 +161,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		opts: o, log: o.Logger, limits: o.Limits,
 		view: newView(), queue: newQueue(), treeWatchers: map[*session]struct{}{},
-		clients: map[string]*client{}, live: map[*session]struct{}{}, idleSince: time.Now(),
+		clients: map[string]*client{}, live: map[*session]struct{}{}, opening: map[*transport.Conn]struct{}{}, idleSince: time.Now(),
 		done: make(chan struct{}), stop: make(chan struct{}),
 	}
 	s.keys.byName = map[string]engine.Key{}
@@ -209,7 +211,7 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	s.info.URL = cmp.Or(o.URL, s.URL())
 	s.serveListeners()
-	s.wg.Go(s.housekeeping)
+	s.keeper.Go(s.housekeeping)
 	s.log.Info("server is up", "url", s.info.URL, "mode", o.Mode, "store", s.engine.StoreID())
 	return nil
 }
@@ -280,6 +282,7 @@ func (s *Server) close() error {
 	s.closing = true
 	s.mu.Unlock()
 	close(s.stop)
+	s.keeper.Wait()
 	s.net.close()
 	s.queue.close()
 	s.committer.Wait()
@@ -292,6 +295,11 @@ func (s *Server) close() error {
 		})
 	}
 	ends.Wait()
+	s.mu.Lock()
+	for conn := range s.opening {
+		conn.Fail(transport.ErrUnavailable)
+	}
+	s.mu.Unlock()
 	s.wg.Wait()
 	for _, svc := range s.view.services {
 		if c := svc.content.Load(); c != nil {

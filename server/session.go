@@ -59,9 +59,7 @@ func (s *Server) serve(conn *transport.Conn, key *engine.Key) {
 		c.user = userName(p.UID)
 	}
 
-	timer := time.AfterFunc(helloTimeout, func() { conn.Fail(errNoHello) })
-	envs, err := conn.Receive()
-	timer.Stop()
+	envs, err := s.firstWords(conn)
 	if err != nil {
 		return
 	}
@@ -101,6 +99,25 @@ func (s *Server) serve(conn *transport.Conn, key *engine.Key) {
 			return
 		}
 	}
+}
+
+// firstWords receives what must begin with a hello.
+func (s *Server) firstWords(conn *transport.Conn) ([]transport.Envelope, error) {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return nil, transport.ErrUnavailable
+	}
+	s.opening[conn] = struct{}{}
+	s.mu.Unlock()
+	timer := time.AfterFunc(helloTimeout, func() { conn.Fail(errNoHello) })
+	defer func() {
+		timer.Stop()
+		s.mu.Lock()
+		delete(s.opening, conn)
+		s.mu.Unlock()
+	}()
+	return conn.Receive()
 }
 
 func userName(uid uint32) string {

@@ -95,8 +95,6 @@ type node struct {
 	d *dir
 }
 
-func (n node) none() bool { return n.v == nil && n.d == nil }
-
 func newView() *view {
 	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: map[uint64]*variable{}}
 }

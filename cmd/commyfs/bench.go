@@ -48,7 +48,7 @@ func (a *app) runBench(ctx context.Context, o *benchOptions) error {
 	}
 	report, err := bench.Run(ctx, bench.Options{Command: []string{local.Executable()}, Env: benchEnviron(), Dir: o.dir, Time: o.time,
 		Total: o.total, Version: currentVersion(), Stderr: a.stderr})
-	if ctx.Err() != nil || report == nil {
+	if ctx.Err() != nil || report == nil || len(report.Results) == 0 {
 		return err
 	}
 	if o.json() {

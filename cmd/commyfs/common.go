@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/commy-project/commyfs/transport"
 )
 
 // common are the options of every command that has to do with a server.
@@ -61,17 +63,26 @@ func (o *common) isLocal() bool { return len(o.server) == 0 }
 // apiKey is read at every connection, so that a key can be replaced while a mount lives.
 func (o *common) apiKey(a *app) (string, error) {
 	if o.apiKeyFile == "" {
-		return strings.TrimSpace(a.getenv(apiKeyEnv)), nil
+		key := strings.TrimSpace(a.getenv(apiKeyEnv))
+		return key, checkKey(key, apiKeyEnv)
 	}
 	data, err := os.ReadFile(o.apiKeyFile)
 	if err != nil {
 		return "", fmt.Errorf("API key: %w", err)
 	}
 	key := strings.TrimSpace(string(data))
-	if key == "" || strings.ContainsAny(key, " \r\n\t") {
-		return "", fmt.Errorf("API key: %s does not hold a key", o.apiKeyFile)
+	if key == "" {
+		return "", fmt.Errorf("%w: %s is empty, it should hold an API key", transport.ErrUnauthorized, o.apiKeyFile)
 	}
-	return key, nil
+	return key, checkKey(key, o.apiKeyFile)
+}
+
+// checkKey finds what cannot be sent. A malformed key is a wrong key.
+func checkKey(key, where string) error {
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%w: %s does not hold an API key", transport.ErrUnauthorized, where)
+	}
+	return nil
 }
 
 func absolute(paths ...*string) error {

@@ -145,10 +145,10 @@ func TestAPIKey(t *testing.T) {
 			}
 		})
 	}
-	for _, text := range []string{"", "\n", "two words"} {
+	for _, text := range []string{"", "two words", "not\x00printable"} {
 		o := common{apiKeyFile: write("bad", text)}
-		if key, err := o.apiKey(nil); err == nil {
-			t.Errorf("a file with %q gives the key %q", text, key)
+		if _, err := o.apiKey(nil); exitCode(err) != exitDenied || text != "" && strings.Contains(err.Error(), text) {
+			t.Errorf("a file with %q: %v", text, err)
 		}
 	}
 }
