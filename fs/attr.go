@@ -46,6 +46,9 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 	if l != nil && l.temp {
 		return l, nil
 	}
+	if f.locals.isHidden(parent, name) {
+		return nil, nil
+	}
 	if n := f.lookup(p, name); n != nil {
 		return n, nil // also where a draft of ours has the name: somebody else was first
 	}

@@ -68,7 +68,11 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 	case nil:
 		return syscall.ENOENT
 	case *local:
+		p := f.locals.parkedAs(n)
 		f.locals.remove(n)
+		if p != nil {
+			f.unpark(p) // the variable itself is what is removed
+		}
 		return nil
 	case *varsync.Variable:
 		ctx, cancel := f.opContext()
@@ -164,7 +168,9 @@ func (f *FS) list(id uint64) ([]dirEntry, error) {
 		}
 	default:
 		for _, c := range p.dir.Children() {
-			add(c.Name, c.Node)
+			if !f.locals.isHidden(id, c.Name) {
+				add(c.Name, c.Node)
+			}
 		}
 	}
 	for _, l := range f.locals.in(id) {

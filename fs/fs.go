@@ -177,6 +177,7 @@ func (m *Mounted) Unmount(lazy bool) error { return m.mp.Unmount(lazy) }
 func (m *Mounted) Close() error {
 	var err error
 	m.once.Do(func() {
+		m.fs.unparkAll()
 		m.cancel()
 		m.fs.poker.Load().Close()
 		m.fs.notes.stop()

@@ -70,14 +70,15 @@ type localKey struct {
 
 // locals are the files that only this mount knows.
 type locals struct {
-	mu    sync.RWMutex // guards the following
-	ids   map[uint64]*local
-	names map[localKey]*local
-	next  uint64
+	mu     sync.RWMutex // guards the following
+	ids    map[uint64]*local
+	names  map[localKey]*local
+	hidden map[localKey]*parked
+	next   uint64
 }
 
 func (ls *locals) init() {
-	ls.ids, ls.names = map[uint64]*local{}, map[localKey]*local{}
+	ls.ids, ls.names, ls.hidden = map[uint64]*local{}, map[localKey]*local{}, map[localKey]*parked{}
 }
 
 func (ls *locals) byID(id uint64) *local {

@@ -131,6 +131,12 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		h, err := f.open(l, open)
 		return l, h, err
 	}
+	if v := f.reclaim(in.NodeId, name); v != nil && !v.Gone() {
+		// The editor that renamed the variable to a backup writes it anew: one update of the variable that it was.
+		open.Flags |= syscall.O_TRUNC
+		h, err := f.open(v, open)
+		return v, h, err
+	}
 	if isTemporary(name) && f.lookup(p, name) == nil {
 		l := f.locals.add(0, in.NodeId, name, true)
 		h, err := f.open(l, open)

@@ -51,15 +51,53 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	if dst != nil && in.Flags&unix.RENAME_NOREPLACE != 0 {
 		return syscall.EEXIST
 	}
-	m := move{from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName), newName: to.decode(newName),
+	if l, ok := src.(*local); ok {
+		if p := f.locals.parkedAs(l); p != nil {
+			return f.renameBackup(p, in, newName, to.decode(newName))
+		}
+	}
+	if v := f.reclaim(in.Newdir, to.decode(newName)); v != nil && !v.Gone() {
+		dst = v
+	}
+	m := move{oldDir: in.NodeId, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName), newName: to.decode(newName),
 		newFile: newName, newDir: in.Newdir, noReplace: in.Flags&unix.RENAME_NOREPLACE != 0}
 	if _, over := dst.(*varsync.Variable); over && dst.ID() != src.ID() {
 		f.notes.keepWatches(dst, m.to, m.newName)
 	}
-	if l, ok := src.(*local); ok {
-		return f.renameLocal(l, m)
+	switch n := src.(type) {
+	case *local:
+		return f.renameLocal(n, m)
+	case *varsync.Variable:
+		if isTemporary(m.newName) && !isTemporary(m.oldName) && !m.noReplace && (dst == nil || isLocal(dst)) {
+			return f.park(n, m)
+		}
 	}
 	return f.renameShared(m)
+}
+
+func isLocal(n varsync.Node) bool {
+	_, ok := n.(*local)
+	return ok
+}
+
+// renameBackup moves the backup of a parked variable: back to where it was nothing has happened, anywhere else the
+// variable moves there.
+func (f *FS) renameBackup(p *parked, in *fuse.RenameIn, newName, component string) error {
+	if p.key == (localKey{in.Newdir, component}) {
+		if f.reclaim(p.key.parent, p.key.name) != nil {
+			f.locals.remove(p.l)
+			f.notes.refreshName(in.Newdir, newName)
+		}
+		return nil
+	}
+	if d, err := f.find(in.Newdir, newName); err != nil {
+		return err
+	} else if d, ok := d.(*local); ok {
+		f.locals.remove(d)
+	}
+	f.locals.move(p.l, in.Newdir, component)
+	f.unpark(p)
+	return nil
 }
 
 // move is a rename under way.
@@ -68,7 +106,7 @@ type move struct {
 	src, dst         varsync.Node
 	oldName, newName string // components
 	newFile          string
-	newDir           uint64
+	oldDir, newDir   uint64
 	noReplace        bool
 }
 
