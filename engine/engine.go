@@ -135,7 +135,7 @@ func (e *Engine) stop() error {
 	}
 	e.etcd.Close()
 	<-e.done
-	return errors.Join(err, e.space.reserve.forget(), e.lock.unlock())
+	return errors.Join(err, e.space.reserve.release(), e.lock.unlock())
 }
 
 // watch ends the engine's context when etcd ends by itself.

@@ -44,6 +44,18 @@ func (r *reserve) ensure(upTo int64) error {
 	return nil
 }
 
+// release gives back what was not used. The database must be closed.
+func (r *reserve) release() error {
+	if r.f == nil {
+		return nil
+	}
+	st, err := r.f.Stat()
+	if err == nil {
+		err = r.f.Truncate(st.Size()) // frees the blocks behind the end
+	}
+	return errors.Join(err, r.forget())
+}
+
 // forget is for when the file has been replaced by another.
 func (r *reserve) forget() error {
 	if r.f == nil {

@@ -19,6 +19,8 @@ const (
 	// settleTime is how long a batch may be in etcd's memory before its pages are in the database file and so seen by
 	// statfs: far more than etcd's interval, because a busy disk can be slow.
 	settleTime = time.Second
+	// settleBytes of batches in memory are written at once, so that little has to be set aside for them.
+	settleBytes = 24 << 20
 )
 
 // beyondQuota is by how much batches that only free space may exceed the quota. Compaction grows the database before it
@@ -61,11 +63,13 @@ func (g *spaceGate) unsettled() int64 {
 
 // admit refuses a batch of size bytes for which there is no room, or counts it.
 func (g *spaceGate) admit(size int64, freeing bool) error {
+	if g.unsettled() > settleBytes {
+		g.settled()
+	}
 	err := g.check(size, freeing)
 	if errors.Is(err, ErrNoSpace) && g.unsettled() > 0 {
 		// What is in memory may take less than was set aside for it: see.
-		g.settle()
-		g.old, g.now = 0, 0
+		g.settled()
 		err = g.check(size, freeing)
 	}
 	if err != nil {
@@ -76,6 +80,11 @@ func (g *spaceGate) admit(size int64, freeing bool) error {
 	}
 	g.now += size
 	return nil
+}
+
+func (g *spaceGate) settled() {
+	g.settle()
+	g.old, g.now = 0, 0
 }
 
 // check tells whether there is room for size bytes, in the file system (for the log and the database) and in the

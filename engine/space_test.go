@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/commy-project/commyfs/internal/testenv"
 )
 
@@ -135,6 +137,7 @@ func TestOpenOverQuota(t *testing.T) {
 	e := open(t, Options{Dir: dir, Free: d.Free})
 	data := bytes.Repeat([]byte{7}, 8<<20)
 	const quota = 40 << 20
+	e.reads.begin(e.Rev) // nothing is compacted
 	for i := 0; e.etcd.Server.Backend().Size() <= etcdQuota(quota); i++ {
 		commit(t, e, PutVariable(1, Variable{Name: name(i), Data: data}), PutVariable(1, Variable{Name: "v", Data: data}))
 		commit(t, e, DeleteVariable(1, name(i)))
@@ -145,4 +148,34 @@ func TestOpenOverQuota(t *testing.T) {
 		t.Error("the value is not what it was")
 	}
 	commit(t, e, PutVariable(1, Variable{Name: "w"}))
+}
+
+// What is set aside for the database is bounded, and given back.
+func TestReserve(t *testing.T) {
+	d, dir := newDisk(), t.TempDir()
+	e := open(t, Options{Dir: dir, Free: d.Free})
+	data := bytes.Repeat([]byte{7}, 4<<20)
+	for range 50 {
+		commit(t, e, PutVariable(1, Variable{Name: "v", Data: data}))
+	}
+	behind := func() int64 {
+		t.Helper()
+		var st unix.Stat_t
+		if err := unix.Stat(databasePath(dir), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Blocks*512 - st.Size
+	}
+	e.etcd.Server.Backend().ForceCommit()
+	if got := behind(); got > growth*(settleBytes+2*5<<20)+reserveStep {
+		t.Errorf("%d MiB set aside", got>>20)
+	}
+	commit(t, e, PutFloor(1, 1))
+	if upTo, size := e.space.reserve.upTo, e.etcd.Server.Backend().Size(); upTo <= size {
+		t.Errorf("set aside up to %d, the database has %d", upTo, size)
+	}
+	e.Close()
+	if got := behind(); got > 1<<20 {
+		t.Errorf("%d MiB left behind the database", got>>20)
+	}
 }

@@ -212,7 +212,8 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 		if d.name == "." || d.name == ".." {
 			return true
 		}
-		if n := f.node(d.id); n != nil {
+		n := f.node(d.id)
+		if _, service := n.(*varsync.Service); n != nil && !service { // listing a tenant is no reason to load its services
 			f.entry(n, eo)
 		}
 		return true

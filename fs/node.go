@@ -185,7 +185,13 @@ func setTimes(out *fuse.Attr, ns int64) {
 
 // entry fills the reply that gives a node to the kernel, and counts it. Nodes with changes of this mount that are not
 // committed are not cached: the kernel would keep a size that is not true.
+//
+// A service is loaded before the kernel has it: a watch on its directory asks nothing more of us, and from then on its
+// changes must come. Without a connection it is answered all the same, and loaded when there is one.
 func (f *FS) entry(n varsync.Node, out *fuse.EntryOut) {
+	if s, ok := n.(*varsync.Service); ok {
+		f.watch(s)
+	}
 	out.NodeId = n.ID()
 	f.attr(n, &out.Attr)
 	if _, isLocal := n.(*local); !isLocal {
@@ -195,6 +201,15 @@ func (f *FS) entry(n varsync.Node, out *fuse.EntryOut) {
 		}
 	}
 	f.kernel.learn(n.ID())
+}
+
+// watch has the changes of a service sent to us.
+func (f *FS) watch(s *varsync.Service) {
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if _, err := s.Root(ctx); err != nil {
+		f.log.Warn("a service could not be loaded", "service", s.ID(), "err", err)
+	}
 }
 
 // fileName returns the name of a component in a directory listing.

@@ -64,7 +64,7 @@ func (c *Client) Close() error {
 	c.cancel()
 	c.reports.fail(errClosed)
 	c.wg.Wait()
-	for _, s := range c.loadedServices() {
+	for _, s := range c.wantedServices() {
 		s.mu.Lock()
 		acc := s.acc
 		s.acc, s.loaded = nil, false
@@ -82,22 +82,19 @@ func (c *Client) notify(notices []Notice) {
 	}
 }
 
-func (c *Client) loadedServices() []*Service {
+// wantedServices returns the services that somebody has asked for.
+func (c *Client) wantedServices() []*Service {
 	c.mu.RLock()
-	var all []*Service
+	defer c.mu.RUnlock()
+	var wanted []*Service
 	for _, t := range c.tenants {
 		for _, s := range t.services {
-			all = append(all, s)
+			if s.wanted.Load() {
+				wanted = append(wanted, s)
+			}
 		}
 	}
-	c.mu.RUnlock()
-	loaded := all[:0]
-	for _, s := range all {
-		if s.isLoaded() {
-			loaded = append(loaded, s)
-		}
-	}
-	return loaded
+	return wanted
 }
 
 func (c *Client) lastStore() string {

@@ -171,7 +171,7 @@ func (l *link) begin(ctx context.Context) error {
 		mu    sync.Mutex
 		first error
 	)
-	for _, s := range l.c.loadedServices() {
+	for _, s := range l.c.wantedServices() {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
@@ -242,17 +242,17 @@ func (l *link) watch(ctx context.Context, s *Service) error {
 
 // page takes one page of a listing, on the receiving goroutine.
 func (l *link) page(s *Service, sn *snapshot, p *transport.Snapshot, acc Accessor) error {
+	sn.add(p)
+	if p.More {
+		return nil
+	}
 	if p.Resumed {
-		notices, ok := s.apply(l, p.Rev, p.Changes)
+		notices, ok := s.apply(l, p.Rev, sn.changes)
 		l.c.notify(notices)
 		if !ok {
 			s.forgetRevision()
-			return errors.New("the resumed stream does not fit the copy")
+			return errors.New("the changes do not fit the copy")
 		}
-		return nil
-	}
-	sn.add(p)
-	if p.More {
 		return nil
 	}
 	s.mu.RLock()
@@ -294,7 +294,8 @@ func (l *link) push(m transport.Message) {
 	}
 }
 
-// resync takes a listing that the server sends because the client could not keep up.
+// resync takes a listing that the server sends unasked: many changes in one step, or all there is because the client could
+// not keep up.
 func (l *link) resync(p *transport.Snapshot) {
 	s, _ := l.c.index.get(p.Service).(*Service)
 	if s == nil {

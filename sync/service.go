@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/commy-project/commyfs/transport"
 )
@@ -17,6 +18,8 @@ type Service struct {
 	tenant *Tenant
 	name   string
 	mtime  int64
+
+	wanted atomic.Bool // somebody asked for it: every new connection loads it
 
 	turn chan struct{} // holds a token while somebody loads the service
 
@@ -96,6 +99,7 @@ func (s *Service) load(ctx context.Context) error {
 	if s.isLoaded() {
 		return nil
 	}
+	s.wanted.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, s.c.opts.Timeout)
 	defer cancel()
 	select {

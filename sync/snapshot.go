@@ -7,15 +7,18 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-// snapshot collects the pages of a complete listing of a service.
+// snapshot collects the pages of a listing of a service, or of the changes since an earlier one: readers see it all at
+// once or nothing.
 type snapshot struct {
-	dirs []transport.DirInfo
-	vars []transport.Variable
+	dirs    []transport.DirInfo
+	vars    []transport.Variable
+	changes []transport.Event
 }
 
 func (sn *snapshot) add(p *transport.Snapshot) {
 	sn.dirs = append(sn.dirs, p.Dirs...)
 	sn.vars = append(sn.vars, p.Vars...)
+	sn.changes = append(sn.changes, p.Changes...)
 }
 
 // replace makes the service what the snapshot says, keeping the nodes that are the same, and returns the differences as
