@@ -80,13 +80,13 @@ func TestKill(t *testing.T) {
 			case "ack":
 				acked[arg] = true
 				if n++; n == acks {
-					cmd.Process.Kill() // what it has said until it is dead still counts
+					_ = cmd.Process.Kill() // what it has said until it is dead still counts
 				}
 			default:
 				t.Fatalf("round %d: child says %q", round, sc.Text())
 			}
 		}
-		cmd.Wait()
+		_ = cmd.Wait()
 		if n < acks {
 			t.Fatalf("round %d: the child ended after %d batches, want %d", round, n, acks)
 		}

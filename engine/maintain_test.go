@@ -58,6 +58,7 @@ func TestHistoryIsCompactedByRevisions(t *testing.T) {
 func TestDefragment(t *testing.T) {
 	d := newDisk()
 	e := open(t, Options{Free: d.Free})
+	e.maint.bytes.Store(-1 << 40) // no upkeep until it is asked for: there is one in ten minutes
 	data := bytes.Repeat([]byte{7}, 8<<20)
 	const n = defragMinSize/(8<<20) + 2
 	for i := range n {

@@ -105,8 +105,7 @@ func TestReceivedBytesKeepNothingElse(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := alive()
-	runtime.KeepAlive(all)
-	all = nil
+	runtime.KeepAlive(all) // and no longer
 	freed := int64(before) - int64(alive())
 	runtime.KeepAlive(few)
 	if want := int64(batches * n * 700 * 9 / 10); freed < want {

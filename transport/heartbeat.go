@@ -28,7 +28,7 @@ func (c *Conn) heartbeatLoop() {
 		// bytes of that message are a sign of life as good as this one.
 		err := c.ws.WriteControl(kind, []byte(data), time.Now().Add(c.opts.WriteTimeout))
 		if err != nil && c.net.broken.Load() {
-			c.sendFailed(err)
+			_ = c.sendFailed(err) // ends the connection, which is all there is to do
 			return
 		}
 	}

@@ -49,12 +49,15 @@ func TestKill(t *testing.T) {
 			}
 			// It writes one byte a poke.
 			_, err = io.ReadFull(out, make([]byte, 1+17*i))
-			ended := make(chan error, 1)
+			ended := make(chan struct{})
 			start := time.Now()
 			if killErr := cmd.Process.Kill(); killErr != nil {
 				t.Error(killErr)
 			}
-			go func() { ended <- cmd.Wait() }()
+			go func() {
+				_ = cmd.Wait()
+				close(ended)
+			}()
 			select {
 			case <-ended:
 				t.Logf("gone after %v", time.Since(start))
