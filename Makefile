@@ -20,7 +20,7 @@ deps:
 	.ci/deps
 
 build:
-	go build -trimpath -ldflags '-s -w -X main.linkedVersion=$(VERSION)' -o bin/commyfs ./cmd/commyfs
+	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/commyfs ./cmd/commyfs
 
 run: build
 	@.ci/deps run
