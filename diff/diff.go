@@ -39,7 +39,12 @@ type Range struct{ Off, Len int }
 //
 // Append panics if the slices differ in length.
 func Append(dst []Range, cur, shadow []byte, gap int) []Range {
-	return run(active, dst, cur, shadow, gap, false)
+	check(cur, shadow)
+	k := kernel(active.Load())
+	if pos := k.first(cur, shadow, 0); pos < len(cur) {
+		return k.collect(dst, cur, shadow, pos, gap, false)
+	}
+	return dst
 }
 
 // Sync appends to dst what [Append] would, and stores each differing byte in
@@ -50,44 +55,46 @@ func Append(dst []Range, cur, shadow []byte, gap int) []Range {
 //
 // Sync panics if the slices differ in length, without touching the shadow.
 func Sync(dst []Range, cur, shadow []byte, gap int) []Range {
-	return run(active, dst, cur, shadow, gap, true)
+	check(cur, shadow)
+	k := kernel(active.Load())
+	if pos := k.first(cur, shadow, 0); pos < len(cur) {
+		return k.collect(dst, cur, shadow, pos, gap, true)
+	}
+	return dst
 }
 
-// Implementation names the implementation that this process uses.
-func Implementation() string { return rows[active].name }
-
-// piece bounds the bytes that one kernel call looks at. A kernel spends its
-// time in assembly, where a goroutine cannot be preempted; the stack check of
-// the call between two pieces is where the scheduler and the garbage collector
-// get their turn. Without it a stop-the-world was seen to wait for seconds.
-const piece = 256 << 10
-
-// run is Append, or Sync if store is set, with the given kernel.
-func run(k kernel, dst []Range, cur, shadow []byte, gap int, store bool) []Range {
+// check is what Append and Sync begin with.
+func check(cur, shadow []byte) {
 	if len(cur) != len(shadow) {
 		panic("diff: slices of unequal length")
 	}
 	raceRead(cur)
 	raceRead(shadow)
-
-	// The common case, nothing changed, ends here without the cost of zeroing
-	// the buffer of collect.
-	for pos := 0; pos < len(cur); {
-		end := min(pos+piece, len(cur))
-		if pos = k.first(cur[:end], shadow[:end], pos); pos < end {
-			// Back to the start of the block: loads keep the slice's alignment.
-			return collect(k, dst, cur, shadow, pos&^(block-1), gap, store)
-		}
-	}
-	return dst
 }
 
-// collect turns the kernel's masks from pos on into ranges.
-func collect(k kernel, dst []Range, cur, shadow []byte, pos, gap int, store bool) []Range {
-	var buf [entries]entry
+// collect is Append, or Sync if store is set, of slices that first differ at pos.
+// The common case, nothing differs, ends before it.
+func (k kernel) collect(dst []Range, cur, shadow []byte, pos, gap int, store bool) []Range {
 	gap = max(gap, 0)
 	start, stop := 0, 0 // the range being built; none while stop is 0
 
+	if len(cur) <= block && k != kernelByte {
+		// Most values are small, and to clear the buffer of collectBlocks
+		// would cost them more than all the rest.
+		if mask := tailMask(cur, shadow, store); mask != 0 {
+			one := [1]entry{{0, mask}}
+			dst, start, stop = ranges(dst, one[:], gap, start, stop)
+		}
+		return finish(dst, start, stop)
+	}
+	// Back to the start of the block: loads keep the alignment of the slices.
+	return k.collectBlocks(dst, cur, shadow, pos&^(block-1), gap, store)
+}
+
+// collectBlocks has the kernel write masks, and turns them into ranges.
+func (k kernel) collectBlocks(dst []Range, cur, shadow []byte, pos, gap int, store bool) []Range {
+	start, stop := 0, 0
+	var buf [entries]entry
 	for pos < len(cur) {
 		end := min(pos+piece, len(cur))
 		var n int
@@ -96,38 +103,50 @@ func collect(k kernel, dst []Range, cur, shadow []byte, pos, gap int, store bool
 		} else {
 			pos, n = k.scan(cur[:end], shadow[:end], pos, &buf)
 		}
-		for _, e := range buf[:n] {
-			m := e.mask
-			if gap >= block-2 { // no gap inside a block can be larger
-				lo := e.off + bits.TrailingZeros64(m)
-				if stop == 0 || lo-stop > gap {
-					if stop > 0 {
-						dst = append(dst, Range{start, stop - start})
-					}
-					start = lo
-				}
-				stop = e.off + bits.Len64(m)
-				continue
-			}
-			for m != 0 {
-				low := bits.TrailingZeros64(m)
-				lo := e.off + low
-				if stop == 0 || lo-stop > gap {
-					if stop > 0 {
-						dst = append(dst, Range{start, stop - start})
-					}
-					start = lo
-				}
-				// The carry runs through the lowest run of ones and ends
-				// just behind it (or outside the word).
-				carried := m + 1<<low
-				stop = lo + bits.TrailingZeros64(^(m >> low))
-				m &= carried
-			}
-		}
+		dst, start, stop = ranges(dst, buf[:n], gap, start, stop)
 	}
+	return finish(dst, start, stop)
+}
+
+// finish appends the last range that ranges has built.
+func finish(dst []Range, start, stop int) []Range {
 	if stop > 0 {
 		dst = append(dst, Range{start, stop - start})
 	}
 	return dst
+}
+
+// ranges appends the ranges that the entries amount to. The range from start to
+// stop (none if stop is 0) may still grow, as may that it returns.
+func ranges(dst []Range, list []entry, gap, start, stop int) (out []Range, newStart, newStop int) {
+	for _, e := range list {
+		m := e.mask
+		if gap >= block-2 { // no gap inside a block can be larger
+			lo := e.off + bits.TrailingZeros64(m)
+			if stop == 0 || lo-stop > gap {
+				if stop > 0 {
+					dst = append(dst, Range{start, stop - start})
+				}
+				start = lo
+			}
+			stop = e.off + bits.Len64(m)
+			continue
+		}
+		for m != 0 {
+			low := bits.TrailingZeros64(m)
+			lo := e.off + low
+			if stop == 0 || lo-stop > gap {
+				if stop > 0 {
+					dst = append(dst, Range{start, stop - start})
+				}
+				start = lo
+			}
+			// The carry runs through the lowest run of ones and ends
+			// just behind it (or outside the word).
+			carried := m + 1<<low
+			stop = lo + bits.TrailingZeros64(^(m >> low))
+			m &= carried
+		}
+	}
+	return dst, start, stop
 }

@@ -38,9 +38,19 @@ func eachKernel(t *testing.T, f func(t *testing.T, k kernel)) {
 	}
 }
 
-// check runs kernel k both ways on copies of the slices' contents and compares
+// run is Append, or Sync if store is set, with kernel k.
+func run(k kernel, dst []Range, cur, shadow []byte, gap int, store bool) []Range {
+	before := kernel(active.Swap(uint32(k)))
+	defer active.Store(uint32(before))
+	if store {
+		return Sync(dst, cur, shadow, gap)
+	}
+	return Append(dst, cur, shadow, gap)
+}
+
+// verify runs kernel k both ways on copies of the slices' contents and compares
 // with naive, which it checks against the promise itself.
-func check(t *testing.T, k kernel, cur, shadow []byte, gap int) {
+func verify(t *testing.T, k kernel, cur, shadow []byte, gap int) {
 	t.Helper()
 	want := naive(cur, shadow, gap)
 	checkPromise(t, want, cur, shadow, gap)
@@ -204,10 +214,10 @@ func TestEveryPosition(t *testing.T) {
 	eachKernel(t, func(t *testing.T, k kernel) {
 		for n := range 301 {
 			cur, shadow := random(1, n), random(1, n)
-			check(t, k, cur, shadow, 0)
+			verify(t, k, cur, shadow, 0)
 			for i := range n {
 				cur[i] ^= 1 << (i % 8) // one bit: no mask may depend on which
-				check(t, k, cur, shadow, i%70)
+				verify(t, k, cur, shadow, i%70)
 				cur[i] = shadow[i]
 			}
 		}
@@ -224,8 +234,30 @@ func TestGaps(t *testing.T) {
 				cur[off]++
 				cur[off+dist]++
 				for _, gap := range append([]int{dist - 2, dist - 1, dist}, gaps...) {
-					check(t, k, cur, shadow, gap)
+					verify(t, k, cur, shadow, gap)
 				}
+			}
+		}
+	})
+}
+
+// The same change in the same place of two blocks, which a kernel that combines
+// blocks before it looks could take for none.
+func TestSameChange(t *testing.T) {
+	eachKernel(t, func(t *testing.T, k kernel) {
+		const n = 16 * block
+		cur, shadow := random(17, n), random(17, n)
+		for i := range n {
+			for j := i + 8; j < n; j += 8 {
+				if j-i >= block && j%block != i%block {
+					continue
+				}
+				cur[i] ^= 0x11
+				cur[j] ^= 0x11
+				if got := run(k, nil, cur, shadow, 0, false); !slices.Equal(got, []Range{{i, 1}, {j, 1}}) {
+					t.Fatalf("bytes %d and %d differ: Append gives %v", i, j, got)
+				}
+				cur[i], cur[j] = shadow[i], shadow[j]
 			}
 		}
 	})
@@ -241,15 +273,15 @@ func TestDensities(t *testing.T) {
 				for range max(1, n/one) {
 					cur[r.IntN(n)] ^= 0x80
 				}
-				check(t, k, cur, shadow, gaps[r.IntN(len(gaps))])
-				check(t, k, cur, shadow, 0)
+				verify(t, k, cur, shadow, gaps[r.IntN(len(gaps))])
+				verify(t, k, cur, shadow, 0)
 			}
 			cur, shadow := random(5, n), random(5, n)
 			for i := range cur {
 				cur[i] = ^shadow[i]
 			}
-			check(t, k, cur, shadow, 0)
-			check(t, k, cur, shadow, DefaultGap)
+			verify(t, k, cur, shadow, 0)
+			verify(t, k, cur, shadow, DefaultGap)
 		}
 	})
 }
@@ -264,11 +296,11 @@ func TestAlignments(t *testing.T) {
 				cur, shadow := a[at[0]:at[0]+n], b[at[1]:at[1]+n]
 				copy(shadow, random(6, n))
 				copy(cur, shadow)
-				check(t, k, cur, shadow, 0)
+				verify(t, k, cur, shadow, 0)
 				for j := i; j < n; j += 1 + j/4 {
 					cur[j]--
 				}
-				check(t, k, cur, shadow, i)
+				verify(t, k, cur, shadow, i)
 			}
 		}
 	})
@@ -279,12 +311,12 @@ func TestPieces(t *testing.T) {
 	eachKernel(t, func(t *testing.T, k kernel) {
 		for _, n := range []int{piece - 1, piece, piece + 1, 2*piece + 65} {
 			cur, shadow := random(7, n), random(7, n)
-			check(t, k, cur, shadow, 0)
+			verify(t, k, cur, shadow, 0)
 			for _, i := range []int{n - 1, piece - 1, piece, piece - 2, piece + 1, piece + 64, 2 * piece} {
 				if i < n {
 					cur[i]++
-					check(t, k, cur, shadow, 0)
-					check(t, k, cur, shadow, DefaultGap)
+					verify(t, k, cur, shadow, 0)
+					verify(t, k, cur, shadow, DefaultGap)
 				}
 			}
 		}
@@ -292,38 +324,41 @@ func TestPieces(t *testing.T) {
 }
 
 func TestNoAllocation(t *testing.T) {
-	cur, shadow := random(8, 70000), random(8, 70000)
-	for i := 0; i < len(cur); i += 7 {
-		cur[i]++
-	}
-	dst := make([]Range, 0, len(cur)/7)
-	pristine := slices.Clone(shadow)
-	tests := []struct {
-		name string
-		f    func() int
-		want int
-	}{
-		{"Append", func() int { return len(Append(dst, cur, shadow, 0)) }, cap(dst)},
-		{"Append gap", func() int { return len(Append(dst, cur, shadow, DefaultGap)) }, 1},
-		{"Append equal", func() int { return len(Append(dst, cur, cur, 0)) }, 0},
-		{"Sync", func() int { copy(shadow, pristine); return len(Sync(dst, cur, shadow, 0)) }, cap(dst)},
-		{"caller's arrays stay on its stack", func() int {
-			var a, b [96]byte
-			var list [4]Range
-			a[90] = 1
-			return len(Sync(list[:0], a[:], b[:], 0))
-		}, 1},
-	}
-	if raceEnabled {
-		tests = tests[:len(tests)-1] // what the race detector is told of escapes
-	}
-	for _, tt := range tests {
-		got := 0
-		if n := testing.AllocsPerRun(20, func() { got = tt.f() }); n != 0 {
-			t.Errorf("%s: %v allocations, want 0", tt.name, n)
+	eachKernel(t, func(t *testing.T, k kernel) {
+		cur, shadow := random(8, 70000), random(8, 70000)
+		for i := 0; i < len(cur); i += 7 {
+			cur[i]++
 		}
-		if got != tt.want {
-			t.Errorf("%s: %d ranges, want %d", tt.name, got, tt.want)
+		dst := make([]Range, 0, len(cur)/7)
+		pristine := slices.Clone(shadow)
+		tests := []struct {
+			name string
+			f    func() int
+			want int
+		}{
+			{"Append", func() int { return len(run(k, dst, cur, shadow, 0, false)) }, cap(dst)},
+			{"Append gap", func() int { return len(run(k, dst, cur, shadow, DefaultGap, false)) }, 1},
+			{"Append equal", func() int { return len(run(k, dst, cur, cur, 0, false)) }, 0},
+			{"Append little", func() int { return len(run(k, dst, cur[:50], shadow[:50], 0, false)) }, 8},
+			{"Sync", func() int { copy(shadow, pristine); return len(run(k, dst, cur, shadow, 0, true)) }, cap(dst)},
+			{"caller's arrays stay on its stack", func() int {
+				var a, b [96]byte
+				var list [4]Range
+				a[90] = 1
+				return len(run(k, list[:0], a[:], b[:], 0, true))
+			}, 1},
 		}
-	}
+		if raceEnabled {
+			tests = tests[:len(tests)-1] // what the race detector is told of escapes
+		}
+		for _, tt := range tests {
+			got := 0
+			if n := testing.AllocsPerRun(20, func() { got = tt.f() }); n != 0 {
+				t.Errorf("%s: %v allocations, want 0", tt.name, n)
+			}
+			if got != tt.want {
+				t.Errorf("%s: %d ranges, want %d", tt.name, got, tt.want)
+			}
+		}
+	})
 }

@@ -68,7 +68,7 @@ func FuzzAppend(f *testing.F) {
 		cur, shadow = bytes.Repeat(cur[:n], times), bytes.Repeat(shadow[:n], times)
 		for k, row := range rows {
 			if row.available {
-				check(t, kernel(k), cur, shadow, gap)
+				verify(t, kernel(k), cur, shadow, gap)
 			}
 		}
 	})

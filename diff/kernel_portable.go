@@ -21,15 +21,8 @@ func firstPortable(a, b []byte, pos int) int {
 			pos = end
 			continue
 		}
-		for ; end-pos >= 8; pos += 8 {
-			if d := difference(a[pos:], b[pos:]); d != 0 {
-				return pos + bits.TrailingZeros64(d)/8
-			}
-		}
-		for ; pos < end; pos++ {
-			if a[pos] != b[pos] {
-				return pos
-			}
+		if pos = firstWords(a[:end], b[:end], pos); pos < end {
+			return pos
 		}
 		// Somebody wrote a in between and the difference is gone: go on.
 	}
@@ -86,6 +79,26 @@ func scanPortable(a, b []byte, pos int, out *[entries]entry, store bool) (next, 
 		}
 	}
 	return pos, n
+}
+
+// firstWords is first for a few bytes.
+func firstWords(a, b []byte, pos int) int {
+	b = b[:len(a)]
+	for ; len(a)-pos >= 8; pos += 8 {
+		if d := difference(a[pos:], b[pos:]); d != 0 {
+			return pos + bits.TrailingZeros64(d)/8
+		}
+	}
+	if rest := len(a) - pos; rest > 0 && len(a) >= 8 {
+		// The last word, less what is before pos.
+		at := len(a) - 8
+		d := difference(a[at:], b[at:]) >> (8 * (8 - rest))
+		return min(pos+bits.TrailingZeros64(d)/8, len(a))
+	}
+	for pos < len(a) && a[pos] == b[pos] {
+		pos++
+	}
+	return pos
 }
 
 // tailMask is the mask of a block that is cut short.

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -57,7 +58,7 @@ func TestFullBuffer(t *testing.T) {
 				a[i]++
 			}
 			a[0] ^= 0x55 // the scan starts here, whatever is clean
-			check(t, k, a, b, 0)
+			verify(t, k, a, b, 0)
 			if got, want := len(differing(t, k.scan, a, b, 0)), n-clean*block; got < want || got > want+1 {
 				t.Fatalf("%d blocks clean: scan finds %d bytes, want %d", clean, got, want)
 			}
@@ -70,17 +71,17 @@ func differing(t *testing.T, scan func(a, b []byte, pos int, out *[entries]entry
 	t.Helper()
 	var out []int
 	var buf [entries]entry
-	free := pos // the next block may not start before
+	free := pos // the next byte named is not before this one
 	for pos < len(a) {
 		next, n := scan(a, b, pos, &buf)
 		if next <= pos || next > len(a) || n > entries {
 			t.Fatalf("scan from %d of %d: stopped at %d with %d entries", pos, len(a), next, n)
 		}
 		for _, e := range buf[:n] {
-			if e.mask == 0 || e.off < free {
+			if e.mask == 0 || e.off+bits.TrailingZeros64(e.mask) < free {
 				t.Fatalf("scan from %d: entry %d %#x behind %d", pos, e.off, e.mask, free)
 			}
-			free = e.off + block
+			free = e.off + bits.Len64(e.mask)
 			for i := range block {
 				if e.mask>>i&1 == 1 {
 					out = append(out, e.off+i)
