@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 packages = $(shell go list ./... | grep -v /integration$$)
 
-.PHONY: all deps build run stop test lint unit race integration fuzz bench image clean
+.PHONY: all deps build run stop test lint unit race kernels integration fuzz bench bench-diff asm image clean
 
 all: build
 
@@ -46,6 +46,7 @@ test: deps
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory race
+	$(MAKE) --no-print-directory kernels
 	$(MAKE) --no-print-directory integration
 
 lint:
@@ -64,6 +65,17 @@ unit:
 race:
 	CGO_ENABLED=1 go test -race -count=1 -timeout 10m $(packages)
 
+# Package diff as machines have it that this one is not: without assembly, and on processors that qemu makes up, where a
+# kernel that should not have been chosen dies of SIGILL. See docs/simd.md.
+kernels:
+	GOARCH=386 go vet ./diff/...
+	GOARCH=arm64 go vet -tags noasm ./diff/...
+	cd diff/_asm && go vet ./...
+	COMMYFS_DIFF_WANT=portable go test -count=1 -tags noasm ./diff
+	COMMYFS_DIFF_WANT=portable GOARCH=amd64 go test -count=1 -short -exec 'qemu-x86_64-static -cpu Nehalem' ./diff
+	COMMYFS_DIFF_WANT=avx2 GOARCH=amd64 go test -count=1 -short -exec 'qemu-x86_64-static -cpu Haswell' ./diff
+	COMMYFS_DIFF_WANT=neon GOARCH=arm64 go test -count=1 -short -exec qemu-aarch64-static ./diff
+
 # The real binary, with the race detector in it: a report in any of its logs fails the test.
 integration:
 	COMMYFS_TEST_RACE=1 go test -count=1 -timeout 15m ./integration
@@ -74,6 +86,14 @@ fuzz:
 bench: build
 	go test -run '^$$' -bench . -benchmem $(packages)
 	bin/commyfs bench --output json
+
+# Package diff against its goals, a line for each; `make bench-diff ARGS=-json` for machines.
+bench-diff:
+	@go run ./diff/benchdiff $(ARGS)
+
+# The assembly of package diff, from diff/_asm.
+asm:
+	go generate ./diff/...
 
 image:
 	$(or $(shell command -v podman),docker) build --build-arg VERSION=$(VERSION) -t commyfs:$(VERSION) .
