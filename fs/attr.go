@@ -22,7 +22,7 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 		}
 	}
 	n, err := f.find(h.NodeId, name)
-	if err == nil && n == nil && f.c.Barrier(f.ctx) {
+	if err == nil && n == nil && !f.isPoke(h) && f.c.Barrier(f.ctx) {
 		n, err = f.find(h.NodeId, name)
 	}
 	if err != nil {
@@ -61,7 +61,8 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 // GetAttr answers stat from memory.
 func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
 	defer f.recovered("getattr", &status)
-	if f.isPoke(&in.InHeader) && f.notes.pokeAttr(in.NodeId, out) {
+	if f.isPoke(&in.InHeader) {
+		f.notes.pokeAttr(in.NodeId, out)
 		return fuse.OK
 	}
 	n := f.node(in.NodeId)
@@ -80,8 +81,8 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	_, isLocal := n.(*local)
 	if writers := f.handles.uncommitted(in.NodeId); writers && h == nil {
 		h = f.handles.gathering(in.NodeId, in.Pid)
-	} else if !writers && !isLocal {
-		out.AttrValid = validity
+	} else if !writers && !isLocal && n.ID() == in.NodeId { // nobody invalidates a number that stands for another node
+		out.AttrValid = f.attrValidity()
 	}
 	if h != nil {
 		h.ownSize(&out.Attr)
@@ -104,10 +105,8 @@ func (h *handle) target() varsync.Node {
 
 // ownSize shows a descriptor the size of what it has written itself.
 func (h *handle) ownSize(out *fuse.Attr) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.replacing && (h.dirty || !h.published) {
-		out.Size = uint64(len(h.buf))
+	if n := h.gathered.Load(); n > 0 {
+		out.Size = uint64(n - 1)
 		out.Blocks = (out.Size + 511) / 512
 	}
 }
@@ -115,7 +114,8 @@ func (h *handle) ownSize(out *fuse.Attr) {
 // SetAttr truncates; times and modes that are already so are accepted and change nothing (S24).
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
 	defer f.recovered("setattr", &status)
-	if f.isPoke(&in.InHeader) && f.notes.pokeAttr(in.NodeId, out) {
+	if f.isPoke(&in.InHeader) {
+		f.notes.pokeAttr(in.NodeId, out)
 		return fuse.OK
 	}
 	n := f.node(in.NodeId)
@@ -171,12 +171,12 @@ func (f *FS) truncate(n varsync.Node, h *handle, size int64) error {
 	if size < 0 {
 		return syscall.EINVAL
 	}
-	if err := f.checkSize(size); err != nil {
+	if err := f.checkSize(0, size); err != nil {
 		return err
 	}
 	if h != nil {
 		h.mu.Lock()
-		defer h.mu.Unlock()
+		defer h.unlock()
 		if h.replacing {
 			if h.failed != nil && size > 0 {
 				return h.failed
@@ -191,7 +191,13 @@ func (f *FS) truncate(n varsync.Node, h *handle, size int64) error {
 	case *varsync.Variable:
 		return f.truncateVariable(n, size)
 	case *local:
-		return f.truncateLocal(n, size)
+		if v := n.resize(size); v != nil {
+			return f.truncateVariable(v, size)
+		}
+		if n.temp {
+			return nil
+		}
+		return f.truncateDraft(n, size)
 	}
 	return syscall.EISDIR
 }
@@ -206,13 +212,7 @@ func (f *FS) truncateVariable(v *varsync.Variable, size int64) error {
 	return err
 }
 
-func (f *FS) truncateLocal(l *local, size int64) error {
-	if l.temp {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.data = resize(l.data, size)
-		return nil
-	}
+func (f *FS) truncateDraft(l *local, size int64) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
 	_, err := f.commitDraft(ctx, l, transport.OpStore, make([]byte, size))
@@ -232,7 +232,7 @@ func (f *FS) Access(_ <-chan struct{}, in *fuse.AccessIn) (status fuse.Status) {
 	if f.foreign(&in.InHeader) {
 		perm = a.Mode
 	}
-	if in.Uid == 0 && in.Mask&2 != 0 && f.o.ReadOnly {
+	if in.Mask&2 != 0 && f.o.ReadOnly {
 		return fuse.EROFS
 	}
 	if in.Mask&7&^(perm&7) != 0 {
@@ -253,4 +253,8 @@ func (f *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) (s
 }
 
 // Forget counts down what the kernel holds.
-func (f *FS) Forget(id, n uint64) { f.kernel.forget(id, n) }
+func (f *FS) Forget(id, n uint64) {
+	if f.kernel.forget(id, n) {
+		f.locals.forgotten(id)
+	}
+}

@@ -68,12 +68,7 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 	case nil:
 		return syscall.ENOENT
 	case *local:
-		p := f.locals.parkedAs(n)
-		f.locals.remove(n)
-		if p != nil {
-			f.unpark(p) // the variable itself is what is removed
-		}
-		return nil
+		return f.discard(n)
 	case *varsync.Variable:
 		ctx, cancel := f.opContext()
 		defer cancel()
@@ -93,8 +88,13 @@ func (f *FS) structural(h *fuse.InHeader, name string, op transport.Op) (transpo
 		return transport.Result{}, err
 	}
 	name = p.decode(name)
-	if op == transport.OpMkdir && f.locals.byName(h.NodeId, name) != nil {
-		return transport.Result{}, syscall.EEXIST
+	if op == transport.OpMkdir {
+		if f.locals.byName(h.NodeId, name) != nil {
+			return transport.Result{}, syscall.EEXIST
+		}
+		if err := f.unparkName(h.NodeId, name); err != nil {
+			return transport.Result{}, err
+		}
 	}
 	ch := transport.Change{Op: op}
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
@@ -168,13 +168,13 @@ func (f *FS) list(id uint64) ([]dirEntry, error) {
 		}
 	default:
 		for _, c := range p.dir.Children() {
-			if !f.locals.isHidden(id, c.Name) {
+			if l := f.locals.byName(id, c.Name); (l == nil || !l.temp) && !f.locals.isHidden(id, c.Name) {
 				add(c.Name, c.Node)
 			}
 		}
 	}
 	for _, l := range f.locals.in(id) {
-		if _, name, removed := f.locals.where(l); !removed && f.lookup(p, name) == nil {
+		if _, name, removed := f.locals.where(l); !removed && (l.temp || f.lookup(p, name) == nil) {
 			add(name, l)
 		}
 	}
@@ -212,8 +212,12 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 		if d.name == "." || d.name == ".." {
 			return true
 		}
-		n := f.node(d.id)
-		if _, service := n.(*varsync.Service); n != nil && !service { // listing a tenant is no reason to load its services
+		// The listing can be older than the last change: a name that was taken away since would stay in the kernel.
+		n, err := f.find(in.NodeId, d.name)
+		if err != nil || n == nil || n.ID() != d.id {
+			return true
+		}
+		if _, service := n.(*varsync.Service); !service { // listing a tenant is no reason to load its services
 			f.entry(n, eo)
 		}
 		return true

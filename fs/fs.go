@@ -31,7 +31,6 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs/fs/mountpoint"
 	"github.com/commy-project/commyfs/fs/poke"
@@ -85,6 +84,8 @@ type FS struct {
 	poker   atomic.Pointer[poke.Poker]
 	pokeTID atomic.Uint32
 	ctx     context.Context // ends with the mount
+	cancel  context.CancelFunc
+	parking sync.WaitGroup // parked variables
 }
 
 // Mounted is a mount in use.
@@ -93,13 +94,27 @@ type Mounted struct {
 	mp     *mountpoint.Mountpoint
 	server *fuse.Server
 	client *varsync.Client
-	cancel context.CancelFunc
 	once   sync.Once
 }
 
 // Mount connects a client, mounts and returns when the mount is usable. Errors of the connection are those of
 // varsync.New, others those of mountpoint.Mount.
 func Mount(ctx context.Context, co varsync.Options, o Options) (*Mounted, error) {
+	f, err := connect(ctx, co, o)
+	if err != nil {
+		return nil, err
+	}
+	m := &Mounted{fs: f, client: f.c}
+	if err := m.mount(f.o); err != nil {
+		f.cancel()
+		f.c.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// connect makes what answers requests, without a kernel to ask them.
+func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -115,14 +130,8 @@ func Mount(ctx context.Context, co varsync.Options, o Options) (*Mounted, error)
 		return nil, err
 	}
 	f.c = client
-	m := &Mounted{fs: f, client: client}
-	f.ctx, m.cancel = context.WithCancel(context.Background())
-	if err := m.mount(o); err != nil {
-		m.cancel()
-		client.Close()
-		return nil, err
-	}
-	return m, nil
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	return f, nil
 }
 
 func (m *Mounted) mount(o Options) error {
@@ -144,15 +153,16 @@ func (m *Mounted) mount(o Options) error {
 		Logger:            log.New(io.Discard, "", 0),
 		Name:              "commyfs",
 	})
-	if err != nil {
-		unix.Close(fd)
+	if err != nil { // it has closed its descriptor
 		return errors.Join(fmt.Errorf("fuse: %w", err), mp.Unmount(true), mp.Close())
 	}
 	m.server = server
 	go server.Serve()
 	poker, err := poke.New(mp.Dir(), mp.Dev())
 	if err != nil {
-		return errors.Join(fmt.Errorf("events: %w", err), mp.Unmount(true))
+		err = errors.Join(fmt.Errorf("events: %w", err), mp.Unmount(true))
+		server.Wait()
+		return errors.Join(err, mp.Close())
 	}
 	m.fs.pokeTID.Store(poker.TID())
 	m.fs.poker.Store(poker)
@@ -178,7 +188,8 @@ func (m *Mounted) Close() error {
 	var err error
 	m.once.Do(func() {
 		m.fs.unparkAll()
-		m.cancel()
+		m.client.Drain()
+		m.fs.cancel()
 		m.fs.poker.Load().Close()
 		m.fs.notes.stop()
 		err = errors.Join(m.client.Close(), m.mp.Close())

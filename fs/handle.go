@@ -3,6 +3,7 @@ package fs
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	varsync "github.com/commy-project/commyfs/sync"
@@ -17,6 +18,10 @@ type handle struct {
 	writable  bool
 	replacing bool
 	appending bool // O_APPEND: the server decides where the end is
+
+	// For stat, which does not take mu: that is held while a commit waits for the server.
+	writer   atomic.Uint32 // thread that wrote last
+	gathered atomic.Int64  // one more than what buf has, while the descriptor sees buf; else 0
 
 	mu sync.Mutex // guards the following
 	v  *varsync.Variable
@@ -35,13 +40,33 @@ type handle struct {
 	failed    error // why a write was refused: what has a part missing is never published
 	killed    bool  // the last process to flush was being killed: what it had not flushed is dropped
 	asked     time.Time
-	writer    uint32 // thread that wrote last
 
 	// editing
 	begun   bool // the first write has been answered
 	pending []*varsync.Pending
 	err     error // of a write that nobody was told of yet
 }
+
+// seesOwn reports whether the descriptor sees what it is gathering, and not the committed value; h.mu must be held.
+func (h *handle) seesOwn() bool { return h.replacing && (h.dirty || !h.published) }
+
+// note tells stat how large the value is that is being gathered.
+func (h *handle) note() {
+	if h.seesOwn() {
+		h.gathered.Store(int64(len(h.buf)) + 1)
+	} else {
+		h.gathered.Store(0)
+	}
+}
+
+// unlock ends a change of the handle.
+func (h *handle) unlock() {
+	h.note()
+	h.mu.Unlock()
+}
+
+// temporary reports whether the handle is on a file that only this mount knows, and that has not become a variable.
+func (h *handle) temporary() bool { return h.l != nil && h.l.temp && h.l.committed() == nil }
 
 // handles are the open files, by the number that the kernel has for them.
 type handles struct {
@@ -58,6 +83,7 @@ func (hs *handles) init() {
 }
 
 func (hs *handles) add(h *handle) uint64 {
+	h.note()
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	hs.next++
@@ -105,11 +131,8 @@ func (hs *handles) gathering(node uint64, tid uint32) *handle {
 	writers := slices.Clone(hs.writers[node])
 	hs.mu.RUnlock()
 	for _, h := range writers {
-		h.mu.Lock()
-		writer := h.writer
-		mine := h.replacing && h.dirty && writer != 0
-		h.mu.Unlock()
-		if mine && (writer == tid || process(tid) != 0 && process(writer) == process(tid)) {
+		writer := h.writer.Load()
+		if writer != 0 && h.gathered.Load() > 0 && (writer == tid || process(tid) != 0 && process(writer) == process(tid)) {
 			return h
 		}
 	}

@@ -38,15 +38,17 @@ func (k *kernel) learn(id uint64) {
 	s.mu.Unlock()
 }
 
-func (k *kernel) forget(id, n uint64) {
+// forget counts n references down and reports whether none is left.
+func (k *kernel) forget(id, n uint64) bool {
 	s := &k.shards[id%16]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if have := s.m[id]; have > n {
 		s.m[id] = have - n
-	} else {
-		delete(s.m, id)
+		return false
 	}
+	delete(s.m, id)
+	return true
 }
 
 // knows reports whether the kernel holds the node: one that it does not hold nobody can be watching.

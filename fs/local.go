@@ -26,7 +26,7 @@ type local struct {
 	mu    sync.Mutex // guards the following
 	data  []byte     // a temporary's content
 	mtime time.Time
-	v     *varsync.Variable // what a draft has become
+	v     *varsync.Variable // what it has become
 
 	settled chan struct{} // closed when a draft is committed, removed or given up
 	once    sync.Once
@@ -41,12 +41,31 @@ func (l *local) stat() (size, mtime int64) {
 	return int64(len(l.data)), l.mtime.UnixNano()
 }
 
+// committed returns the variable that the file has become, nil if it has not.
 func (l *local) committed() *varsync.Variable {
-	if l.temp {
-		return nil
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.v
+}
+
+// readAt reads from a temporary; ok is false once it is a variable.
+func (l *local) readAt(buf []byte, off uint64) (n int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.v == nil && off < uint64(len(l.data)) {
+		n = copy(buf, l.data[off:])
+	}
+	return n, l.v == nil
+}
+
+// resize truncates a temporary. It returns the variable that the file has become, if it has: that is what to truncate.
+func (l *local) resize(size int64) *varsync.Variable {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.v == nil && l.temp {
+		l.data = resize(l.data, size)
+		l.mtime = time.Now()
+	}
 	return l.v
 }
 
@@ -123,13 +142,26 @@ func (ls *locals) add(id, parent uint64, name string, temp bool) *local {
 // remove takes a file out of its directory. Descriptors keep it.
 func (ls *locals) remove(l *local) {
 	ls.mu.Lock()
+	ls.removeLocked(l)
+	ls.mu.Unlock()
+	l.settle()
+}
+
+func (ls *locals) removeLocked(l *local) {
 	ls.unnameLocked(l)
 	l.removed = true
 	if ls.ids[l.id] == l {
 		delete(ls.ids, l.id)
 	}
-	ls.mu.Unlock()
-	l.settle()
+}
+
+// forgotten is called when the kernel has let go of a number: one that stood for a variable of another number ends.
+func (ls *locals) forgotten(id uint64) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if l := ls.ids[id]; l != nil && l.committed() != nil {
+		delete(ls.ids, id)
+	}
 }
 
 func (ls *locals) unnameLocked(l *local) {
@@ -146,18 +178,29 @@ func (ls *locals) where(l *local) (parent uint64, name string, removed bool) {
 	return l.parent, l.name, l.removed
 }
 
-// ref counts a handle on a draft; unref reports whether it was the last.
-func (ls *locals) ref(l *local) {
-	ls.mu.Lock()
-	l.opens++
-	ls.mu.Unlock()
-}
-
-func (ls *locals) unref(l *local) bool {
+// ref counts a handle on a draft, unless that is gone.
+func (ls *locals) ref(l *local) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	if !l.removed {
+		l.opens++
+	}
+	return !l.removed
+}
+
+// unref ends a handle on a draft. A draft that nobody has open and nobody has committed is forgotten: it reports that.
+func (ls *locals) unref(l *local) (dropped bool) {
+	ls.mu.Lock()
 	l.opens--
-	return l.opens == 0
+	dropped = l.opens == 0 && !l.removed && l.committed() == nil
+	if dropped {
+		ls.removeLocked(l)
+	}
+	ls.mu.Unlock()
+	if dropped {
+		l.settle()
+	}
+	return dropped
 }
 
 // move gives a file another name; what had the name is gone.
@@ -175,8 +218,9 @@ func (ls *locals) move(l *local, parent uint64, name string) {
 	ls.names[k] = l
 }
 
-// become records the variable that a draft has become. If the server gave it the id that was set aside, the draft is
-// forgotten; otherwise (somebody else made the variable first) the draft's number goes on standing for the variable.
+// become records the variable that a file has become. If it has the id that the server set aside for a draft, the draft
+// is forgotten; otherwise (somebody else made the variable first, or it was a temporary) the file's number goes on
+// standing for the variable until the kernel forgets it.
 func (ls *locals) become(l *local, v *varsync.Variable) {
 	l.mu.Lock()
 	l.v = v
@@ -226,10 +270,6 @@ func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value [
 	}
 	if err != nil {
 		return nil, err
-	}
-	if len(res) == 0 {
-		f.locals.remove(l)
-		return nil, nil
 	}
 	v, ok := f.c.Node(res[0].ID).(*varsync.Variable)
 	if !ok {

@@ -28,14 +28,14 @@ func (f *FS) node(id uint64) varsync.Node {
 	}
 	if l := f.locals.byID(id); l != nil {
 		if v := l.committed(); v != nil {
-			return v
+			return v.Now()
 		}
 		return l
 	}
 	return f.c.Node(id)
 }
 
-// dir is a directory that can hold variables: a service's top or one below it.
+// place is a directory, with what a change of something in it has to name.
 type place struct {
 	tenant  *varsync.Tenant
 	service *varsync.Service
@@ -193,14 +193,23 @@ func (f *FS) entry(n varsync.Node, out *fuse.EntryOut) {
 		f.watch(s)
 	}
 	out.NodeId = n.ID()
+	f.kernel.learn(n.ID()) // before the attributes are looked at: a change from now on is announced
 	f.attr(n, &out.Attr)
 	if _, isLocal := n.(*local); !isLocal {
 		out.EntryValid = validity
 		if !f.handles.uncommitted(n.ID()) {
-			out.AttrValid = validity
+			out.AttrValid = f.attrValidity()
 		}
 	}
-	f.kernel.learn(n.ID())
+}
+
+// attrValidity is how long the kernel may keep attributes. A reply that is on its way to the kernel can miss the
+// invalidation; the poke that raises MODIFY comes behind it. Without that poke they have to expire.
+func (f *FS) attrValidity() uint64 {
+	if f.notes.wants(withoutModify) {
+		return validity
+	}
+	return 1
 }
 
 // watch has the changes of a service sent to us.

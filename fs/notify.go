@@ -2,6 +2,7 @@ package fs
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -27,15 +28,16 @@ type notifier struct {
 
 	// current is what the poke thread is doing: handlers answer its requests from it. See poked.go.
 	current atomic.Pointer[poking]
-	// linked is the node that the poke thread is told has two links; see keepWatches.
-	linked atomic.Uint64
+	// linked has the nodes that the poke thread is told have two links; see keepWatches.
+	linked sync.Map
 }
 
 // item is one thing to do: a notice, or a name to look up again.
 type item struct {
 	varsync.Notice
-	refresh bool // only invalidate Parent's entry name
-	name    string
+	ownValue bool // every change of the value in it is ours; Own is what Kind says
+	refresh  bool // only invalidate Parent's entry name
+	name     string
 }
 
 func (n *notifier) init(f *FS) {
@@ -51,18 +53,25 @@ func (n *notifier) stop() {
 	n.wg.Wait()
 }
 
-// add takes what the client has applied. It never blocks.
+// add takes what the client has applied. It never blocks. What nobody can be watching is dropped here, or a million
+// variables made elsewhere would wait in the queue: who looks later finds them changed already.
 func (n *notifier) add(notices []varsync.Notice) {
+	seen := slices.DeleteFunc(slices.Clone(notices), func(in varsync.Notice) bool {
+		return !n.watchable(in.ID, orRoot(in.Parent)) && (in.Kind != varsync.Renamed || !n.watchable(orRoot(in.OldParent)))
+	})
+	if len(seen) == 0 {
+		return
+	}
 	n.mu.Lock()
-	for i := range notices {
-		in := &notices[i]
+	for i := range seen {
+		in := &seen[i]
 		waiting := n.modified[in.ID]
 		if in.Kind == varsync.Modified && waiting != nil {
 			waiting.MTime = in.MTime
-			waiting.Own = waiting.Own && in.Own
+			waiting.ownValue = waiting.ownValue && in.Own
 			continue
 		}
-		it := &item{Notice: *in}
+		it := &item{Notice: *in, ownValue: in.Own}
 		n.queue = append(n.queue, it)
 		switch {
 		case in.Kind == varsync.Modified, in.Kind == varsync.Created && !in.Dir:
@@ -127,14 +136,10 @@ func (n *notifier) next() *item {
 }
 
 func (n *notifier) handle(it *item) {
-	parent := it.Parent
-	if parent == 0 {
-		parent = rootID
-	}
-	it.Parent = parent
+	it.Parent = orRoot(it.Parent)
 	switch {
 	case it.refresh:
-		n.forgetName(parent, it.name)
+		n.forgetName(it.Parent, it.name)
 	case it.Kind == varsync.Modified:
 		n.changed(it)
 	case it.Kind == varsync.Created:
@@ -144,6 +149,14 @@ func (n *notifier) handle(it *item) {
 	case it.Kind == varsync.Renamed:
 		n.moved(it)
 	}
+}
+
+// orRoot is the number of a directory that a notice names: the root has none at the server.
+func orRoot(id uint64) uint64 {
+	if id == 0 {
+		return rootID
+	}
+	return id
 }
 
 func (n *notifier) forgetName(parent uint64, name string) {
@@ -203,7 +216,7 @@ func (n *notifier) valueEvents(it *item) {
 			n.report("modify", path, err)
 		}
 	}
-	if !it.Own && n.wants(withoutCloseWrite) {
+	if !it.ownValue && n.wants(withoutCloseWrite) {
 		n.report("close_write", path, n.do(poke.Op{Kind: poke.CloseWrite, Path: path}, nil))
 	}
 }
@@ -268,10 +281,7 @@ func (n *notifier) disappeared(it *item) {
 
 // moved announces a new name.
 func (n *notifier) moved(it *item) {
-	oldParent := it.OldParent
-	if oldParent == 0 {
-		oldParent = rootID
-	}
+	oldParent := orRoot(it.OldParent)
 	if it.Own || !n.watchable(it.Parent, oldParent) {
 		return
 	}

@@ -71,9 +71,7 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 	}
 	if h.l != nil && h.l.temp {
 		if trunc {
-			h.l.mu.Lock()
-			h.l.data = nil
-			h.l.mu.Unlock()
+			h.l.resize(0)
 		}
 		return h, nil
 	}
@@ -85,8 +83,8 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 			}
 		}
 	}
-	if h.l != nil {
-		f.locals.ref(h.l)
+	if h.l != nil && !f.locals.ref(h.l) {
+		return nil, syscall.ESTALE // its last writer has just given it up
 	}
 	return h, nil
 }
@@ -223,6 +221,9 @@ func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
 	name = p.decode(name)
 	if f.locals.byName(in.NodeId, name) != nil {
 		return nil, syscall.EEXIST
+	}
+	if err := f.unparkName(in.NodeId, name); err != nil {
+		return nil, err
 	}
 	if isTemporary(name) && f.lookup(p, name) == nil {
 		return f.locals.add(0, in.NodeId, name, true), nil

@@ -1,8 +1,8 @@
 package fs
 
 import (
-	"bytes"
 	"slices"
+	"syscall"
 	"time"
 
 	varsync "github.com/commy-project/commyfs/sync"
@@ -22,75 +22,154 @@ type parked struct {
 	was   []byte // the value that l began with
 	key   localKey
 	timer *time.Timer
+	done  chan struct{} // closed when it is over
+}
+
+// mayPark reports whether the server can be expected to carry the rename out later: a refusal has to come at once.
+func mayPark(v *varsync.Variable) bool {
+	const need = transport.RightCreate | transport.RightDelete
+	return v.Service().Tenant().Rights()&need == need
 }
 
 // park starts it. The caller has checked that the names are such.
 func (f *FS) park(v *varsync.Variable, m move) error {
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if err := v.Flushed(ctx); err != nil {
+		f.log.Debug("writes before a rename", "err", err)
+	}
 	value, _, err := v.Load(nil)
 	if err != nil {
 		return err
 	}
-	p := &parked{v: v, was: value, key: localKey{m.oldDir, m.oldName}}
+	if d, ok := m.dst.(*local); ok {
+		if err := f.discard(d); err != nil {
+			return err
+		}
+	}
+	p := &parked{v: v, was: value, key: localKey{m.oldDir, m.oldName}, done: make(chan struct{})}
 	p.l = f.locals.add(0, m.newDir, m.newName, true)
 	p.l.mu.Lock()
 	p.l.data = slices.Clone(value)
 	p.l.mu.Unlock()
+	f.parking.Add(1)
 	f.locals.mu.Lock()
 	f.locals.hidden[p.key] = p
-	p.timer = time.AfterFunc(parkTime, func() { f.unpark(p) })
+	p.timer = time.AfterFunc(parkTime, func() {
+		if err := f.unpark(p); err != nil {
+			f.log.Warn("a rename to a temporary name could not be carried out", "variable", p.v.ID(), "err", err)
+		}
+	})
 	f.locals.mu.Unlock()
 	f.notes.refreshName(m.newDir, m.newFile) // the kernel has the variable's node there now
 	return nil
 }
 
+// over ends the parking of what was taken.
+func (f *FS) over(p *parked) {
+	close(p.done)
+	f.parking.Done()
+}
+
 // reclaim makes the name of a parked variable stand for it again: somebody creates the file, or moves another over it.
 // It returns nil if nothing of that name is parked.
 func (f *FS) reclaim(parent uint64, name string) *varsync.Variable {
-	if p := f.locals.takeHidden(parent, name); p != nil {
-		return p.v
+	p := f.locals.parkedOf(parent, name)
+	if p == nil || !f.locals.take(p) {
+		return nil
 	}
-	return nil
+	f.over(p)
+	return p.v
 }
 
-// unpark carries the rename out at the server: nobody has made the name again.
-func (f *FS) unpark(p *parked) {
-	if f.locals.takeHidden(p.key.parent, p.key.name) != p {
-		return
+// unpark carries the rename out at the server: nobody has made the name again. It does nothing if somebody has, or is
+// carrying it out already.
+func (f *FS) unpark(p *parked) error {
+	if !f.locals.take(p) {
+		return nil
 	}
-	parent, name, removed := f.locals.where(p.l)
-	p.l.mu.Lock()
-	data := p.l.data
-	p.l.mu.Unlock()
-	to, err := f.place(parent)
-	if err == nil {
-		err = f.moveParked(p, to, name, removed, data)
-	}
-	if err != nil {
-		f.log.Warn("a rename to a temporary name could not be carried out", "variable", p.v.ID(), "err", err)
-	}
-	if !removed {
-		f.locals.remove(p.l)
-		f.notes.refreshName(parent, fileName(name, to.level))
-	}
+	defer f.over(p)
+	return f.carryOut(p)
 }
 
-func (f *FS) moveParked(p *parked, to place, name string, removed bool, data []byte) error {
+// unparkName carries out what keeps a name from being made into something that is no variable.
+func (f *FS) unparkName(parent uint64, name string) error {
+	p := f.locals.parkedOf(parent, name)
+	if p == nil {
+		return nil
+	}
+	return f.unpark(p)
+}
+
+// carryOut tells the server where the backup is by now, or that it was removed.
+func (f *FS) carryOut(p *parked) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
+	parent, name, removed := f.locals.where(p.l)
 	if removed {
 		_, err := f.c.Report(ctx, transport.Change{Op: transport.OpDelete, ID: p.v.ID()})
 		return err
 	}
-	ch := transport.Change{Op: transport.OpRename, ID: p.v.ID()}
-	ch.ToTenant, ch.ToService, ch.ToName = to.target(name)
-	if _, err := f.c.Report(ctx, ch); err != nil {
+	to, err := f.place(parent)
+	if err == nil {
+		ch := transport.Change{Op: transport.OpRename, ID: p.v.ID()}
+		ch.ToTenant, ch.ToService, ch.ToName = to.target(name)
+		_, err = f.c.Report(ctx, ch)
+	}
+	if err != nil {
+		f.locals.remove(p.l) // the variable is where it was, with its value
+	} else {
+		v, _ := f.lookup(to, name).(*varsync.Variable)
+		err = f.handOver(ctx, p.l, p.was, v)
+	}
+	f.notes.refreshName(parent, fileName(name, to.level))
+	return err
+}
+
+// renameBackup moves the backup of a parked variable: back to where it was only what was written to it counts, anywhere
+// else the variable moves there.
+func (f *FS) renameBackup(p *parked, m move) error {
+	if m.to.dir == nil {
+		return syscall.EPERM
+	}
+	if m.dst != nil && isDir(m.dst) {
+		return syscall.EISDIR
+	}
+	if !f.locals.take(p) {
+		<-p.done
+		return syscall.ESTALE // the backup has just become the variable: the kernel looks again
+	}
+	defer f.over(p)
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if p.key == (localKey{m.newDir, m.newName}) {
+		err := f.handOver(ctx, p.l, p.was, p.v)
+		f.notes.refreshName(m.newDir, m.newFile)
 		return err
 	}
-	if bytes.Equal(data, p.was) {
+	if d, ok := m.dst.(*local); ok && d != p.l {
+		if err := f.discard(d); err != nil {
+			return err
+		}
+	}
+	f.locals.move(p.l, m.newDir, m.newName)
+	return f.carryOut(p)
+}
+
+// discard removes a file of this mount. That of a parked variable's backup removes the variable.
+func (f *FS) discard(l *local) error {
+	p := f.locals.parkedAs(l)
+	if p == nil {
+		f.locals.remove(l)
 		return nil
 	}
-	_, err := p.v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data})
-	return err
+	if !f.locals.take(p) {
+		<-p.done
+		return syscall.ESTALE
+	}
+	defer f.over(p)
+	f.locals.remove(l)
+	return f.carryOut(p)
 }
 
 // unparkAll carries out what is waiting, at the end of the mount.
@@ -102,29 +181,34 @@ func (f *FS) unparkAll() {
 	}
 	f.locals.mu.RUnlock()
 	for _, p := range all {
-		f.unpark(p)
+		if err := f.unpark(p); err != nil {
+			f.log.Warn("a rename to a temporary name could not be carried out", "variable", p.v.ID(), "err", err)
+		}
 	}
+	f.parking.Wait()
 }
 
-// takeHidden ends a variable's being parked, if it is.
-func (ls *locals) takeHidden(parent uint64, name string) *parked {
+// take ends a variable's being parked. One caller gets true: it has to call over.
+func (ls *locals) take(p *parked) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	k := localKey{parent, name}
-	p := ls.hidden[k]
-	if p != nil {
-		p.timer.Stop()
-		delete(ls.hidden, k)
+	if ls.hidden[p.key] != p {
+		return false
 	}
-	return p
+	p.timer.Stop()
+	delete(ls.hidden, p.key)
+	return true
+}
+
+// parkedOf returns the parked variable whose name it is.
+func (ls *locals) parkedOf(parent uint64, name string) *parked {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	return ls.hidden[localKey{parent, name}]
 }
 
 // isHidden reports whether a name stands for a parked variable, which this mount does not show.
-func (ls *locals) isHidden(parent uint64, name string) bool {
-	ls.mu.RLock()
-	defer ls.mu.RUnlock()
-	return ls.hidden[localKey{parent, name}] != nil
-}
+func (ls *locals) isHidden(parent uint64, name string) bool { return ls.parkedOf(parent, name) != nil }
 
 // parkedAs returns the parked variable whose backup l is.
 func (ls *locals) parkedAs(l *local) *parked {

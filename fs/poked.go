@@ -107,14 +107,13 @@ func (n *notifier) pokeMoved(parent uint64, name string, newParent uint64, newNa
 }
 
 // pokeAttr answers the poke thread's stat and utimensat: with what is so, changing nothing.
-func (n *notifier) pokeAttr(id uint64, out *fuse.AttrOut) bool {
+func (n *notifier) pokeAttr(id uint64, out *fuse.AttrOut) {
 	p := n.current.Load()
 	n.ghostAttr(id, p != nil && p.id == id && p.dir, &out.Attr)
 	out.Ino = id
-	if n.linked.Load() == id {
+	if _, ok := n.linked.Load(id); ok {
 		out.Nlink = 2
 	}
-	return true
 }
 
 // keepWatches prepares the kernel for a rename over a variable, which keeps its node: the kernel would take the node for
@@ -127,12 +126,12 @@ func (n *notifier) keepWatches(target varsync.Node, p place, name string) {
 	}
 	tenant, service, variable := p.target(name)
 	path := filePath(append([]string{tenant, service}, components(variable)...))
-	n.linked.Store(target.ID())
+	n.linked.Store(target.ID(), true)
 	done := make(chan struct{})
 	n.wg.Go(func() {
 		defer close(done)
 		n.report("stat", path, poker.Do(poke.Op{Kind: poke.StatSync, Path: path}))
-		n.linked.CompareAndSwap(target.ID(), 0)
+		n.linked.Delete(target.ID())
 	})
 	t := time.NewTimer(50 * time.Millisecond)
 	defer t.Stop()

@@ -18,6 +18,11 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.Read
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.temporary() {
+		if n, ok := h.l.readAt(buf, in.Offset); ok {
+			return fuse.ReadResultData(buf[:n]), fuse.OK
+		}
+	}
 	data, err := f.readable(h, in.Offset)
 	if err != nil {
 		return nil, f.errno("read", err)
@@ -31,16 +36,9 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.Read
 
 // readable returns what a read at off reads from; h.mu must be held. The result is valid while it is held.
 func (f *FS) readable(h *handle, off uint64) ([]byte, error) {
-	if h.v == nil && h.l != nil && !h.l.temp {
-		h.v = h.l.committed()
-	}
+	f.variable(h)
 	switch {
-	case h.l != nil && h.l.temp:
-		h.l.mu.Lock()
-		defer h.l.mu.Unlock()
-		h.own = append(h.own[:0], h.l.data...)
-		return h.own, nil
-	case h.replacing && (h.dirty || !h.published):
+	case h.seesOwn():
 		return h.buf, nil // its own writes
 	case h.v == nil:
 		return nil, nil // a draft that nobody has written yet

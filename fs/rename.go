@@ -1,7 +1,10 @@
 package fs
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -51,24 +54,29 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	if dst != nil && in.Flags&unix.RENAME_NOREPLACE != 0 {
 		return syscall.EEXIST
 	}
-	if l, ok := src.(*local); ok {
-		if p := f.locals.parkedAs(l); p != nil {
-			return f.renameBackup(p, in, newName, to.decode(newName))
-		}
-	}
-	if v := f.reclaim(in.Newdir, to.decode(newName)); v != nil && !v.Gone() {
-		dst = v
-	}
 	m := move{oldDir: in.NodeId, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName), newName: to.decode(newName),
 		newFile: newName, newDir: in.Newdir, noReplace: in.Flags&unix.RENAME_NOREPLACE != 0}
+	if l, ok := src.(*local); ok {
+		if p := f.locals.parkedAs(l); p != nil {
+			return f.renameBackup(p, m)
+		}
+	}
 	if _, over := dst.(*varsync.Variable); over && dst.ID() != src.ID() {
 		f.notes.keepWatches(dst, m.to, m.newName)
+	}
+	if isDir(src) {
+		if err := f.unparkName(m.newDir, m.newName); err != nil {
+			return err
+		}
+	} else if v := f.reclaim(m.newDir, m.newName); v != nil && !v.Gone() {
+		// For this mount the name is free, for the server it is the variable's that gets a new value.
+		m.dst, m.noReplace = v, false
 	}
 	switch n := src.(type) {
 	case *local:
 		return f.renameLocal(n, m)
 	case *varsync.Variable:
-		if isTemporary(m.newName) && !isTemporary(m.oldName) && !m.noReplace && (dst == nil || isLocal(dst)) {
+		if isTemporary(m.newName) && !isTemporary(m.oldName) && (m.dst == nil || isLocal(m.dst)) && mayPark(n) {
 			return f.park(n, m)
 		}
 	}
@@ -78,26 +86,6 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 func isLocal(n varsync.Node) bool {
 	_, ok := n.(*local)
 	return ok
-}
-
-// renameBackup moves the backup of a parked variable: back to where it was nothing has happened, anywhere else the
-// variable moves there.
-func (f *FS) renameBackup(p *parked, in *fuse.RenameIn, newName, component string) error {
-	if p.key == (localKey{in.Newdir, component}) {
-		if f.reclaim(p.key.parent, p.key.name) != nil {
-			f.locals.remove(p.l)
-			f.notes.refreshName(in.Newdir, newName)
-		}
-		return nil
-	}
-	if d, err := f.find(in.Newdir, newName); err != nil {
-		return err
-	} else if d, ok := d.(*local); ok {
-		f.locals.remove(d)
-	}
-	f.locals.move(p.l, in.Newdir, component)
-	f.unpark(p)
-	return nil
 }
 
 // move is a rename under way.
@@ -125,53 +113,83 @@ func (f *FS) renameLocal(l *local, m move) error {
 		if !l.temp && overVariable {
 			return syscall.EBUSY
 		}
+		if d, ok := m.dst.(*local); ok && d != l {
+			if err := f.discard(d); err != nil {
+				return err
+			}
+		}
 		f.locals.move(l, m.newDir, m.newName)
 		return nil
 	}
 	l.mu.Lock()
-	data := l.data
-	l.data = nil // the variable's from now on
+	data := append([]byte{}, l.data...)
 	l.mu.Unlock()
-	if data == nil {
-		data = []byte{}
-	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	ch := transport.Change{Op: transport.OpStore, Data: data, Create: true}
-	ch.Tenant, ch.Service, ch.Name = m.to.target(m.newName)
-	if m.noReplace {
-		ch.HasVersion = true // it must not exist
-	}
-	var err error
-	if v, ok := m.dst.(*varsync.Variable); ok {
-		_, err = v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data})
-	} else {
-		_, err = f.c.Report(ctx, ch)
-	}
+	v, err := f.publish(ctx, m, data)
 	if err != nil {
-		l.mu.Lock()
-		l.data = data
-		l.mu.Unlock()
-		if m.noReplace && errors.Is(err, transport.ErrConflict) {
-			return syscall.EEXIST
-		}
 		return err
 	}
 	if d, ok := m.dst.(*local); ok {
-		f.locals.remove(d)
+		err = f.discard(d)
 	}
-	f.locals.remove(l)
+	err = errors.Join(err, f.handOver(ctx, l, data, v))
 	f.notes.refreshName(m.newDir, m.newFile)
-	return nil
+	return err
+}
+
+// publish makes data the value of what the move leads to. The variable that it returns is nil if it is gone again.
+func (f *FS) publish(ctx context.Context, m move, data []byte) (*varsync.Variable, error) {
+	if v, ok := m.dst.(*varsync.Variable); ok {
+		_, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data})
+		if !errors.Is(err, transport.ErrNotFound) { // else it has just been removed: the name is free
+			return v, err
+		}
+	}
+	ch := transport.Change{Op: transport.OpStore, Data: data, Create: true, HasVersion: m.noReplace} // version 0: it must not exist
+	ch.Tenant, ch.Service, ch.Name = m.to.target(m.newName)
+	res, err := f.c.Report(ctx, ch)
+	if m.noReplace && errors.Is(err, transport.ErrConflict) {
+		return nil, syscall.EEXIST
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, _ := f.c.Node(res[0].ID).(*varsync.Variable)
+	return v, nil
+}
+
+// handOver makes v what the descriptors of a temporary stand for from now on. v was given the bytes in was: what has
+// been written since follows. v nil: it is gone again, and the temporary with it.
+func (f *FS) handOver(ctx context.Context, l *local, was []byte, v *varsync.Variable) error {
+	if v == nil {
+		f.locals.remove(l)
+		return nil
+	}
+	var err error
+	for err == nil {
+		l.mu.Lock()
+		if bytes.Equal(l.data, was) {
+			l.v, l.data = v, nil
+			l.mu.Unlock()
+			break
+		}
+		was = slices.Clone(l.data)
+		l.mu.Unlock()
+		_, err = v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: was})
+	}
+	f.locals.become(l, v)
+	return err
 }
 
 // renameShared asks the server to move a variable, a directory, a service or a tenant.
 func (f *FS) renameShared(m move) error {
+	var replaced *local
 	if d, ok := m.dst.(*local); ok {
 		if isDir(m.src) {
 			return syscall.ENOTDIR
 		}
-		f.locals.remove(d)
+		replaced = d
 	}
 	ch := transport.Change{Op: transport.OpRename, NoReplace: m.noReplace}
 	ch.Tenant, ch.Service, ch.Name = m.from.target(m.oldName)
@@ -192,6 +210,11 @@ func (f *FS) renameShared(m move) error {
 	defer cancel()
 	if _, err := f.c.Report(ctx, ch); err != nil {
 		return err
+	}
+	if replaced != nil {
+		if err := f.discard(replaced); err != nil {
+			return err
+		}
 	}
 	if m.dst != nil && m.dst.ID() != m.src.ID() {
 		f.notes.refreshName(m.newDir, m.newFile)

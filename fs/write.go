@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"slices"
 	"syscall"
 	"time"
@@ -27,13 +28,15 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 		return 0, fuse.EBADF
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	defer h.unlock()
 	var err error
 	switch {
-	case h.l != nil && h.l.temp:
-		err = f.writeTemp(h, int64(in.Offset), data)
+	case h.temporary():
+		if err = f.writeTemp(h, int64(in.Offset), data); err == errMoved {
+			err = f.writeEdit(h, int64(in.Offset), data)
+		}
 	case h.replacing:
-		h.writer = in.Pid
+		h.writer.Store(in.Pid)
 		err = f.writeReplacing(h, int64(in.Offset), data)
 	default:
 		err = f.writeEdit(h, int64(in.Offset), data)
@@ -44,21 +47,28 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	return uint32(len(data)), fuse.OK
 }
 
-func (f *FS) checkSize(size int64) error {
-	if size > f.c.Limits().Value {
+// checkSize refuses n bytes at off that no value has room for. The sum of the two may be beyond what an int64 holds.
+func (f *FS) checkSize(off, n int64) error {
+	if limit := f.c.Welcome().Limits.Value; off < 0 || n > limit || off > limit-n {
 		return syscall.EFBIG
 	}
 	return nil
 }
 
+// errMoved says that a temporary has become a variable.
+var errMoved = errors.New("it is a variable now")
+
 func (f *FS) writeTemp(h *handle, off int64, data []byte) error {
 	l := h.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.v != nil {
+		return errMoved
+	}
 	if h.appending {
 		off = int64(len(l.data))
 	}
-	if err := f.checkSize(off + int64(len(data))); err != nil {
+	if err := f.checkSize(off, int64(len(data))); err != nil {
 		return err
 	}
 	l.data = writeAt(l.data, off, data)
@@ -90,23 +100,24 @@ func (f *FS) writeReplacing(h *handle, off int64, data []byte) error {
 	if h.appending {
 		off = int64(len(h.buf))
 	}
-	err := f.checkSize(off + int64(len(data)))
+	err := f.checkSize(off, int64(len(data)))
 	if err == nil && !h.dirty && f.o.Sync != SyncNever && time.Since(h.asked) > freshAnswer {
 		// Shells ignore what close says: a value that cannot be kept has to fail here.
 		err = f.ask(h)
 	}
+	if err == nil {
+		h.reclaim()
+		h.buf = writeAt(h.buf, off, data)
+		h.dirty, h.killed = true, false
+		if f.o.Sync == SyncAlways {
+			err = f.commit(h)
+		}
+	}
 	if err != nil {
 		// The value has a part missing from now on: the old one stays.
 		h.failed, h.buf, h.dirty, h.published = err, nil, false, true
-		return err
 	}
-	h.reclaim()
-	h.buf = writeAt(h.buf, off, data)
-	h.dirty, h.killed = true, false
-	if f.o.Sync == SyncAlways {
-		return f.commit(h)
-	}
-	return nil
+	return err
 }
 
 // reclaim makes buf ours again if the client has it.
@@ -147,6 +158,9 @@ func (f *FS) variable(h *handle) *varsync.Variable {
 	if h.v == nil && h.l != nil {
 		h.v = h.l.committed()
 	}
+	if h.v != nil {
+		h.v = h.v.Now()
+	}
 	return h.v
 }
 
@@ -174,7 +188,7 @@ func (f *FS) commit(h *handle) error {
 
 func (f *FS) writeEdit(h *handle, off int64, data []byte) error {
 	if !h.appending {
-		if err := f.checkSize(off + int64(len(data))); err != nil {
+		if err := f.checkSize(off, int64(len(data))); err != nil {
 			return err
 		}
 	}
@@ -269,8 +283,8 @@ func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 		return fuse.EBADF
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.writable || h.l != nil && h.l.temp {
+	defer h.unlock()
+	if !h.writable || h.temporary() {
 		return fuse.OK
 	}
 	if !h.replacing {
@@ -302,9 +316,9 @@ func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) (status fuse.Status) {
 		return fuse.OK
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	defer h.unlock()
 	switch {
-	case !h.writable || h.l != nil && h.l.temp:
+	case !h.writable || h.temporary():
 		return fuse.OK
 	case !h.replacing:
 		return f.errno("fsync", f.settle(h))
@@ -329,39 +343,33 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	var status fuse.Status
 	defer f.recovered("release", &status)
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.writable || h.l != nil && h.l.temp {
-		return
-	}
-	var err error
-	switch {
-	case !h.replacing:
-		err = f.settle(h)
-		if err == nil && f.variable(h) == nil {
-			ctx, cancel := f.opContext()
-			defer cancel()
-			_, err = f.commitDraft(ctx, h.l, transport.OpCreate, nil)
-		}
-	case h.killed:
-	case h.dirty || !h.published:
-		err = f.commit(h)
-	}
-	if err != nil {
+	defer h.unlock()
+	if err := f.finish(h); err != nil {
 		f.log.Warn("a value could not be committed after its last close", "node", h.node, "err", err)
 	}
-	if h.l != nil && f.locals.unref(h.l) && h.l.committed() == nil {
-		f.dropDraft(h.l)
+	if h.l != nil && !h.l.temp && f.locals.unref(h.l) {
+		parent, name, _ := f.locals.where(h.l)
+		if p, err := f.place(parent); err == nil {
+			f.notes.refreshName(parent, fileName(name, p.level))
+		}
 	}
 }
 
-// dropDraft forgets a draft that nobody has open and nobody committed.
-func (f *FS) dropDraft(l *local) {
-	parent, name, removed := f.locals.where(l)
-	if removed {
-		return
+// finish commits what the last close has left to commit.
+func (f *FS) finish(h *handle) error {
+	switch {
+	case !h.writable || h.temporary():
+		return nil
+	case !h.replacing:
+		if err := f.settle(h); err != nil || f.variable(h) != nil {
+			return err
+		}
+		ctx, cancel := f.opContext()
+		defer cancel()
+		_, err := f.commitDraft(ctx, h.l, transport.OpCreate, nil)
+		return err
+	case !h.killed && (h.dirty || !h.published):
+		return f.commit(h)
 	}
-	f.locals.remove(l)
-	if p, err := f.place(parent); err == nil {
-		f.notes.refreshName(parent, fileName(name, p.level))
-	}
+	return nil
 }

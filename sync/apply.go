@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -29,9 +30,9 @@ func (s *Service) applyLocked(l *link, prefix []string, e *transport.Event) ([]N
 	case transport.EventSet:
 		return s.setLocked(l, prefix, e)
 	case transport.EventMkdir:
-		return s.mkdirLocked(prefix, e), true
+		return s.mkdirLocked(prefix, e)
 	case transport.EventDelete, transport.EventRmdir:
-		return s.removeLocked(prefix, e), true
+		return s.removeLocked(prefix, s.nodeLocked(e.ID, e.Name), e), true
 	case transport.EventRename, transport.EventRenameDir:
 		return s.renameLocked(prefix, e)
 	}
@@ -39,10 +40,7 @@ func (s *Service) applyLocked(l *link, prefix []string, e *transport.Event) ([]N
 }
 
 func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Notice, bool) {
-	v, _ := s.c.index.get(e.ID).(*Variable)
-	if v != nil && (v.s != s || v.gone) {
-		v = nil
-	}
+	v, _ := s.nodeLocked(e.ID, e.Name).(*Variable)
 	created := v == nil
 	if created {
 		if e.Name == "" {
@@ -57,7 +55,7 @@ func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Not
 		return nil, true // known already: a resumed stream may overlap
 	}
 	if s.buffered() {
-		value, ok := v.nextValue(l, e)
+		value, ok := v.nextValue(l, prefix, e)
 		if !ok {
 			return nil, false
 		}
@@ -74,17 +72,20 @@ func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Not
 	return []Notice{n}, true
 }
 
+// maxPatched bounds what a patch can make of a value, whatever the server says: no server's limit is higher.
+const maxPatched = memfile.MaxValue
+
 // nextValue returns the bytes that e makes of the variable's value. The old bytes are not touched: readers hold them.
-func (v *Variable) nextValue(l *link, e *transport.Event) ([]byte, bool) {
+func (v *Variable) nextValue(l *link, prefix []string, e *transport.Event) ([]byte, bool) {
 	switch {
 	case e.Echo != 0:
-		return l.echo(e.Echo)
+		return l.echo(prefix, e)
 	case e.Base == 0:
 		if int64(len(e.Data)) != e.Size {
 			return nil, false
 		}
 		return e.Data, true
-	case e.Base != v.version:
+	case e.Base != v.version || e.Size < 0 || e.Size > maxPatched:
 		return nil, false
 	}
 	out := make([]byte, e.Size)
@@ -98,25 +99,45 @@ func (v *Variable) nextValue(l *link, e *transport.Event) ([]byte, bool) {
 	return out, true
 }
 
-func (s *Service) mkdirLocked(prefix []string, e *transport.Event) []Notice {
+func (s *Service) mkdirLocked(prefix []string, e *transport.Event) ([]Notice, bool) {
+	if s.nodeLocked(e.ID, e.Name) != nil {
+		return nil, true // known already
+	}
 	dir, name := s.parentLocked(e.Name)
 	if dir == nil || dir.children[name] != nil {
-		return nil
+		return nil, false
 	}
 	d := &Dir{s: s, id: e.ID, name: name, parent: dir, mtime: e.MTime, children: map[string]Node{}}
 	dir.children[name] = d
 	s.c.index.put(d)
-	return []Notice{{Kind: Created, Dir: true, Own: e.Own, ID: d.id, Parent: dir.id, MTime: d.mtime, Path: join(prefix, e.Name)}}
+	return []Notice{{Kind: Created, Dir: true, Own: e.Own, ID: d.id, Parent: dir.id, MTime: d.mtime, Path: join(prefix, e.Name)}}, true
 }
 
-func (s *Service) removeLocked(prefix []string, e *transport.Event) []Notice {
-	n := s.c.index.get(e.ID)
+// nodeLocked returns what has the id in this service, nil if nothing has. name is where to look when the id stands for
+// a node of another service already: a variable was moved there, and the stream of that service was ahead of ours.
+func (s *Service) nodeLocked(id uint64, name string) Node {
+	for _, n := range []Node{s.c.index.get(id), s.lookupLocked(name)} {
+		switch n := n.(type) {
+		case *Variable:
+			if n.id == id && n.s == s && !n.gone {
+				return n
+			}
+		case *Dir:
+			if n.id == id && n.s == s && !n.gone {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Service) removeLocked(prefix []string, n Node, e *transport.Event) []Notice {
 	parent, name := s.detachLocked(n)
 	if parent == nil {
 		return nil
 	}
 	_, dir := n.(*Dir)
-	return []Notice{{Kind: Deleted, Dir: dir, Own: e.Own, ID: e.ID, Parent: parent.id, MTime: e.MTime,
+	return []Notice{{Kind: Deleted, Dir: dir, Own: e.Own, ID: n.ID(), Parent: parent.id, MTime: e.MTime,
 		Path: join(prefix, joinName(parent.pathLocked(), name))}}
 }
 
@@ -148,7 +169,7 @@ func (s *Service) detachLocked(n Node) (*Dir, string) {
 }
 
 func (s *Service) renameLocked(prefix []string, e *transport.Event) ([]Notice, bool) {
-	n := s.c.index.get(e.ID)
+	n := s.nodeLocked(e.ID, e.OldName)
 	dir, name := s.parentLocked(e.Name)
 	if dir == nil {
 		return nil, false
@@ -159,20 +180,19 @@ func (s *Service) renameLocked(prefix []string, e *transport.Event) ([]Notice, b
 		}
 		return nil, false
 	}
+	for up := dir; up != nil; up = up.parent {
+		if up == n {
+			return nil, false // below itself
+		}
+	}
 	out := Notice{Kind: Renamed, Own: e.Own, ID: e.ID, Parent: dir.id, MTime: e.MTime, Path: join(prefix, e.Name)}
 	switch n := n.(type) {
 	case *Variable:
-		if n.s != s || n.gone {
-			return nil, false
-		}
 		out.OldParent, out.OldPath = n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
 		n.parent, n.name = dir, name
 		dir.children[name] = n
 	case *Dir:
-		if n.s != s || n.gone || n.parent == nil {
-			return nil, false
-		}
 		out.Dir, out.OldParent, out.OldPath = true, n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
 		n.parent, n.name = dir, name
@@ -190,7 +210,7 @@ func (s *Service) drop() {
 	for _, n := range s.root.children {
 		s.detachLocked(n)
 	}
-	s.gone, s.loaded, s.acc, s.root.gone = true, false, nil, true
+	s.loaded, s.acc, s.root.gone = false, nil, true
 	s.mu.Unlock()
 	if acc != nil {
 		acc.Close()

@@ -20,6 +20,10 @@ type Client struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	drains sync.WaitGroup // outboxes that have something to send
+
+	life   sync.Mutex // guards the following
+	closed bool
 
 	mu         sync.RWMutex // guards the following, and the tenants and services themselves
 	treeLoaded bool
@@ -37,7 +41,7 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 	c.index.m = map[uint64]Node{}
 	c.link.changed = make(chan struct{})
 	c.link.down = time.Now()
-	c.reports.m = map[uint64]*report{}
+	c.reports.m, c.reports.low = map[uint64]*report{}, 1
 	_, _ = rand.Read(c.id[:]) // does not fail
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 
@@ -51,9 +55,28 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 	return c, nil
 }
 
+// spawn runs fn on a goroutine that Close waits for. It reports false, and does not, once Close was called.
+func (c *Client) spawn(fn func()) bool {
+	c.life.Lock()
+	defer c.life.Unlock()
+	if !c.closed {
+		c.wg.Go(fn)
+	}
+	return !c.closed
+}
+
+// Drain returns when the edits enqueued so far have been answered, which takes no longer than [Options.Timeout]. None
+// may be enqueued meanwhile.
+func (c *Client) Drain() { c.drains.Wait() }
+
 // Close says goodbye and ends the connection. Changes in flight fail.
 func (c *Client) Close() error {
-	if c.ctx.Err() != nil {
+	c.life.Lock()
+	again := c.closed
+	c.closed = true
+	c.life.Unlock()
+	if again {
+		c.wg.Wait()
 		return nil
 	}
 	if l, _, _, _ := c.link.get(); l != nil {
@@ -130,17 +153,21 @@ func (c *Client) Limits() transport.Limits {
 	}
 	c.link.mu.Unlock()
 	if ask {
-		_ = l.conn.Start(&transport.GetStatus{}, func(m transport.Message, err error) {
-			if st, ok := m.(*transport.Status); ok && err == nil {
-				c.link.mu.Lock()
-				w := *c.link.welcome
-				w.Limits = st.Limits
-				c.link.welcome = &w
-				c.link.mu.Unlock()
-			}
-		})
+		c.spawn(func() { c.refreshLimits(l) }) // sending waits for a server that takes nothing
 	}
 	return limits
+}
+
+func (c *Client) refreshLimits(l *link) {
+	_ = l.conn.Start(&transport.GetStatus{}, func(m transport.Message, err error) {
+		if st, ok := m.(*transport.Status); ok && err == nil {
+			c.link.mu.Lock()
+			w := *c.link.welcome
+			w.Limits = st.Limits
+			c.link.welcome = &w
+			c.link.mu.Unlock()
+		}
+	})
 }
 
 // Timeout is the bound of every wait on the network.

@@ -27,14 +27,14 @@ type linkState struct {
 	changed chan struct{}
 	down    time.Time // since when there is none
 	err     error     // why the last attempt failed
-	store   string    // of the last welcome
+	store   string    // that the copy is of
 	welcome *transport.Welcome
 	heard   time.Time // when the limits in welcome were last asked for
 
 	up atomic.Bool // there is a link; for a look without the lock
 }
 
-// current returns the link, nil while disconnected, and a channel that closes at the next change.
+// get returns the link, nil while disconnected, and a channel that closes at the next change.
 func (st *linkState) get() (l *link, changed <-chan struct{}, down time.Time, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -79,13 +79,9 @@ func (c *Client) awaitLink(ctx context.Context) (*link, error) {
 
 // run keeps a connection, l first, until the client is closed.
 func (c *Client) run(l *link) {
+	var retry backoff
 	for {
-		// A server on this host is back in a moment, or is started by whoever comes first; over a network many clients
-		// come back to one.
-		backoff := backoff{min: 5 * time.Millisecond, max: 2 * time.Second}
-		if l.welcome.Local {
-			backoff.max = 100 * time.Millisecond
-		}
+		made := time.Now()
 		select {
 		case <-l.conn.Done():
 			c.opts.Logger.Warn("connection lost", "err", l.conn.Err())
@@ -97,6 +93,17 @@ func (c *Client) run(l *link) {
 		if c.opts.OnConnection != nil && c.ctx.Err() == nil {
 			c.opts.OnConnection(false)
 		}
+		// A server on this host is back in a moment, or is started by whoever comes first; over a network many clients
+		// come back to one. A connection that ended as soon as it was made is no success: it does not start anew.
+		retry.min, retry.max = 5*time.Millisecond, 2*time.Second
+		if l.welcome.Local {
+			retry.max = 100 * time.Millisecond
+		}
+		if time.Since(made) < time.Second {
+			retry.wait(c.ctx)
+		} else {
+			retry.next = 0
+		}
 		for l = nil; l == nil; {
 			if c.ctx.Err() != nil {
 				return
@@ -105,7 +112,7 @@ func (c *Client) run(l *link) {
 			if l, err = c.connect(c.ctx); err != nil {
 				c.opts.Logger.Debug("connect", "err", err)
 				c.link.set(nil, err)
-				backoff.wait(c.ctx)
+				retry.wait(c.ctx)
 			}
 		}
 		c.publish(l)
@@ -115,13 +122,8 @@ func (c *Client) run(l *link) {
 // publish makes the link the one that everybody uses and sends what was in flight again.
 func (c *Client) publish(l *link) {
 	c.link.mu.Lock()
-	fresh := c.link.store != "" && c.link.store != l.welcome.Store
-	c.link.store, c.link.welcome, c.link.heard = l.welcome.Store, l.welcome, time.Now()
+	c.link.welcome, c.link.heard = l.welcome, time.Now()
 	c.link.mu.Unlock()
-	if fresh {
-		// Another store never saw the first sending: sending again could apply to what is not the same variable.
-		c.reports.fail(fmt.Errorf("the server's store was replaced: %w", transport.ErrDisconnected))
-	}
 	c.opts.Logger.Info("connected", "server", l.welcome.Server.URL, "pid", l.welcome.Server.Pid)
 	c.link.set(l, nil)
 	c.reports.resend(l)
@@ -132,7 +134,7 @@ func (c *Client) publish(l *link) {
 
 // connect dials, says hello, and brings the whole copy up to date.
 func (c *Client) connect(ctx context.Context) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(4*c.opts.Timeout, 10*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, c.longBound())
 	defer cancel()
 	conn, err := c.opts.Dial(ctx)
 	if err != nil {
@@ -159,6 +161,7 @@ func (l *link) begin(ctx context.Context) error {
 		return fmt.Errorf("hello was answered by %T", reply)
 	}
 	l.welcome = w
+	l.c.adopt(w.Store)
 	if l.c.opts.NoTree {
 		return nil
 	}
@@ -175,7 +178,7 @@ func (l *link) begin(ctx context.Context) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			err := l.watch(ctx, s)
+			err := l.watch(l.c.ctx, s)
 			if errors.Is(err, transport.ErrNotFound) || errors.Is(err, transport.ErrDenied) {
 				err = nil // it went while we were asking; the tree says so
 			}
@@ -188,6 +191,21 @@ func (l *link) begin(ctx context.Context) error {
 	}
 	wg.Wait()
 	return first
+}
+
+// adopt makes the copy one of the store. Of another store nothing stays: the same ids stand for other things there, and
+// versions start again.
+func (c *Client) adopt(store string) {
+	c.link.mu.Lock()
+	old := c.link.store
+	c.link.store = store
+	c.link.mu.Unlock()
+	if old == "" || old == store {
+		return
+	}
+	c.opts.Logger.Warn("the server's store was replaced", "old", old, "new", store)
+	c.reports.begin()
+	c.notify(c.applyTree(nil, nil))
 }
 
 func (l *link) watchTree(ctx context.Context) error {
@@ -206,8 +224,26 @@ func (l *link) watchTree(ctx context.Context) error {
 	})
 }
 
-// watch loads a service, or brings a loaded one up to date after a reconnect.
+// watch loads a service, or brings a loaded one up to date after a reconnect. It takes as long as it takes, as long as
+// pages come.
 func (l *link) watch(ctx context.Context, s *Service) error {
+	whole := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	bound := l.c.longBound()
+	idle := time.AfterFunc(bound, cancel)
+	defer idle.Stop()
+	err := l.listing(ctx, s, func() { idle.Reset(bound) })
+	if err != nil && ctx.Err() != nil && whole.Err() == nil {
+		return &transport.Error{Code: transport.CodeDisconnected, Message: "the server does not go on with a listing"}
+	}
+	return err
+}
+
+// longBound bounds what takes a server longer than an answer: to start, to load a service.
+func (c *Client) longBound() time.Duration { return max(4*c.opts.Timeout, 10*time.Second) }
+
+func (l *link) listing(ctx context.Context, s *Service, progress func()) error {
 	var acc Accessor = bufferAccessor{}
 	if l.welcome.Local && !l.c.opts.NoMap {
 		if a, err := l.openLocal(ctx, s); err == nil {
@@ -226,17 +262,24 @@ func (l *link) watch(ctx context.Context, s *Service) error {
 		req.Store, req.Since = l.c.lastStore(), s.rev
 	}
 	s.mu.RUnlock()
-	var sn snapshot
+	var (
+		sn   snapshot
+		done bool
+	)
 	err := l.conn.CallStream(ctx, req, func(m transport.Message) (bool, error) {
+		progress()
 		p, ok := m.(*transport.Snapshot)
 		if !ok {
 			return false, fmt.Errorf("watch was answered by %T", m)
 		}
-		return p.More, l.page(s, &sn, p, acc)
+		err := l.page(s, &sn, p, acc)
+		done = err == nil && !p.More
+		return p.More, err
 	})
-	if err != nil {
-		acc.Close()
+	if done { // whatever the call says: the wait can end while the last page is taken, and acc is in use then
+		return nil
 	}
+	acc.Close()
 	return err
 }
 
@@ -256,8 +299,11 @@ func (l *link) page(s *Service, sn *snapshot, p *transport.Snapshot, acc Accesso
 		return nil
 	}
 	s.mu.RLock()
-	old := s.acc
+	old, gone := s.acc, s.root.gone
 	s.mu.RUnlock()
+	if gone {
+		return transport.ErrNotFound // while it was being listed
+	}
 	l.c.notify(s.replace(l, sn, p.Rev, acc))
 	if old != nil && old != acc {
 		old.Close()
@@ -306,14 +352,14 @@ func (l *link) resync(p *transport.Snapshot) {
 		sn = &snapshot{}
 		l.resyncs[p.Service] = sn
 	}
+	if !p.More {
+		delete(l.resyncs, p.Service)
+	}
 	s.mu.RLock()
 	acc := s.acc
 	s.mu.RUnlock()
-	if acc == nil {
-		return
-	}
-	if !p.More {
-		delete(l.resyncs, p.Service)
+	if acc == nil && !p.More {
+		return // not loaded
 	}
 	if err := l.page(s, sn, p, acc); err != nil {
 		l.misfit(s)

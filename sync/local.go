@@ -136,8 +136,8 @@ func (a *localAccessor) rotate(old *memfile.Reader, service uint64) bool {
 
 // awaitSuccessor waits a moment for the connection to change, and reports whether it is worth trying again.
 func (c *Client) awaitSuccessor(deadline time.Time) bool {
-	_, changed, down, _ := c.link.get()
-	if end := down.Add(graceForSuccessor); !down.IsZero() && end.Before(deadline) {
+	l, changed, down, _ := c.link.get()
+	if end := down.Add(graceForSuccessor); l == nil && end.Before(deadline) {
 		deadline = end
 	}
 	wait := time.Until(deadline)

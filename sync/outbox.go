@@ -78,7 +78,7 @@ func (v *Variable) Enqueue(e Edit) *Pending {
 	v.out.busy = true
 	v.out.mu.Unlock()
 	if start {
-		v.s.c.wg.Go(v.drain)
+		v.startDrain()
 	}
 	return p
 }
@@ -102,9 +102,21 @@ func (v *Variable) Commit(ctx context.Context, e Edit) (transport.Result, error)
 	v.out.busy = more
 	v.out.mu.Unlock()
 	if more {
-		v.s.c.wg.Go(v.drain)
+		v.startDrain()
 	}
 	return res, err
+}
+
+func (v *Variable) startDrain() {
+	c := v.s.c
+	c.drains.Add(1)
+	drain := func() {
+		defer c.drains.Done()
+		v.drain()
+	}
+	if !c.spawn(drain) {
+		drain() // the client is closed: nothing waits any more
+	}
 }
 
 // Flushed returns when every edit enqueued before the call has been answered.
@@ -182,11 +194,11 @@ func (o *outbox) finish(p *Pending) {
 // perform reports edits of one kind and waits for the answer.
 func (v *Variable) perform(ctx context.Context, batch []*Pending) (transport.Result, error) {
 	change, value := v.change(batch)
-	results, err := v.s.c.report(ctx, value, change)
+	results, err := v.s.c.report(ctx, v.s.epoch, value, change)
 	if transport.CodeOf(err) == transport.CodeStaleBase {
 		// Somebody else was first. What was written counts, not what differed from an older value.
 		change, value = v.wholeChange(batch)
-		results, err = v.s.c.report(ctx, value, change)
+		results, err = v.s.c.report(ctx, v.s.epoch, value, change)
 	}
 	if err != nil {
 		return transport.Result{}, err
@@ -263,8 +275,11 @@ func (v *Variable) wholeChange(batch []*Pending) (change transport.Change, value
 		}
 	case EditAppend:
 		change.Op, change.Data = transport.OpAppend, e.Data
-		for _, p := range batch[1:] {
-			change.Data = append(change.Data[:len(change.Data):len(change.Data)], p.edit.Data...)
+		if len(batch) > 1 {
+			change.Data = nil
+			for _, p := range batch {
+				change.Data = append(change.Data, p.edit.Data...)
+			}
 		}
 	case EditTruncate:
 		change.Op, change.Size = transport.OpTruncate, e.Size

@@ -25,20 +25,30 @@ type report struct {
 
 // reports are the changes in flight.
 type reports struct {
-	mu   sync.Mutex // guards the following
-	next uint64
-	m    map[uint64]*report
-	l    *link // where new reports go, nil while disconnected
+	mu    sync.Mutex // guards the following
+	next  uint64
+	low   uint64 // nothing below it is in m
+	m     map[uint64]*report
+	l     *link  // where new reports go, nil while disconnected
+	epoch uint64 // rises when the store is replaced: ids mean something else from then on
 }
 
 // Report asks the server for changes, all or none, and waits for its answer. A connection that is lost meanwhile does
 // not matter, nor does a server that dies: the changes are carried out exactly once, or, if the answer does not come in
-// time, the error is transport.ErrDisconnected and they may have been carried out once.
+// time, the error is transport.ErrDisconnected and they may have been carried out once. The bytes in changes must not be
+// modified afterwards: they can become the value that this client reads.
 func (c *Client) Report(ctx context.Context, changes ...transport.Change) ([]transport.Result, error) {
-	return c.report(ctx, nil, changes...)
+	return c.report(ctx, c.reports.currentEpoch(), nil, changes...)
 }
 
-func (c *Client) report(ctx context.Context, value []byte, changes ...transport.Change) ([]transport.Result, error) {
+// report is [Client.Report] for changes that name their targets by the ids of an epoch.
+func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes ...transport.Change) ([]transport.Result, error) {
+	if c.ctx.Err() != nil {
+		return nil, errClosed
+	}
+	if ctx.Err() != nil { // not sent, so that it cannot have been carried out either
+		return nil, timedOut(ctx)
+	}
 	if l, _, down, err := c.link.get(); l == nil {
 		if isFinal(err) {
 			return nil, err
@@ -49,8 +59,10 @@ func (c *Client) report(ctx context.Context, value []byte, changes ...transport.
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
-	r := c.reports.add(value, changes)
-	var err error
+	r, err := c.reports.add(epoch, value, changes)
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case <-r.done:
 		return r.results()
@@ -72,13 +84,19 @@ func (r *report) results() ([]transport.Result, error) {
 		return nil, r.err
 	case r.ack.Code != transport.CodeOK:
 		return nil, &transport.Error{Code: r.ack.Code, Message: r.ack.Message}
+	case len(r.ack.Results) != len(r.msg.Changes):
+		return nil, fmt.Errorf("report of %d changes was answered by %d results", len(r.msg.Changes), len(r.ack.Results))
 	}
 	return r.ack.Results, nil
 }
 
-func (rs *reports) add(value []byte, changes []transport.Change) *report {
+func (rs *reports) add(epoch uint64, value []byte, changes []transport.Change) (*report, error) {
 	r := &report{value: value, done: make(chan struct{})}
 	rs.mu.Lock()
+	if epoch != rs.epoch {
+		rs.mu.Unlock()
+		return nil, fmt.Errorf("the server's store was replaced: %w", transport.ErrNotFound)
+	}
 	rs.next++
 	r.msg = transport.ReportVariableChanges{Seq: rs.next, Changes: changes}
 	rs.m[r.msg.Seq] = r
@@ -87,27 +105,33 @@ func (rs *reports) add(value []byte, changes []transport.Change) *report {
 	if l != nil {
 		rs.send(l, r)
 	}
-	return r
+	return r, nil
 }
 
-// send puts the report on the connection. A failure needs no handling: the connection is lost then, and the report is
-// sent again on the next.
+func (rs *reports) currentEpoch() uint64 {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.epoch
+}
+
+// send puts the report on the connection. When that is lost the report is sent again on the next; one that cannot be
+// sent, because it is too large, is answered here.
 func (rs *reports) send(l *link, r *report) {
 	msg := r.msg
 	msg.Floor = rs.floor()
-	_ = l.conn.Start(&msg, func(m transport.Message, err error) { rs.answered(r, m, err) })
+	if err := l.conn.Start(&msg, func(m transport.Message, err error) { rs.answered(r, m, err) }); err != nil {
+		rs.answered(r, nil, err)
+	}
 }
 
+// floor returns the lowest number in flight. The search goes on where the last one ended: thousands can be in flight.
 func (rs *reports) floor() uint64 {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	low := rs.next + 1
-	for seq, r := range rs.m {
-		if seq < low && !r.finished {
-			low = seq
-		}
+	for rs.low <= rs.next && rs.m[rs.low] == nil {
+		rs.low++
 	}
-	return low
+	return rs.low
 }
 
 // answered runs on the receiving goroutine, after the pushes that the answer comes behind.
@@ -184,6 +208,19 @@ func (rs *reports) lost() {
 func (rs *reports) fail(err error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	rs.failLocked(err)
+}
+
+// begin starts a new epoch. What is in flight for the old one ends: another store never saw its first sending, and its
+// ids stand for other variables.
+func (rs *reports) begin() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.epoch++
+	rs.failLocked(fmt.Errorf("the server's store was replaced: %w", transport.ErrDisconnected))
+}
+
+func (rs *reports) failLocked(err error) {
 	for seq, r := range rs.m {
 		delete(rs.m, seq)
 		rs.finishLocked(r, nil, err)
@@ -214,16 +251,25 @@ func (rs *reports) resend(l *link) {
 	}
 }
 
-// echo returns the bytes of an own change that the server does not send back.
-func (l *link) echo(seq uint64) ([]byte, bool) {
+// echo returns the bytes of an own change that the server does not send back: a whole value, or what a patch leads to.
+func (l *link) echo(prefix []string, e *transport.Event) ([]byte, bool) {
 	rs := &l.c.reports
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	r := rs.m[seq]
-	if r == nil || r.value == nil {
+	r := rs.m[e.Echo]
+	if r == nil {
 		return nil, false
 	}
-	return r.value, true
+	if r.value != nil {
+		return r.value, int64(len(r.value)) == e.Size
+	}
+	for _, c := range slices.Backward(r.msg.Changes) {
+		named := c.ID == 0 && c.Tenant == prefix[0] && c.Service == prefix[1] && c.Name == e.Name
+		if c.Op == transport.OpStore && int64(len(c.Data)) == e.Size && (named || c.ID == e.ID) {
+			return c.Data, true
+		}
+	}
+	return nil, false
 }
 
 // retryAfter is how long a client waits when the server says that it is not available.

@@ -11,8 +11,9 @@ import (
 
 // Service is one service: a tree of directories and variables.
 type Service struct {
-	c  *Client
-	id uint64
+	c     *Client
+	id    uint64
+	epoch uint64 // of the ids in it; see reports
 
 	// guarded by Client.mu
 	tenant *Tenant
@@ -21,18 +22,22 @@ type Service struct {
 
 	wanted atomic.Bool // somebody asked for it: every new connection loads it
 
-	turn chan struct{} // holds a token while somebody loads the service
+	mu      sync.RWMutex // guards the following
+	loaded  bool
+	loading *loading // nil unless under way
+	rev     int64    // engine revision that the copy has come to
+	root    *Dir
+	acc     Accessor // nil until loaded
+}
 
-	mu     sync.RWMutex // guards the following
-	loaded bool
-	gone   bool
-	rev    int64 // engine revision that the copy has come to
-	root   *Dir
-	acc    Accessor // nil until loaded
+// loading is a service's being loaded, for all who wait for it.
+type loading struct {
+	done chan struct{}
+	err  error
 }
 
 func newService(c *Client, id uint64) *Service {
-	s := &Service{c: c, id: id, turn: make(chan struct{}, 1)}
+	s := &Service{c: c, id: id, epoch: c.reports.currentEpoch()}
 	s.root = &Dir{s: s, id: id, children: map[string]Node{}}
 	return s
 }
@@ -95,6 +100,8 @@ func (s *Service) Variable(ctx context.Context, name string) (*Variable, error) 
 	return nil, transport.ErrIsDirectory
 }
 
+// load waits until the service is loaded. The loading itself goes on when the caller's time is over: a large service
+// over a slow network is there for a later try.
 func (s *Service) load(ctx context.Context) error {
 	if s.isLoaded() {
 		return nil
@@ -102,28 +109,57 @@ func (s *Service) load(ctx context.Context) error {
 	s.wanted.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, s.c.opts.Timeout)
 	defer cancel()
+	ld, err := s.startLoading()
+	if ld == nil {
+		return err
+	}
 	select {
-	case s.turn <- struct{}{}:
+	case <-ld.done:
+		return ld.err
 	case <-ctx.Done():
 		return timedOut(ctx)
 	}
-	defer func() { <-s.turn }()
-	for {
-		if s.isLoaded() {
-			return nil
-		}
+}
+
+// startLoading returns the loading under way, a new one if there is none; nil if there is nothing to wait for.
+func (s *Service) startLoading() (*loading, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loaded || s.loading != nil {
+		return s.loading, nil
+	}
+	ld := &loading{done: make(chan struct{})}
+	started := s.c.spawn(func() {
+		ld.err = s.fetch()
+		s.mu.Lock()
+		s.loading = nil
+		s.mu.Unlock()
+		close(ld.done)
+	})
+	if !started {
+		return nil, errClosed
+	}
+	s.loading = ld
+	return ld, nil
+}
+
+func (s *Service) fetch() error {
+	ctx, cancel := context.WithTimeout(s.c.ctx, s.c.opts.Timeout) // for connecting and trying again
+	defer cancel()
+	for !s.isLoaded() {
 		l, err := s.c.awaitLink(ctx)
 		if err != nil {
 			return err
 		}
-		err = l.watch(ctx, s)
+		err = l.watch(s.c.ctx, s)
 		if err == nil || !isRetryable(err) {
 			return err
 		}
-		if err := pause(ctx); err != nil {
+		if pause(ctx) != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 func (s *Service) isLoaded() bool {
@@ -132,8 +168,7 @@ func (s *Service) isLoaded() bool {
 	return s.loaded
 }
 
-// pathTo returns the components from the root to a name in the service. The names of tenant and service are read
-// without Service.mu (lock order).
+// prefix returns the components from the root to the service. It must be called without Service.mu (lock order).
 func (s *Service) prefix() []string {
 	s.c.mu.RLock()
 	defer s.c.mu.RUnlock()
@@ -146,7 +181,7 @@ func join(prefix []string, name string) []string {
 	return append(out, strings.Split(name, "/")...)
 }
 
-// lookupLocked finds a directory or variable; s.mu must be held. The empty name is the service's root.
+// lookupLocked finds a directory or variable; s.mu must be held.
 func (s *Service) lookupLocked(name string) Node {
 	d := s.root
 	for {

@@ -43,28 +43,28 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	slices.SortFunc(sn.dirs, func(a, b transport.DirInfo) int { return strings.Compare(a.Name, b.Name) })
 	for _, d := range sn.dirs {
 		e := transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime}
-		if known, _ := s.c.index.get(d.ID).(*Dir); known != nil && known.s == s && !known.gone {
+		if s.nodeLocked(d.ID, d.Name) != nil {
 			e.Kind = transport.EventRenameDir
 		}
 		s.placeLocked(l, prefix, &e, &notices)
 	}
 	for i := range sn.vars {
 		in := &sn.vars[i]
-		if v := s.knownLocked(in.ID); v != nil && v.pathLocked() != in.Name {
+		if v, _ := s.nodeLocked(in.ID, in.Name).(*Variable); v != nil && v.pathLocked() != in.Name {
 			s.placeLocked(l, prefix, &transport.Event{Kind: transport.EventRename, ID: in.ID, Name: in.Name, MTime: in.MTime}, &notices)
 		}
 	}
 	s.pruneLocked(s.root, keep, prefix, &notices)
 	for i := range sn.vars {
 		in := &sn.vars[i]
-		known := s.knownLocked(in.ID)
+		known, _ := s.nodeLocked(in.ID, in.Name).(*Variable)
 		e := transport.Event{Kind: transport.EventSet, ID: in.ID, Name: in.Name, Version: in.Version, MTime: in.MTime,
 			Writer: in.Writer, Size: in.Size, Slot: in.Slot, Data: in.Data}
 		s.placeLocked(l, prefix, &e, &notices)
 		if known != nil { // the slot can change with a new server, the version does not
 			known.slot = in.Slot
-			if s.buffered() && known.value == nil {
-				known.value = in.Data
+			if s.buffered() && known.version == in.Version {
+				known.value = in.Data // what it holds can be of before the service was mapped
 			}
 		}
 	}
@@ -75,15 +75,6 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	return notices
 }
 
-// knownLocked returns the variable if it is in this service.
-func (s *Service) knownLocked(id uint64) *Variable {
-	v, _ := s.c.index.get(id).(*Variable)
-	if v == nil || v.s != s || v.gone {
-		return nil
-	}
-	return v
-}
-
 // pruneLocked removes what the snapshot does not have, children first.
 func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, prefix []string, notices *[]Notice) {
 	for _, n := range d.children {
@@ -91,7 +82,7 @@ func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, prefix []string, not
 			s.pruneLocked(sub, keep, prefix, notices)
 		}
 		if !keep[n.ID()] {
-			*notices = append(*notices, s.removeLocked(prefix, &transport.Event{ID: n.ID()})...)
+			*notices = append(*notices, s.removeLocked(prefix, n, &transport.Event{})...)
 		}
 	}
 }
@@ -100,7 +91,7 @@ func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, prefix []string, not
 // swapped names) removes that first; it comes back at its own step.
 func (s *Service) placeLocked(l *link, prefix []string, e *transport.Event, notices *[]Notice) {
 	if there := s.lookupLocked(e.Name); there != nil && there.ID() != e.ID {
-		*notices = append(*notices, s.removeLocked(prefix, &transport.Event{ID: there.ID()})...)
+		*notices = append(*notices, s.removeLocked(prefix, there, &transport.Event{})...)
 	}
 	ns, _ := s.applyLocked(l, prefix, e)
 	*notices = append(*notices, ns...)

@@ -11,7 +11,7 @@
 // sent again under their old sequence numbers and take effect once.
 //
 // Lock order: Client.mu (tenants and services) -> Service.mu (directories and variables) -> Client.link.mu (connection
-// and reports in flight) -> Client.index.mu (ids). No lock is held across network I/O or a call of [Options.OnChange].
+// and reports in flight) -> Client.index.mu (ids); Client.life is a leaf. No lock is held across network I/O or a call of [Options.OnChange].
 package sync
 
 import (

@@ -132,11 +132,7 @@ func (c *Client) applyTree(tenants []transport.TenantInfo, services []transport.
 	}
 	var steps []transport.TreeChange
 	for _, t := range c.tenants {
-		for _, s := range t.services {
-			if !keep[s.id] {
-				steps = append(steps, transport.TreeChange{Gone: true, Service: transport.ServiceInfo{ID: s.id}})
-			}
-		}
+		steps = append(steps, t.goneLocked(func(s *Service) bool { return keep[s.id] })...)
 	}
 	for _, t := range c.tenants {
 		if !keep[t.id] {
@@ -156,11 +152,25 @@ func (c *Client) applyTree(tenants []transport.TenantInfo, services []transport.
 	return notices
 }
 
+// goneLocked returns the steps that remove the tenant's services, but those to keep.
+func (t *Tenant) goneLocked(keep func(*Service) bool) []transport.TreeChange {
+	var steps []transport.TreeChange
+	for _, s := range t.services {
+		if !keep(s) {
+			steps = append(steps, transport.TreeChange{Gone: true, Service: transport.ServiceInfo{ID: s.id}})
+		}
+	}
+	return steps
+}
+
 func (c *Client) treeStepsLocked(steps []transport.TreeChange) []Notice {
 	var out []Notice
 	for _, st := range steps {
 		var n *Notice
 		if st.Tenant.ID != 0 {
+			if t := c.tenantByIDLocked(st.Tenant.ID); t != nil && (st.Gone || c.hidden(st.Tenant.Name)) {
+				out = append(out, c.treeStepsLocked(t.goneLocked(func(*Service) bool { return false }))...)
+			}
 			n = c.tenantStepLocked(st)
 		} else {
 			n = c.serviceStepLocked(st)

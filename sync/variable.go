@@ -83,6 +83,16 @@ func (v *Variable) Gone() bool {
 	return v.gone
 }
 
+// Now returns what the variable has become: itself, or, once it has moved to another service, the one that it is there.
+func (v *Variable) Now() *Variable {
+	if v.Gone() {
+		if n, ok := v.s.c.index.get(v.id).(*Variable); ok && n.s.epoch == v.s.epoch {
+			return n
+		}
+	}
+	return v
+}
+
 // Load returns the value: one that some writer committed, whole, and never an older one than an acknowledged change.
 // The result can be dst's memory, grown if need be, or memory that others share: it must not be modified. It does not
 // wait on the network, but for a moment while a server that died is being replaced.

@@ -1,0 +1,176 @@
+package fs
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// matrix has a fresh service with one of everything to rename: to and from.
+func matrix(t *testing.T) *mount {
+	m := newMount(t, Options{})
+	s := m.id("t/s")
+	m.put("t/s/var", "var")
+	m.put("t/s/var2", "var2")
+	m.mkdir(s, "dir")
+	m.mkdir(s, "empty")
+	m.mkdir(s, "full")
+	m.put("t/s/full/x", "x")
+	for _, name := range []string{"tmp~", "tmp2~"} {
+		f := m.made("t/s/"+name, wr)
+		m.ok("write", f.write(0, name))
+		m.ok("close", f.close())
+	}
+	draft, other := m.made("t/s/draft", trunc), m.made("t/s/draft2", trunc)
+	draft.write(0, "draft")
+	other.write(0, "draft2")
+	m.put("t/s/saved", "saved")
+	m.ok("rename", m.rename("t/s/saved", "t/s/saved~", 0)) // a parked variable's backup
+	t.Cleanup(func() { draft.release(); other.release() })
+	return m
+}
+
+func TestRenameMatrix(t *testing.T) {
+	const none = syscall.Errno(0)
+	type result struct {
+		errno  syscall.Errno
+		value  string // through the mount, of the new name
+		stored string // at the server under the new name; "" to leave out
+	}
+	dir := result{}
+	for _, tt := range []struct {
+		from, to string
+		want     result
+	}{
+		{"tmp~", "new~", result{none, "tmp~", "-"}},
+		{"tmp~", "new", result{none, "tmp~", "tmp~"}},
+		{"tmp~", "tmp2~", result{none, "tmp~", "-"}},
+		{"tmp~", "var", result{none, "tmp~", "tmp~"}},
+		{"tmp~", "draft", result{none, "tmp~", "tmp~"}},
+		{"tmp~", "saved~", result{none, "tmp~", "-"}},
+		{"tmp~", "saved", result{none, "tmp~", "tmp~"}},
+		{"tmp~", "dir", result{errno: syscall.EISDIR}},
+
+		{"draft", "new", result{stored: "-"}},
+		{"draft", "draft2", result{stored: "-"}},
+		{"draft", "tmp~", result{stored: "-"}},
+		{"draft", "var", result{errno: syscall.EBUSY}},
+		{"draft", "dir", result{errno: syscall.EISDIR}},
+
+		{"var", "new", result{none, "var", "var"}},
+		{"var", "new~", result{none, "var", "-"}}, // parked
+		{"var", "tmp~", result{none, "var", "-"}},
+		{"var", "saved~", result{none, "var", "-"}},
+		{"var", "saved", result{none, "var", "var"}},
+		{"var", "var2", result{none, "var", "var"}},
+		{"var", "draft", result{none, "var", "var"}},
+		{"var", "dir", result{errno: syscall.EISDIR}},
+		{"var", "full/y", result{none, "var", "var"}},
+
+		{"saved~", "saved", result{none, "saved", "saved"}},
+		{"saved~", "new", result{none, "saved", "saved"}},
+		{"saved~", "new~", result{none, "saved", "saved"}},
+		{"saved~", "var", result{none, "saved", "saved"}},
+		{"saved~", "tmp~", result{none, "saved", "saved"}},
+		{"saved~", "dir", result{errno: syscall.EISDIR}},
+
+		{"dir", "new", dir},
+		{"dir", "new~", dir},
+		{"dir", "empty", dir},
+		{"dir", "saved", dir}, // the parked variable makes way first
+		{"dir", "full", result{errno: syscall.ENOTEMPTY}},
+		{"dir", "var", result{errno: syscall.ENOTDIR}},
+		{"dir", "tmp~", result{errno: syscall.ENOTDIR}},
+		{"dir", "dir/below", result{errno: syscall.EINVAL}},
+
+		{"nothing", "new", result{errno: syscall.ENOENT}},
+	} {
+		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
+			m := matrix(t)
+			m.want("rename", m.rename("t/s/"+tt.from, "t/s/"+tt.to, 0), tt.want.errno)
+			if tt.want.errno != 0 {
+				if tt.from != "nothing" {
+					m.id("t/s/" + tt.from) // it is where it was
+				}
+				return
+			}
+			m.wantNone("t/s/" + tt.from)
+			if tt.want.value != "" {
+				m.wantValue("t/s/"+tt.to, tt.want.value)
+			} else {
+				m.id("t/s/" + tt.to)
+			}
+			if tt.want.stored != "" {
+				m.wantStored(tt.to, tt.want.stored)
+			}
+		})
+	}
+}
+
+func TestRenameNoReplace(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		want     syscall.Errno
+	}{
+		{"tmp~", "var", syscall.EEXIST}, {"tmp~", "tmp2~", syscall.EEXIST}, {"tmp~", "new", 0}, {"tmp~", "saved", 0},
+		{"var", "var2", syscall.EEXIST}, {"var", "draft", syscall.EEXIST}, {"var", "new", 0}, {"var", "saved", 0},
+		{"dir", "empty", syscall.EEXIST}, {"dir", "new", 0},
+		{"saved~", "var", syscall.EEXIST}, {"saved~", "saved", 0},
+	} {
+		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
+			m := matrix(t)
+			m.want("rename", m.rename("t/s/"+tt.from, "t/s/"+tt.to, unix.RENAME_NOREPLACE), tt.want)
+		})
+	}
+	m := matrix(t)
+	m.want("exchange", m.rename("t/s/var", "t/s/var2", unix.RENAME_EXCHANGE), syscall.EINVAL)
+}
+
+func TestRenameAcrossLevels(t *testing.T) {
+	m := matrix(t)
+	for _, tt := range []struct {
+		from, to string
+		want     syscall.Errno
+	}{
+		{"t/s/dir", "t/dir", syscall.EXDEV},
+		{"t/s/var", "t/var", syscall.EXDEV},
+		{"t/s/tmp~", "t/tmp", syscall.EPERM},
+		{"t/s/saved~", "t/saved~", syscall.EPERM},
+		{"t/s", "s", syscall.EXDEV},
+		{"t/s", "t/z", 0},
+		{"t", "u", 0},
+	} {
+		m.want(fmt.Sprintf("rename %s %s", tt.from, tt.to), m.rename(tt.from, tt.to, 0), tt.want)
+	}
+	m.wantValue("u/z/var", "var")
+}
+
+// A draft that was renamed is committed under the name that it has by then.
+func TestRenamedDraftIsCommitted(t *testing.T) {
+	m := newMount(t, Options{})
+	f := m.made("t/s/a", trunc)
+	f.write(0, "x")
+	m.ok("rename", m.rename("t/s/a", "t/s/b", 0))
+	m.ok("close", f.close())
+	m.wantStored("a", "-")
+	m.wantStored("b", "x")
+}
+
+// A descriptor follows its variable to another service.
+func TestDescriptorFollowsAcrossServices(t *testing.T) {
+	m := newMount(t, Options{})
+	m.mkdir(m.id("t"), "other")
+	m.id("t/other")
+	m.put("t/s/v", "one")
+	f := m.opened("t/s/v", syscall.O_RDWR)
+	m.ok("rename", m.rename("t/s/v", "t/other/v", 0))
+	m.wantNone("t/s/v")
+	m.ok("write", f.write(0, "two"))
+	if got, status := f.read(0); got != "two" || status != 0 {
+		t.Errorf("read %q, %v", got, status)
+	}
+	m.ok("close", f.close())
+	m.wantValue("t/other/v", "two")
+}

@@ -1,0 +1,112 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+)
+
+// TestS13_SaveByRename: every way in which editors and tools save a file is one update of the variable: one version more,
+// the same inode on both mounts, and watches of the file that go on, on the writing mount too.
+func TestS13_SaveByRename(t *testing.T) {
+	testenv.Need(t, "vim", "perl", "rsync")
+	h, a, b := twoMounts(t)
+	a.Write("t/s/v", "line\n")
+	b.WaitValue("t/s/v", "line\n")
+	inode := a.Inode("t/s/v")
+	onA, onB := h.Inotify(a.Path("t/s/v")), h.Inotify(b.Path("t/s/v"))
+	for i, script := range []string{
+		`sed -i s/line/sed/ "$1"`,
+		`perl -pi -e 's/sed/perl/' "$1"`,
+		`vim -es -u NONE -c 'set backupcopy=no writebackup' -c 's/perl/vim/' -c wq "$1"`,
+		`vim -es -u NONE -c 'set backupcopy=no backup' -c 's/vim/backup/' -c wq "$1"; rm -f "$1~"`,
+		`vim -es -u NONE -c 'set backupcopy=yes' -c 's/backup/copy/' -c wq "$1"`,
+		`echo new > "$1.goutputstream"; mv "$1.goutputstream" "$1"`,
+		`d=$(dirname "$1"); echo gnome > "$d/.goutputstream-XYZ"; mv "$d/.goutputstream-XYZ" "$1"`,
+		`python3 -c 'import os,sys,tempfile; d=os.path.dirname(sys.argv[1]); f=tempfile.NamedTemporaryFile("w",dir=d,delete=False); f.write("py\n"); f.close(); os.replace(f.name, sys.argv[1])' "$1"`,
+		`rsync -a /etc/hostname "$1"`,
+	} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			markA, markB, before := onA.Mark(), onB.Mark(), a.Version("t/s/v")
+			h.MustShell(script, a.Path("t/s/v"))
+			want := a.Read("t/s/v")
+			b.WaitValue("t/s/v", want)
+			onB.Expect(markB, "MODIFY ", "CLOSE_WRITE ")
+			if got := b.Version("t/s/v"); got != before+1 {
+				t.Errorf("version %d, want %d: %s", got, before+1, script)
+			}
+			for name, m := range map[string]*Mount{"writing": a, "other": b} {
+				if got := m.Inode("t/s/v"); got != inode {
+					t.Errorf("inode on the %s mount is %d, want %d: %s", name, got, inode, script)
+				}
+			}
+			for _, e := range append(onA.Events()[markA:], onB.Events()[markB:]...) {
+				if e.has("DELETE_SELF") {
+					t.Errorf("watch lost: %s: %v", script, e)
+				}
+			}
+			// The watch on the writing mount still sees what comes from elsewhere.
+			markA = onA.Mark()
+			b.Write("t/s/v", "from elsewhere")
+			onA.Expect(markA, "MODIFY ", "CLOSE_WRITE ")
+			b.Write("t/s/v", want)
+			a.WaitValue("t/s/v", want)
+		})
+	}
+	if left := a.List("t/s"); !slices.Equal(left, []string{"v"}) {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestS13_Backup: a variable that is renamed to a temporary name stays where it is for everybody else, until its name is
+// made again or two seconds have passed.
+func TestS13_Backup(t *testing.T) {
+	h, a, b := twoMounts(t)
+	a.Write("t/s/v", "value")
+	b.WaitValue("t/s/v", "value")
+	inode := a.Inode("t/s/v")
+
+	h.MustShell(`mv "$1" "$1~"`, a.Path("t/s/v"))
+	if got := a.List("t/s"); !slices.Equal(got, []string{"v~"}) {
+		t.Errorf("here: %v", got)
+	}
+	if got := a.Read("t/s/v~"); got != "value" {
+		t.Errorf("backup: %q", got)
+	}
+	if got := b.List("t/s"); !slices.Equal(got, []string{"v"}) {
+		t.Errorf("there: %v", got)
+	}
+	testenv.Eventually(t, slower(10*time.Second), func() error {
+		if got := b.List("t/s"); !slices.Equal(got, []string{"v~"}) {
+			return fmt.Errorf("there, later: %v", got)
+		}
+		return nil
+	})
+	testenv.Eventually(t, slower(10*time.Second), func() error {
+		if got := a.Inode("t/s/v~"); got != inode {
+			return fmt.Errorf("inode %d, want %d", got, inode)
+		}
+		return nil
+	})
+
+	h.MustShell(`mv "$1~" "$1"`, a.Path("t/s/v"))
+	b.WaitFor("t/s/v")
+	h.MustShell(`mv "$1" "$1~"; mv "$1~" "$1"`, a.Path("t/s/v")) // and back at once: nothing has happened
+	if got := a.Read("t/s/v"); got != "value" {
+		t.Errorf("back again: %q", got)
+	}
+	h.MustShell(`mv "$1" "$1~"; rm "$1~"`, a.Path("t/s/v")) // removed by its new name
+	if got := a.List("t/s"); len(got) != 0 {
+		t.Errorf("here: %v", got)
+	}
+	testenv.Eventually(t, slower(10*time.Second), func() error {
+		if _, err := os.Lstat(b.Path("t/s/v")); !os.IsNotExist(err) {
+			return fmt.Errorf("there: %v", err)
+		}
+		return nil
+	})
+}

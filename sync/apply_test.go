@@ -1,0 +1,96 @@
+package sync
+
+import (
+	"testing"
+
+	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// newCopy is a service's copy without a connection, holding dirs a and a/b and variable v.
+func newCopy(t *testing.T, acc Accessor) *Service {
+	t.Helper()
+	c := &Client{tenants: map[string]*Tenant{}}
+	c.index.m = map[uint64]Node{}
+	s := newService(c, 1)
+	s.tenant, s.name = &Tenant{c: c, name: "t"}, "s"
+	s.replace(nil, &snapshot{
+		dirs: []transport.DirInfo{{ID: 2, Name: "a"}, {ID: 3, Name: "a/b"}},
+		vars: []transport.Variable{{ID: 4, Name: "v", Version: 1, Size: 3, Data: []byte("old")}},
+	}, 1, acc)
+	return s
+}
+
+func TestEventsThatDoNotFit(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		e    transport.Event
+		fits bool
+	}{
+		{"patch", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: 4}, true},
+		{"patch of another version", transport.Event{Kind: transport.EventSet, ID: 4, Version: 3, Base: 2, Size: 4}, false},
+		{"patch to less than nothing", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: -1}, false},
+		{"patch beyond every limit", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: memfile.MaxValue + 1}, false},
+		{"range before the value", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: 4,
+			Ranges: []transport.RangeData{{Off: -1, Data: []byte("x")}}}, false},
+		{"range over the end", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: 4,
+			Ranges: []transport.RangeData{{Off: 4, Data: []byte("x")}}}, false},
+		{"size of other data", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Size: 4, Data: []byte("x")}, false},
+		{"known version", transport.Event{Kind: transport.EventSet, ID: 4, Version: 1, Size: 4}, true},
+		{"new variable where one is", transport.Event{Kind: transport.EventSet, ID: 5, Name: "v", Version: 1}, false},
+		{"new variable nowhere", transport.Event{Kind: transport.EventSet, ID: 5, Name: "x/y", Version: 1}, false},
+		{"new variable without a name", transport.Event{Kind: transport.EventSet, ID: 5, Version: 1}, false},
+		{"directory", transport.Event{Kind: transport.EventMkdir, ID: 5, Name: "a/c"}, true},
+		{"known directory", transport.Event{Kind: transport.EventMkdir, ID: 2, Name: "elsewhere"}, true},
+		{"directory where one is", transport.Event{Kind: transport.EventMkdir, ID: 5, Name: "a"}, false},
+		{"directory nowhere", transport.Event{Kind: transport.EventMkdir, ID: 5, Name: "x/y"}, false},
+		{"directory below itself", transport.Event{Kind: transport.EventRenameDir, ID: 2, Name: "a/b/c"}, false},
+		{"rename of nothing", transport.Event{Kind: transport.EventRename, ID: 5, Name: "w"}, false},
+		{"rename over something", transport.Event{Kind: transport.EventRename, ID: 4, Name: "a"}, false},
+		{"known rename", transport.Event{Kind: transport.EventRename, ID: 4, Name: "v", OldName: "u"}, true},
+		{"removal of nothing", transport.Event{Kind: transport.EventDelete, ID: 5, Name: "x"}, true},
+		{"something new", transport.Event{Kind: 99, ID: 4}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newCopy(t, bufferAccessor{})
+			if _, ok := s.apply(nil, 2, []transport.Event{tt.e}); ok != tt.fits {
+				t.Errorf("fits: %v", ok)
+			}
+		})
+	}
+}
+
+// The bytes from before a service was mapped are not shown after it.
+func TestValueAfterTheServiceWasMapped(t *testing.T) {
+	s := newCopy(t, bufferAccessor{})
+	v := s.root.children["v"].(*Variable)
+	now := transport.Variable{ID: 4, Name: "v", Version: 2, Size: 3}
+	s.replace(nil, &snapshot{vars: []transport.Variable{now}}, 2, &localAccessor{})
+	now.Data = []byte("new")
+	s.replace(nil, &snapshot{vars: []transport.Variable{now}}, 3, bufferAccessor{})
+	if data, meta, err := v.Load(nil); err != nil || string(data) != "new" || meta.Version != 2 {
+		t.Errorf("%q, %+v, %v", data, meta, err)
+	}
+}
+
+// Numbers in flight rise and fall away in any order; the floor never passes one that waits.
+func TestFloor(t *testing.T) {
+	rs := reports{m: map[uint64]*report{}, low: 1}
+	var all []*report
+	for range 5 {
+		r, err := rs.add(0, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	for _, tt := range []struct{ done, want uint64 }{{2, 1}, {1, 3}, {4, 3}, {3, 5}, {5, 6}} {
+		rs.answered(all[tt.done-1], &transport.VariableChangesAcknowledged{}, nil)
+		if got := rs.floor(); got != tt.want {
+			t.Errorf("after %d: floor %d, want %d", tt.done, got, tt.want)
+		}
+	}
+	if _, err := rs.add(1, nil, nil); transport.CodeOf(err) != transport.CodeNotFound {
+		t.Errorf("a report for another epoch: %v", err)
+	}
+}
