@@ -28,6 +28,7 @@ const (
 	// What changes while the file lives has a cache line of its own.
 	offState = 128
 	offUsed  = 132
+	offNamed = 136
 
 	entrySize  = 64
 	entSeq     = 0

@@ -229,6 +229,18 @@ func (r *Reader) missing(m *mapping) error {
 	return ErrNoEntry
 }
 
+// Named is the revision of the store at which names were last made, removed or changed in the service.
+func (r *Reader) Named() (rev uint64, err error) {
+	s := r.shard()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	defer caught(debug.SetPanicOnFault(true), &err)
+	if s.m == nil {
+		return 0, ErrClosed
+	}
+	return s.m.load64(offNamed), nil
+}
+
 // current is looked at after the value: a file that is current then was so when the value was read.
 func (r *Reader) current(m *mapping) error {
 	switch State(m.load32(offState)) {

@@ -207,11 +207,20 @@ func (w *Writer) rotate(more *Initial) (err error) {
 			fl.slots[i].state = slotReserved
 		}
 	}
+	fl.m.store64(offNamed, old.m.load64(offNamed))
 	if err := w.install(fl); err != nil {
 		return fmt.Errorf("rotate memory file: %w", err)
 	}
 	_ = old.setState(Superseded) // fails only if the old file was cut short, which its readers see by themselves
 	_ = old.close()
+	return nil
+}
+
+// SetNamed says at what revision of the store names were last made, removed or changed in the service. It is set before
+// such a change is acknowledged, so that a reader whose own idea of the names is older knows that.
+func (w *Writer) SetNamed(rev uint64) (err error) {
+	defer caught(debug.SetPanicOnFault(true), &err)
+	w.cur.m.store64(offNamed, rev)
 	return nil
 }
 

@@ -48,6 +48,13 @@ type entry struct {
 
 func (e entry) none() bool { return e.v == nil && e.d == nil }
 
+func (e entry) id() uint64 {
+	if e.v != nil {
+		return e.v.id
+	}
+	return e.d.id
+}
+
 type slotRef struct {
 	service *service
 	slot    uint32

@@ -76,6 +76,9 @@ func (e *evaluator) report(r *transport.ReportVariableChanges) (results []transp
 }
 
 func (e *evaluator) change(c *transport.Change) (transport.Result, error) {
+	if err := e.expected(c); err != nil {
+		return transport.Result{}, err
+	}
 	switch c.Op {
 	case transport.OpStore, transport.OpPatch, transport.OpWrite, transport.OpAppend, transport.OpTruncate, transport.OpCreate:
 		return e.value(c)
@@ -89,6 +92,38 @@ func (e *evaluator) change(c *transport.Change) (transport.Result, error) {
 		return e.rmdir(c)
 	}
 	return transport.Result{}, transport.ErrUnsupported
+}
+
+// expected checks that the name still stands for what the client took it for.
+func (e *evaluator) expected(c *transport.Change) error {
+	if c.Expect == 0 || c.ID != 0 {
+		return nil
+	}
+	var id uint64
+	switch {
+	case c.Service == "" && c.Name == "":
+		t := e.tenants.get(c.Tenant)
+		if t == nil {
+			return transport.ErrNotFound
+		}
+		id = t.id
+	case c.Name == "":
+		s, err := e.findService(c.Tenant, c.Service)
+		if err != nil {
+			return err
+		}
+		id = s.id
+	default:
+		t, err := e.find(&transport.Change{Tenant: c.Tenant, Service: c.Service, Name: c.Name})
+		if err != nil {
+			return err
+		}
+		id = t.id()
+	}
+	if id != c.Expect {
+		return &transport.Error{Code: transport.CodeConflict, Message: "the name stands for something else by now"}
+	}
+	return nil
 }
 
 // target is an existing variable or directory of a service.

@@ -87,7 +87,7 @@ func (c *content) giveSlot(slot uint32) {
 
 // writeMemory brings the memory files to where the batch leads. Services with a new file, or none any more, are put into
 // moved.
-func (s *Server) writeMemory(b *batch, moved map[*service]struct{}) {
+func (s *Server) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
 	fresh := map[*service]bool{}
 	for svc, key := range b.places.over {
 		c := svc.content.Load()
@@ -118,6 +118,14 @@ func (s *Server) writeMemory(b *batch, moved map[*service]struct{}) {
 		}
 		rotated, err := c.mem.Put(v.slot, v.id, v.version, v.mtime, v.name, v.data)
 		s.wroteMemory(v.service, c, rotated, err, moved)
+	}
+	for _, ev := range b.events {
+		if ev.kind == transport.EventSet && !ev.created() {
+			continue
+		}
+		if c := ev.service.content.Load(); c != nil && c.mem != nil {
+			_ = c.mem.SetNamed(uint64(rev)) // fails only if the file was damaged, which put finds
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ func (s *Server) publish(b *batch, rev int64, t *touched) {
 	}
 	s.lastTime = b.now
 	moved := map[*service]struct{}{}
-	s.writeMemory(b, moved)
+	s.writeMemory(b, rev, moved)
 	for _, ev := range b.events {
 		ev.rev = rev
 	}

@@ -297,6 +297,8 @@ type Change struct {
 	// exist).
 	HasVersion bool   `msg:"hv"`
 	IfVersion  uint64 `msg:"iv"`
+	// Expect is the id that a target named by its name must have: CodeConflict if the name has come to stand for another.
+	Expect uint64 `msg:"x"`
 }
 
 // VariableChangesAcknowledged answers [ReportVariableChanges]: the changes are stored, or, with Code set, none is.

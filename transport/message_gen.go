@@ -9,9 +9,9 @@ import (
 // MarshalMsg implements msgp.Marshaler
 func (z *Change) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 18
+	// map header, size 19
 	// string "op"
-	o = append(o, 0xde, 0x0, 0x12, 0xa2, 0x6f, 0x70)
+	o = append(o, 0xde, 0x0, 0x13, 0xa2, 0x6f, 0x70)
 	o = msgp.AppendUint8(o, uint8(z.Op))
 	// string "id"
 	o = append(o, 0xa2, 0x69, 0x64)
@@ -73,6 +73,9 @@ func (z *Change) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "iv"
 	o = append(o, 0xa2, 0x69, 0x76)
 	o = msgp.AppendUint64(o, z.IfVersion)
+	// string "x"
+	o = append(o, 0xa1, 0x78)
+	o = msgp.AppendUint64(o, z.Expect)
 	return
 }
 
@@ -248,6 +251,12 @@ func (z *Change) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "IfVersion")
 				return
 			}
+		case "x":
+			z.Expect, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Expect")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -266,7 +275,7 @@ func (z *Change) Msgsize() (s int) {
 	for za0001 := range z.Ranges {
 		s += 1 + 2 + msgp.Int64Size + 2 + msgp.BytesPrefixSize + len(z.Ranges[za0001].Data)
 	}
-	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Int64Size + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size
+	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Int64Size + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size
 	return
 }
 
