@@ -22,17 +22,34 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 		}
 	}
 	n, err := f.find(h.NodeId, name)
-	if err == nil && n == nil && !f.isPoke(h) && f.c.Barrier(f.ctx) {
-		n, err = f.find(h.NodeId, name)
+	if !f.isPoke(h) {
+		if err == nil && (n == nil || f.behind(h.NodeId)) && f.c.Barrier(f.ctx) {
+			n, err = f.find(h.NodeId, name)
+		}
 	}
 	if err != nil {
 		return f.errno("lookup", err)
 	}
 	if n == nil {
+		f.notes.told(h.NodeId, name, 0)
 		return fuse.ENOENT
 	}
 	f.entry(n, out)
+	if !f.isPoke(h) && f.notes.told(h.NodeId, name, n.ID()) {
+		out.EntryValid = 0 // a change of the name is yet to be announced
+	}
 	return fuse.OK
+}
+
+// behind reports whether names in a directory's service are changed already for others on this host, but not yet for us.
+func (f *FS) behind(dir uint64) bool {
+	switch d := f.node(dir).(type) {
+	case *varsync.Service:
+		return d.Behind()
+	case *varsync.Dir:
+		return d.Service().Behind()
+	}
+	return false
 }
 
 // find resolves a file name in a directory; nil if there is nothing.
@@ -40,6 +57,9 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 	p, err := f.place(parent)
 	if err != nil {
 		return nil, err
+	}
+	if names.Reserved(name, p.level) {
+		return nil, nil
 	}
 	name = p.decode(name)
 	l := f.locals.byName(parent, name)
@@ -70,8 +90,8 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	if in.Flags()&fuse.FUSE_GETATTR_FH != 0 {
 		h = f.handles.get(in.Fh())
 	}
-	if n == nil && h != nil {
-		n = h.target() // removed while open
+	if n == nil {
+		n = f.handles.removed(in.NodeId)
 	}
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
@@ -124,8 +144,8 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	if hasFh {
 		h = f.handles.get(fh)
 	}
-	if n == nil && h != nil {
-		n = h.target()
+	if n == nil {
+		n = f.handles.removed(in.NodeId)
 	}
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
@@ -147,7 +167,8 @@ func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn, out *fuse.At
 	}
 	f.attr(n, &out.Attr)
 	_, isLocal := n.(*local)
-	if mode, ok := in.GetMode(); ok && !isLocal && mode&0o7777 != out.Mode&0o7777 {
+	// Who makes a file and sets its mode (rsync, install) goes on; the mode is not kept.
+	if mode, ok := in.GetMode(); ok && !isLocal && mode&0o7777 != out.Mode&0o7777 && !f.handles.made(in.NodeId) {
 		return syscall.EPERM
 	}
 	if uid, ok := in.GetUID(); ok && uid != f.o.UID {
@@ -185,6 +206,9 @@ func (f *FS) truncate(n varsync.Node, h *handle, size int64) error {
 			h.buf = resize(h.buf, size)
 			h.dirty, h.killed, h.failed = true, false, nil
 			return nil
+		}
+		if size == 0 && !h.appending && f.variable(h) != nil && f.o.Sync != SyncAlways {
+			return f.clear(h)
 		}
 	}
 	switch n := n.(type) {

@@ -38,12 +38,17 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fus
 	if f.isPoke(h) {
 		return f.notes.pokeGone(h.NodeId, name)
 	}
-	if n, err := f.find(h.NodeId, name); err != nil {
+	n, err := f.find(h.NodeId, name)
+	if err != nil {
 		return f.errno("rmdir", err)
-	} else if n != nil && len(f.locals.in(n.ID())) > 0 {
+	}
+	if n != nil && len(f.locals.in(n.ID())) > 0 {
 		return fuse.Status(syscall.ENOTEMPTY)
 	}
-	_, err := f.structural(h, name, transport.OpRmdir)
+	if f.notes.stale(h.NodeId, name, n) {
+		return fuse.Status(syscall.ESTALE)
+	}
+	_, err = f.structural(h, name, transport.OpRmdir)
 	return f.errno("rmdir", err)
 }
 
@@ -70,9 +75,10 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 	case *local:
 		return f.discard(n)
 	case *varsync.Variable:
-		ctx, cancel := f.opContext()
-		defer cancel()
-		_, err := f.c.Report(ctx, transport.Change{Op: transport.OpDelete, ID: n.ID()})
+		if f.notes.stale(h.NodeId, name, n) {
+			return syscall.ESTALE
+		}
+		_, err := f.structural(h, name, transport.OpDelete)
 		return err
 	}
 	return syscall.EISDIR
@@ -87,6 +93,16 @@ func (f *FS) structural(h *fuse.InHeader, name string, op transport.Op) (transpo
 	if err != nil {
 		return transport.Result{}, err
 	}
+	ch := transport.Change{Op: op}
+	if op == transport.OpMkdir {
+		if err := p.checkNew(name); err != nil {
+			return transport.Result{}, err
+		}
+	} else if n, err := f.find(h.NodeId, name); err != nil {
+		return transport.Result{}, err
+	} else if n != nil {
+		ch.Expect = n.ID() // not what somebody else has given the name to meanwhile
+	}
 	name = p.decode(name)
 	if op == transport.OpMkdir {
 		if f.locals.byName(h.NodeId, name) != nil {
@@ -96,7 +112,6 @@ func (f *FS) structural(h *fuse.InHeader, name string, op transport.Op) (transpo
 			return transport.Result{}, err
 		}
 	}
-	ch := transport.Change{Op: op}
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	ctx, cancel := f.opContext()
 	defer cancel()
@@ -214,7 +229,7 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 		}
 		// The listing can be older than the last change: a name that was taken away since would stay in the kernel.
 		n, err := f.find(in.NodeId, d.name)
-		if err != nil || n == nil || n.ID() != d.id {
+		if err != nil || n == nil || n.ID() != d.id || !isLocal(n) && f.notes.changing(in.NodeId, d.name) {
 			return true
 		}
 		if _, service := n.(*varsync.Service); !service { // listing a tenant is no reason to load its services

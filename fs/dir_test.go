@@ -211,7 +211,7 @@ func TestNotifierQueue(t *testing.T) {
 	s := m.id("t/s")
 	n.add([]varsync.Notice{
 		{Kind: varsync.Created, ID: 1 << 40, Parent: 1 << 41},
-		{Kind: varsync.Renamed, ID: 1 << 40, Parent: 1 << 41, OldParent: 1 << 42},
+		{Kind: varsync.Renamed, OldPath: []string{"t", "s", "old"}, ID: 1 << 40, Parent: 1 << 41, OldParent: 1 << 42},
 	})
 	if it := n.next(); it != nil {
 		t.Fatalf("queued %+v", it)
@@ -219,9 +219,9 @@ func TestNotifierQueue(t *testing.T) {
 	n.add([]varsync.Notice{
 		{Kind: varsync.Created, ID: 1 << 40, Parent: s, Own: true},
 		{Kind: varsync.Modified, ID: 1 << 40, Parent: s, MTime: 7},
-		{Kind: varsync.Deleted, ID: 1 << 40, Parent: s},
+		{Kind: varsync.Deleted, ID: 1 << 40, Parent: s, Path: []string{"t", "s", "v"}},
 		{Kind: varsync.Modified, ID: 1 << 40, Parent: s},
-		{Kind: varsync.Created, Dir: true, ID: 1 << 40}, // a tenant
+		{Kind: varsync.Created, Dir: true, ID: 1 << 40, Path: []string{"tenant"}},
 	})
 	it := n.next()
 	if it.Kind != varsync.Created || !it.Own || it.ownValue || it.MTime != 7 {

@@ -16,6 +16,7 @@ import (
 type handle struct {
 	node      uint64
 	writable  bool
+	created   bool // it made the file
 	replacing bool
 	appending bool // O_APPEND: the server decides where the end is
 
@@ -30,7 +31,7 @@ type handle struct {
 	// reading
 	snap []byte // the snapshot that reads behind offset 0 continue
 	own  []byte // memory of ours that snap can be in
-	read bool   // there is a snapshot
+	read bool   // a read at offset 0 took snap
 
 	// replacing
 	buf       []byte
@@ -38,13 +39,23 @@ type handle struct {
 	dirty     bool  // buf has what is not committed
 	published bool  // something was committed, or refused: release has nothing to add
 	failed    error // why a write was refused: what has a part missing is never published
-	killed    bool  // the last process to flush was being killed: what it had not flushed is dropped
+	cleared   bool  // replacing since ftruncate(fd, 0), until the next commit; see clear
+	idle      *time.Timer
+	killed    bool // the last process to flush was being killed: what it had not flushed is dropped
 	asked     time.Time
 
 	// editing
 	begun   bool // the first write has been answered
 	pending []*varsync.Pending
 	err     error // of a write that nobody was told of yet
+}
+
+// keep remembers a value as what reads get should there be no other.
+func (h *handle) keep(data []byte) {
+	h.snap = data
+	if h.v.Service().Local() {
+		h.own = data // ours to use again
+	}
 }
 
 // seesOwn reports whether the descriptor sees what it is gathering, and not the committed value; h.mu must be held.
@@ -70,15 +81,15 @@ func (h *handle) temporary() bool { return h.l != nil && h.l.temp && h.l.committ
 
 // handles are the open files, by the number that the kernel has for them.
 type handles struct {
-	mu      sync.RWMutex // guards the following
-	m       map[uint64]*handle
-	dirs    map[uint64]*dirHandle
-	next    uint64
-	writers map[uint64][]*handle // open writable handles of a node
+	mu    sync.RWMutex // guards the following
+	m     map[uint64]*handle
+	dirs  map[uint64]*dirHandle
+	next  uint64
+	nodes map[uint64][]*handle // by node
 }
 
 func (hs *handles) init() {
-	hs.m, hs.dirs, hs.writers = map[uint64]*handle{}, map[uint64]*dirHandle{}, map[uint64][]*handle{}
+	hs.m, hs.dirs, hs.nodes = map[uint64]*handle{}, map[uint64]*dirHandle{}, map[uint64][]*handle{}
 	hs.next = pokeHandle
 }
 
@@ -88,9 +99,7 @@ func (hs *handles) add(h *handle) uint64 {
 	defer hs.mu.Unlock()
 	hs.next++
 	hs.m[hs.next] = h
-	if h.writable {
-		hs.writers[h.node] = append(hs.writers[h.node], h)
-	}
+	hs.nodes[h.node] = append(hs.nodes[h.node], h)
 	return hs.next
 }
 
@@ -108,11 +117,9 @@ func (hs *handles) remove(fh uint64) {
 		return
 	}
 	delete(hs.m, fh)
-	if h.writable {
-		left := slices.DeleteFunc(hs.writers[h.node], func(o *handle) bool { return o == h })
-		if hs.writers[h.node] = left; len(left) == 0 {
-			delete(hs.writers, h.node)
-		}
+	left := slices.DeleteFunc(hs.nodes[h.node], func(o *handle) bool { return o == h })
+	if hs.nodes[h.node] = left; len(left) == 0 {
+		delete(hs.nodes, h.node)
 	}
 }
 
@@ -120,7 +127,27 @@ func (hs *handles) remove(fh uint64) {
 func (hs *handles) uncommitted(node uint64) bool {
 	hs.mu.RLock()
 	defer hs.mu.RUnlock()
-	return len(hs.writers[node]) > 0
+	return slices.ContainsFunc(hs.nodes[node], func(h *handle) bool { return h.writable })
+}
+
+// made reports whether a descriptor that made the file is open.
+func (hs *handles) made(node uint64) bool {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	return slices.ContainsFunc(hs.nodes[node], func(h *handle) bool { return h.created })
+}
+
+// removed finds a node that is gone, but still open.
+func (hs *handles) removed(node uint64) varsync.Node {
+	hs.mu.RLock()
+	open := slices.Clone(hs.nodes[node])
+	hs.mu.RUnlock()
+	for _, h := range open {
+		if n := h.target(); n != nil {
+			return n
+		}
+	}
+	return nil
 }
 
 // gathering returns the handle through which the process of thread tid is replacing the node's value, nil if there is
@@ -128,9 +155,9 @@ func (hs *handles) uncommitted(node uint64) bool {
 // not say which descriptor an fstat is of.)
 func (hs *handles) gathering(node uint64, tid uint32) *handle {
 	hs.mu.RLock()
-	writers := slices.Clone(hs.writers[node])
+	open := slices.Clone(hs.nodes[node])
 	hs.mu.RUnlock()
-	for _, h := range writers {
+	for _, h := range open {
 		writer := h.writer.Load()
 		if writer != 0 && h.gathered.Load() > 0 && (writer == tid || process(tid) != 0 && process(writer) == process(tid)) {
 			return h

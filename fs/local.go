@@ -262,8 +262,7 @@ func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value [
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	res, err := f.c.Report(ctx, ch)
 	if errors.Is(err, transport.ErrExists) && op == transport.OpCreate {
-		err = nil // somebody else made it: that is as good
-		if v, ok := f.lookup(p, name).(*varsync.Variable); ok {
+		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // somebody else made it: that is as good
 			f.locals.become(l, v)
 			return v, nil
 		}

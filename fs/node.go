@@ -239,3 +239,11 @@ func checkName(name string) error {
 	}
 	return nil
 }
+
+// checkNew refuses the names that the mount keeps for itself.
+func (p place) checkNew(file string) error {
+	if names.Reserved(file, p.level) {
+		return syscall.EPERM
+	}
+	return nil
+}

@@ -25,6 +25,7 @@ type notifier struct {
 	mu       sync.Mutex // guards the following
 	queue    []*item
 	modified map[uint64]*item // the waiting change of a variable's value
+	changes  map[localKey]*nameChange
 
 	// current is what the poke thread is doing: handlers answer its requests from it. See poked.go.
 	current atomic.Pointer[poking]
@@ -43,7 +44,7 @@ type item struct {
 func (n *notifier) init(f *FS) {
 	n.f = f
 	n.wake, n.done = make(chan struct{}, 1), make(chan struct{})
-	n.modified = map[uint64]*item{}
+	n.modified, n.changes = map[uint64]*item{}, map[localKey]*nameChange{}
 }
 
 func (n *notifier) start() { n.wg.Go(n.run) }
@@ -73,6 +74,7 @@ func (n *notifier) add(notices []varsync.Notice) {
 		}
 		it := &item{Notice: *in, ownValue: in.Own}
 		n.queue = append(n.queue, it)
+		n.changingLocked(it)
 		switch {
 		case in.Kind == varsync.Modified, in.Kind == varsync.Created && !in.Dir:
 			n.modified[in.ID] = it // a creation raises the events of its first value too
@@ -87,7 +89,9 @@ func (n *notifier) add(notices []varsync.Notice) {
 // refreshName makes the kernel look a name up again, soon. It never blocks.
 func (n *notifier) refreshName(parent uint64, name string) {
 	n.mu.Lock()
-	n.queue = append(n.queue, &item{Notice: varsync.Notice{Parent: parent}, refresh: true, name: name})
+	it := &item{Notice: varsync.Notice{Parent: parent}, refresh: true, name: name}
+	n.queue = append(n.queue, it)
+	n.changingLocked(it)
 	n.mu.Unlock()
 	n.poke()
 }
@@ -111,6 +115,7 @@ func (n *notifier) run() {
 			continue
 		}
 		n.handle(it)
+		n.settled(it)
 		select {
 		case <-n.done:
 			return
@@ -268,6 +273,7 @@ func (n *notifier) disappeared(it *item) {
 		n.forgetName(it.Parent, name) // the name stands for something new: removing it would end that one's watches
 		return
 	}
+	n.forgetName(it.Parent, name) // the poke is to find the node that goes, whatever the kernel has there
 	op := poke.Op{Kind: poke.Unlink, Path: filePath(it.Path)}
 	if it.Dir {
 		op.Kind = poke.Rmdir
@@ -287,8 +293,8 @@ func (n *notifier) moved(it *item) {
 	}
 	oldName, newName := lastName(it.OldPath), lastName(it.Path)
 	n.forgetName(it.Parent, newName)
+	n.forgetName(oldParent, oldName)
 	if !n.wants(withoutMove) {
-		n.forgetName(oldParent, oldName)
 		return
 	}
 	op := poke.Op{Kind: poke.Rename, Path: filePath(it.OldPath), NewPath: filePath(it.Path)}

@@ -32,6 +32,9 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 		l.awaitDraft()
 		n = f.node(in.NodeId)
 	}
+	if v, ok := n.(*varsync.Variable); ok && f.misnamed(v) {
+		return fuse.Status(syscall.ESTALE)
+	}
 	h, err := f.open(n, in)
 	if err != nil {
 		return f.errno("open", err)
@@ -41,6 +44,17 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 	}
 	out.Fh = f.handles.add(h)
 	return fuse.OK
+}
+
+// misnamed reports whether a variable has lost the name under which the kernel opens it, by a change that was
+// acknowledged to somebody on this host and is still on its way to us. The kernel, told ESTALE, looks the name up again.
+func (f *FS) misnamed(v *varsync.Variable) bool {
+	s := v.Service()
+	if !s.Behind() {
+		return false
+	}
+	rev := s.Rev()
+	return f.c.Barrier(f.ctx) && v.NamedAfter(rev)
 }
 
 func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
@@ -78,9 +92,20 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 	if trunc {
 		h.writable, h.replacing = true, true // open(O_RDONLY|O_TRUNC) truncates on Linux
 		if f.o.Sync != SyncNever {
-			if err := f.ask(h); err != nil {
+			if err := f.ask(h); errors.Is(err, transport.ErrNotFound) {
+				return nil, syscall.ESTALE // removed elsewhere: the kernel looks again, and makes it anew if that is asked for
+			} else if err != nil {
 				return nil, err
 			}
+		}
+	} else if h.v != nil {
+		// Should it be removed before the first read, this is the value it had.
+		data, _, err := h.v.Load(nil)
+		if errors.Is(err, transport.ErrNotFound) {
+			return nil, syscall.ESTALE
+		}
+		if err == nil {
+			h.keep(data)
 		}
 	}
 	if h.l != nil && !f.locals.ref(h.l) {
@@ -113,6 +138,9 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 	}
 	if p.dir == nil {
 		return nil, nil, syscall.EPERM // only directories here: tenants and services
+	}
+	if err := p.checkNew(name); err != nil {
+		return nil, nil, err
 	}
 	name = p.decode(name)
 	open := &fuse.OpenIn{InHeader: in.InHeader, Flags: in.Flags | syscall.O_TRUNC}
@@ -158,7 +186,8 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		if err != nil {
 			return nil, nil, err
 		}
-		h := &handle{v: v, writable: writes(in.Flags), appending: in.Flags&syscall.O_APPEND != 0, published: true, asked: time.Now()}
+		h := &handle{v: v, writable: writes(in.Flags), appending: in.Flags&syscall.O_APPEND != 0,
+			created: true, published: true, asked: time.Now()}
 		h.replacing = !h.appending && h.writable
 		return v, h, nil
 	}
@@ -169,7 +198,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		return nil, nil, err
 	}
 	l := f.locals.add(id, in.NodeId, name, false)
-	h := &handle{l: l, writable: true, appending: in.Flags&syscall.O_APPEND != 0, asked: time.Now()}
+	h := &handle{l: l, writable: true, created: true, appending: in.Flags&syscall.O_APPEND != 0, asked: time.Now()}
 	h.replacing = open.Flags&syscall.O_TRUNC != 0
 	f.locals.ref(l)
 	return l, h, nil
@@ -217,6 +246,9 @@ func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
 	}
 	if p.dir == nil {
 		return nil, syscall.EPERM
+	}
+	if err := p.checkNew(name); err != nil {
+		return nil, err
 	}
 	name = p.decode(name)
 	if f.locals.byName(in.NodeId, name) != nil {

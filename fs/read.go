@@ -2,7 +2,6 @@ package fs
 
 import (
 	"errors"
-	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -52,17 +51,12 @@ func (f *FS) readable(h *handle, off uint64) ([]byte, error) {
 	}
 	data, _, err := h.v.Load(h.own[:0])
 	if errors.Is(err, transport.ErrNotFound) {
-		if h.read {
-			return h.snap, nil // deleted while open: the last value stays readable, as in any file system
-		}
-		return nil, syscall.ESTALE
+		return h.snap, nil // removed while open: the last value stays readable, as in any file system
 	}
 	if err != nil {
 		return nil, err
 	}
-	if h.v.Service().Local() {
-		h.own = data // ours to use again
-	}
-	h.snap, h.read = data, true
+	h.keep(data)
+	h.read = true
 	return data, nil
 }

@@ -51,6 +51,12 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	if src == nil {
 		return syscall.ENOENT
 	}
+	if f.notes.stale(in.NodeId, oldName, src) || dst != nil && f.notes.stale(in.Newdir, newName, dst) {
+		return syscall.ESTALE
+	}
+	if err := to.checkNew(newName); err != nil {
+		return err
+	}
 	if dst != nil && in.Flags&unix.RENAME_NOREPLACE != 0 {
 		return syscall.EEXIST
 	}
@@ -191,7 +197,7 @@ func (f *FS) renameShared(m move) error {
 		}
 		replaced = d
 	}
-	ch := transport.Change{Op: transport.OpRename, NoReplace: m.noReplace}
+	ch := transport.Change{Op: transport.OpRename, NoReplace: m.noReplace, Expect: m.src.ID()}
 	ch.Tenant, ch.Service, ch.Name = m.from.target(m.oldName)
 	ch.ToTenant, ch.ToService, ch.ToName = m.to.target(m.newName)
 	if m.from.level != m.to.level && (m.from.dir == nil || m.to.dir == nil) {

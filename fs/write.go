@@ -109,6 +109,9 @@ func (f *FS) writeReplacing(h *handle, off int64, data []byte) error {
 		h.reclaim()
 		h.buf = writeAt(h.buf, off, data)
 		h.dirty, h.killed = true, false
+		if h.cleared {
+			h.idle.Reset(clearTime)
+		}
 		if f.o.Sync == SyncAlways {
 			err = f.commit(h)
 		}
@@ -118,6 +121,35 @@ func (f *FS) writeReplacing(h *handle, off int64, data []byte) error {
 		h.failed, h.buf, h.dirty, h.published = err, nil, false, true
 	}
 	return err
+}
+
+// clearTime is how long a descriptor that has emptied its file can rest before what it has written since is published.
+const clearTime = 200 * time.Millisecond
+
+// clear is ftruncate(fd, 0) on an editing descriptor: somebody (vim, for one) is about to write the file anew. Committed
+// at once it would show everybody an empty value, and then a growing one. So the descriptor replaces, as if opened with
+// O_TRUNC, until its next commit; and, because some keep such a descriptor open for ever (a file with a process id), until
+// it has rested for a moment.
+func (f *FS) clear(h *handle) error {
+	if err := f.settle(h); err != nil {
+		return err
+	}
+	if f.o.Sync != SyncNever {
+		if err := f.ask(h); err != nil {
+			return err
+		}
+	}
+	h.replacing, h.cleared, h.dirty, h.published, h.killed = true, true, true, false, false
+	h.idle = time.AfterFunc(clearTime, func() {
+		h.mu.Lock()
+		defer h.unlock()
+		if h.cleared && h.dirty && h.failed == nil {
+			if err := f.commit(h); err != nil {
+				h.err = err
+			}
+		}
+	})
+	return nil
 }
 
 // reclaim makes buf ours again if the client has it.
@@ -178,6 +210,10 @@ func (f *FS) commit(h *handle) error {
 		return err
 	}
 	e := varsync.Edit{Kind: varsync.EditReplace, Data: h.buf}
+	if h.cleared {
+		h.idle.Stop()
+		h.replacing, h.cleared, h.begun, h.buf, h.lent = false, false, true, nil, false
+	}
 	if f.o.Sync == SyncNever {
 		v.Enqueue(e)
 		return nil
@@ -357,6 +393,9 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 
 // finish commits what the last close has left to commit.
 func (f *FS) finish(h *handle) error {
+	if h.cleared {
+		h.idle.Stop()
+	}
 	switch {
 	case !h.writable || h.temporary():
 		return nil
@@ -371,5 +410,6 @@ func (f *FS) finish(h *handle) error {
 	case !h.killed && (h.dirty || !h.published):
 		return f.commit(h)
 	}
+	h.dirty = false
 	return nil
 }

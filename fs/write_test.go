@@ -179,7 +179,7 @@ func TestDraft(t *testing.T) {
 	if n := len(m.locals.ids); n != 0 {
 		t.Errorf("%d files of the mount are left over", n)
 	}
-	if n := len(m.handles.m) + len(m.handles.writers); n != 0 {
+	if n := len(m.handles.m) + len(m.handles.nodes); n != 0 {
 		t.Errorf("%d handles are left over", n)
 	}
 }

@@ -28,7 +28,7 @@ func TestS13_SaveByRename(t *testing.T) {
 		`echo new > "$1.goutputstream"; mv "$1.goutputstream" "$1"`,
 		`d=$(dirname "$1"); echo gnome > "$d/.goutputstream-XYZ"; mv "$d/.goutputstream-XYZ" "$1"`,
 		`python3 -c 'import os,sys,tempfile; d=os.path.dirname(sys.argv[1]); f=tempfile.NamedTemporaryFile("w",dir=d,delete=False); f.write("py\n"); f.close(); os.replace(f.name, sys.argv[1])' "$1"`,
-		`rsync -a /etc/hostname "$1"`,
+		`f=$(mktemp); echo rsync > "$f"; chmod 644 "$f"; rsync -a "$f" "$1"; rm "$f"`,
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			markA, markB, before := onA.Mark(), onB.Mark(), a.Version("t/s/v")

@@ -14,6 +14,7 @@ func (s *Service) apply(l *link, rev int64, events []transport.Event) (notices [
 	if !s.loaded {
 		return nil, true
 	}
+	s.rev = rev
 	for i := range events {
 		ns, fits := s.applyLocked(l, prefix, &events[i])
 		if !fits {
@@ -21,7 +22,6 @@ func (s *Service) apply(l *link, rev int64, events []transport.Event) (notices [
 		}
 		notices = append(notices, ns...)
 	}
-	s.rev = rev
 	return notices, true
 }
 
@@ -50,7 +50,7 @@ func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Not
 		if dir == nil || dir.children[name] != nil {
 			return nil, false
 		}
-		v = &Variable{s: s, id: e.ID, name: name, parent: dir}
+		v = &Variable{s: s, id: e.ID, name: name, parent: dir, named: s.rev}
 	} else if e.Version <= v.version {
 		return nil, true // known already: a resumed stream may overlap
 	}
@@ -190,12 +190,12 @@ func (s *Service) renameLocked(prefix []string, e *transport.Event) ([]Notice, b
 	case *Variable:
 		out.OldParent, out.OldPath = n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
-		n.parent, n.name = dir, name
+		n.parent, n.name, n.named = dir, name, s.rev
 		dir.children[name] = n
 	case *Dir:
 		out.Dir, out.OldParent, out.OldPath = true, n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
-		n.parent, n.name = dir, name
+		n.parent, n.name, s.dirsNamed = dir, name, s.rev
 		dir.children[name] = n
 	default:
 		return nil, false

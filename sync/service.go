@@ -25,9 +25,11 @@ type Service struct {
 	mu      sync.RWMutex // guards the following
 	loaded  bool
 	loading *loading // nil unless under way
-	rev     int64    // engine revision that the copy has come to
-	root    *Dir
-	acc     Accessor // nil until loaded
+	rev     int64    // engine revision that the copy has come to, or is being brought to
+	// dirsNamed is the revision at which a directory last got or lost its name.
+	dirsNamed int64
+	root      *Dir
+	acc       Accessor // nil until loaded
 }
 
 // loading is a service's being loaded, for all who wait for it.
@@ -72,6 +74,31 @@ func (s *Service) Local() bool {
 	defer s.mu.RUnlock()
 	_, ok := s.acc.(*localAccessor)
 	return ok
+}
+
+// Rev is the engine revision that the copy has come to.
+func (s *Service) Rev() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rev
+}
+
+// Behind reports whether names in the service have changed, and the change was acknowledged to somebody on this host, but
+// the copy does not have it yet. Over a network that is not known: then it is false.
+func (s *Service) Behind() bool {
+	s.mu.RLock()
+	acc, rev := s.acc, s.rev
+	s.mu.RUnlock()
+	a, ok := acc.(*localAccessor)
+	if !ok {
+		return false
+	}
+	r, err := a.reader()
+	if err != nil {
+		return false
+	}
+	named, err := r.Named()
+	return err == nil && int64(named) > rev
 }
 
 // Root returns the directory at the top of the service, loading the service if need be: it waits on the network only the

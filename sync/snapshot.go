@@ -28,6 +28,7 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := !s.loaded
+	s.rev = rev
 	var notices []Notice
 	s.loaded, s.acc = true, acc
 
@@ -68,7 +69,6 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 			}
 		}
 	}
-	s.rev = rev
 	if first {
 		return nil
 	}

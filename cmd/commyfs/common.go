@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,9 +28,12 @@ type common struct {
 	timeout    time.Duration
 	dirs
 	logging
+
+	fs *pflag.FlagSet // that the options are in
 }
 
 func (o *common) addFlags(fs *pflag.FlagSet) {
+	o.fs = fs
 	fs.StringSliceVar(&o.server, "server", nil, "`URL`s of the server, tried in turn: wss://host:port or unix:///path (default: your own on this machine)")
 	fs.StringVar(&o.apiKeyFile, "api-key-file", "", "`file` with the API key (the key itself can be in COMMYFS_API_KEY)")
 	fs.StringVar(&o.ca, "ca", "", "`file` with the certificates to trust (default: the system's)")
@@ -41,20 +48,43 @@ func (o *common) addFlags(fs *pflag.FlagSet) {
 // resolve checks the options and makes their paths absolute.
 func (o *common) resolve(a *app) error {
 	if o.timeout <= 0 {
-		return usagef("--timeout %s: must be more than 0", o.timeout)
+		return usagef("%s %s: must be more than 0", origin(o.fs, "timeout"), o.timeout)
 	}
-	for _, url := range o.server {
-		if !slices.ContainsFunc([]string{"wss://", "ws://", "unix:///"}, func(s string) bool { return strings.HasPrefix(url, s) }) {
-			return usagef("--server %q: want wss://host:port or unix:///path", url)
+	for _, s := range o.server {
+		if !isServerURL(s) {
+			return usagef("%s %q: want wss://host:port or unix:///path", origin(o.fs, "server"), s)
 		}
 	}
 	if (o.cert == "") != (o.key == "") {
 		return usagef("--cert and --key go together")
 	}
+	for _, name := range []string{"ca", "cert", "api-key-file"} {
+		// In the environment or the file they may wait for a --server; here one was forgotten, and the local server
+		// has other variables.
+		if o.isLocal() && o.fs.Changed(name) {
+			return usagef("--%s is for another host's server: give that with --server wss://host:port", name)
+		}
+	}
 	if err := absolute(&o.apiKeyFile, &o.ca, &o.cert, &o.key); err != nil {
 		return err
 	}
 	return o.dirs.resolve(a)
+}
+
+// isServerURL finds what is no URL of a server at all; transport.Dial knows the rest.
+func isServerURL(s string) bool {
+	if path, ok := strings.CutPrefix(s, "unix://"); ok {
+		return strings.HasPrefix(path, "/")
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "wss" && u.Scheme != "ws" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return false
+	}
+	if u.Port() == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	_, err = strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil
 }
 
 // isLocal reports whether the user's own server on this machine is meant.
@@ -67,6 +97,9 @@ func (o *common) apiKey(a *app) (string, error) {
 		return key, checkKey(key, apiKeyEnv)
 	}
 	data, err := os.ReadFile(o.apiKeyFile)
+	if errors.Is(err, iofs.ErrNotExist) && strings.HasPrefix(filepath.Base(o.apiKeyFile), keyPrefix) {
+		return "", usagef("--api-key-file: want a file that holds the key, not the key: arguments are for all to see")
+	}
 	if err != nil {
 		return "", fmt.Errorf("API key: %w", err)
 	}
@@ -76,6 +109,9 @@ func (o *common) apiKey(a *app) (string, error) {
 	}
 	return key, checkKey(key, o.apiKeyFile)
 }
+
+// keyPrefix is how the keys of `commyfs key create` begin.
+const keyPrefix = "commy_"
 
 // checkKey finds what cannot be sent. A malformed key is a wrong key.
 func checkKey(key, where string) error {

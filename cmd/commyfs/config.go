@@ -6,6 +6,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,8 @@ func envName(flag string) string {
 // apiKeyEnv holds the secret itself: the environment is not for all to see, the arguments are.
 const apiKeyEnv = "COMMYFS_API_KEY"
 
-// configure gives the flags that are not set the values of the environment and the file.
+// configure gives the flags that are not set the values of the environment and the file. They do not count as changed
+// thereby: what is, stands in the command line.
 func (a *app) configure(fs *pflag.FlagSet, root *cobra.Command) error {
 	var missing []*pflag.Flag
 	fs.VisitAll(func(f *pflag.Flag) {
@@ -60,8 +62,8 @@ func (a *app) configure(fs *pflag.FlagSet, root *cobra.Command) error {
 			continue
 		}
 		if v := a.getenv(envName(f.Name)); v != "" {
-			if err := fs.Set(f.Name, v); err != nil {
-				return usagef("environment variable %s: %w", envName(f.Name), reason(err))
+			if err := give(fs, f, "environment variable "+envName(f.Name), v); err != nil {
+				return err
 			}
 			continue
 		}
@@ -70,21 +72,67 @@ func (a *app) configure(fs *pflag.FlagSet, root *cobra.Command) error {
 			return usagef("%s: %s: want one value", file.path, f.Name)
 		}
 		for _, v := range values {
-			if err := fs.Set(f.Name, v); err != nil {
-				return usagef("%s: %s: %w", file.path, f.Name, reason(err))
+			if slices.Contains(pathFlags, f.Name) {
+				v = a.pathInFile(v, file.path)
+			}
+			if err := give(fs, f, file.path+": "+f.Name, v); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// reason strips pflag's "invalid argument ... for ... flag", as the value did not come from a flag.
-func reason(err error) error {
+// The annotation that says where an option's value comes from, if not from the command line.
+const givenBy = "commyfs_given_by"
+
+func give(fs *pflag.FlagSet, f *pflag.Flag, from, value string) error {
+	if err := fs.Set(f.Name, value); err != nil {
+		return usagef("%s %q: %w", from, value, reason(f, err))
+	}
+	f.Changed = false
+	f.Annotations[givenBy] = []string{from}
+	return nil
+}
+
+// origin names an option in an error as the user gave it.
+func origin(fs *pflag.FlagSet, name string) string {
+	if f := fs.Lookup(name); f != nil && f.Annotations[givenBy] != nil {
+		return f.Annotations[givenBy][0]
+	}
+	return "--" + name
+}
+
+// reason says what is wrong with a flag's value, without pflag's "invalid argument ... for ... flag" and in words.
+func reason(f *pflag.Flag, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		return invalid.Unwrap()
+		err = invalid.Unwrap()
+	}
+	switch f.Value.Type() {
+	case "bool":
+		return errors.New("want true or false")
+	case "duration":
+		return errors.New("want a duration such as 5s or 500ms")
+	case "uint32", "uint64":
+		return errors.New("want a number, not less than 0")
 	}
 	return err
+}
+
+// pathFlags are the options that name a file or a directory.
+var pathFlags = []string{"api-key-file", "ca", "cert", "key", "state-dir", "runtime-dir", "tls-cert", "tls-key"}
+
+// pathInFile reads a path of config.yaml: a relative one is relative to the file, since the working directory is another
+// every time, and nobody but us could know what "~/" is.
+func (a *app) pathInFile(p, file string) string {
+	if rest, ok := strings.CutPrefix(p, "~/"); ok {
+		return filepath.Join(a.getenv("HOME"), rest)
+	}
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(filepath.Dir(file), p)
 }
 
 // configFile is what config.yaml says: several values for a list, one for anything else.
@@ -123,8 +171,16 @@ func (a *app) readConfig(root *cobra.Command) (*configFile, error) {
 }
 
 func parseConfig(data []byte) (map[string][]string, error) {
+	var doc yaml.Node
+	err := yaml.Unmarshal(data, &doc)
+	if err == nil && len(doc.Content) > 0 && doc.Content[0].Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("line %d: want lines such as \"timeout: 5s\"", doc.Content[0].Line)
+	}
 	var raw map[string]yaml.Node
-	if err := yaml.Unmarshal(data, &raw); err != nil {
+	if err == nil {
+		err = yaml.Unmarshal(data, &raw)
+	}
+	if err != nil {
 		return nil, errors.New(strings.Join(strings.Fields(err.Error()), " "))
 	}
 	values := make(map[string][]string, len(raw))

@@ -94,6 +94,7 @@ func TestBadConfig(t *testing.T) {
 		{"list for one", nil, "timeout: [1s, 2s]\n", []string{"timeout", "one value"}},
 		{"map", nil, "server: {a: b}\n", []string{"server"}},
 		{"no YAML", nil, "a: b: c\n", []string{"config.yaml"}},
+		{"no map", nil, "timeout\n", []string{"config.yaml", "line 1", "timeout: 5s"}},
 		{"environment", map[string]string{"COMMYFS_TIMEOUT": "soon"}, "", []string{"COMMYFS_TIMEOUT", "soon"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,9 +109,45 @@ func TestBadConfig(t *testing.T) {
 			}
 		})
 	}
+	for where, tt := range map[string]struct {
+		env  map[string]string
+		file string
+	}{
+		"COMMYFS_SERVER":      {env: map[string]string{"COMMYFS_SERVER": "nonsense"}},
+		"config.yaml: server": {file: "server: nonsense\n"},
+	} {
+		o, a, err := configured(t, tt.env, tt.file)
+		if err == nil {
+			err = o.resolve(a)
+		}
+		if exitCode(err) != exitUsage || !strings.Contains(errorLine(err), where) {
+			t.Errorf("error %v, want one that says %q", err, where)
+		}
+	}
 	// Options of other commands may stand in the file, and the file does not bother commands without options.
 	if _, _, err := configured(t, nil, "listen: :7443\noutput: json\n"); err != nil {
 		t.Errorf("keys of other commands: %v", err)
+	}
+}
+
+func TestPathsInFile(t *testing.T) {
+	o, a, err := configured(t, map[string]string{"COMMYFS_CERT": "cert.pem"}, "ca: ca.pem\napi-key-file: ~/key\nkey: /abs/key\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := a.getenv("HOME")
+	if want := filepath.Join(home, ".config/commyfs/ca.pem"); o.ca != want {
+		t.Errorf("relative: %q, want %q", o.ca, want)
+	}
+	if want := filepath.Join(home, "key"); o.apiKeyFile != want {
+		t.Errorf("at home: %q, want %q", o.apiKeyFile, want)
+	}
+	if o.key != "/abs/key" || o.cert != "cert.pem" {
+		t.Errorf("absolute %q, in the environment %q", o.key, o.cert)
+	}
+	// Without a server they are of no use, and no mistake either: the file serves every command.
+	if err := o.resolve(a); err != nil {
+		t.Error(err)
 	}
 }
 

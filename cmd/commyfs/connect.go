@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,10 +66,14 @@ func (d *dialer) dialServers(ctx context.Context) (*transport.Conn, error) {
 			return conn, nil
 		}
 		if errors.Is(err, transport.ErrInvalid) {
-			return nil, &exitError{exitUsage, err}
+			return nil, usagef("%s", strings.Replace(err.Error(), transport.ErrInvalid.Message+": ", "", 1))
 		}
-		if errors.Is(err, transport.ErrUnauthorized) {
+		var unknown x509.UnknownAuthorityError
+		switch {
+		case errors.Is(err, transport.ErrUnauthorized):
 			err = fmt.Errorf("%w: %s", err, keyHint(key))
+		case errors.As(err, &unknown) && d.o.ca == "":
+			err = fmt.Errorf("%w: if it is its own, give the ca.pem that `commyfs serve` names with --ca", err)
 		}
 		errs = append(errs, err)
 		if code := transport.CodeOf(err); code != transport.CodeDisconnected && code != transport.CodeUnavailable {
@@ -82,7 +87,7 @@ func keyHint(key string) string {
 	if key == "" {
 		return "give an API key with --api-key-file"
 	}
-	return "the API key is not one that the server knows"
+	return "the API key is not one that the server knows, see commyfs key list there"
 }
 
 func (d *dialer) transport() transport.Options {

@@ -54,6 +54,8 @@ func exitCode(err error) int {
 		return exitUnreachable
 	}
 	switch transport.CodeOf(err) {
+	case transport.CodeInvalid:
+		return exitUsage
 	case transport.CodeNotFound:
 		return exitNotFound
 	case transport.CodeDenied, transport.CodeUnauthorized:

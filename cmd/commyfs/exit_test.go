@@ -23,6 +23,7 @@ func TestExitCode(t *testing.T) {
 		{transport.ErrIsDirectory, 1},
 		{context.Canceled, 1},
 		{usagef("no such flag"), 2},
+		{transport.ErrInvalid, 2},
 		{transport.ErrNotFound, 3},
 		{transport.ErrDenied, 4},
 		{transport.ErrUnauthorized, 4},

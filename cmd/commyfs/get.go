@@ -62,7 +62,7 @@ func readVariable(ctx context.Context, c *varsync.Client, p path, stat bool) (*t
 	reply, err := varsync.Call[*transport.VariableData](ctx, c,
 		&transport.ReadVariable{Tenant: p.tenant, Service: p.service, Name: p.name, Stat: stat})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p, err)
+		return nil, explain(p, err, c.Limits())
 	}
 	return &reply.Variable, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -21,9 +22,9 @@ func (a *app) newKeyCommand() *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q: see commyfs key --help", args[0])
+				return unknownCommand(cmd, args[0])
 			}
-			return usagef("commyfs key: command missing: create, list or revoke")
+			return usagef("key: command missing: create, list or revoke")
 		},
 	}
 	cmd.AddCommand(a.newKeyCreateCommand(), a.newKeyListCommand(), a.newKeyRevokeCommand())
@@ -94,14 +95,29 @@ func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string
 	if err != nil {
 		return err
 	}
+	for _, pattern := range o.tenants {
+		if strings.Contains(pattern, "/") {
+			return usagef("--tenant %q: want a tenant's name or a pattern of such names: there is no slash in them", pattern)
+		}
+	}
 	return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
 		reply, err := varsync.Call[*transport.KeyCreated](ctx, c, &transport.CreateKey{Name: name, Tenants: o.tenants, Rights: rights})
 		if err != nil {
-			return fmt.Errorf("key %s: %w", name, err)
+			return fmt.Errorf("key %q: %w", name, needsAdmin(err))
 		}
-		_, err = fmt.Fprintln(a.stdout, reply.Key)
-		return err
+		if _, err = fmt.Fprintln(a.stdout, reply.Key); err != nil {
+			return fmt.Errorf("key %q was made, but could not be shown, so revoke it: %w", name, err)
+		}
+		return nil
 	})
+}
+
+// needsAdmin says which permission was denied.
+func needsAdmin(err error) error {
+	if errors.Is(err, transport.ErrDenied) {
+		return fmt.Errorf("%w: that is for the server's own user, and for keys with the right admin", err)
+	}
+	return err
 }
 
 type keyListOptions struct {
@@ -126,7 +142,7 @@ func (a *app) runKeyList(ctx context.Context, o *keyListOptions) error {
 	return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
 		reply, err := varsync.Call[*transport.Keys](ctx, c, &transport.ListKeys{})
 		if err != nil {
-			return err
+			return needsAdmin(err)
 		}
 		enc := json.NewEncoder(a.stdout)
 		for _, k := range reply.Keys {
@@ -159,14 +175,15 @@ type keyRevokeOptions struct {
 func (a *app) newKeyRevokeCommand() *cobra.Command {
 	var o keyRevokeOptions
 	cmd := &cobra.Command{
-		Use:   "revoke NAME",
-		Short: "End an API key and every session that uses it",
-		Args:  takes(1, 1),
+		Use:        "revoke NAME",
+		SuggestFor: []string{"delete", "remove", "rm"},
+		Short:      "End an API key and every session that uses it",
+		Args:       takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
 				if _, err := varsync.Call[*transport.Done](ctx, c, &transport.RevokeKey{Name: args[0]}); err != nil {
-					return fmt.Errorf("key %s: %w", args[0], err)
+					return fmt.Errorf("key %q: %w", args[0], needsAdmin(err))
 				}
 				return nil
 			})

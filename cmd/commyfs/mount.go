@@ -71,9 +71,12 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 var syncModes = map[string]varfs.SyncMode{"close": varfs.SyncClose, "always": varfs.SyncAlways, "never": varfs.SyncNever}
 
 func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
+	if dir == "" {
+		return usagef("mount: the directory's name is empty")
+	}
 	events, err := varfs.ParseEvents(o.events)
 	if err != nil {
-		return usagef("--events: %w", err)
+		return usagef("%s: %w", origin(o.fs, "events"), err)
 	}
 	if err := o.resolve(a); err != nil {
 		return err

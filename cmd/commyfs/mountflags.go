@@ -42,7 +42,7 @@ func (m *mountFlags) Set(list string) error {
 			value = f.NoOptDefVal
 		}
 		if err := m.fs.Set(name, value); err != nil {
-			return fmt.Errorf("option %s: %w", key, reason(err))
+			return fmt.Errorf("option %s: %w", key, reason(f, err))
 		}
 	}
 	return nil

@@ -25,6 +25,9 @@ func parsePath(s string) (path, error) {
 
 // splitPath returns the components; none stands for the root.
 func splitPath(s string) ([]string, error) {
+	if err := checkNotInMount(s); err != nil {
+		return nil, err
+	}
 	trimmed := strings.Trim(s, "/")
 	if trimmed == "" {
 		if s == "" {

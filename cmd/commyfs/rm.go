@@ -18,9 +18,11 @@ type rmOptions struct {
 func (a *app) newRmCommand() *cobra.Command {
 	var o rmOptions
 	cmd := &cobra.Command{
-		Use:               "rm PATH...",
-		Short:             "Delete variables",
-		Long:              "Delete variables (tenant/service/variable). One that cannot be deleted does not keep the others.",
+		Use:        "rm PATH...",
+		SuggestFor: []string{"delete", "remove"},
+		Short:      "Delete variables",
+		Long: "Delete variables (tenant/service/variable). One that cannot be deleted does not keep the others.\n" +
+			"Directories are removed in a mount, with rmdir or rm -r.",
 		Args:              takes(1, -1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runRm(cmd.Context(), &o, args) },
@@ -38,8 +40,11 @@ func (a *app) runRm(ctx context.Context, o *rmOptions, args []string) error {
 		var errs []error
 		for _, p := range paths {
 			_, err := c.Report(ctx, transport.Change{Op: transport.OpDelete, Tenant: p.tenant, Service: p.service, Name: p.name})
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", p, err))
+			switch {
+			case errors.Is(err, transport.ErrIsDirectory):
+				errs = append(errs, fmt.Errorf("%s: %w: rm deletes variables, rmdir in a mount removes empty directories", p, err))
+			case err != nil:
+				errs = append(errs, explain(p, err, c.Limits()))
 			}
 		}
 		return errors.Join(errs...)

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // app is what a command has of the world outside.
@@ -19,7 +21,7 @@ type app struct {
 // run carries out a command line and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.newRootCommand()
-	root.SetArgs(numbersLast(args))
+	root.SetArgs(numbersLast(root, args))
 	err := root.ExecuteContext(ctx)
 	if err != nil {
 		if line := errorLine(err); line != "" {
@@ -35,12 +37,13 @@ func (a *app) newRootCommand() *cobra.Command {
 		Short: "Shared variables as files",
 		Long: "commyfs presents shared variables, named tenant/service/variable, as files.\n\n" +
 			"Without --server, commands use your own server on this machine and start it if need be.\n\n" + exitHelp,
+		Version:       currentVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs, // or cobra's own error comes first, which is not known as one of usage
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q: see commyfs --help", args[0])
+				return unknownCommand(cmd, args[0])
 			}
 			return cmd.Help()
 		},
@@ -52,8 +55,15 @@ func (a *app) newRootCommand() *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) {
+			f := invalid.GetFlag()
+			return usagef("--%s %q: %w", f.Name, invalid.GetValue(), reason(f, err))
+		}
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
+	root.SetVersionTemplate("commyfs {{.Version}}\n")
+	root.SetHelpCommand(newHelpCommand())
 	root.AddCommand(
 		a.newMountCommand(),
 		a.newUmountCommand(),
@@ -77,35 +87,95 @@ func takes(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return usagef("%s: argument missing: usage: %s", cmd.CommandPath(), cmd.UseLine())
+			return usagef("%s: argument missing: usage: %s", nameOf(cmd), cmd.UseLine())
 		case most >= 0 && len(args) > most:
-			return usagef("%s: unexpected argument %q: usage: %s", cmd.CommandPath(), args[most], cmd.UseLine())
+			return usagef("%s: unexpected argument %q: usage: %s", nameOf(cmd), args[most], cmd.UseLine())
 		}
 		return nil
 	}
 }
 
-// numbersLast moves arguments such as -21.5 behind a "--", so that `set plant/line1/temp -21.5` sets a value. No flag of
-// ours begins with a digit.
-func numbersLast(args []string) []string {
-	end := slices.Index(args, "--")
-	if end < 0 {
-		end = len(args)
+// nameOf is the command without the program's name, which stands before every error.
+func nameOf(cmd *cobra.Command) string {
+	_, name, _ := strings.Cut(cmd.CommandPath(), " ")
+	return name
+}
+
+func unknownCommand(cmd *cobra.Command, word string) error {
+	cmd.SuggestionsMinimumDistance = 2 // in letters
+	if like := cmd.SuggestionsFor(word); len(like) > 0 {
+		return usagef("unknown command %q: did you mean %s?", word, strings.Join(like, " or "))
 	}
-	var flags, numbers []string
-	for _, arg := range args[:end] {
-		if len(arg) > 1 && arg[0] == '-' && (arg[1] == '.' || '0' <= arg[1] && arg[1] <= '9') {
-			numbers = append(numbers, arg)
-		} else {
-			flags = append(flags, arg)
-		}
+	return usagef("unknown command %q: see %s --help", word, cmd.CommandPath())
+}
+
+// newHelpCommand is cobra's, but for its answer to a command that does not exist.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Show how a command is used",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return usagef("%w", err)
+			}
+			if len(rest) > 0 {
+				return unknownCommand(about, rest[0])
+			}
+			return about.Help()
+		},
 	}
-	if numbers == nil {
+}
+
+// numbersLast moves the arguments of a command behind a "--" if one of them is such as -21.5, so that
+// `set plant/line1/temp -21.5` sets a value. No flag of ours begins with a digit.
+func numbersLast(root *cobra.Command, args []string) []string {
+	cmd, rest, err := root.Find(args)
+	if err != nil || cmd == root {
 		return args
 	}
-	out := append(append(flags, "--"), numbers...)
-	if end < len(args) {
-		out = append(out, args[end+1:]...)
+	var flags, operands []string
+	number := false
+	for i := 0; i < len(rest); i++ {
+		arg := rest[i]
+		switch {
+		case arg == "--":
+			operands = append(operands, rest[i+1:]...)
+			i = len(rest)
+		case isNumber(arg):
+			number = true
+			operands = append(operands, arg)
+		case len(arg) < 2 || arg[0] != '-':
+			operands = append(operands, arg)
+		default:
+			flags = append(flags, arg)
+			if takesNext(cmd.Flags(), arg) && i+1 < len(rest) {
+				i++
+				flags = append(flags, rest[i])
+			}
+		}
 	}
-	return out
+	if !number {
+		return args
+	}
+	out := strings.Fields(cmd.CommandPath())[1:]
+	return append(append(append(out, flags...), "--"), operands...)
+}
+
+func isNumber(arg string) bool {
+	return len(arg) > 1 && arg[0] == '-' && (arg[1] == '.' || '0' <= arg[1] && arg[1] <= '9')
+}
+
+// takesNext reports whether the argument after a flag is its value.
+func takesNext(fs *pflag.FlagSet, arg string) bool {
+	if name, long := strings.CutPrefix(arg, "--"); long {
+		f := fs.Lookup(name)
+		return f != nil && f.NoOptDefVal == ""
+	}
+	for i := 1; i < len(arg); i++ {
+		if f := fs.ShorthandLookup(arg[i : i+1]); f == nil || f.NoOptDefVal == "" {
+			return f != nil && i == len(arg)-1 // else the value is the rest of the argument
+		}
+	}
+	return false
 }

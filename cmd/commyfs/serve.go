@@ -74,6 +74,10 @@ func (a *app) runServe(ctx context.Context, o *serveOptions) error {
 		start = startOrYield
 	}
 	s, err := start(ctx, so)
+	var locked *server.LockedError
+	if errors.As(err, &locked) && locked.Dir == o.runtime {
+		return fmt.Errorf("%w: a state directory of its own needs a --runtime-dir of its own", err)
+	}
 	if err != nil || s == nil {
 		return err
 	}
@@ -109,7 +113,7 @@ func (o *serveOptions) check(a *app) error {
 		return usagef("a certificate is of use only with --listen")
 	}
 	if o.listen != "" {
-		if _, _, err := net.SplitHostPort(o.listen); err != nil {
+		if _, port, err := net.SplitHostPort(o.listen); err != nil || !isPort(port) {
 			return usagef("--listen %q: want host:port", o.listen)
 		}
 		if !withTLS {
@@ -120,6 +124,11 @@ func (o *serveOptions) check(a *app) error {
 		return err
 	}
 	return o.dirs.resolve(a)
+}
+
+func isPort(s string) bool {
+	_, err := net.LookupPort("tcp", s)
+	return err == nil && s != ""
 }
 
 // certificates sets the TLS configuration, and returns the file with our own authority if there is one.

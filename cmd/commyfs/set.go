@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -47,8 +48,14 @@ func (a *app) runSet(ctx context.Context, o *setOptions, args []string) error {
 	var value []byte
 	if len(args) > 1 {
 		value = []byte(args[1])
-	} else if value, err = io.ReadAll(io.LimitReader(a.stdin, maxValue+1)); err != nil {
-		return fmt.Errorf("read standard input: %w", err)
+	} else {
+		if isTerminal(a.stdin) {
+			fmt.Fprintln(a.stderr, "commyfs: the value comes from standard input: type it, then Ctrl-D")
+		}
+		value, err = io.ReadAll(io.LimitReader(a.stdin, maxValue+1))
+		if err != nil {
+			return fmt.Errorf("read standard input: %w", err)
+		}
 	}
 	return a.withClient(ctx, &o.common, "set", func(c *varsync.Client) error {
 		if most := c.Limits().Value; int64(len(value)) > most {
@@ -56,8 +63,11 @@ func (a *app) runSet(ctx context.Context, o *setOptions, args []string) error {
 		}
 		_, err := c.Report(ctx, transport.Change{Op: transport.OpStore, Tenant: p.tenant, Service: p.service, Name: p.name, Data: value,
 			Create: true, Parents: true, HasVersion: o.conditional, IfVersion: o.ifVersion})
+		if errors.Is(err, transport.ErrConflict) {
+			return explainConflict(ctx, c, p, fmt.Errorf("%s: %w", p, err))
+		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", p, err)
+			return explain(p, err, c.Limits())
 		}
 		return nil
 	})

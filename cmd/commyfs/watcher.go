@@ -163,12 +163,49 @@ func (w *watcher) loadLoop(ctx context.Context, c *varsync.Client, log *slog.Log
 				}
 			}
 		}
+		if first {
+			for _, t := range w.targets {
+				if !isThere(ctx, c, t) {
+					log.Warn("not there yet, waiting for it", "path", formatPath(t))
+				}
+			}
+		}
 		select {
 		case <-w.wanted:
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// isThere reports whether something has the path, in a service that was loaded.
+func isThere(ctx context.Context, c *varsync.Client, components []string) bool {
+	if len(components) == 0 {
+		return true
+	}
+	t := c.Tenant(components[0])
+	if t == nil || len(components) == 1 {
+		return t != nil
+	}
+	s := t.Service(components[1])
+	if s == nil || len(components) == 2 {
+		return s != nil
+	}
+	root, err := s.Root(ctx)
+	if err != nil {
+		return true // which has been logged
+	}
+	var node varsync.Node = root
+	for _, name := range components[2:] {
+		d, ok := node.(*varsync.Dir)
+		if !ok {
+			return false
+		}
+		if node = d.Lookup(name); node == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // load begins to watch a service, and tells of what is in it if it is new to us.

@@ -1,13 +1,18 @@
 package local
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	iofs "io/fs"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 func makeDirs(o Options) error {
@@ -52,6 +57,24 @@ func checkOwner(dir string) error {
 			dir, userName(int(st.Uid)), userName(euid))
 	}
 	return nil
+}
+
+// isElsewhere reports whether the server of the runtime directory keeps its variables in another state directory than
+// ours. A server writes the same into the locks of both. A lock that a server which is gone has left says nothing.
+func isElsewhere(o Options) bool {
+	here, err := os.ReadFile(filepath.Join(o.RuntimeDir, "server.lock"))
+	var holder struct {
+		PID int `json:"pid"`
+	}
+	if err != nil || json.Unmarshal(here, &holder) != nil || holder.PID <= 0 || unix.Kill(holder.PID, 0) == unix.ESRCH {
+		return false
+	}
+	there, err := os.ReadFile(filepath.Join(o.StateDir, "lock"))
+	return err != nil || !bytes.Equal(here, there)
+}
+
+func errElsewhere(o Options) error {
+	return fmt.Errorf("the server of %s has another state directory than %s: choose a --runtime-dir for each --state-dir", o.RuntimeDir, o.StateDir)
 }
 
 func userName(uid int) string {

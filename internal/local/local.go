@@ -63,7 +63,12 @@ func Connect(ctx context.Context, o Options) (*transport.Conn, error) {
 			return nil, err
 		}
 	}
-	return connect(ctx, o)
+	conn, err := connect(ctx, o)
+	if err == nil && isElsewhere(o) {
+		_ = conn.Close()
+		return nil, errElsewhere(o)
+	}
+	return conn, err
 }
 
 func connect(ctx context.Context, o Options) (*transport.Conn, error) {
@@ -86,8 +91,11 @@ const (
 	loserPause = 20 * time.Millisecond
 	// starterGrace is how long a client may keep the others from starting a server.
 	starterGrace = time.Second
-	firstPoll    = time.Millisecond
-	longestPoll  = 20 * time.Millisecond
+	// elsewhereGrace is how long the locks of two directories may name different servers: one takes them from the other
+	// one by one.
+	elsewhereGrace = 500 * time.Millisecond
+	firstPoll      = time.Millisecond
+	longestPoll    = 20 * time.Millisecond
 )
 
 // Dial connects to the local server, starting one if there is none. Errors match transport.ErrDisconnected when that
@@ -104,8 +112,13 @@ func Dial(ctx context.Context, o Options) (*transport.Conn, error) {
 		}
 		conn, err := connect(ctx, o)
 		switch {
-		case err == nil:
+		case err == nil && !isElsewhere(o):
 			return conn, nil
+		case err == nil:
+			_ = conn.Close()
+			if err = errElsewhere(o); time.Since(s.began) > elsewhereGrace {
+				return nil, err
+			}
 		case IsAbsent(err):
 			if err := s.step(); err != nil {
 				return nil, err

@@ -293,6 +293,49 @@ func TestDirectories(t *testing.T) {
 	}
 }
 
+// TestElsewhere: the server of a runtime directory may be that of another state directory.
+func TestElsewhere(t *testing.T) {
+	o := options(t, "serve")
+	c, err := Dial(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	lock := fmt.Sprintf(`{"pid":%d}`, os.Getpid())
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connects := func(dial func(context.Context, Options) (*transport.Conn, error)) error {
+		c, err := dial(t.Context(), o)
+		if err == nil {
+			err = c.Close()
+		}
+		return err
+	}
+	write(filepath.Join(o.RuntimeDir, "server.lock"), lock)
+	for _, dial := range []func(context.Context, Options) (*transport.Conn, error){Connect, Dial} {
+		if err := connects(dial); err == nil || !strings.Contains(err.Error(), "--runtime-dir") {
+			t.Errorf("to a server of another state directory: %v", err)
+		}
+	}
+	write(filepath.Join(o.StateDir, "lock"), lock)
+	if err := connects(Connect); err != nil {
+		t.Errorf("to ours: %v", err)
+	}
+	// What a dead server left says nothing.
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(o.RuntimeDir, "server.lock"), fmt.Sprintf(`{"pid":%d}`, cmd.Process.Pid))
+	if err := connects(Connect); err != nil {
+		t.Errorf("with a lock that was left: %v", err)
+	}
+}
+
 func TestLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	write := func(text string) {

@@ -24,6 +24,9 @@ const (
 // Max is the longest file name, in bytes.
 const Max = 255
 
+// Reserved reports whether a file name is one that the mount keeps for itself.
+func Reserved(file string, l Level) bool { return reserved(file, l) }
+
 func reserved(c string, l Level) bool {
 	switch l {
 	case Tenant:

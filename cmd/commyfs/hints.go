@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/fs/mountpoint"
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// explain says which path an error is about, and what to do where the error alone does not say it.
+func explain(p path, err error, limits transport.Limits) error {
+	switch {
+	case errors.Is(err, transport.ErrIsDirectory):
+		err = fmt.Errorf("%w: want a variable in it, see commyfs ls", err)
+	case errors.Is(err, transport.ErrNotDirectory):
+		err = fmt.Errorf("%w: something above it is a variable", err)
+	case errors.Is(err, transport.ErrNameTooLong):
+		err = fmt.Errorf("%w: at most %d bytes, and %d between slashes", err, limits.Name, limits.Component)
+	}
+	return fmt.Errorf("%s: %w", p, err)
+}
+
+// explainConflict adds what the condition on a version met. It may have changed since.
+func explainConflict(ctx context.Context, c *varsync.Client, p path, err error) error {
+	v, statErr := readVariable(ctx, c, p, true)
+	switch {
+	case statErr == nil:
+		return fmt.Errorf("%w: it has version %d", err, v.Version)
+	case errors.Is(statErr, transport.ErrNotFound):
+		return fmt.Errorf("%w: it does not exist", err)
+	}
+	return err
+}
+
+// checkNotInMount refuses the path of a file in a mount of ours. Paths of variables may begin with a slash too, but who
+// means one of them can leave it out.
+func checkNotInMount(s string) error {
+	if !strings.HasPrefix(s, "/") {
+		return nil
+	}
+	mounts, err := mountpoint.List()
+	if err != nil {
+		return nil // then we do not know better
+	}
+	for _, m := range mounts {
+		if rest, ok := strings.CutPrefix(strings.TrimRight(s, "/")+"/", m.Dir+"/"); ok {
+			return usagef("path %q is a file's in the mount %s: leave the mount out: %s", s, m.Dir, "/"+strings.TrimRight(rest, "/"))
+		}
+	}
+	return nil
+}
+
+// isTerminal reports whether somebody types what is read.
+func isTerminal(stdin any) bool {
+	f, ok := stdin.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
