@@ -79,9 +79,10 @@ func (n *notifier) pokeEntry(parent uint64, name string, out *fuse.EntryOut) fus
 	if p == nil || parent != p.parent || name != p.name {
 		return fuse.EPERM
 	}
-	node := n.f.node(p.id)
-	if node == nil {
-		n.ghost(p, out) // gone again: its removal is announced next
+	// By now it can be gone again, or have another name: that is announced next, and until then nothing is cached.
+	node, err := n.f.find(parent, name)
+	if err != nil || node == nil || node.ID() != p.id {
+		n.ghost(p, out)
 		return fuse.OK
 	}
 	n.f.entry(node, out)
