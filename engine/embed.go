@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -74,6 +75,8 @@ func etcdDir(dir string) string { return filepath.Join(dir, "etcd") }
 
 func databasePath(dir string) string { return filepath.Join(etcdDir(dir), "member", "snap", "db") }
 
+func walDir(dir string) string { return filepath.Join(etcdDir(dir), "member", "wal") }
+
 // etcdQuota is where etcd refuses all writes by itself. It is out of reach (spaceGate), because then it takes no deletions
 // either.
 func etcdQuota(quota int64) int64 { return quota + 2*beyondQuota(quota) }
@@ -81,23 +84,45 @@ func etcdQuota(quota int64) int64 { return quota + 2*beyondQuota(quota) }
 // checkFiles refuses what etcd would not survive or never get ready with: a database file that cannot be opened (etcd
 // panics at it, in a goroutine of its own where nobody can recover) and one without a log.
 func checkFiles(dir string) error {
-	member := filepath.Join(etcdDir(dir), "member")
 	path := databasePath(dir)
 	if _, err := os.Stat(path); errors.Is(err, iofs.ErrNotExist) {
 		return nil
 	}
-	logs, err := os.ReadDir(filepath.Join(member, "wal"))
+	logs, err := os.ReadDir(walDir(dir))
 	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
 		return err
 	}
 	if !slices.ContainsFunc(logs, func(f iofs.DirEntry) bool { return filepath.Ext(f.Name()) == ".wal" }) {
-		return fmt.Errorf("%w: no log in %s", ErrCorrupt, member)
+		return fmt.Errorf("%w: no log in %s", ErrCorrupt, filepath.Dir(walDir(dir)))
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
 	}
 	return db.Close()
+}
+
+// removeLeftovers removes what etcd leaves behind when its process is killed: new database files of rewrites that were
+// cut off, and the copies that it makes of log files before it cuts off half a record at their end.
+func removeLeftovers(dir string) error {
+	snap, name := filepath.Split(databasePath(dir))
+	return errors.Join(
+		removeAll(snap, func(file string) bool { return strings.HasPrefix(file, name+".tmp.") }),
+		removeAll(walDir(dir), func(file string) bool { return strings.HasSuffix(file, ".wal.broken") }),
+	)
+}
+
+func removeAll(dir string, unwanted func(file string) bool) error {
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return nil
+	}
+	for _, f := range files {
+		if unwanted(f.Name()) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+		}
+	}
+	return err
 }
 
 // startEtcd starts etcd. A store that it cannot read makes it panic or worse: that becomes an error.

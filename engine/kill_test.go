@@ -127,3 +127,64 @@ func TestKill(t *testing.T) {
 		t.Errorf("next id %d, %v: given before", id, err)
 	}
 }
+
+// A server that is killed again and again under load, with its upkeep half done, is soon there each time.
+func TestOpenAfterKills(t *testing.T) {
+	const (
+		rounds  = 5
+		batches = 40
+		limit   = batches * 1000 / compactionStep * compactionPause * 3 / 4 // less than the upkeep pauses
+	)
+	dir := t.TempDir()
+	e := open(t, Options{Dir: dir})
+	ops := make([]Op, 1000)
+	for range batches {
+		for i := range ops {
+			ops[i] = PutVariable(2, Variable{Name: name(i)})
+		}
+		commit(t, e, ops...)
+	}
+	rev := e.Rev()
+	e.maint.bytes.Store(compactBytes + 1)
+	commit(t, e, PutFloor(2, 1)) // this starts the upkeep, here and in whoever opens it next
+	e.Close()
+	for round := range rounds {
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"="+dir)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var took time.Duration
+		acks := 0
+		for sc := bufio.NewScanner(out); sc.Scan(); {
+			switch what, _, _ := strings.Cut(sc.Text(), " "); what {
+			case "open":
+				took = time.Since(start)
+			case "ack":
+				if acks++; acks == 100 {
+					_ = cmd.Process.Kill()
+				}
+			case "end:":
+				t.Fatalf("round %d: child says %q", round, sc.Text())
+			}
+		}
+		_ = cmd.Wait()
+		t.Logf("round %d: open after %v", round, took)
+		if took == 0 || took > limit {
+			t.Errorf("round %d: open after %v, want at most %v", round, took, limit)
+		}
+	}
+	e = open(t, Options{Dir: dir})
+	if first := e.etcd.Server.KV().FirstRev(); first < rev {
+		t.Errorf("compacted to %d, want at least %d: nothing is tested", first, rev)
+	}
+	if got := len(load(t, e, 2).vars); got != len(ops) {
+		t.Errorf("%d variables, want %d", got, len(ops))
+	}
+}

@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
 
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -55,11 +57,29 @@ var expected = map[string]bool{
 
 func (c logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	level := slogLevel(e.Level)
-	if expected[e.Message] {
+	if isExpected(e.Message, fields) {
 		level = slog.LevelDebug
 	}
 	c.log.LogAttrs(context.Background(), level, "etcd: "+e.Message, attrs(fields)...)
 	return nil
+}
+
+// isEarly recognizes what etcd says, without a pause, while it starts and has applied nothing yet: all that was ever
+// committed looks like a backlog to it. Batches that are refused for that are reported by who sends them.
+func isEarly(err error) bool { return errors.Is(err, etcderrors.ErrTooManyRequests) }
+
+// isStopped recognizes a compaction that Close has cut off.
+func isStopped(message string, err error) bool {
+	return message == "Failed compaction" && err.Error() == "interrupted due to stop signal"
+}
+
+func isExpected(message string, fields []zapcore.Field) bool {
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType && (isEarly(err) || isStopped(message, err)) {
+			return true
+		}
+	}
+	return expected[message]
 }
 
 func (c logCore) Sync() error { return nil }

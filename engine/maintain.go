@@ -8,7 +8,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
 )
 
 // etcd keeps every old revision of every key until it is compacted away, and the database file never shrinks until it is
@@ -18,6 +18,10 @@ const (
 	compactBytes     = 64 << 20
 	defragMinSize    = 100 << 20        // smaller files are not worth it
 	defragEvery      = 10 * time.Minute // at most
+	// A server that has just begun has clients that waited for it, and may be one of many that end soon.
+	defragSettle = 30 * time.Second
+	// compactionPoll is how often to look whether a compaction is done.
+	compactionPoll = 10 * time.Millisecond
 	// Where there is no room, less gain is enough, more often.
 	pressedMinGain = 16 << 20
 	pressedEvery   = 2 * time.Second
@@ -57,15 +61,19 @@ func (m *maintenance) committed(rev int64) {
 }
 
 func (e *Engine) maintainLoop() {
-	var lastDefrag, lastPressed time.Time
+	var lastPressed time.Time
+	lastDefrag := firstDefrag(time.Now())
 	retry := time.NewTimer(0) // the first look is at once: the last process may have left something
 	defer retry.Stop()
+	settled := time.NewTimer(defragSettle)
+	defer settled.Stop()
 	for {
 		select {
 		case <-e.ctx.Done():
 			return
 		case <-e.maint.kick:
 		case <-retry.C:
+		case <-settled.C:
 		}
 		if wait := pressedEvery - time.Since(lastPressed); e.maint.pressed.Load() && wait > 0 {
 			retry.Reset(wait)
@@ -80,6 +88,9 @@ func (e *Engine) maintainLoop() {
 		}
 	}
 }
+
+// firstDefrag is what stands for the time of the last rewrite in an engine that was opened at a time.
+func firstDefrag(opened time.Time) time.Time { return opened.Add(defragSettle - defragEvery) }
 
 func (e *Engine) maintain(pressed bool, lastDefrag *time.Time) error {
 	if pressed || e.maint.due(e.Rev()) {
@@ -104,9 +115,11 @@ func (e *Engine) compact() error {
 		return err // compaction needs room itself
 	}
 	if rev > e.maint.compacted.Load() {
-		// Physical: when it returns the pages are free, so that what follows can judge.
-		_, err := e.client.Compact(e.ctx, rev, clientv3.WithCompactPhysical())
-		if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		_, err := e.client.Compact(e.ctx, rev)
+		if err == nil || errors.Is(err, rpctypes.ErrCompacted) {
+			err = e.compactionDone(rev)
+		}
+		if err != nil {
 			return fmt.Errorf("compact to %d: %w", rev, err)
 		}
 		e.maint.compacted.Store(rev)
@@ -114,6 +127,33 @@ func (e *Engine) compact() error {
 	e.maint.bytes.Add(-bytes)
 	e.etcd.Server.Backend().ForceCommit()
 	return nil
+}
+
+// compactionDone waits until a compaction has made its pages free, so that what follows can judge, or the engine is
+// closed: the next etcd resumes it. etcd's own way to wait, a "physical" compaction, cannot be cut off, and a long history
+// of small keys takes it 20 s and more: as long nobody else could have the store.
+func (e *Engine) compactionDone(rev int64) error {
+	tick := time.NewTicker(compactionPoll)
+	defer tick.Stop()
+	for {
+		if e.finishedCompaction() >= rev {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-e.ctx.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// finishedCompaction is the revision of the last compaction that is done.
+func (e *Engine) finishedCompaction() int64 {
+	tx := e.etcd.Server.Backend().ReadTx()
+	tx.RLock()
+	defer tx.RUnlock()
+	rev, _ := mvcc.UnsafeReadFinishedCompact(tx) // 0 if there was none
+	return rev
 }
 
 // defragDue tells whether rewriting the database file is worth the stop, and possible: the new file is made beside the

@@ -85,6 +85,9 @@ func (e *Engine) start() (making bool, err error) {
 	if err := checkFiles(e.opts.Dir); err != nil {
 		return false, err
 	}
+	if err := removeLeftovers(e.opts.Dir); err != nil {
+		return false, err
+	}
 	var starting atomic.Bool
 	etcd, err := startEtcd(etcdConfig(e.opts, embed.NewZapLoggerBuilder(newZap(e.log, &starting))), &starting)
 	if err != nil {

@@ -194,7 +194,7 @@ func (s *Server) start(ctx context.Context) error {
 		o.tune(&eo)
 	}
 	s.minFree = eo.MinFree
-	if s.engine, err = engine.Open(ctx, eo); err != nil {
+	if s.engine, err = openEngine(ctx, eo); err != nil {
 		return err
 	}
 	if err := s.loadTree(ctx); err != nil {
@@ -214,6 +214,28 @@ func (s *Server) start(ctx context.Context) error {
 	s.keeper.Go(s.housekeeping)
 	s.log.Info("server is up", "url", s.info.URL, "mode", o.Mode, "store", s.engine.StoreID())
 	return nil
+}
+
+const (
+	engineGrace = time.Second
+	enginePoll  = 2 * time.Millisecond
+)
+
+// openEngine opens the store. A process that is killed gives its locks back one by one: for who has the one of the state
+// directory, the store's can be in use a moment longer.
+func openEngine(ctx context.Context, o engine.Options) (*engine.Engine, error) {
+	began := time.Now()
+	for {
+		e, err := engine.Open(ctx, o)
+		if !errors.Is(err, engine.ErrInUse) || time.Since(began) > engineGrace {
+			return e, err
+		}
+		select {
+		case <-time.After(enginePoll):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // Run is [Start], and [Server.Close] when ctx ends or the server has reason to leave. It returns the reason, nil for ctx.
