@@ -34,9 +34,10 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 		f.notes.told(h.NodeId, name, 0)
 		return fuse.ENOENT
 	}
-	f.entry(n, out)
-	if !f.isPoke(h) && f.notes.told(h.NodeId, name, n.ID()) {
-		out.EntryValid = 0 // a change of the name is yet to be announced
+	if f.isPoke(h) {
+		f.entry(n, out)
+	} else {
+		f.newEntry(h.NodeId, name, n, out)
 	}
 	return fuse.OK
 }

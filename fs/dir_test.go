@@ -210,8 +210,8 @@ func TestNotifierQueue(t *testing.T) {
 	n.init(m.FS)
 	s := m.id("t/s")
 	n.add([]varsync.Notice{
-		{Kind: varsync.Created, ID: 1 << 40, Parent: 1 << 41},
-		{Kind: varsync.Renamed, OldPath: []string{"t", "s", "old"}, ID: 1 << 40, Parent: 1 << 41, OldParent: 1 << 42},
+		{Kind: varsync.Created, ID: 1 << 40, Parent: 1 << 41, Path: []string{"t", "s", "v"}},
+		{Kind: varsync.Renamed, Path: []string{"t", "s", "w"}, OldPath: []string{"t", "s", "old"}, ID: 1 << 40, Parent: 1 << 41, OldParent: 1 << 42},
 	})
 	if it := n.next(); it != nil {
 		t.Fatalf("queued %+v", it)

@@ -124,6 +124,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.locals.init()
 	f.notes.init(f)
 	co.OnChange = f.notes.add
+	co.OnApply = f.notes.expect
 	co.Hello.ReadOnly = o.ReadOnly
 	client, err := varsync.New(ctx, co)
 	if err != nil {

@@ -39,6 +39,29 @@ func (n *notifier) changingLocked(it *item) {
 		c.waiting++
 		c.told = untold
 	}
+	if it.loses() {
+		c := n.moving[it.ID]
+		if c == nil {
+			c = &nameChange{}
+			n.moving[it.ID] = c
+		}
+		c.waiting++
+		c.told = untold
+	}
+}
+
+// loses reports whether the item takes a name away from its node.
+func (it *item) loses() bool {
+	return !it.refresh && !it.Own && (it.Kind == varsync.Renamed || it.Kind == varsync.Deleted)
+}
+
+// expect is called before a change becomes visible in the tree: from then on, until its announcement, the kernel is behind.
+func (n *notifier) expect(notices []varsync.Notice) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range notices {
+		n.changingLocked(&item{Notice: notices[i]})
+	}
 }
 
 // settled ends it: the kernel knows.
@@ -52,17 +75,40 @@ func (n *notifier) settled(it *item) {
 			}
 		}
 	}
+	if c := n.moving[it.ID]; c != nil && it.loses() {
+		if c.waiting--; c.waiting == 0 {
+			delete(n.moving, it.ID)
+		}
+	}
 }
 
 // told notes what a lookup answers, and reports whether a change of the name is still to be announced.
 func (n *notifier) told(parent uint64, name string, id uint64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if m := n.moving[id]; m != nil {
+		m.told = id
+	}
 	c := n.changes[localKey{parent, name}]
 	if c != nil {
 		c.told = id
 	}
 	return c != nil
+}
+
+// lost reports whether the kernel may hold a node under a name that it has lost: it has not looked it up since.
+func (n *notifier) lost(ids ...uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.moving) == 0 {
+		return false
+	}
+	for _, id := range ids {
+		if m := n.moving[id]; m != nil && m.told != id {
+			return true
+		}
+	}
+	return false
 }
 
 // changing reports whether a change of the name is still to be announced.

@@ -212,6 +212,15 @@ func (f *FS) attrValidity() uint64 {
 	return 1
 }
 
+// newEntry is entry for a name that the kernel asks for or makes. While a change of the name is to be announced it is not
+// cached, so that the announcement finds the node that it is about.
+func (f *FS) newEntry(parent uint64, name string, n varsync.Node, out *fuse.EntryOut) {
+	f.entry(n, out)
+	if f.notes.told(parent, name, n.ID()) {
+		out.EntryValid = 0
+	}
+}
+
 // watch has the changes of a service sent to us.
 func (f *FS) watch(s *varsync.Service) {
 	ctx, cancel := f.opContext()

@@ -24,8 +24,9 @@ type notifier struct {
 
 	mu       sync.Mutex // guards the following
 	queue    []*item
-	modified map[uint64]*item // the waiting change of a variable's value
-	changes  map[localKey]*nameChange
+	modified map[uint64]*item         // the waiting change of a variable's value
+	changes  map[localKey]*nameChange // names that are to be announced
+	moving   map[uint64]*nameChange   // nodes that have lost a name, likewise
 
 	// current is what the poke thread is doing: handlers answer its requests from it. See poked.go.
 	current atomic.Pointer[poking]
@@ -44,7 +45,7 @@ type item struct {
 func (n *notifier) init(f *FS) {
 	n.f = f
 	n.wake, n.done = make(chan struct{}, 1), make(chan struct{})
-	n.modified, n.changes = map[uint64]*item{}, map[localKey]*nameChange{}
+	n.modified, n.changes, n.moving = map[uint64]*item{}, map[localKey]*nameChange{}, map[uint64]*nameChange{}
 }
 
 func (n *notifier) start() { n.wg.Go(n.run) }
@@ -57,9 +58,17 @@ func (n *notifier) stop() {
 // add takes what the client has applied. It never blocks. What nobody can be watching is dropped here, or a million
 // variables made elsewhere would wait in the queue: who looks later finds them changed already.
 func (n *notifier) add(notices []varsync.Notice) {
+	var unseen []varsync.Notice
 	seen := slices.DeleteFunc(slices.Clone(notices), func(in varsync.Notice) bool {
-		return !n.watchable(in.ID, orRoot(in.Parent)) && (in.Kind != varsync.Renamed || !n.watchable(orRoot(in.OldParent)))
+		drop := !n.watchable(in.ID, orRoot(in.Parent)) && (in.Kind != varsync.Renamed || !n.watchable(orRoot(in.OldParent)))
+		if drop {
+			unseen = append(unseen, in)
+		}
+		return drop
 	})
+	for _, in := range unseen {
+		n.settled(&item{Notice: in})
+	}
 	if len(seen) == 0 {
 		return
 	}
@@ -74,7 +83,6 @@ func (n *notifier) add(notices []varsync.Notice) {
 		}
 		it := &item{Notice: *in, ownValue: in.Own}
 		n.queue = append(n.queue, it)
-		n.changingLocked(it)
 		switch {
 		case in.Kind == varsync.Modified, in.Kind == varsync.Created && !in.Dir:
 			n.modified[in.ID] = it // a creation raises the events of its first value too
@@ -253,6 +261,9 @@ func (n *notifier) appeared(it *item) {
 			if err = n.do(op, p); !errors.Is(err, syscall.EEXIST) {
 				break
 			}
+			n.forgetName(it.Parent, p.name)
+		}
+		if err != nil {
 			n.forgetName(it.Parent, p.name)
 		}
 		n.report("create", op.Path, err)

@@ -49,12 +49,18 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 // misnamed reports whether a variable has lost the name under which the kernel opens it, by a change that was
 // acknowledged to somebody on this host and is still on its way to us. The kernel, told ESTALE, looks the name up again.
 func (f *FS) misnamed(v *varsync.Variable) bool {
-	s := v.Service()
-	if !s.Behind() {
-		return false
+	if s := v.Service(); s.Behind() {
+		rev := s.Rev()
+		if f.c.Barrier(f.ctx) && v.NamedAfter(rev) {
+			return true
+		}
 	}
-	rev := s.Rev()
-	return f.c.Barrier(f.ctx) && v.NamedAfter(rev)
+	// We know, but the kernel may not: the announcement waits.
+	ids := []uint64{v.ID()}
+	for d := v.Parent(); d != nil; d = d.Parent() {
+		ids = append(ids, d.ID())
+	}
+	return f.notes.lost(ids...)
 }
 
 func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
@@ -124,7 +130,7 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 	h.node = n.ID()
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	out.Fh = f.handles.add(h)
-	f.entry(n, &out.EntryOut)
+	f.newEntry(in.NodeId, name, n, &out.EntryOut)
 	return fuse.OK
 }
 
@@ -229,7 +235,7 @@ func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.E
 	if err != nil {
 		return f.errno("mknod", err)
 	}
-	f.entry(n, out)
+	f.newEntry(in.NodeId, name, n, out)
 	return fuse.OK
 }
 

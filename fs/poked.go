@@ -92,16 +92,24 @@ func (n *notifier) pokeEntry(parent uint64, name string, out *fuse.EntryOut) fus
 // pokeGone answers the poke thread's unlink or rmdir.
 func (n *notifier) pokeGone(parent uint64, name string) fuse.Status {
 	p := n.current.Load()
-	if p == nil || parent != p.parent || name != p.name {
+	if p == nil || parent != p.parent || name != p.name || n.taken(parent, name, p.id) {
 		return fuse.EPERM
 	}
 	return fuse.OK
 }
 
+// taken reports whether a name stands for another node by now. The kernel holds the directory's lock: what it has under
+// the name is what the tree has, and going on would take that for removed. A directory would be dead to it for good.
+func (n *notifier) taken(parent uint64, name string, id uint64) bool {
+	now, err := n.f.find(parent, name)
+	return err != nil || now != nil && now.ID() != id
+}
+
 // pokeMoved answers the poke thread's rename.
 func (n *notifier) pokeMoved(parent uint64, name string, newParent uint64, newName string) fuse.Status {
 	p := n.current.Load()
-	if p == nil || parent != p.parent || name != p.name || newParent != p.newParent || newName != p.newName {
+	if p == nil || parent != p.parent || name != p.name || newParent != p.newParent || newName != p.newName ||
+		n.taken(parent, name, p.id) || n.taken(newParent, newName, p.id) {
 		return fuse.EPERM
 	}
 	return fuse.OK

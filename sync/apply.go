@@ -11,6 +11,7 @@ func (s *Service) apply(l *link, rev int64, events []transport.Event) (notices [
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer func() { s.c.applying(notices) }()
 	if !s.loaded {
 		return nil, true
 	}

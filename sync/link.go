@@ -317,6 +317,7 @@ func (l *link) push(m transport.Message) {
 	case *transport.TreeChanged:
 		l.c.mu.Lock()
 		notices := l.c.treeStepsLocked(m.Changes)
+		l.c.applying(notices)
 		l.c.mu.Unlock()
 		l.c.notify(notices)
 	case *transport.VariableChanged:

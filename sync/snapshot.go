@@ -72,6 +72,7 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	if first {
 		return nil
 	}
+	s.c.applying(notices)
 	return notices
 }
 

@@ -146,6 +146,9 @@ func (c *Client) applyTree(tenants []transport.TenantInfo, services []transport.
 		steps = append(steps, transport.TreeChange{Service: s})
 	}
 	notices := c.treeStepsLocked(steps)
+	if !first {
+		c.applying(notices)
+	}
 	if first {
 		return nil
 	}

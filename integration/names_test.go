@@ -1,0 +1,187 @@
+package integration
+
+import (
+	"fmt"
+	iofs "io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+)
+
+// TestS6_StaleNames: a mount that has not heard yet that a name has changed acts on what the name stands for now, never on
+// what it stood for. SIGSTOP widens what is a moment otherwise.
+func TestS6_StaleNames(t *testing.T) {
+	h, a, b := twoMounts(t)
+	held := func(t *testing.T, elsewhere, here string) {
+		t.Helper()
+		b.Signal(syscall.SIGSTOP)
+		h.MustShell(elsewhere, a.Path("t/s"))
+		p := h.StartCommand("dash", "-c", here, "dash", b.Path("t/s"))
+		// The command is in the kernel's hands once it waits for the mount.
+		testenv.Eventually(t, slower(10*time.Second), func() error {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", p.cmd.Process.Pid))
+			if err == nil && !strings.Contains(string(stat), "request") && !strings.Contains(string(stat), "wait") {
+				return fmt.Errorf("the command is in %q", stat)
+			}
+			return err
+		})
+		b.Signal(syscall.SIGCONT)
+		p.Wait(10 * time.Second)
+	}
+	same := func(t *testing.T, want ...string) {
+		t.Helper()
+		testenv.Eventually(t, slower(10*time.Second), func() error {
+			for _, m := range []*Mount{a, b} {
+				if got := tree(m.Path("t/s")); !slices.Equal(got, want) {
+					return fmt.Errorf("%s has %q, want %q", m.Dir, got, want)
+				}
+			}
+			return nil
+		})
+	}
+	t.Run("rename", func(t *testing.T) {
+		a.Write("t/s/x", "first")
+		b.WaitValue("t/s/x", "first")
+		held(t, `mv "$1/x" "$1/y"; printf second > "$1/x"`, `mv "$1/x" "$1/z"`)
+		same(t, "y=first", "z=second")
+		b.Write("t/s/z", "third")
+		same(t, "y=first", "z=third")
+	})
+	t.Run("unlink", func(t *testing.T) {
+		h.MustShell(`rm "$1"/*; printf first > "$1/x"`, a.Path("t/s"))
+		b.WaitValue("t/s/x", "first")
+		held(t, `mv "$1/x" "$1/y"; printf second > "$1/x"`, `rm "$1/x"`)
+		same(t, "y=first")
+	})
+	t.Run("rmdir", func(t *testing.T) {
+		h.MustShell(`rm "$1"/*; mkdir "$1/d"`, a.Path("t/s"))
+		b.WaitFor("t/s/d")
+		held(t, `mv "$1/d" "$1/e"; mkdir "$1/d"; printf v > "$1/e/v"`, `rmdir "$1/d"`)
+		same(t, "e/", "e/v=v")
+		b.Write("t/s/e/w", "w") // the directory is alive on both
+		same(t, "e/", "e/v=v", "e/w=w")
+	})
+	t.Run("reused name", func(t *testing.T) {
+		h.MustShell(`rm -r "$1"/*`, a.Path("t/s"))
+		for i := range 200 {
+			name, moved := fmt.Sprintf("t/s/n%d", i), a.Path(fmt.Sprintf("t/s/m%d", i))
+			a.Write(name, "old")
+			if got := b.Read(name); got != "old" {
+				t.Fatalf("new file: %q", got)
+			}
+			if err := os.Rename(a.Path(name), moved); err != nil {
+				t.Fatal(err)
+			}
+			a.Write(name, "new")
+			if got := b.Read(name); got != "new" {
+				t.Fatalf("round %d: %q", i, got)
+			}
+		}
+	})
+}
+
+// TestS6_TreesAgree: however directories and files are made, removed and renamed through several mounts at once, in the
+// end all show the same tree, and every directory of it can be used.
+func TestS6_TreesAgree(t *testing.T) {
+	h, a, b := twoMounts(t)
+	c := h.Mount()
+	c.WaitFor("t/s")
+	h.Inotify(b.Path("t/s")) // holds nodes, so that a dead one would stay dead
+	mounts := []*Mount{a, b, c}
+	names := []string{"a", "b", "c", "a/a", "a/b", "b/a", "b/b", "c/x"}
+	end := time.Now().Add(4 * time.Second)
+	var wg sync.WaitGroup
+	for i, m := range mounts {
+		for j := range 2 {
+			rng := rand.New(rand.NewPCG(uint64(i), uint64(j)))
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					p, q := m.Path("t/s/"+names[rng.IntN(len(names))]), m.Path("t/s/"+names[rng.IntN(len(names))])
+					switch rng.IntN(8) { // most of these fail: what matters is what is left
+					case 0, 1, 2:
+						_ = os.Mkdir(p, 0o755)
+					case 3:
+						_ = syscall.Rmdir(p)
+					case 4, 5:
+						_ = os.Rename(p, q)
+					case 6:
+						_ = os.WriteFile(p, []byte("v"), 0o644)
+					case 7:
+						_ = syscall.Unlink(p)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	testenv.Eventually(t, slower(20*time.Second), func() error {
+		want := tree(a.Path("t/s"))
+		for _, m := range mounts[1:] {
+			if got := tree(m.Path("t/s")); !slices.Equal(got, want) {
+				return fmt.Errorf("%d entries on %s, %d on %s; first: %s", len(got), m.Dir, len(want), a.Dir, firstDifference(a, m, got, want))
+			}
+		}
+		return nil
+	})
+	for _, m := range mounts {
+		err := filepath.WalkDir(m.Path("t/s"), func(path string, d iofs.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return err
+			}
+			if err := os.Mkdir(path+"/probe", 0o755); err != nil {
+				return err
+			}
+			return os.Remove(path + "/probe")
+		})
+		if err != nil {
+			t.Errorf("a directory that cannot be used: %v", err)
+		}
+	}
+}
+
+// firstDifference describes where two mounts begin to differ.
+func firstDifference(a, m *Mount, got, want []string) string {
+	for i, w := range want {
+		if i < len(got) && got[i] == w {
+			continue
+		}
+		dir := filepath.Dir("t/s/" + strings.TrimSuffix(w, "/"))
+		var sa, sm syscall.Stat_t
+		ea, em := syscall.Stat(a.Path(dir), &sa), syscall.Stat(m.Path(dir), &sm)
+		la, _ := os.ReadDir(a.Path(dir))
+		lm, err := os.ReadDir(m.Path(dir))
+		return fmt.Sprintf("%s: in %s, inodes %d (%v) and %d (%v), %d and %d entries (%v), mkdir: %v", w, dir, sa.Ino, ea, sm.Ino, em,
+			len(la), len(lm), err, os.Mkdir(m.Path(dir)+"/probe", 0o755))
+	}
+	return "more than there should be"
+}
+
+// tree lists what is below a directory: files with their values, directories with a slash.
+func tree(dir string) []string {
+	var out []string
+	err := filepath.WalkDir(dir, func(path string, d iofs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		rel := strings.TrimPrefix(path, dir+"/")
+		if d.IsDir() {
+			out = append(out, rel+"/")
+			return nil
+		}
+		value, err := os.ReadFile(path)
+		out = append(out, rel+"="+string(value))
+		return err
+	})
+	if err != nil {
+		out = append(out, err.Error())
+	}
+	return out
+}
