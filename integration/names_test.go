@@ -50,7 +50,7 @@ func TestS6_StaleNames(t *testing.T) {
 	t.Run("rename", func(t *testing.T) {
 		a.Write("t/s/x", "first")
 		b.WaitValue("t/s/x", "first")
-		held(t, `mv "$1/x" "$1/y"; printf second > "$1/x"`, `mv "$1/x" "$1/z"`)
+		held(t, `mv "$1/x" "$1/y"; printf second > "$1/x"`, `mv "$1/x" "$1/z" || mv "$1/x" "$1/z"`)
 		same(t, "y=first", "z=second")
 		b.Write("t/s/z", "third")
 		same(t, "y=first", "z=third")
@@ -58,13 +58,14 @@ func TestS6_StaleNames(t *testing.T) {
 	t.Run("unlink", func(t *testing.T) {
 		h.MustShell(`rm "$1"/*; printf first > "$1/x"`, a.Path("t/s"))
 		b.WaitValue("t/s/x", "first")
-		held(t, `mv "$1/x" "$1/y"; printf second > "$1/x"`, `rm "$1/x"`)
+		// Twice: when the name changes again while the kernel looks it up, the answer is ESTALE, and nothing is done.
+		held(t, `mv "$1/x" "$1/y"; printf second > "$1/x"`, `rm -f "$1/x" || rm -f "$1/x"`)
 		same(t, "y=first")
 	})
 	t.Run("rmdir", func(t *testing.T) {
 		h.MustShell(`rm "$1"/*; mkdir "$1/d"`, a.Path("t/s"))
 		b.WaitFor("t/s/d")
-		held(t, `mv "$1/d" "$1/e"; mkdir "$1/d"; printf v > "$1/e/v"`, `rmdir "$1/d"`)
+		held(t, `mv "$1/d" "$1/e"; mkdir "$1/d"; printf v > "$1/e/v"`, `rmdir "$1/d" || rmdir "$1/d"`)
 		same(t, "e/", "e/v=v")
 		b.Write("t/s/e/w", "w") // the directory is alive on both
 		same(t, "e/", "e/v=v", "e/w=w")

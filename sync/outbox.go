@@ -224,25 +224,28 @@ func (v *Variable) change(batch []*Pending) (change transport.Change, value []by
 	if extent > int64(len(shadow)) {
 		return v.wholeChange(batch)
 	}
-	ranges, cost := compare(e.Data, shadow[extent:], extent)
-	if cost >= len(e.Data) {
-		return v.wholeChange(batch)
-	}
+	var found []diff.Range
+	n := min(len(e.Data), len(shadow)-int(extent))
 	if e.Kind == EditReplace {
 		value = e.Data
+		found = diff.Append(nil, e.Data[:n], shadow[:n], diff.DefaultGap)
 	} else {
+		// The shadow is brought up to what is written while the two are compared: it is the value that comes of it.
 		value = make([]byte, size)
 		copy(value, shadow)
-		copy(value[e.Off:], e.Data)
+		found = diff.Sync(nil, e.Data[:n], value[extent:extent+int64(n)], diff.DefaultGap)
+		copy(value[extent+int64(n):], e.Data[n:])
+	}
+	ranges, cost := rangesOf(e.Data, found, n, extent)
+	if cost >= len(e.Data) {
+		return v.wholeChange(batch)
 	}
 	return transport.Change{Op: transport.OpPatch, ID: v.id, Base: meta.Version, Ranges: ranges, Size: size}, value
 }
 
-// compare returns where data differs from the shadow under it, as ranges that begin at extent, and what they cost on the
-// wire in bytes.
-func compare(data, shadow []byte, extent int64) (ranges []transport.RangeData, cost int) {
-	n := min(len(data), len(shadow))
-	found := diff.Append(nil, data[:n], shadow[:n], diff.DefaultGap)
+// rangesOf returns the differences found in the first n bytes of data, and all behind them, as ranges that begin at extent,
+// and what they cost on the wire in bytes.
+func rangesOf(data []byte, found []diff.Range, n int, extent int64) (ranges []transport.RangeData, cost int) {
 	if len(data) > n {
 		if k := len(found) - 1; k >= 0 && found[k].Off+found[k].Len == n {
 			found[k].Len = len(data) - found[k].Off

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/commy-project/commyfs/diff"
 )
 
 // app is what a command has of the world outside.
@@ -48,6 +50,11 @@ func (a *app) newRootCommand() *cobra.Command {
 			return cmd.Help()
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if name := a.getenv("COMMYFS_DIFF"); name != "" {
+				if err := diff.Use(name); err != nil {
+					return usagef("COMMYFS_DIFF: %w", err)
+				}
+			}
 			return a.configure(cmd.Flags(), cmd.Root())
 		},
 	}
