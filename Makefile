@@ -1,6 +1,7 @@
 # Everything that people and CI do with this repository. `make run` to try it, `make test` before a change is sent.
 
 MOUNT   ?= /mnt/commy
+override MOUNT := $(abspath $(MOUNT))
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),$(shell sed -n 's/^## \[*\([0-9][^] ]*\).*/\1/p' CHANGELOG.md | head -1),unknown)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -82,7 +82,7 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 // GetAttr answers stat from memory.
 func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
 	defer f.recovered("getattr", &status)
-	if f.isPoke(&in.InHeader) {
+	if f.isPoke(&in.InHeader) || in.Pid != 0 && in.Pid == f.statTID.Load() {
 		f.notes.pokeAttr(in.NodeId, out)
 		return fuse.OK
 	}

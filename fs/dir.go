@@ -95,7 +95,7 @@ func (f *FS) structural(h *fuse.InHeader, name string, op transport.Op) (transpo
 	}
 	ch := transport.Change{Op: op}
 	if op == transport.OpMkdir {
-		if err := p.checkNew(name); err != nil {
+		if err := f.checkNew(p, name); err != nil {
 			return transport.Result{}, err
 		}
 	} else if n, err := f.find(h.NodeId, name); err != nil {

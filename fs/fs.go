@@ -83,6 +83,10 @@ type FS struct {
 	handles handles
 	poker   atomic.Pointer[poke.Poker]
 	pokeTID atomic.Uint32
+	// stater asks for attributes while a rename waits; see keepWatches. It has a thread of its own, because the poker's can
+	// be waiting for the directory that the rename holds.
+	stater  atomic.Pointer[poke.Poker]
+	statTID atomic.Uint32
 	ctx     context.Context // ends with the mount
 	cancel  context.CancelFunc
 	parking sync.WaitGroup // parked variables
@@ -161,14 +165,26 @@ func (m *Mounted) mount(o Options) error {
 	go server.Serve()
 	poker, err := poke.New(mp.Dir(), mp.Dev())
 	if err != nil {
-		err = errors.Join(fmt.Errorf("events: %w", err), mp.Unmount(true))
-		server.Wait()
-		return errors.Join(err, mp.Close())
+		return m.abandon(err)
 	}
 	m.fs.pokeTID.Store(poker.TID())
 	m.fs.poker.Store(poker)
+	stater, err := poke.New(mp.Dir(), mp.Dev())
+	if err != nil {
+		poker.Close()
+		return m.abandon(err)
+	}
+	m.fs.statTID.Store(stater.TID())
+	m.fs.stater.Store(stater)
 	m.fs.notes.start()
 	return nil
+}
+
+// abandon takes a mount down that cannot raise events.
+func (m *Mounted) abandon(err error) error {
+	err = errors.Join(fmt.Errorf("events: %w", err), m.mp.Unmount(true))
+	m.server.Wait()
+	return errors.Join(err, m.mp.Close())
 }
 
 // Dir is where the mount is.
@@ -192,6 +208,7 @@ func (m *Mounted) Close() error {
 		m.client.Drain()
 		m.fs.cancel()
 		m.fs.poker.Load().Close()
+		m.fs.stater.Load().Close()
 		m.fs.notes.stop()
 		err = errors.Join(m.client.Close(), m.mp.Close())
 	})

@@ -249,10 +249,13 @@ func checkName(name string) error {
 	return nil
 }
 
-// checkNew refuses the names that the mount keeps for itself.
-func (p place) checkNew(file string) error {
+// checkNew refuses the names that the mount keeps for itself, and tenants that it was told not to show.
+func (f *FS) checkNew(p place, file string) error {
 	if names.Reserved(file, p.level) {
 		return syscall.EPERM
+	}
+	if p.level == names.Tenant && !f.c.Shows(p.decode(file)) {
+		return syscall.EACCES // it would be made, and not be seen
 	}
 	return nil
 }

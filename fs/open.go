@@ -145,7 +145,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 	if p.dir == nil {
 		return nil, nil, syscall.EPERM // only directories here: tenants and services
 	}
-	if err := p.checkNew(name); err != nil {
+	if err := f.checkNew(p, name); err != nil {
 		return nil, nil, err
 	}
 	name = p.decode(name)
@@ -253,7 +253,7 @@ func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
 	if p.dir == nil {
 		return nil, syscall.EPERM
 	}
-	if err := p.checkNew(name); err != nil {
+	if err := f.checkNew(p, name); err != nil {
 		return nil, err
 	}
 	name = p.decode(name)

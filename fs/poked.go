@@ -127,10 +127,10 @@ func (n *notifier) pokeAttr(id uint64, out *fuse.AttrOut) {
 
 // keepWatches prepares the kernel for a rename over a variable, which keeps its node: the kernel would take the node for
 // removed and end its watches. Told before that it has two links, it takes away one. It is called in the RENAME handler,
-// so the wait is bounded: the poke thread may be waiting for the very directory.
+// so the wait is bounded.
 func (n *notifier) keepWatches(target varsync.Node, p place, name string) {
-	poker := n.f.poker.Load()
-	if !n.f.kernel.knows(target.ID()) || poker == nil {
+	stater := n.f.stater.Load()
+	if !n.f.kernel.knows(target.ID()) || stater == nil {
 		return
 	}
 	tenant, service, variable := p.target(name)
@@ -139,10 +139,10 @@ func (n *notifier) keepWatches(target varsync.Node, p place, name string) {
 	done := make(chan struct{})
 	n.wg.Go(func() {
 		defer close(done)
-		n.report("stat", path, poker.Do(poke.Op{Kind: poke.StatSync, Path: path}))
+		n.report("stat", path, stater.Do(poke.Op{Kind: poke.StatSync, Path: path}))
 		n.linked.Delete(target.ID())
 	})
-	t := time.NewTimer(50 * time.Millisecond)
+	t := time.NewTimer(200 * time.Millisecond)
 	defer t.Stop()
 	select {
 	case <-done:

@@ -54,7 +54,7 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	if f.notes.stale(in.NodeId, oldName, src) || dst != nil && f.notes.stale(in.Newdir, newName, dst) {
 		return syscall.ESTALE
 	}
-	if err := to.checkNew(newName); err != nil {
+	if err := f.checkNew(to, newName); err != nil {
 		return err
 	}
 	if dst != nil && in.Flags&unix.RENAME_NOREPLACE != 0 {

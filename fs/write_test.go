@@ -88,8 +88,8 @@ func TestKilledWriterPublishesNothing(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait() // until then it can be seen in /proc
-	cmd.Process.Kill()
+	defer func() { _ = cmd.Wait() }() // until then it can be seen in /proc
+	_ = cmd.Process.Kill()
 	pid := uint32(cmd.Process.Pid)
 	eventually(t, "the process is dying", func() bool { return dying(pid) })
 

@@ -266,3 +266,23 @@ func TestBadInput_Machine(t *testing.T) {
 		wantError(t, r, 1, "/dev/fuse", "0666")
 	})
 }
+
+// TestBadInput_InsideMount: a mount inside a mount would have the daemon wait for itself; a tenant that the mount does not
+// show cannot be made through it.
+func TestBadInput_InsideMount(t *testing.T) {
+	h := NewHost(t)
+	m := h.Mount("--tenant", "t")
+	m.Mkdir("t/s")
+	if r := h.Run("mount", m.Path("t/s")); r.Code != 1 || !strings.Contains(r.Stderr, "inside") || strings.Count(r.Stderr, "\n") != 1 {
+		t.Errorf("want exit code 1 and one line: %v", r)
+	}
+	if err := os.Mkdir(m.Path("u"), 0o755); !errors.Is(err, unix.EACCES) {
+		t.Errorf("mkdir of a tenant that is not shown: %v", err)
+	}
+	if err := os.Rename(m.Path("t"), m.Path("u")); !errors.Is(err, unix.EACCES) {
+		t.Errorf("rename to one: %v", err)
+	}
+	if got := h.Must("ls"); strings.Contains(got, "u") {
+		t.Errorf("it was made: %q", got)
+	}
+}

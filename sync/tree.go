@@ -113,6 +113,9 @@ func (c *Client) tenantByIDLocked(id uint64) *Tenant {
 	return t
 }
 
+// Shows reports whether [Options.Tenants] lets a tenant of that name be seen.
+func (c *Client) Shows(tenant string) bool { return !c.hidden(tenant) }
+
 func (c *Client) hidden(tenant string) bool {
 	return len(c.opts.Tenants) > 0 && !slices.Contains(c.opts.Tenants, tenant)
 }

@@ -115,6 +115,9 @@ func inspect(dir string, forbidden []string) (location, error) {
 	if at.isMountOf(fsType) {
 		return at, nil
 	}
+	if at.fsType == fsType {
+		return at, fmt.Errorf("it lies inside a commyfs mount (%s): choose another", at.source)
+	}
 	return at, checkEmpty(at.path)
 }
 

@@ -1,0 +1,96 @@
+package fs
+
+import (
+	"slices"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// What an editing descriptor does: each write is a change of its own, on its way while the next one is made.
+
+func (f *FS) writeEdit(h *handle, off int64, data []byte) error {
+	if !h.appending {
+		if err := f.checkSize(off, int64(len(data))); err != nil {
+			return err
+		}
+	}
+	v := f.variable(h)
+	if v == nil {
+		return f.writeDraft(h, off, data)
+	}
+	f.reap(h)
+	if err := h.err; err != nil {
+		h.err = nil
+		return err
+	}
+	e := varsync.Edit{Kind: varsync.EditWrite, Off: off, Data: slices.Clone(data)}
+	if h.appending {
+		e.Kind = varsync.EditAppend
+	}
+	// The first write waits for its own acknowledgement: shells ignore what close says.
+	if f.o.Sync == SyncAlways || f.o.Sync == SyncClose && !h.begun {
+		ctx, cancel := f.opContext()
+		defer cancel()
+		if _, err := v.Commit(ctx, e); err != nil {
+			return err
+		}
+		h.begun = true
+		return nil
+	}
+	if len(h.pending) >= maxPending {
+		if err := f.settle(h); err != nil {
+			return err
+		}
+	}
+	h.pending = append(h.pending, v.Enqueue(e))
+	return nil
+}
+
+// writeDraft makes the variable with an editing handle's first write: an append creates and appends in one step, so that
+// two mounts that append to a new file both keep what they wrote.
+func (f *FS) writeDraft(h *handle, off int64, data []byte) error {
+	ctx, cancel := f.opContext()
+	defer cancel()
+	var err error
+	if h.appending {
+		h.v, err = f.commitDraft(ctx, h.l, transport.OpAppend, slices.Clone(data))
+	} else {
+		h.v, err = f.commitDraft(ctx, h.l, transport.OpStore, writeAt(nil, off, data))
+	}
+	h.begun, h.published = err == nil, true
+	return err
+}
+
+// reap forgets writes that were answered, keeping the first error.
+func (f *FS) reap(h *handle) {
+	for len(h.pending) > 0 {
+		select {
+		case <-h.pending[0].Done():
+			f.collect(h)
+		default:
+			return
+		}
+	}
+	h.pending = nil
+}
+
+func (f *FS) collect(h *handle) {
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if _, err := h.pending[0].Wait(ctx); err != nil && h.err == nil {
+		h.err = err
+	}
+	h.pending = h.pending[1:]
+}
+
+// settle waits for all writes of an editing handle and returns the first error that nobody was told of.
+func (f *FS) settle(h *handle) error {
+	for len(h.pending) > 0 {
+		f.collect(h)
+	}
+	h.pending = nil
+	err := h.err
+	h.err = nil
+	return err
+}
