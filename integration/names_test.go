@@ -89,6 +89,65 @@ func TestS6_StaleNames(t *testing.T) {
 	})
 }
 
+// TestS6_RemovedElsewhere: a file that goes away under a descriptor, or just before it is written anew, is what it is in
+// any file system.
+func TestS6_RemovedElsewhere(t *testing.T) {
+	_, a, b := twoMounts(t)
+	for name, remover := range map[string]*Mount{"here": a, "elsewhere": b} {
+		t.Run("open while removed "+name, func(t *testing.T) {
+			for i := range 50 {
+				a.Write("t/s/v", "value")
+				f, err := os.Open(a.Path("t/s/v"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Remove(remover.Path("t/s/v")); err != nil {
+					t.Fatal(err)
+				}
+				buf := make([]byte, 100)
+				n, _ := f.ReadAt(buf, 0)
+				st, err := f.Stat()
+				if string(buf[:n]) != "value" || err != nil || st.Size() != 5 {
+					t.Fatalf("round %d: read %q, stat %v %v", i, buf[:n], st, err)
+				}
+				f.Close()
+			}
+		})
+	}
+	t.Run("written anew", func(t *testing.T) {
+		for i := range 100 {
+			a.Write("t/s/v", "old")
+			if got := b.Read("t/s/v"); got != "old" { // b's kernel has the name
+				t.Fatalf("round %d: %q", i, got)
+			}
+			if err := os.Remove(a.Path("t/s/v")); err != nil {
+				t.Fatal(err)
+			}
+			b.Write("t/s/v", "new")
+			if got := a.Read("t/s/v"); got != "new" {
+				t.Fatalf("round %d: %q", i, got)
+			}
+		}
+	})
+	t.Run("a directory takes a draft's name", func(t *testing.T) {
+		f, err := os.OpenFile(a.Path("t/s/pn"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Mkdir("t/s/pn")
+		f.Close()
+		if err := os.Remove(b.Path("t/s/pn")); err != nil {
+			t.Fatal(err)
+		}
+		testenv.Eventually(t, slower(10*time.Second), func() error {
+			if got := a.List("t/s"); slices.Contains(got, "pn") {
+				return fmt.Errorf("left behind: %v", got)
+			}
+			return nil
+		})
+	})
+}
+
 // TestS6_TreesAgree: however directories and files are made, removed and renamed through several mounts at once, in the
 // end all show the same tree, and every directory of it can be used.
 func TestS6_TreesAgree(t *testing.T) {
