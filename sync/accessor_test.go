@@ -212,12 +212,24 @@ func TestReplicaFollows(t *testing.T) {
 		wantValue(t, variable(t, c, "t", "s", "last"), "end")
 	}
 	fresh := h.client(t, true)
-	want := dump(t, fresh)
-	for name, c := range map[string]*varsync.Client{"local": local, "remote": remote, "writer": writer} {
-		if got := dump(t, c); got != want {
-			t.Errorf("%s:\n%s\nwant:\n%s", name, got, want)
-		}
+	for _, c := range []*varsync.Client{local, remote, writer} {
+		wantSame(t, c, fresh)
 	}
+}
+
+// wantSame waits until c shows service t/s as other does: a client that did not make a change hears of it later.
+func wantSame(t *testing.T, c, other *varsync.Client) {
+	t.Helper()
+	var got, want string
+	t.Cleanup(func() {
+		if t.Failed() && got != want {
+			t.Logf("got\n%s\nwant\n%s", got, want)
+		}
+	})
+	eventually(t, func() bool {
+		got, want = dump(t, c), dump(t, other)
+		return got == want
+	})
 }
 
 func dump(t *testing.T, c *varsync.Client) string {
@@ -236,7 +248,10 @@ func dump(t *testing.T, c *varsync.Client) string {
 				lines = append(lines, fmt.Sprintf("%s/ %d", n.Name(), n.ID()))
 				walk(n)
 			case *varsync.Variable:
-				got, meta := load(t, n)
+				got, meta, err := n.Load(nil)
+				if err != nil { // removed since it was listed
+					got = []byte(err.Error())
+				}
 				lines = append(lines, fmt.Sprintf("%s %d v%d %q", n.Name(), n.ID(), meta.Version, got))
 			}
 		}

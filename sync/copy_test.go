@@ -152,9 +152,7 @@ func TestStoreIsReplaced(t *testing.T) {
 		if _, meta := load(t, variable(t, c, "t", "s", "v")); meta.Size != 3 {
 			t.Errorf("meta %+v", meta)
 		}
-		if got, want := dump(t, c), dump(t, other); got != want {
-			t.Errorf("got\n%s\nwant\n%s", got, want)
-		}
+		wantSame(t, c, other)
 		if _, err := old.Store(t.Context(), []byte("astray")); err == nil {
 			t.Error("the old variable was written")
 		}

@@ -44,9 +44,7 @@ func TestReconnectResumes(t *testing.T) {
 		wantValue(t, variable(t, c, "t", "s", "comes"), "1")
 		eventually(t, goes.Gone)
 		eventually(t, func() bool { return moves.Name() == "moved" && !moves.Gone() })
-		if got := dump(t, c); got != dump(t, other) {
-			t.Errorf("got\n%s\nwant\n%s", got, dump(t, other))
-		}
+		wantSame(t, c, other)
 	})
 }
 
