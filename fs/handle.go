@@ -17,6 +17,7 @@ type handle struct {
 	node      uint64
 	writable  bool
 	created   bool // it made the file
+	editor    bool // it was opened to edit what is there
 	replacing bool
 	appending bool // O_APPEND: the server decides where the end is
 
@@ -95,6 +96,7 @@ func (hs *handles) init() {
 
 func (hs *handles) add(h *handle) uint64 {
 	h.note()
+	h.editor = h.writable && !h.replacing
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	hs.next++
@@ -128,6 +130,13 @@ func (hs *handles) uncommitted(node uint64) bool {
 	hs.mu.RLock()
 	defer hs.mu.RUnlock()
 	return slices.ContainsFunc(hs.nodes[node], func(h *handle) bool { return h.writable })
+}
+
+// edited reports whether a writer of the node edits what is there.
+func (hs *handles) edited(node uint64) bool {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	return slices.ContainsFunc(hs.nodes[node], func(h *handle) bool { return h.editor })
 }
 
 // made reports whether a descriptor that made the file is open.

@@ -244,7 +244,12 @@ func (m *mount) rename(from, to string, flags uint32) fuse.Status {
 // stored is what the server holds, seen past the mount; "-" stands for nothing.
 func (m *mount) stored(name string) string {
 	m.t.Helper()
-	d, err := varsync.Call[*transport.VariableData](m.t.Context(), m.c, &transport.ReadVariable{Tenant: "t", Service: "s", Name: name})
+	return m.storedIn("s", name)
+}
+
+func (m *mount) storedIn(service, name string) string {
+	m.t.Helper()
+	d, err := varsync.Call[*transport.VariableData](m.t.Context(), m.c, &transport.ReadVariable{Tenant: "t", Service: service, Name: name})
 	if transport.CodeOf(err) == transport.CodeNotFound {
 		return "-"
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path"
 	"sync"
+	"syscall"
 	"time"
 
 	varsync "github.com/commy-project/commyfs/sync"
@@ -22,6 +23,9 @@ type local struct {
 	name    string
 	removed bool
 	opens   int // handles on a draft
+
+	// naming is held while a draft's first commit, removal or renaming is under way: none of them sees half of another.
+	naming sync.Mutex
 
 	mu    sync.Mutex // guards the following
 	data  []byte     // a temporary's content
@@ -67,6 +71,26 @@ func (l *local) resize(size int64) *varsync.Variable {
 		l.mtime = time.Now()
 	}
 	return l.v
+}
+
+// hold keeps a draft from being committed, until release. A draft that just has been is no file of this mount any more:
+// the kernel, told ESTALE, looks again. Two are held only by renames, of which the kernel makes one at a time.
+func (l *local) hold() error {
+	if l.temp {
+		return nil
+	}
+	l.naming.Lock()
+	if l.committed() == nil {
+		return nil
+	}
+	l.naming.Unlock()
+	return syscall.ESTALE
+}
+
+func (l *local) release() {
+	if !l.temp {
+		l.naming.Unlock()
+	}
 }
 
 func (l *local) settle() { l.once.Do(func() { close(l.settled) }) }
@@ -250,6 +274,8 @@ func isTemporary(name string) bool {
 
 // commitDraft publishes a draft's first value. value nil stands for the empty value.
 func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value []byte) (*varsync.Variable, error) {
+	l.naming.Lock()
+	defer l.naming.Unlock()
 	parent, name, removed := f.locals.where(l)
 	if removed {
 		return nil, nil // removed before it was published: like writing to an unlinked file

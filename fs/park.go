@@ -135,6 +135,16 @@ func (f *FS) renameBackup(p *parked, m move) error {
 	if m.dst != nil && isDir(m.dst) {
 		return syscall.EISDIR
 	}
+	d, _ := m.dst.(*local)
+	if d == p.l {
+		d = nil
+	}
+	if d != nil {
+		if err := d.hold(); err != nil {
+			return err
+		}
+		defer d.release()
+	}
 	if !f.locals.take(p) {
 		<-p.done
 		return syscall.ESTALE // the backup has just become the variable: the kernel looks again
@@ -147,8 +157,8 @@ func (f *FS) renameBackup(p *parked, m move) error {
 		f.notes.refreshName(m.newDir, m.newFile)
 		return err
 	}
-	if d, ok := m.dst.(*local); ok && d != p.l {
-		if err := f.discard(d); err != nil {
+	if d != nil {
+		if err := f.discardHeld(d); err != nil {
 			return err
 		}
 	}
@@ -156,8 +166,17 @@ func (f *FS) renameBackup(p *parked, m move) error {
 	return f.carryOut(p)
 }
 
-// discard removes a file of this mount. That of a parked variable's backup removes the variable.
+// discard removes a file of this mount.
 func (f *FS) discard(l *local) error {
+	if err := l.hold(); err != nil {
+		return err
+	}
+	defer l.release()
+	return f.discardHeld(l)
+}
+
+// discardHeld is discard of what the caller holds. Removing the backup of a parked variable removes the variable.
+func (f *FS) discardHeld(l *local) error {
 	p := f.locals.parkedAs(l)
 	if p == nil {
 		f.locals.remove(l)

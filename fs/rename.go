@@ -110,17 +110,31 @@ func (f *FS) renameLocal(l *local, m move) error {
 	if m.to.dir == nil {
 		return syscall.EPERM
 	}
-	_, overVariable := m.dst.(*varsync.Variable)
 	if m.dst != nil && isDir(m.dst) {
 		return syscall.EISDIR
 	}
-	if !l.temp || isTemporary(m.newName) && !overVariable {
-		// A draft that moves before its first commit is simply made under the other name.
-		if !l.temp && overVariable {
-			return syscall.EBUSY
+	if err := l.hold(); err != nil {
+		return err
+	}
+	defer l.release()
+	over, _ := m.dst.(*varsync.Variable)
+	replaced, _ := m.dst.(*local)
+	if replaced == l {
+		return nil
+	}
+	if replaced != nil {
+		if err := replaced.hold(); err != nil {
+			return err
 		}
-		if d, ok := m.dst.(*local); ok && d != l {
-			if err := f.discard(d); err != nil {
+		defer replaced.release()
+	}
+	switch {
+	case !l.temp && over != nil:
+		return f.draftOver(l, over, m)
+	case !l.temp, isTemporary(m.newName) && over == nil:
+		// A draft that moves before its first commit is simply made under the other name.
+		if replaced != nil {
+			if err := f.discardHeld(replaced); err != nil {
 				return err
 			}
 		}
@@ -136,12 +150,26 @@ func (f *FS) renameLocal(l *local, m move) error {
 	if err != nil {
 		return err
 	}
-	if d, ok := m.dst.(*local); ok {
-		err = f.discard(d)
+	if replaced != nil {
+		err = f.discardHeld(replaced)
 	}
 	err = errors.Join(err, f.handOver(ctx, l, data, v))
 	f.notes.refreshName(m.newDir, m.newFile)
 	return err
+}
+
+// draftOver moves a draft over a variable: what is written to the draft becomes the variable's next value, which the
+// others see when it is committed.
+func (f *FS) draftOver(l *local, v *varsync.Variable, m move) error {
+	if v.Service().Tenant().Rights()&transport.RightWrite == 0 {
+		return syscall.EACCES
+	}
+	if f.handles.edited(l.id) {
+		return syscall.EBUSY // an edit of the draft would become one of the variable's old value
+	}
+	f.locals.become(l, v)
+	f.notes.refreshName(m.newDir, m.newFile)
+	return nil
 }
 
 // publish makes data the value of what the move leads to. The variable that it returns is nil if it is gone again.
@@ -190,12 +218,15 @@ func (f *FS) handOver(ctx context.Context, l *local, was []byte, v *varsync.Vari
 
 // renameShared asks the server to move a variable, a directory, a service or a tenant.
 func (f *FS) renameShared(m move) error {
-	var replaced *local
-	if d, ok := m.dst.(*local); ok {
+	replaced, _ := m.dst.(*local)
+	if replaced != nil {
 		if isDir(m.src) {
 			return syscall.ENOTDIR
 		}
-		replaced = d
+		if err := replaced.hold(); err != nil {
+			return err
+		}
+		defer replaced.release()
 	}
 	ch := transport.Change{Op: transport.OpRename, NoReplace: m.noReplace, Expect: m.src.ID()}
 	ch.Tenant, ch.Service, ch.Name = m.from.target(m.oldName)
@@ -218,7 +249,7 @@ func (f *FS) renameShared(m move) error {
 		return err
 	}
 	if replaced != nil {
-		if err := f.discard(replaced); err != nil {
+		if err := f.discardHeld(replaced); err != nil {
 			return err
 		}
 	}

@@ -2,9 +2,11 @@ package fs
 
 import (
 	"fmt"
+	"runtime"
 	"syscall"
 	"testing"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,7 +58,7 @@ func TestRenameMatrix(t *testing.T) {
 		{"draft", "new", result{stored: "-"}},
 		{"draft", "draft2", result{stored: "-"}},
 		{"draft", "tmp~", result{stored: "-"}},
-		{"draft", "var", result{errno: syscall.EBUSY}},
+		{"draft", "var", result{none, "var", "var"}}, // until it is committed
 		{"draft", "dir", result{errno: syscall.EISDIR}},
 
 		{"var", "new", result{none, "var", "var"}},
@@ -156,6 +158,73 @@ func TestRenamedDraftIsCommitted(t *testing.T) {
 	m.ok("close", f.close())
 	m.wantStored("a", "-")
 	m.wantStored("b", "x")
+}
+
+// What is written to a draft before and after it was moved over a variable is that variable's next value, once.
+func TestDraftOverVariable(t *testing.T) {
+	m := newMount(t, Options{})
+	m.put("t/s/var", "old")
+	id := m.id("t/s/var")
+	f := m.made("t/s/draft", trunc)
+	m.ok("write", f.write(0, "ne"))
+	m.ok("rename", m.rename("t/s/draft", "t/s/var", 0))
+	m.wantNone("t/s/draft")
+	m.wantStored("var", "old")
+	m.ok("write", f.write(2, "w"))
+	m.ok("close", f.close())
+	m.wantStored("var", "new")
+	m.wantStored("draft", "-")
+	m.wantValue("t/s/var", "new")
+	if now := m.id("t/s/var"); now != id {
+		t.Errorf("number %d, it was %d", now, id)
+	}
+	f = m.made("t/s/log", wr|syscall.O_APPEND)
+	m.want("rename of what would edit the old value", m.rename("t/s/log", "t/s/var", 0), syscall.EBUSY)
+	m.ok("close", f.close())
+}
+
+// A draft's first commit and what happens to its name at the same moment come one after the other, whichever is first.
+func TestDraftNamedWhileItIsCommitted(t *testing.T) {
+	m := newMount(t, Options{})
+	for _, tt := range []struct {
+		name          string
+		op            func(m *mount, a, b string) fuse.Status
+		wantA, wantB  string
+		otherVariable bool // b exists
+	}{
+		{"unlink", func(m *mount, a, _ string) fuse.Status { return m.unlink(a) }, "-", "-", false},
+		{"rename", func(m *mount, a, b string) fuse.Status { return m.rename(a, b, 0) }, "-", "x", false},
+		{"over a variable", func(m *mount, a, b string) fuse.Status { return m.rename(a, b, 0) }, "-", "x", true},
+		{"a variable over it", func(m *mount, a, b string) fuse.Status { return m.rename(b, a, 0) }, "var", "-", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := &mount{m.FS, t}
+			for n := range 50 {
+				a, b := fmt.Sprintf("a%d", n), fmt.Sprintf("b%d", n)
+				m.mkdir(m.id("t"), tt.name+a)
+				s := "t/" + tt.name + a + "/"
+				if tt.otherVariable {
+					m.put(s+b, "var")
+				}
+				f := m.made(s+a, trunc)
+				m.ok("write", f.write(0, "x"))
+				done := make(chan fuse.Status, 1)
+				go func() { done <- f.close() }()
+				runtime.Gosched()
+				status := tt.op(m, s+a, s+b)
+				if status == fuse.Status(syscall.ESTALE) { // the kernel tries once more
+					status = tt.op(m, s+a, s+b)
+				}
+				m.ok(tt.name, status)
+				m.ok("close", <-done)
+				for name, want := range map[string]string{a: tt.wantA, b: tt.wantB} {
+					if got := m.storedIn(tt.name+a, name); got != want {
+						t.Fatalf("round %d: the server has %q as %s, want %q", n, got, name, want)
+					}
+				}
+			}
+		})
+	}
 }
 
 // A descriptor follows its variable to another service.
