@@ -221,4 +221,32 @@ func TestRuntimeDirVanishes(t *testing.T) {
 		p.do(store("v", fmt.Sprint(before.ModTime())))
 	}
 	wantInFile(t, p, memoryPath(d.run, p.service("t", "s")))
+	testenv.Eventually(t, bound, func() error {
+		if _, err := Start(t.Context(), Options{StateDir: newDirs(t).state, RuntimeDir: d.run}); !errors.Is(err, ErrLocked) {
+			return fmt.Errorf("a second server in the directory: %v", err)
+		}
+		return nil
+	})
+}
+
+// The runtime directory is removed and becomes another server's before anybody looks: the first one leaves, and does not
+// touch what is there now.
+func TestRuntimeDirTaken(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t, func(o *Options) { o.interval = time.Hour })
+	connect(t, s).do(store("v", "first"))
+	if err := os.RemoveAll(d.run); err != nil {
+		t.Fatal(err)
+	}
+	second := dirs{newDirs(t).state, d.run}
+	p := connect(t, second.start(t))
+	p.do(store("v", "second"))
+	if err := s.checkRuntime(); !errors.Is(err, ErrLocked) {
+		t.Errorf("the first server: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	connect(t, &Server{opts: Options{RuntimeDir: d.run}}).do(store("v", "unharmed"))
+	wantInFile(t, p, memoryPath(d.run, p.service("t", "s")))
 }

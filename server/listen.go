@@ -32,6 +32,9 @@ type listeners struct {
 // socket is the path of the Unix socket.
 func (s *Server) socket() string { return filepath.Join(s.opts.RuntimeDir, "server.sock") }
 
+// runlockPath is the path of the lock that makes the runtime directory this server's.
+func (s *Server) runlockPath() string { return filepath.Join(s.opts.RuntimeDir, "server.lock") }
+
 // listen opens the listeners.
 func (s *Server) listen() error {
 	n := &s.net
@@ -77,24 +80,38 @@ func (n *listeners) serve(l net.Listener) {
 	n.wg.Go(func() { _ = n.http.Serve(l) }) // ends when l is closed
 }
 
-// checkSocket makes the socket again if somebody removed it or put another one in its place.
-func (s *Server) checkSocket() {
+// checkRuntime makes the lock and the socket again if somebody removed them or put others in their place. It returns a
+// [LockedError] if the runtime directory has become another server's.
+func (s *Server) checkRuntime() error {
 	n := &s.net
-	if st, err := os.Lstat(s.socket()); err == nil && os.SameFile(st, n.socket) {
-		return
+	st, err := os.Lstat(s.socket())
+	haveSocket := err == nil && os.SameFile(st, n.socket)
+	haveLock := s.runlock.at(s.runlockPath())
+	if haveSocket && haveLock {
+		return nil
+	}
+	if err := ownDir("runtime", s.opts.RuntimeDir); err != nil {
+		return err
+	}
+	if !haveLock {
+		lock, err := lockFile(s.runlockPath(), s.opts.RuntimeDir, s.lockInfo)
+		if err != nil {
+			return err
+		}
+		_ = s.runlock.Unlock()
+		s.runlock = lock
+	}
+	if haveSocket {
+		return nil
 	}
 	old := n.unix
-	err := ownDir("runtime", s.opts.RuntimeDir)
-	if err == nil {
-		err = s.listenUnix()
-	}
-	if err != nil {
-		s.log.Warn("make the socket again", "err", err)
-		return
+	if err := s.listenUnix(); err != nil {
+		return err
 	}
 	_ = old.Close()
 	n.serve(n.unix)
 	s.log.Info("made the socket again", "path", s.socket())
+	return nil
 }
 
 // close stops accepting. Connections that were upgraded live on.
@@ -195,7 +212,12 @@ func (s *Server) housekeeping() {
 		if s.idle() {
 			s.leave(ErrIdle)
 		}
-		s.checkSocket()
+		if err := s.checkRuntime(); errors.Is(err, ErrLocked) {
+			s.leave(err) // memory files of two stores must not mix
+			return
+		} else if err != nil {
+			s.log.Warn("make the runtime directory again", "err", err)
+		}
 		s.queue.push(item{do: s.checkMemory})
 		s.queue.push(item{do: s.forgetClients})
 	}

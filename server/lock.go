@@ -92,6 +92,16 @@ func flock(f *os.File) error {
 // Unlock gives the lock back. The file stays: removing it could let two hold a lock of that name.
 func (l *StateLock) Unlock() error { return l.f.Close() }
 
+// at reports whether the lock's file still has the name path.
+func (l *StateLock) at(path string) bool {
+	mine, err := l.f.Stat()
+	if err != nil {
+		return false
+	}
+	st, err := os.Lstat(path)
+	return err == nil && os.SameFile(st, mine)
+}
+
 // ownDir makes sure that dir is a directory of the effective user that nobody else can enter.
 func ownDir(what, dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -109,14 +109,15 @@ type Server struct {
 	info    transport.ServerInfo
 	minFree int64
 
-	lock    *StateLock
-	runlock *StateLock
-	state   os.FileInfo // of StateDir, as it was
-	engine  *engine.Engine
-	view    *view
-	queue   *queue
-	keys    keys
-	net     listeners
+	lock     *StateLock
+	runlock  *StateLock // the housekeeping's while it runs
+	lockInfo LockInfo
+	state    os.FileInfo // of StateDir, as it was
+	engine   *engine.Engine
+	view     *view
+	queue    *queue
+	keys     keys
+	net      listeners
 
 	// ctx ends when Close gives up waiting.
 	ctx    context.Context
@@ -183,7 +184,8 @@ func (s *Server) start(ctx context.Context) error {
 	if s.lock, err = LockState(o.StateDir, info); err != nil {
 		return err
 	}
-	if s.runlock, err = lockFile(filepath.Join(o.RuntimeDir, "server.lock"), o.RuntimeDir, info); err != nil {
+	s.lockInfo = info
+	if s.runlock, err = lockFile(s.runlockPath(), o.RuntimeDir, info); err != nil {
 		return err
 	}
 	if s.state, err = os.Stat(o.StateDir); err != nil {
@@ -266,7 +268,7 @@ var (
 	ErrVanished = errors.New("the state directory is gone")
 )
 
-// Err returns why the server leaves: one of the errors above or what broke it; nil if it does not or was closed.
+// Err returns why the server leaves: one of the errors above, a [LockedError], or what broke it; nil if it does not or was closed.
 func (s *Server) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
