@@ -68,9 +68,11 @@ func (c logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 // committed looks like a backlog to it. Batches that are refused for that are reported by who sends them.
 func isEarly(err error) bool { return errors.Is(err, etcderrors.ErrTooManyRequests) }
 
-// isStopped recognizes a compaction that Close has cut off.
+// isStopped recognizes what Close has cut off: requests of etcd's own (those of ours are reported by who sends them) and a
+// compaction.
 func isStopped(message string, err error) bool {
-	return message == "Failed compaction" && err.Error() == "interrupted due to stop signal"
+	return errors.Is(err, etcderrors.ErrCanceled) || errors.Is(err, etcderrors.ErrStopped) ||
+		message == "Failed compaction" && err.Error() == "interrupted due to stop signal"
 }
 
 func isExpected(message string, fields []zapcore.Field) bool {

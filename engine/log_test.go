@@ -14,6 +14,7 @@ import (
 // What etcd repeats without a pause while it starts, and what Close cuts off, does not fill a log.
 func TestLogIsOfWhatMatters(t *testing.T) {
 	const publish, compaction = "failed to publish local member to cluster through raft", "Failed compaction"
+	const version = "failed to update cluster version"
 	stopped := errors.New("interrupted due to stop signal") // etcd's has no name
 	for _, test := range []struct {
 		level   slog.Level
@@ -25,6 +26,8 @@ func TestLogIsOfWhatMatters(t *testing.T) {
 		{slog.LevelDebug, publish, etcderrors.ErrTooManyRequests, true},
 		{slog.LevelInfo, publish, errors.New("disk on fire"), true},
 		{slog.LevelInfo, compaction, stopped, false},
+		{slog.LevelInfo, version, etcderrors.ErrCanceled, false},
+		{slog.LevelInfo, version, etcderrors.ErrStopped, false},
 		{slog.LevelInfo, compaction, errors.New("disk on fire"), true},
 	} {
 		var out logText
