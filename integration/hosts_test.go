@@ -1,9 +1,11 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,6 +149,69 @@ func TestTwoHosts(t *testing.T) {
 			r.cable.Plug()
 			heal(t)
 		})
+	})
+}
+
+// TestTwoHosts_Slow: what the far mount does before it can know what has happened elsewhere is judged by the server.
+func TestTwoHosts_Slow(t *testing.T) {
+	h := NewHost(t)
+	s := h.Serve("--listen", "127.0.0.1:0", "--tls-self-signed")
+	near := h.Mount()
+	near.Mkdir("t/s")
+	key := h.path("key")
+	if err := os.WriteFile(key, []byte(h.Must("key", "create", "far")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	line := newRelay(t, strings.TrimPrefix(s.URL, "wss://"), 100*time.Millisecond)
+	far := NewHost(t).Mount("--server", "wss://"+line, "--ca", s.CA, "--api-key-file", key)
+
+	t.Run("written anew", func(t *testing.T) {
+		for i := range 5 {
+			near.Write("t/s/v", "old")
+			far.WaitValue("t/s/v", "old")
+			if err := os.Remove(near.Path("t/s/v")); err != nil {
+				t.Fatal(err)
+			}
+			far.Write("t/s/v", "new") // its kernel, and the mount, have the old file
+			if got := near.Read("t/s/v"); got != "new" {
+				t.Fatalf("round %d: %q", i, got)
+			}
+			far.WaitValue("t/s/v", "new")
+		}
+	})
+	t.Run("over each other", func(t *testing.T) {
+		near.Write("t/s/x", "0123456789")
+		far.WaitValue("t/s/x", "0123456789")
+		for i := range 5 {
+			a, b := fmt.Sprintf("%d: as it is near", i), fmt.Sprintf("%d: from afar", i)
+			done := make(chan error, 1)
+			go func() { done <- os.WriteFile(far.Path("t/s/x"), []byte(b), 0o644) }()
+			near.Write("t/s/x", a)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			got := near.Read("t/s/x")
+			if got != a && got != b {
+				t.Fatalf("round %d: %q was written by nobody", i, got)
+			}
+			far.WaitValue("t/s/x", got)
+		}
+	})
+	t.Run("appends", func(t *testing.T) {
+		near.Write("t/s/log", "")
+		const each = 20
+		var wg sync.WaitGroup
+		for _, m := range []*Mount{near, far} {
+			wg.Go(func() {
+				if res := m.h.Shell(`for i in $(seq "$2"); do echo "$i" >> "$1"; done`, m.Path("t/s/log"), strconv.Itoa(each)); res.Code != 0 {
+					t.Error(res)
+				}
+			})
+		}
+		wg.Wait()
+		if got := strings.Count(near.Read("t/s/log"), "\n"); got != 2*each {
+			t.Errorf("%d lines, want %d", got, 2*each)
+		}
 	})
 }
 
