@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -31,6 +32,10 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	s.rev = rev
 	var notices []Notice
 	s.loaded, s.acc = true, acc
+	if len(s.root.children) == 0 && first {
+		s.fillLocked(sn)
+		return nil
+	}
 
 	keep := make(map[uint64]bool, len(sn.dirs)+len(sn.vars))
 	for i := range sn.dirs {
@@ -74,6 +79,45 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	}
 	s.c.applying(notices)
 	return notices
+}
+
+// fillLocked makes an empty service what the snapshot says. There can be a million variables.
+func (s *Service) fillLocked(sn *snapshot) {
+	slices.SortFunc(sn.dirs, func(a, b transport.DirInfo) int { return strings.Compare(a.Name, b.Name) })
+	for _, d := range sn.dirs {
+		s.mkdirLocked(nil, &transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime})
+	}
+	top := len(s.root.children)
+	for i := range sn.vars {
+		if strings.IndexByte(sn.vars[i].Name, '/') < 0 {
+			top++
+		}
+	}
+	children := make(map[string]Node, top)
+	maps.Copy(children, s.root.children)
+	s.root.children = children
+	made := make([]Node, 0, len(sn.vars))
+	writers := map[string]string{}
+	for i := range sn.vars {
+		in := &sn.vars[i]
+		dir, name := s.parentLocked(in.Name)
+		if dir == nil || name == "" || dir.children[name] != nil || s.buffered() && int64(len(in.Data)) != in.Size {
+			continue // no server of ours sends such
+		}
+		w, ok := writers[in.Writer]
+		if !ok {
+			w = in.Writer
+			writers[w] = w
+		}
+		v := &Variable{s: s, id: in.ID, name: name, parent: dir, named: s.rev,
+			version: in.Version, mtime: in.MTime, writer: w, size: in.Size, slot: in.Slot}
+		if s.buffered() {
+			v.value = in.Data
+		}
+		dir.children[name] = v
+		made = append(made, v)
+	}
+	s.c.index.putAll(made)
 }
 
 // pruneLocked removes what the snapshot does not have, children first.

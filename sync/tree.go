@@ -25,6 +25,14 @@ func (x *index) put(n Node) {
 	x.mu.Unlock()
 }
 
+func (x *index) putAll(ns []Node) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, n := range ns {
+		x.m[n.ID()] = n
+	}
+}
+
 // drop forgets n, unless its id stands for another node by now: a variable that moved to another service.
 func (x *index) drop(n Node) {
 	x.mu.Lock()
