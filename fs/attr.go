@@ -31,13 +31,13 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 		return f.errno("lookup", err)
 	}
 	if n == nil {
-		f.notes.told(h.NodeId, name, 0)
+		f.notes.told(h.Pid, h.NodeId, name, 0)
 		return fuse.ENOENT
 	}
 	if f.isPoke(h) {
 		f.entry(n, out)
 	} else {
-		f.newEntry(h.NodeId, name, n, out)
+		f.newEntry(h, name, n, out)
 	}
 	return fuse.OK
 }
@@ -148,7 +148,8 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	if n == nil {
 		n = f.handles.removed(in.NodeId)
 	}
-	if n == nil {
+	v, _ := n.(*varsync.Variable)
+	if n == nil || v != nil && !hasFh && in.Valid&fuse.FATTR_SIZE != 0 && f.misnamed(&in.InHeader, v) {
 		return fuse.Status(syscall.ESTALE)
 	}
 	if err := f.setattr(n, h, in, out); err != nil {

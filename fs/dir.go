@@ -28,7 +28,7 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	if n == nil {
 		return fuse.Status(syscall.ESTALE) // made, and removed by somebody else at once
 	}
-	f.newEntry(in.NodeId, name, n, out)
+	f.newEntry(&in.InHeader, name, n, out)
 	return fuse.OK
 }
 

@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"time"
+
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -13,6 +15,25 @@ type nameChange struct {
 }
 
 const untold = ^uint64(0)
+
+// lostName is a node that has lost a name. Until that is announced the kernel can open the node under that name, and for
+// a moment longer: a thread can have walked the path before the announcement, and its request arrive after it. So an open
+// counts only from a thread that has looked the node up since; another is told ESTALE, at which the kernel looks the whole
+// path up again.
+type lostName struct {
+	waiting int
+	until   time.Time       // once nothing waits: how long requests from before can still come
+	seen    map[uint32]bool // threads that may open it, once
+}
+
+// lostTime is longer than a thread takes from a look at a path to its request, also on a busy machine.
+const lostTime = time.Second
+
+// fading is a lostName that is announced.
+type fading struct {
+	id    uint64
+	until time.Time
+}
 
 // keys are the names that an item changes.
 func (it *item) keys() []localKey {
@@ -40,13 +61,13 @@ func (n *notifier) changingLocked(it *item) {
 		c.told = untold
 	}
 	if it.loses() {
-		c := n.moving[it.ID]
-		if c == nil {
-			c = &nameChange{}
-			n.moving[it.ID] = c
+		m := n.lostNames[it.ID]
+		if m == nil {
+			m = &lostName{}
+			n.lostNames[it.ID] = m
 		}
-		c.waiting++
-		c.told = untold
+		m.waiting++
+		m.seen = map[uint32]bool{}
 	}
 }
 
@@ -75,19 +96,36 @@ func (n *notifier) settled(it *item) {
 			}
 		}
 	}
-	if c := n.moving[it.ID]; c != nil && it.loses() {
-		if c.waiting--; c.waiting == 0 {
-			delete(n.moving, it.ID)
+	if m := n.lostNames[it.ID]; m != nil && it.loses() {
+		if m.waiting--; m.waiting == 0 {
+			m.until = time.Now().Add(lostTime)
+			n.fading = append(n.fading, fading{it.ID, m.until})
 		}
+	}
+	n.fadeLocked()
+}
+
+// fadeLocked forgets the lost names whose time is over; n.mu must be held.
+func (n *notifier) fadeLocked() {
+	now := time.Now()
+	for len(n.fading) > 0 && now.After(n.fading[0].until) {
+		f := n.fading[0]
+		n.fading = n.fading[1:]
+		if m := n.lostNames[f.id]; m != nil && m.waiting == 0 && m.until.Equal(f.until) {
+			delete(n.lostNames, f.id)
+		}
+	}
+	if len(n.fading) == 0 {
+		n.fading = nil
 	}
 }
 
-// told notes what a lookup answers, and reports whether a change of the name is still to be announced.
-func (n *notifier) told(parent uint64, name string, id uint64) bool {
+// told notes what a lookup by a thread answers, and reports whether a change of the name is still to be announced.
+func (n *notifier) told(thread uint32, parent uint64, name string, id uint64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if m := n.moving[id]; m != nil {
-		m.told = id
+	if m := n.lostNames[id]; m != nil {
+		m.seen[thread] = true
 	}
 	c := n.changes[localKey{parent, name}]
 	if c != nil {
@@ -96,19 +134,32 @@ func (n *notifier) told(parent uint64, name string, id uint64) bool {
 	return c != nil
 }
 
-// lost reports whether the kernel may hold a node under a name that it has lost: it has not looked it up since.
-func (n *notifier) lost(ids ...uint64) bool {
+// lost reports whether a thread may be opening the first of the ids, which is below the others, by a name that one of them
+// has lost.
+func (n *notifier) lost(thread uint32, ids ...uint64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.moving) == 0 {
+	if len(n.lostNames) == 0 {
 		return false
 	}
+	n.fadeLocked()
+	lost := false
 	for _, id := range ids {
-		if m := n.moving[id]; m != nil && m.told != id {
-			return true
+		m := n.lostNames[id]
+		if m == nil {
+			continue
 		}
+		if !m.seen[thread] {
+			lost = true
+			// Once the kernel knows, the next try is right, whether it looks up or not (a path through /proc/self/fd does not).
+			if m.waiting == 0 {
+				m.seen[thread] = true
+			}
+			continue
+		}
+		delete(m.seen, thread)
 	}
-	return false
+	return lost
 }
 
 // changing reports whether a change of the name is still to be announced.

@@ -214,9 +214,9 @@ func (f *FS) attrValidity() uint64 {
 
 // newEntry is entry for a name that the kernel asks for or makes. While a change of the name is to be announced it is not
 // cached, so that the announcement finds the node that it is about.
-func (f *FS) newEntry(parent uint64, name string, n varsync.Node, out *fuse.EntryOut) {
+func (f *FS) newEntry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.EntryOut) {
 	f.entry(n, out)
-	if f.notes.told(parent, name, n.ID()) {
+	if f.notes.told(h.Pid, h.NodeId, name, n.ID()) {
 		out.EntryValid = 0
 	}
 }

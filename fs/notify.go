@@ -26,7 +26,9 @@ type notifier struct {
 	queue    []*item
 	modified map[uint64]*item         // the waiting change of a variable's value
 	changes  map[localKey]*nameChange // names that are to be announced
-	moving   map[uint64]*nameChange   // nodes that have lost a name, likewise
+	// lostNames has the nodes that have lost a name, and fading those of them that are announced, in order.
+	lostNames map[uint64]*lostName
+	fading    []fading
 
 	// current is what the poke thread is doing: handlers answer its requests from it. See poked.go.
 	current atomic.Pointer[poking]
@@ -45,7 +47,7 @@ type item struct {
 func (n *notifier) init(f *FS) {
 	n.f = f
 	n.wake, n.done = make(chan struct{}, 1), make(chan struct{})
-	n.modified, n.changes, n.moving = map[uint64]*item{}, map[localKey]*nameChange{}, map[uint64]*nameChange{}
+	n.modified, n.changes, n.lostNames = map[uint64]*item{}, map[localKey]*nameChange{}, map[uint64]*lostName{}
 }
 
 func (n *notifier) start() { n.wg.Go(n.run) }

@@ -32,7 +32,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 		l.awaitDraft()
 		n = f.node(in.NodeId)
 	}
-	if v, ok := n.(*varsync.Variable); ok && f.misnamed(v) {
+	if v, ok := n.(*varsync.Variable); ok && f.misnamed(&in.InHeader, v) {
 		return fuse.Status(syscall.ESTALE)
 	}
 	h, err := f.open(n, in)
@@ -46,21 +46,18 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 	return fuse.OK
 }
 
-// misnamed reports whether a variable has lost the name under which the kernel opens it, by a change that was
-// acknowledged to somebody on this host and is still on its way to us. The kernel, told ESTALE, looks the name up again.
-func (f *FS) misnamed(v *varsync.Variable) bool {
-	if s := v.Service(); s.Behind() {
-		rev := s.Rev()
-		if f.c.Barrier(f.ctx) && v.NamedAfter(rev) {
-			return true
-		}
+// misnamed reports whether a variable may have lost the name under which a thread opens it: by a change that is still to be
+// announced to the kernel, or that was acknowledged to somebody on this host and is on its way to us. The kernel, told
+// ESTALE, looks the name up again.
+func (f *FS) misnamed(h *fuse.InHeader, v *varsync.Variable) bool {
+	if v.Service().Behind() {
+		f.c.Barrier(f.ctx)
 	}
-	// We know, but the kernel may not: the announcement waits.
 	ids := []uint64{v.ID()}
 	for d := v.Parent(); d != nil; d = d.Parent() {
 		ids = append(ids, d.ID())
 	}
-	return f.notes.lost(ids...)
+	return f.notes.lost(h.Pid, ids...)
 }
 
 func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
@@ -130,7 +127,7 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 	h.node = n.ID()
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	out.Fh = f.handles.add(h)
-	f.newEntry(in.NodeId, name, n, &out.EntryOut)
+	f.newEntry(&in.InHeader, name, n, &out.EntryOut)
 	return fuse.OK
 }
 
@@ -235,7 +232,7 @@ func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.E
 	if err != nil {
 		return f.errno("mknod", err)
 	}
-	f.newEntry(in.NodeId, name, n, out)
+	f.newEntry(&in.InHeader, name, n, out)
 	return fuse.OK
 }
 

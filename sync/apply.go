@@ -51,7 +51,7 @@ func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Not
 		if dir == nil || dir.children[name] != nil {
 			return nil, false
 		}
-		v = &Variable{s: s, id: e.ID, name: name, parent: dir, named: s.rev}
+		v = &Variable{s: s, id: e.ID, name: name, parent: dir}
 	} else if e.Version <= v.version {
 		return nil, true // known already: a resumed stream may overlap
 	}
@@ -191,12 +191,12 @@ func (s *Service) renameLocked(prefix []string, e *transport.Event) ([]Notice, b
 	case *Variable:
 		out.OldParent, out.OldPath = n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
-		n.parent, n.name, n.named = dir, name, s.rev
+		n.parent, n.name = dir, name
 		dir.children[name] = n
 	case *Dir:
 		out.Dir, out.OldParent, out.OldPath = true, n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
-		n.parent, n.name, s.dirsNamed = dir, name, s.rev
+		n.parent, n.name = dir, name
 		dir.children[name] = n
 	default:
 		return nil, false

@@ -26,10 +26,8 @@ type Service struct {
 	loaded  bool
 	loading *loading // nil unless under way
 	rev     int64    // engine revision that the copy has come to, or is being brought to
-	// dirsNamed is the revision at which a directory last got or lost its name.
-	dirsNamed int64
-	root      *Dir
-	acc       Accessor // nil until loaded
+	root    *Dir
+	acc     Accessor // nil until loaded
 }
 
 // loading is a service's being loaded, for all who wait for it.
@@ -74,13 +72,6 @@ func (s *Service) Local() bool {
 	defer s.mu.RUnlock()
 	_, ok := s.acc.(*localAccessor)
 	return ok
-}
-
-// Rev is the engine revision that the copy has come to.
-func (s *Service) Rev() int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.rev
 }
 
 // Behind reports whether names in the service have changed, and the change was acknowledged to somebody on this host, but

@@ -109,7 +109,7 @@ func (s *Service) fillLocked(sn *snapshot) {
 			w = in.Writer
 			writers[w] = w
 		}
-		v := &Variable{s: s, id: in.ID, name: name, parent: dir, named: s.rev,
+		v := &Variable{s: s, id: in.ID, name: name, parent: dir,
 			version: in.Version, mtime: in.MTime, writer: w, size: in.Size, slot: in.Slot}
 		if s.buffered() {
 			v.value = in.Data

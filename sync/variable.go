@@ -20,7 +20,6 @@ type Variable struct {
 	size    int64
 	slot    uint32
 	gone    bool
-	named   int64  // revision at which it got its name, or lost it
 	value   []byte // buffered services only; never modified, only replaced
 	out     outbox // has a lock of its own
 }
@@ -92,13 +91,6 @@ func (v *Variable) Now() *Variable {
 		}
 	}
 	return v
-}
-
-// NamedAfter reports whether the variable got or lost its name, or a directory of its service did, after a revision.
-func (v *Variable) NamedAfter(rev int64) bool {
-	v.s.mu.RLock()
-	defer v.s.mu.RUnlock()
-	return v.gone || max(v.named, v.s.dirsNamed) > rev
 }
 
 // Load returns the value: one that some writer committed, whole, and never an older one than an acknowledged change.
