@@ -153,6 +153,9 @@ type Server struct {
 	closeErr  error
 }
 
+// MinFree is how many bytes stay free under the state directory: no write is accepted that there is less room for.
+const MinFree = 256 << 20
+
 // Start starts a server and returns when it can be connected to. ctx bounds the start only. If another server has the
 // state directory, the error is a [LockedError].
 func Start(ctx context.Context, o Options) (*Server, error) {
@@ -191,7 +194,7 @@ func (s *Server) start(ctx context.Context) error {
 	if s.state, err = os.Stat(o.StateDir); err != nil {
 		return err
 	}
-	eo := engine.Options{Dir: filepath.Join(o.StateDir, "store"), Logger: o.Logger, MinFree: 256 << 20}
+	eo := engine.Options{Dir: filepath.Join(o.StateDir, "store"), Logger: o.Logger, MinFree: MinFree}
 	if o.tune != nil {
 		o.tune(&eo)
 	}

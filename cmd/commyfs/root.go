@@ -82,6 +82,7 @@ func (a *app) newRootCommand() *cobra.Command {
 		a.newStatCommand(),
 		a.newWatchCommand(),
 		a.newStatusCommand(),
+		a.newDoctorCommand(),
 		a.newKeyCommand(),
 		a.newVersionCommand(),
 		a.newBenchCommand(), a.newBenchFSCommand(),

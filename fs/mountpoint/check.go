@@ -129,12 +129,20 @@ func isDead(at location) bool {
 	if n, perr := strconv.Atoi(strings.TrimSpace(string(waiting))); err == nil && perr == nil && n > 0 {
 		return false
 	}
+	return errors.Is(ask(at), ErrDead)
+}
+
+// ask sends a request to a mount and waits for the answer.
+func ask(at location) error {
 	// Without FORCE_SYNC cached attributes would let a dead mount look alive.
 	var st unix.Statx_t
-	err = retry(func() error {
+	err := retry(func() error {
 		return unix.Statx(unix.AT_FDCWD, at.path, unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st)
 	})
-	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
+	if errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED) {
+		return fmt.Errorf("%w: %w", ErrDead, err)
+	}
+	return err
 }
 
 func checkEmpty(path string) error {

@@ -31,6 +31,12 @@ func List() ([]Info, error) {
 	return out, nil
 }
 
+// TypeOf is the type of the file system that path lies on, as mountinfo names it.
+func TypeOf(path string) (string, error) {
+	at, err := locate(path)
+	return at.fsType, err
+}
+
 // mountEntry is one line of mountinfo.
 type mountEntry struct {
 	id, parent  uint64

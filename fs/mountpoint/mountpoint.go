@@ -14,9 +14,9 @@
 //
 // With CAP_SYS_ADMIN the package calls mount(2) and umount2(2); without it, fusermount3.
 //
-// No function here sends a request to a file system which might not answer, with one exception: [Check] asks a mount
-// of ours whether it is dead, and gives up after a bound. Everything else reads /proc/self/mountinfo and uses O_PATH
-// descriptors, and so works on dead mounts and on hung ones.
+// No function here sends a request to a file system which might not answer, with two exceptions: [Check] asks a mount
+// of ours whether it is dead, and gives up after a bound, and [Ask] waits. Everything else reads /proc/self/mountinfo
+// and uses O_PATH descriptors, and so works on dead mounts and on hung ones.
 package mountpoint
 
 import (
@@ -40,6 +40,8 @@ var (
 	ErrNotOurs = errors.New("not a commyfs mount")
 	// ErrMounted says that a commyfs mount is on the directory already.
 	ErrMounted = errors.New("already mounted")
+	// ErrDead says that the process behind a mount is gone.
+	ErrDead = errors.New("nobody serves it any more")
 	// ErrBusy says that a process holds the mount; the error's text names it where it can be seen.
 	ErrBusy = errors.New("busy")
 	// ErrOverlap says that the mount would cover, or lie inside, a directory that commyfs itself needs.

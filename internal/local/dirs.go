@@ -32,15 +32,15 @@ func makeDirs(o Options) error {
 // MakeDir makes a state or runtime directory, and those above it, readable by the user alone, unless it is there. It
 // refuses one that belongs to somebody else: who owns the directory could read everything in it.
 func MakeDir(dir string) error {
-	err := checkOwner(dir)
+	err := CheckOwner(dir)
 	if err == nil {
 		err = os.MkdirAll(dir, 0o700) // which asks once more, if it is there
 	}
 	return err
 }
 
-// checkOwner accepts a directory that does not exist.
-func checkOwner(dir string) error {
+// CheckOwner refuses what [MakeDir] would, and makes nothing: a directory that does not exist is accepted.
+func CheckOwner(dir string) error {
 	info, err := os.Stat(dir)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil

@@ -59,7 +59,7 @@ func Socket(runtimeDir string) string { return filepath.Join(runtimeDir, "server
 func Connect(ctx context.Context, o Options) (*transport.Conn, error) {
 	o = o.withDefaults()
 	for _, dir := range []string{o.StateDir, o.RuntimeDir} {
-		if err := checkOwner(dir); err != nil {
+		if err := CheckOwner(dir); err != nil {
 			return nil, err
 		}
 	}

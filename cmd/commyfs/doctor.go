@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/commy-project/commyfs/internal/local"
+)
+
+const (
+	// checkBound is how long one check may take; they run side by side.
+	checkBound = 4 * time.Second
+	// askingBound is how long a server or a mount may take to answer, so that its check can say so.
+	askingBound = 3 * time.Second
+	// configBound is how long reading the configuration may take, on which most checks depend.
+	configBound = 2 * time.Second
+	// doctorBound is for what comes before and between.
+	doctorBound = configBound + checkBound + 2*time.Second
+	// endGrace is how long a process that has said everything may take to end.
+	endGrace = 500 * time.Millisecond
+)
+
+// The judgements, best first, and not judged.
+const (
+	statusOK   = "ok"
+	statusWarn = "warn"
+	statusFail = "fail"
+	statusSkip = "skip"
+)
+
+// finding is what one check has to say.
+type finding struct {
+	Check  string `json:"check"`
+	Status string `json:"status"`
+	Detail string `json:"detail"`
+	Fix    string `json:"fix"` // the one thing to do; empty if there is nothing
+}
+
+func good(check, format string, args ...any) finding {
+	return finding{Check: check, Status: statusOK, Detail: fmt.Sprintf(format, args...)}
+}
+
+func skipped(check, format string, args ...any) finding {
+	return finding{Check: check, Status: statusSkip, Detail: fmt.Sprintf(format, args...)}
+}
+
+// but makes a finding one of something to do.
+func (f finding) but(status, fix string) finding {
+	f.Status, f.Fix = status, fix
+	return f
+}
+
+// troubled is the finding of an error. Many of ours end with advice, which wins over the caller's.
+func troubled(check string, err error, fix string) finding {
+	detail := errorLine(err)
+	if i := strings.LastIndex(detail, ": "); i >= 0 {
+		switch word, _, _ := strings.Cut(detail[i+2:], " "); word {
+		case "choose", "give", "install", "run", "use":
+			detail, fix = detail[:i], detail[i+2:]
+		}
+	}
+	return finding{check, statusFail, detail, fix}
+}
+
+// softened makes warnings of failures in what is not needed.
+func softened(fs []finding) []finding {
+	for i := range fs {
+		if fs[i].Status == statusFail {
+			fs[i].Status = statusWarn
+		}
+	}
+	return fs
+}
+
+type doctorOptions struct {
+	common
+	output
+}
+
+func (a *app) newDoctorCommand() *cobra.Command {
+	var o doctorOptions
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find out why a mount does not work, or is slow",
+		Long: "Check the machine, the directories, the server and the mounts, a line each: ok, warn, fail, or skip for what does not\n" +
+			"apply, and what to do about it. Nothing is changed and no server is started. The exit code is 1 if anything failed.\n" +
+			"No answer is waited for longer than 3s, whatever --timeout says.",
+		Args: takes(0, 0),
+		// In place of the root's: what that refuses is a finding here.
+		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.runDoctor(cmd.Context(), cmd, &o) },
+	}
+	o.common.addFlags(cmd.Flags())
+	o.output.addFlags(cmd.Flags())
+	return cmd
+}
+
+// doctorEnv tells a doctor that it is the one who looks.
+const doctorEnv = "COMMYFS_DOCTOR_CHILD"
+
+// report is what the process that looks tells the one that was started.
+type report struct {
+	JSON     bool
+	Findings []finding
+}
+
+// runDoctor leaves the looking to a process of its own: a file system that has taken a request and does not answer it
+// can keep a process from ending, even by SIGKILL, and whoever waits for it.
+func (a *app) runDoctor(ctx context.Context, cmd *cobra.Command, o *doctorOptions) error {
+	if a.getenv(doctorEnv) != "" {
+		r, err := a.look(ctx, cmd, o)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(a.stdout).Encode(r)
+	}
+	r, err := a.sendDoctor(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.print(a, r.JSON || o.json()); err != nil {
+		return err
+	}
+	for _, f := range r.Findings {
+		if f.Status == statusFail {
+			return &exitError{code: exitFailure}
+		}
+	}
+	return nil
+}
+
+func (a *app) sendDoctor(ctx context.Context) (*report, error) {
+	cmd := exec.Command(local.Executable(), os.Args[1:]...)
+	cmd.Args[0] = "commyfs"
+	cmd.Env = append(os.Environ(), doctorEnv+"=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("doctor: %w", err)
+	}
+	answer := make(chan *report, 1)
+	go func() {
+		defer close(answer)
+		var r report
+		if json.NewDecoder(stdout).Decode(&r) == nil {
+			answer <- &r
+		}
+	}()
+	r, err := within(ctx, doctorBound, func() (*report, error) { return <-answer, nil })
+	if err == nil && r != nil {
+		_, err = within(ctx, endGrace, func() (any, error) { return nil, cmd.Wait() })
+		if err == nil {
+			_, err = a.stderr.Write(stderr.Bytes()) // its log
+			return r, err
+		}
+	}
+	_ = cmd.Process.Kill() // it may not end by that
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case r != nil:
+		return r, nil
+	case err != nil:
+		f := finding{"doctor", statusFail, "the checks do not come to an end", unhang}
+		return &report{Findings: []finding{f}}, nil
+	}
+	err = cmd.Wait()
+	text := strings.TrimSpace(strings.TrimPrefix(stderr.String(), "commyfs: "))
+	if code := cmd.ProcessState.ExitCode(); code > 0 && text != "" {
+		return nil, &exitError{code, errors.New(text)}
+	}
+	return nil, fmt.Errorf("doctor: it ended without an answer: %w: %s", err, text)
+}
+
+func (r *report) print(a *app, inJSON bool) error {
+	if inJSON {
+		return json.NewEncoder(a.stdout).Encode(r.Findings)
+	}
+	for _, f := range r.Findings {
+		line := f.Detail
+		if f.Fix != "" {
+			line += ": " + f.Fix
+		}
+		if _, err := fmt.Fprintf(a.stdout, "%-4s  %-11s  %s\n", f.Status, f.Check, printable(line)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printable keeps names that others chose from writing lines of their own, or to the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// unhang is what to do about what nothing else is known of.
+const unhang = "look with `mount` for a file system that hangs, and unmount it"
+
+// check is one thing to look at; its findings are printed where it stands.
+type check struct {
+	name string
+	look func(context.Context) []finding
+}
+
+// look makes all checks. An error is one of usage.
+func (a *app) look(ctx context.Context, cmd *cobra.Command, o *doctorOptions) (*report, error) {
+	config, err := within(ctx, configBound, func() (*configuration, error) { return a.examineConfig(cmd, o) })
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, err
+	}
+	if err != nil { // and nobody may look at the options any more: they are still being read
+		config = &configuration{finding: finding{"config", statusFail, "reading the configuration hangs", unhang}}
+	}
+	checks := machineChecks(a.getenv("COMMYFS_DIFF"))
+	checks = append(checks, check{"config", func(context.Context) []finding {
+		return []finding{config.finding, judgeEnvironment(os.Environ(), knownVariables(a.newRootCommand()))}
+	}})
+	if config.usable {
+		checks = append(checks, a.dirChecks(o)...)
+		checks = append(checks, a.serverChecks(o)...)
+	} else {
+		for _, name := range []string{"state", "runtime", "server", "leftovers", "round-trip", "network"} {
+			checks = append(checks, check{name, func(context.Context) []finding {
+				return []finding{skipped(name, "the configuration has to be mended first")}
+			}})
+		}
+	}
+	checks = append(checks, check{"mount", examineMounts})
+	inJSON := a.getenv(envName("output")) == "json" && !cmd.Flags().Changed("output")
+	return &report{JSON: inJSON || config.usable && o.json(), Findings: examine(ctx, checks, checkBound)}, ctx.Err()
+}
+
+// examine makes the checks side by side, each within the bound.
+func examine(ctx context.Context, checks []check, bound time.Duration) []finding {
+	results := make([][]finding, len(checks))
+	var wg sync.WaitGroup
+	for i, c := range checks {
+		wg.Go(func() {
+			found, err := within(ctx, bound, func() ([]finding, error) { return c.look(ctx), nil })
+			if err != nil {
+				found = []finding{{c.name, statusFail, "no answer within " + bound.String(), unhang}}
+			}
+			results[i] = found
+		})
+	}
+	wg.Wait()
+	all := []finding{}
+	for _, r := range results {
+		all = append(all, r...)
+	}
+	return all
+}
+
+// within is f, left behind if it takes longer: a system call that hangs cannot be taken back.
+func within[T any](ctx context.Context, d time.Duration, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	c := make(chan result, 1)
+	go func() {
+		value, err := f()
+		c <- result{value, err}
+	}()
+	var none T
+	select {
+	case r := <-c:
+		return r.value, r.err
+	case <-time.After(d):
+		return none, os.ErrDeadlineExceeded
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/fs/mountpoint"
+	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/server"
+)
+
+// runtimeReserve is room for the memory files of some services.
+const runtimeReserve = 16 << 20
+
+// File systems by their names in mountinfo.
+var (
+	inMemory = []string{"tmpfs", "ramfs"}
+	onOthers = []string{"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "coda", "ncpfs", "lustre", "gpfs", "beegfs", "glusterfs"}
+)
+
+// role is what a directory is for.
+type role struct {
+	name, flag string
+	reserve    int64
+	lasting    bool
+	holds      string // for show
+}
+
+func (a *app) dirChecks(o *doctorOptions) []check {
+	one := func(dir string, r role) check {
+		return check{r.name, func(context.Context) []finding {
+			found := []finding{judgeDir(r, lookAtDir(dir))}
+			if !o.isLocal() {
+				return softened(found) // there is no server in it; daemons may log there
+			}
+			return found
+		}}
+	}
+	return []check{
+		one(o.state, role{name: "state", flag: "--state-dir", reserve: server.MinFree, lasting: true}),
+		one(o.runtime, role{name: "runtime", flag: "--runtime-dir", reserve: runtimeReserve, holds: ", socket " + local.Socket(o.runtime)}),
+	}
+}
+
+// dir is what there is to know about a directory.
+type dir struct {
+	path   string
+	there  string // path, or the next above it that exists
+	owner  error  // why it cannot be ours
+	access error  // why it cannot be used, or made
+	mode   iofs.FileMode
+	fsType string
+	free   int64
+	err    error // of looking
+}
+
+// lookAtDir makes nothing.
+func lookAtDir(path string) dir {
+	d := dir{path: path, there: path}
+	if d.owner = local.CheckOwner(path); d.owner != nil {
+		return d
+	}
+	info, err := os.Stat(path)
+	for errors.Is(err, iofs.ErrNotExist) && d.there != "/" {
+		if _, lerr := os.Lstat(d.there); lerr == nil {
+			d.err = fmt.Errorf("%s is a symbolic link that leads nowhere", d.there)
+			return d
+		}
+		d.there = filepath.Dir(d.there)
+		info, err = os.Stat(d.there)
+	}
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a directory", d.there)
+	}
+	if d.err = err; err != nil {
+		return d
+	}
+	d.mode = info.Mode().Perm()
+	d.access = unix.Faccessat(unix.AT_FDCWD, d.there, unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	var st unix.Statfs_t
+	if d.err = unix.Statfs(d.there, &st); d.err == nil {
+		d.free = int64(st.Bavail) * st.Bsize
+		d.fsType, d.err = mountpoint.TypeOf(d.there)
+	}
+	return d
+}
+
+func judgeDir(r role, d dir) finding {
+	const mib = 1 << 20
+	another := "choose another with " + r.flag
+	switch {
+	case d.owner != nil:
+		return troubled(r.name, d.owner, another)
+	case d.err != nil:
+		return troubled(r.name, d.err, another)
+	case d.access != nil && d.there != d.path:
+		return good(r.name, "%s does not exist and cannot be made in %s: %v", d.path, d.there, d.access).but(statusFail, another)
+	case d.access != nil:
+		return good(r.name, "%s: %v", d.path, d.access).but(statusFail, another)
+	}
+	f := good(r.name, "%s, mode %04o, %s, %d MiB free%s", d.path, d.mode, d.fsType, d.free/mib, r.holds)
+	if d.there != d.path {
+		f = good(r.name, "%s, not made yet, %s, %d MiB free%s", d.path, d.fsType, d.free/mib, r.holds)
+	}
+	remote := slices.Contains(onOthers, d.fsType)
+	switch {
+	case d.fsType == "fuse."+mountpoint.Subtype:
+		return f.but(statusFail, "it lies in a commyfs mount, which would wait for itself: "+another)
+	case d.free < r.reserve:
+		f.Detail += fmt.Sprintf(", less than the %d MiB below which writes fail", r.reserve/mib)
+		return f.but(statusFail, "make room there, or "+another)
+	case remote || strings.HasPrefix(d.fsType, "fuse"):
+		f.Detail += ", which is slow and may not keep locks or mapped files together"
+		return f.but(statusWarn, another+", on a disk of this machine")
+	case r.lasting && slices.Contains(inMemory, d.fsType):
+		f.Detail += ", which does not survive a reboot"
+		return f.but(statusWarn, another+", on a disk")
+	case d.there == d.path && d.mode&0o077 != 0:
+		f.Detail += ", open to others"
+		return f.but(statusWarn, "run `chmod 700 "+quoted(d.path)+"`")
+	case d.free < 2*r.reserve:
+		f.Detail += fmt.Sprintf(", writes fail below %d MiB", r.reserve/mib)
+		return f.but(statusWarn, "make room there")
+	}
+	return f
+}

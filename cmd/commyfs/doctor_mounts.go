@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/fs/mountpoint"
+)
+
+// examineMounts asks every mount of ours, those side by side too.
+func examineMounts(ctx context.Context) []finding {
+	mounts, err := mountpoint.List()
+	if err != nil {
+		return []finding{skipped("mount", "%s", errorLine(err))}
+	}
+	if len(mounts) == 0 {
+		return []finding{skipped("mount", "nothing is mounted")}
+	}
+	found := make([]finding, len(mounts))
+	var wg sync.WaitGroup
+	for i, m := range mounts {
+		wg.Go(func() {
+			_, err := within(ctx, askingBound, func() (any, error) { return nil, m.Ask() })
+			found[i] = judgeMount(m.Dir, err)
+		})
+	}
+	wg.Wait()
+	return found
+}
+
+func judgeMount(dir string, err error) finding {
+	clear := "run `commyfs umount --lazy " + quoted(dir) + "`"
+	switch {
+	case err == nil:
+		return good("mount", "%s answers", dir)
+	case errors.Is(err, mountpoint.ErrDead):
+		return good("mount", "%s is dead: the process that served it is gone", dir).but(statusFail, clear)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return good("mount", "%s hangs: no answer within %s", dir, askingBound).but(statusFail, "end the process that serves it, then "+clear)
+	case errors.Is(err, mountpoint.ErrNotOurs):
+		return good("mount", "%s is hidden by a later mount", dir).but(statusWarn, "unmount that first, if it is not meant to be there")
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return skipped("mount", "%s is another user's, and answers only them", dir)
+	}
+	return troubled("mount", err, clear)
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// fewDays is from when on a certificate is about to end.
+const fewDays = 14
+
+// The steps on the way to a server, each of which needs those before.
+var networkSteps = []string{"url", "dns", "tcp", "tls", "login", "round-trip"}
+
+// examineServers looks at the servers of --server side by side. Where one will do, the others are spares.
+func (d *dialer) examineServers(ctx context.Context) []finding {
+	ctx, cancel := context.WithTimeout(ctx, min(d.o.timeout, askingBound))
+	defer cancel()
+	found := make([][]finding, len(d.o.server))
+	var wg sync.WaitGroup
+	for i, s := range d.o.server {
+		wg.Go(func() { found[i] = judgeJourney(d.travel(ctx, s), time.Now()) })
+	}
+	wg.Wait()
+	failed := func(fs []finding) bool {
+		return slices.ContainsFunc(fs, func(f finding) bool { return f.Status == statusFail })
+	}
+	all := slices.Concat(found...)
+	if slices.ContainsFunc(found, func(fs []finding) bool { return !failed(fs) }) {
+		return softened(all)
+	}
+	return all
+}
+
+// journey is how far the way to a server was gone.
+type journey struct {
+	name   string // of the server, without secrets
+	scheme string
+	ca     bool // was given
+	key    string
+	keyErr error // it cannot be read
+
+	// A dialer may try addresses side by side.
+	mu              sync.Mutex // guards the following
+	lookup, connect time.Duration
+	lookupErr       error
+	addr            string // that was connected to
+
+	secured *tls.ConnectionState // once the certificate is good
+	arrived bool                 // there is a connection
+	talk    *talk                // and it works
+	end     string               // the step that failed, empty for none
+	err     error
+}
+
+// travel goes the way of every command, and takes notes.
+func (d *dialer) travel(ctx context.Context, server string) *journey {
+	j := &journey{name: "the address", end: "url", ca: d.o.ca != ""}
+	u, err := url.Parse(server)
+	if !isServerURL(server) || err != nil {
+		if err == nil && u.Host != "" {
+			j.name = u.Scheme + "://" + u.Host // the rest can be a password
+		}
+		j.err = fmt.Errorf("%s: want wss://host:port or unix:///path", j.name)
+		return j
+	}
+	j.name, j.scheme = server, u.Scheme
+	j.key, j.keyErr = d.o.apiKey(d.a)
+	o := transport.DialOptions{URL: server, CAFile: d.o.ca, APIKey: j.key, Options: d.transport()}
+	if j.scheme == "wss" {
+		if o.TLS, j.err = transport.ClientTLS(d.o.ca, d.o.cert, d.o.key); j.err != nil {
+			j.end = "tls"
+			return j
+		}
+		o.TLS.VerifyConnection = func(cs tls.ConnectionState) error {
+			j.secured = &cs
+			return nil
+		}
+	}
+	conn, err := transport.Dial(httptrace.WithClientTrace(ctx, j.trace()), o)
+	if j.err = noAnswer(ctx, err); err == nil {
+		j.arrived = true
+		j.talk, j.err = talkTo(ctx, conn)
+	}
+	j.end = j.ended()
+	return j
+}
+
+// trace notes what the net package does.
+func (j *journey) trace() *httptrace.ClientTrace {
+	var began time.Time
+	note := func(f func()) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		f()
+	}
+	begin := func() { began = time.Now() }
+	return &httptrace.ClientTrace{
+		DNSStart:     func(httptrace.DNSStartInfo) { note(begin) },
+		DNSDone:      func(i httptrace.DNSDoneInfo) { note(func() { j.lookup, j.lookupErr = time.Since(began), i.Err }) },
+		ConnectStart: func(string, string) { note(begin) },
+		ConnectDone: func(_, addr string, err error) {
+			note(func() {
+				if err == nil && j.addr == "" {
+					j.connect, j.addr = time.Since(began), addr
+				}
+			})
+		},
+	}
+}
+
+// ended tells at which step.
+func (j *journey) ended() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.talk != nil:
+		return ""
+	case errors.Is(j.err, transport.ErrInvalid):
+		return "url"
+	case j.lookupErr != nil:
+		return "dns"
+	case j.addr == "":
+		return "tcp"
+	case j.scheme == "wss" && j.secured == nil:
+		return "tls"
+	case j.arrived && j.keyErr == nil:
+		return "round-trip"
+	}
+	return "login"
+}
+
+// judgeJourney gives a finding for each step.
+func judgeJourney(j *journey, now time.Time) []finding {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	made := map[string]finding{
+		"url":   good("url", "%s", j.name),
+		"dns":   good("dns", "found within %s", j.lookup.Round(time.Microsecond)),
+		"tcp":   good("tcp", "connected to %s within %s", j.addr, j.connect.Round(time.Microsecond)),
+		"tls":   skipped("tls", "not needed on this machine"),
+		"login": good("login", "accepted"),
+	}
+	if j.lookup == 0 {
+		made["dns"] = skipped("dns", "there is no name to look up")
+	}
+	if j.secured != nil {
+		made["tls"] = judgeCertificate(j.secured, now)
+	}
+	if j.talk != nil {
+		made["login"] = good("login", "accepted by version %s on %s", j.talk.server.Version, j.talk.server.Host)
+		made["round-trip"] = judgeRoundTrip(j.talk)
+	}
+	end := slices.Index(networkSteps, j.end)
+	var found []finding
+	for i, step := range networkSteps {
+		switch {
+		case i == end:
+			err := j.err
+			if step == "login" && j.keyErr != nil {
+				err = j.keyErr
+			}
+			f := troubled(step, err, j.fix(step))
+			f.Detail = strings.Replace(f.Detail, transport.ErrInvalid.Message+": ", "", 1) // nobody was asked
+			found = append(found, f)
+		case end >= 0 && i > end, j.addr == "" && (step == "dns" || step == "tcp") && end > i && j.end == "tls":
+			found = append(found, skipped(step, "not reached"))
+		default:
+			found = append(found, made[step])
+		}
+	}
+	return found
+}
+
+// fix is what to do about the step that failed.
+func (j *journey) fix(step string) string {
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var expired x509.CertificateInvalidError
+	switch step {
+	case "url":
+		return "correct --server, or `server` of config.yaml"
+	case "dns":
+		return "correct the name, or the name servers in /etc/resolv.conf"
+	case "tcp":
+		if j.scheme == "unix" {
+			return "start `commyfs serve` there"
+		}
+		return "start `commyfs serve --listen` there, or open the port in the firewalls between"
+	case "tls":
+		switch {
+		case errors.As(j.err, &unknown) && !j.ca:
+			return "give the ca.pem that `commyfs serve` names with --ca"
+		case errors.As(j.err, &unknown):
+			return "give --ca the ca.pem of this very server"
+		case errors.As(j.err, &host):
+			return "use a name in --server that the certificate has"
+		case errors.As(j.err, &expired) && expired.Reason == x509.Expired:
+			return "renew the certificate there and start `commyfs serve` anew"
+		}
+		return "see that it is a commyfs server, and --ca, --cert and --key"
+	case "login":
+		switch {
+		case j.keyErr != nil:
+			return keyHint("")
+		case errors.Is(j.err, transport.ErrUnauthorized):
+			return keyHint(j.key)
+		case errors.Is(j.err, transport.ErrUnsupported):
+			return "correct the port: something else listens there"
+		}
+	}
+	return "see the log of the server"
+}
+
+// judgeCertificate looks for the end of the first of the chain to end.
+func judgeCertificate(cs *tls.ConnectionState, now time.Time) finding {
+	chain := cs.PeerCertificates
+	if len(cs.VerifiedChains) > 0 {
+		chain = cs.VerifiedChains[0]
+	}
+	first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+	days := int(first.NotAfter.Sub(now).Hours() / 24)
+	f := good("tls", "%s, certificate good for %d days", tls.VersionName(cs.Version), days)
+	if days < fewDays {
+		return f.but(statusWarn, "renew the certificate there and start `commyfs serve` anew")
+	}
+	return f
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/server"
+	"github.com/commy-project/commyfs/transport"
+)
+
+const (
+	// roundTrips are measured; the median counts.
+	roundTrips = 20
+	// More than this is slow, over the socket and over a network.
+	slowSocket  = 25 * time.Millisecond
+	slowNetwork = 250 * time.Millisecond
+	// startGrace is how long a server that has its lock may take until it listens.
+	startGrace = 2 * time.Second
+)
+
+func (a *app) serverChecks(o *doctorOptions) []check {
+	d := &dialer{a: a, o: &o.common, log: o.logger(a.stderr, slog.LevelWarn)}
+	if !o.isLocal() {
+		return []check{
+			{"server", func(context.Context) []finding {
+				return []finding{skipped("server", "not used with --server"), skipped("leftovers", "not looked for with --server")}
+			}},
+			{"network", d.examineServers},
+		}
+	}
+	return []check{
+		{"server", d.examineLocal},
+		{"network", func(context.Context) []finding { return []finding{skipped("network", "only with --server")} }},
+	}
+}
+
+// talk is what a connection says and how long it takes to.
+type talk struct {
+	server   transport.ServerInfo
+	services int
+	rev      int64
+	local    bool
+	median   time.Duration
+}
+
+// talkTo says hello, measures and closes.
+func talkTo(ctx context.Context, conn *transport.Conn) (*talk, error) {
+	c := transport.NewClient(conn, transport.ClientOptions{})
+	defer c.Close()
+	if _, err := transport.Request[*transport.Welcome](ctx, c, greet("doctor")); err != nil {
+		return nil, noAnswer(ctx, err)
+	}
+	t := &talk{local: conn.Local()}
+	var took []time.Duration
+	for range roundTrips {
+		began := time.Now()
+		st, err := transport.Request[*transport.Status](ctx, c, &transport.GetStatus{})
+		if err != nil {
+			return nil, noAnswer(ctx, err)
+		}
+		took = append(took, time.Since(began))
+		t.server, t.services, t.rev = st.Server, st.Services, st.Rev
+	}
+	slices.Sort(took)
+	t.median = took[len(took)/2]
+	return t, nil
+}
+
+func judgeRoundTrip(t *talk) finding {
+	f := good("round-trip", "%s, median of %d", t.median.Round(time.Microsecond), roundTrips)
+	slow, fix := slowNetwork, "look for a better way to the server: every write waits that long"
+	if t.local {
+		slow, fix = slowSocket, "see with `top` what keeps the processors busy"
+	}
+	if t.median > slow {
+		return f.but(statusWarn, fix)
+	}
+	return f
+}
+
+// localServer is what was found out about the user's own server.
+type localServer struct {
+	dirs
+	talk   *talk
+	err    error
+	holder server.LockInfo // who has a lock of ours; zero: nobody that can be seen
+}
+
+func (d *dialer) examineLocal(ctx context.Context) []finding {
+	ctx, cancel := context.WithTimeout(ctx, min(d.o.timeout, askingBound))
+	defer cancel()
+	s := localServer{dirs: d.o.dirs}
+	began := time.Now()
+	for {
+		conn, err := d.connect(ctx)
+		if s.err = noAnswer(ctx, err); err == nil {
+			s.talk, s.err = talkTo(ctx, conn)
+			break
+		}
+		s.holder = lockHolder(s.dirs)
+		if !isSilent(err) || s.holder.PID == 0 || time.Since(began) > startGrace || !sleep(ctx, autoPoll) {
+			break
+		}
+	}
+	if s.err != nil && s.holder.PID == 0 { // it answered, and then no more
+		s.holder = lockHolder(s.dirs)
+	}
+	socket := local.Socket(s.runtime)
+	var mode iofs.FileMode
+	info, err := os.Lstat(socket)
+	if err == nil {
+		mode = info.Mode()
+	}
+	nobody := s.err
+	if s.holder.PID != 0 {
+		nobody = nil
+	}
+	return append(judgeLocal(s, currentVersion()), judgeSocket(socket, mode, err, nobody))
+}
+
+// isSilent tells a server that gives no answer from one that we are not to have.
+func isSilent(err error) bool {
+	code := transport.CodeOf(err)
+	return code == transport.CodeDisconnected || code == transport.CodeUnavailable
+}
+
+func judgeLocal(s localServer, version string) []finding {
+	none := skipped("round-trip", "no server to ask")
+	socket := local.Socket(s.runtime)
+	held := s.holder.PID != 0 && isSilent(s.err)
+	switch {
+	case s.err == nil:
+		t := s.talk
+		f := good("server", "runs: pid %d, mode %s, version %s, %d services, revision %d", t.server.Pid, t.server.Mode, t.server.Version, t.services, t.rev)
+		if t.server.Version != version {
+			f = f.but(statusWarn, "it is not of this version: unmount everything, so that it ends and the next mount starts a new one")
+			if t.server.Mode == server.ModeServe {
+				f.Fix = "it is not of this version: start `commyfs serve` anew"
+			}
+		}
+		return []finding{f, judgeRoundTrip(t)}
+	case held && s.holder.Socket != socket:
+		return []finding{good("server", "pid %d serves %s, but at %s", s.holder.PID, s.state, s.holder.Socket).but(statusFail,
+			"give --runtime-dir "+quoted(filepath.Dir(s.holder.Socket))), none}
+	case held:
+		return []finding{good("server", "pid %d has the lock, but: %s", s.holder.PID, errorLine(s.err)).but(statusFail,
+			fmt.Sprintf("run `kill -9 %d`: the next mount or command starts another one", s.holder.PID)), none}
+	case local.IsAbsent(s.err):
+		return []finding{good("server", "does not run: the next mount or command starts it"), none}
+	}
+	return []finding{troubled("server", s.err, "see server.log in "+quoted(s.state)), none}
+}
+
+// lockHolder finds the process that has the lock of one of the directories by looking: to try the lock could make a
+// server that starts in this moment give way.
+func lockHolder(d dirs) server.LockInfo {
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return server.LockInfo{}
+	}
+	for _, name := range []string{filepath.Join(d.state, "lock"), filepath.Join(d.runtime, "server.lock")} {
+		var info server.LockInfo
+		var st unix.Stat_t
+		text, err := os.ReadFile(name)
+		if err == nil && json.Unmarshal(text, &info) == nil && unix.Stat(name, &st) == nil && holds(string(locks), info.PID, st.Ino) {
+			return info
+		}
+	}
+	return server.LockInfo{}
+}
+
+// holds reads proc_locks(5). Devices are not compared: some file systems show another one there than to stat.
+func holds(locks string, pid int, inode uint64) bool {
+	for line := range strings.Lines(locks) {
+		f := strings.Fields(line)
+		if len(f) > 5 && f[1] == "FLOCK" && f[4] == strconv.Itoa(pid) && strings.HasSuffix(f[5], ":"+strconv.FormatUint(inode, 10)) {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeSocket looks for what a server has left that was killed; nobody is who did not answer there.
+func judgeSocket(path string, mode iofs.FileMode, statErr, nobody error) finding {
+	switch {
+	case errors.Is(statErr, iofs.ErrNotExist):
+		return good("leftovers", "none")
+	case statErr != nil:
+		return skipped("leftovers", "%s", errorLine(statErr))
+	case mode.Type() != iofs.ModeSocket:
+		return good("leftovers", "%s is no socket, and in the way of one", path).but(statusFail, "run `rm -r "+quoted(path)+"`")
+	case local.IsAbsent(nobody):
+		return good("leftovers", "%s was left by a server that was killed", path).but(statusWarn, "run `commyfs ls`: the server that it starts clears it")
+	}
+	return good("leftovers", "none")
+}
