@@ -179,6 +179,12 @@ func TestS1_Layout(t *testing.T) {
 		if r := h.Run("set", "t/s/"+tooLong, "x"); r.Code == 0 {
 			t.Errorf("set of a name of 256 bytes: %v", r)
 		}
+		// The name as a whole is the server's to judge, and echo does not see what close says.
+		deep := "t/s" + strings.Repeat("/"+strings.Repeat("d", 200), 5)
+		a.Mkdir(deep)
+		if r := h.Shell(`echo x > "$1"`, a.Path(deep+"/"+strings.Repeat("v", 20))); r.Code == 0 || !strings.Contains(r.Stderr, "name too long") {
+			t.Errorf("echo to a name of %d bytes: %v", len(deep)-len("t/s/")+21, r)
+		}
 	})
 
 	t.Run("special files", func(t *testing.T) {
@@ -216,6 +222,7 @@ func TestS1_Escapes(t *testing.T) {
 	}
 	for _, plain := range []string{
 		"%%", "100%", "%2", "...", ".hidden", "a b", "-n", "tab\there", "line\nbreak", "quote'\"", "back\\slash", "*", "ünï", "\xff\xfe",
+		"a%2Fb",
 	} {
 		shown[plain] = plain
 	}

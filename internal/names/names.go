@@ -37,7 +37,8 @@ func reserved(c string, l Level) bool {
 	return false
 }
 
-// Encode returns the file name of a component. It may be longer than [Max].
+// Encode returns the file name of a component. It may be longer than [Max]. At the levels of a variable's name a component
+// has no slash.
 func Encode(c string, l Level) string {
 	if !needsEscape(c, l) {
 		return c
@@ -56,8 +57,11 @@ func Decode(f string, l Level) string {
 // needsEscape reports whether a component cannot stand for itself: as a file name it would be impossible, reserved, or be
 // read as the escape of another component. The recursion ends because an escape is longer than what it stands for.
 func needsEscape(c string, l Level) bool {
-	if c == "" || c == "." || c == ".." || reserved(c, l) || strings.ContainsAny(c, "\x00/") {
+	if c == "" || c == "." || c == ".." || reserved(c, l) || strings.Contains(c, "\x00") {
 		return true
+	}
+	if (l == Tenant || l == Service) && strings.Contains(c, "/") {
+		return true // in the name of a variable a slash ends a component: there is none to escape
 	}
 	return Decode(c, l) != c
 }
