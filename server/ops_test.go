@@ -202,3 +202,36 @@ func TestFloor(t *testing.T) {
 		t.Errorf("after a restart a new variable has version %d, want 5", r.Version)
 	}
 }
+
+// A probe says what the change would be told.
+func TestProbeOfAName(t *testing.T) {
+	p := connect(t, startServer(t))
+	p.do(store("d/v", "1"), store("v", "1"))
+	for _, tt := range []struct {
+		service, name string
+		want          transport.Code
+	}{
+		{"s", "new", transport.CodeOK},
+		{"s", "d/new", transport.CodeOK},
+		{"s", "v", transport.CodeOK},
+		{"s", "d", transport.CodeIsDirectory},
+		{"s", "v/x", transport.CodeNotDirectory},
+		{"s", "v/x/y", transport.CodeNotDirectory},
+		{"s", "none/x", transport.CodeNotFound},
+		{"s", "none/x/y", transport.CodeNotFound},
+		{"none", "x", transport.CodeNotFound},
+		{"s", "/x", transport.CodeInvalid},
+		{"s", strings.Repeat("n", 256), transport.CodeNameTooLong},
+		{"s", strings.Repeat("d/", 512) + "x", transport.CodeNameTooLong},
+	} {
+		_, err := call[*transport.Probed](p, &transport.Probe{Tenant: "t", Service: tt.service, Name: tt.name, Want: transport.RightWrite | transport.RightCreate})
+		p.wantCode(err, tt.want)
+		c := at(transport.OpStore, "t", tt.service, tt.name)
+		c.Create = true
+		if tt.want == transport.CodeOK {
+			p.do(c)
+		} else {
+			p.refused(tt.want, c)
+		}
+	}
+}

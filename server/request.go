@@ -188,6 +188,11 @@ func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
 	if err := check(tenant, m.Want); err != nil {
 		return nil, err
 	}
+	if m.ID == 0 && m.Name != "" {
+		if err := s.fits(m); err != nil {
+			return nil, err
+		}
+	}
 	if m.Want&(transport.RightWrite|transport.RightCreate) != 0 {
 		roomy, err := s.roomy()
 		if err != nil {
@@ -207,6 +212,36 @@ func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
 		p.ID = id
 	}
 	return p, nil
+}
+
+// fits reports whether there can be a variable of the name that a probe is about.
+func (s *Server) fits(m *transport.Probe) error {
+	if err := checkPath(m.Name, s.limits); err != nil {
+		return err
+	}
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	t := s.view.tenants[m.Tenant]
+	if t == nil || t.services[m.Service] == nil {
+		return transport.ErrNotFound
+	}
+	c := t.services[m.Service].content.Load()
+	if c == nil {
+		return nil // not loaded: the change itself will see
+	}
+	if c.find(m.Name).d != nil {
+		return transport.ErrIsDirectory
+	}
+	for p := parentOf(m.Name); ; p = parentOf(p) {
+		switch n := c.find(p); {
+		case n.v != nil:
+			return transport.ErrNotDirectory
+		case n.d != nil && p == parentOf(m.Name):
+			return nil
+		case n.d != nil:
+			return transport.ErrNotFound
+		}
+	}
 }
 
 // watch starts a watch: its snapshot and the changes after it are of one moment.

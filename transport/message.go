@@ -332,7 +332,7 @@ type ServiceFilePath struct {
 }
 
 // Probe asks whether a change of the target would be accepted now: the server is reachable, the right holds, there is
-// space. Answer: [Probed].
+// space, and there can be a variable of that name. Answer: [Probed].
 type Probe struct {
 	ID      uint64 `msg:"id"`
 	Tenant  string `msg:"t"`
