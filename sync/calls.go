@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/commy-project/commyfs/transport"
 )
@@ -66,13 +67,50 @@ func (c *Client) Probe(ctx context.Context, p *transport.Probe) (uint64, error) 
 // client on this host was told is stored can be on its way to us still. Only a server on this host is asked; others are
 // followed at the network's pace. It reports whether it was asked and answered.
 func (c *Client) Barrier(ctx context.Context) bool {
-	l, _, _, _ := c.link.get()
-	if l == nil || !l.welcome.Local {
-		return false
+	deadline := time.Now().Add(graceForSuccessor)
+	for {
+		l, _, _, _ := c.link.get()
+		switch {
+		case l != nil && !l.welcome.Local || l == nil && !c.Welcome().Local:
+			return false
+		case l != nil:
+			err := l.ping(ctx)
+			if transport.CodeOf(err) != transport.CodeDisconnected {
+				return err == nil
+			}
+		}
+		// The server is gone: the next one may have acknowledged something already.
+		if !c.awaitSuccessor(deadline) {
+			return false
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+}
+
+// pingTime is what an answer to a ping takes at most, of a server that can answer.
+const pingTime = 500 * time.Millisecond
+
+// ping waits for an answer, behind which come all pushes from before; not for a server that has been silent while it
+// should have been heard of.
+func (l *link) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.c.opts.Timeout)
 	defer cancel()
-	// Pushes come before the answer.
-	_, err := l.conn.Call(ctx, &transport.Ping{})
-	return err == nil
+	p := l.conn.Go(&transport.Ping{})
+	look := time.NewTimer(pingTime)
+	defer look.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-p.Done():
+			_, err := p.Wait(ctx)
+			return err
+		case <-ctx.Done():
+		case <-look.C:
+			if left := l.c.opts.Timeout/2 - time.Since(l.conn.Conn().LastReceived()); left > 0 {
+				look.Reset(left)
+			} else {
+				cancel()
+			}
+		}
+	}
+	_, err := p.Wait(ctx)
+	return err
 }

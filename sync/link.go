@@ -26,6 +26,7 @@ type linkState struct {
 	current *link      // nil while there is none
 	changed chan struct{}
 	down    time.Time // since when there is none
+	silent  time.Time // when the server had last been heard of then
 	err     error     // why the last attempt failed
 	store   string    // that the copy is of
 	welcome *transport.Welcome
@@ -41,11 +42,21 @@ func (st *linkState) get() (l *link, changed <-chan struct{}, down time.Time, er
 	return st.current, st.changed, st.down, st.err
 }
 
+// reconnectTime is what a new connection to a server that is there takes, with room to spare.
+const reconnectTime = 250 * time.Millisecond
+
+// silentFor reports whether the server has been silent for longer than d, and there was time to connect again.
+func (st *linkState) silentFor(d time.Duration) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.current == nil && time.Since(st.silent) > d && time.Since(st.down) > reconnectTime
+}
+
 func (st *linkState) set(l *link, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if l == nil && st.current != nil {
-		st.down = time.Now()
+		st.down, st.silent = time.Now(), st.current.conn.Conn().LastReceived()
 	}
 	st.current, st.err = l, err
 	st.up.Store(l != nil)
@@ -53,27 +64,30 @@ func (st *linkState) set(l *link, err error) {
 	st.changed = make(chan struct{})
 }
 
-// awaitLink returns the connection, waiting for one until ctx ends. When there has been none for longer than the
+// awaitLink returns the connection, waiting for one until ctx ends. When the server has been silent for longer than the
 // timeout it fails at once.
 func (c *Client) awaitLink(ctx context.Context) (*link, error) {
 	for {
-		l, changed, down, err := c.link.get()
+		l, changed, _, err := c.link.get()
 		if l != nil {
 			return l, nil
 		}
 		if isFinal(err) {
 			return nil, err
 		}
-		if time.Since(down) > c.opts.Timeout {
+		if c.link.silentFor(c.opts.Timeout) {
 			return nil, unreachable(err)
 		}
+		look := time.NewTimer(reconnectTime / 2) // the silence grows without a change of the link
 		select {
 		case <-changed:
+		case <-look.C:
 		case <-ctx.Done():
 			return nil, timedOut(ctx)
 		case <-c.ctx.Done():
 			return nil, errClosed
 		}
+		look.Stop()
 	}
 }
 

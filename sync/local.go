@@ -134,6 +134,12 @@ func (a *localAccessor) rotate(old *memfile.Reader, service uint64) bool {
 	return true
 }
 
+// expectsSuccessor reports whether there is no connection, and the next server may be about to take the last one's place.
+func (c *Client) expectsSuccessor() bool {
+	l, _, down, _ := c.link.get()
+	return l == nil && time.Since(down) < graceForSuccessor
+}
+
 // awaitSuccessor waits a moment for the connection to change, and reports whether it is worth trying again.
 func (c *Client) awaitSuccessor(deadline time.Time) bool {
 	l, changed, down, _ := c.link.get()

@@ -49,11 +49,11 @@ func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes
 	if ctx.Err() != nil { // not sent, so that it cannot have been carried out either
 		return nil, timedOut(ctx)
 	}
-	if l, _, down, err := c.link.get(); l == nil {
+	if l, _, _, err := c.link.get(); l == nil {
 		if isFinal(err) {
 			return nil, err
 		}
-		if time.Since(down) > c.opts.Timeout {
+		if c.link.silentFor(c.opts.Timeout) {
 			return nil, unreachable(err)
 		}
 	}
@@ -63,13 +63,21 @@ func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-r.done:
-		return r.results()
-	case <-ctx.Done():
-		err = timedOut(ctx)
-	case <-c.ctx.Done():
-		err = errClosed
+	look := time.NewTicker(reconnectTime / 2)
+	defer look.Stop()
+	for err == nil {
+		select {
+		case <-r.done:
+			return r.results()
+		case <-ctx.Done():
+			err = timedOut(ctx)
+		case <-c.ctx.Done():
+			err = errClosed
+		case <-look.C:
+			if c.link.silentFor(c.opts.Timeout) {
+				err = transport.ErrDisconnected
+			}
+		}
 	}
 	if c.reports.giveUp(r) {
 		return nil, err

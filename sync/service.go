@@ -75,7 +75,8 @@ func (s *Service) Local() bool {
 }
 
 // Behind reports whether names in the service have changed, and the change was acknowledged to somebody on this host, but
-// the copy does not have it yet. Over a network that is not known: then it is false.
+// the copy does not have it yet, or whether that may be because the server is being replaced. Over a network it is not
+// known: then it is false.
 func (s *Service) Behind() bool {
 	s.mu.RLock()
 	acc, rev := s.acc, s.rev
@@ -84,9 +85,16 @@ func (s *Service) Behind() bool {
 	if !ok {
 		return false
 	}
+	if !s.c.link.up.Load() {
+		return s.c.expectsSuccessor()
+	}
 	r, err := a.reader()
 	if err != nil {
-		return false
+		return true // another one takes its place
+	}
+	if abandoned(r) {
+		a.rotate(r, s.id)
+		return true
 	}
 	named, err := r.Named()
 	return err == nil && int64(named) > rev
