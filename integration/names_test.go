@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	iofs "io/fs"
 	"math/rand/v2"
@@ -153,6 +154,38 @@ func TestS6_RemovedElsewhere(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// TestS6_NextServer: what the server that took a killed one's place has acknowledged is known on the other mount at once,
+// whether that has noticed yet or not.
+func TestS6_NextServer(t *testing.T) {
+	h, a, b := twoMounts(t)
+	h.crashed = true
+	for i := range 8 {
+		old, name, dir := fmt.Sprintf("t/s/old%d", i), fmt.Sprintf("t/s/new%d", i), fmt.Sprintf("t/s/dir%d", i)
+		b.Write(old, "old")
+		a.WaitValue(old, "old")
+		h.KillServer(h.Status().Server.Pid)
+		if i%2 == 1 {
+			a.Signal(syscall.SIGSTOP) // it hears of the end after the others have gone on
+		}
+		b.Write(name, "new")
+		if err := errors.Join(os.Mkdir(b.Path(dir), 0o755), os.Rename(b.Path(old), b.Path(dir+"/moved"))); err != nil {
+			t.Error(err)
+		}
+		if i%2 == 1 {
+			a.Signal(syscall.SIGCONT)
+		}
+		if got := a.Read(name); got != "new" {
+			t.Errorf("round %d: %q", i, got)
+		}
+		if got := a.Read(dir + "/moved"); got != "old" {
+			t.Errorf("round %d: %q", i, got)
+		}
+		if _, err := os.ReadFile(a.Path(old)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("round %d: the old name: %v", i, err)
+		}
+	}
 }
 
 // TestS6_TreesAgree: however directories and files are made, removed and renamed through several mounts at once, in the
