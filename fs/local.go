@@ -272,10 +272,26 @@ func isTemporary(name string) bool {
 	return false
 }
 
+// commitTo is commitDraft for a draft that is a variable already.
+func (f *FS) commitTo(ctx context.Context, v *varsync.Variable, op transport.Op, value []byte) error {
+	e := varsync.Edit{Kind: varsync.EditReplace, Data: value}
+	switch op {
+	case transport.OpCreate:
+		return nil
+	case transport.OpAppend:
+		e.Kind = varsync.EditAppend
+	}
+	_, err := v.Commit(ctx, e)
+	return err
+}
+
 // commitDraft publishes a draft's first value. value nil stands for the empty value.
 func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value []byte) (*varsync.Variable, error) {
 	l.naming.Lock()
 	defer l.naming.Unlock()
+	if v := l.committed(); v != nil { // while this waited: it was moved over the variable, or another descriptor was first
+		return v, f.commitTo(ctx, v, op, value)
+	}
 	parent, name, removed := f.locals.where(l)
 	if removed {
 		return nil, nil // removed before it was published: like writing to an unlinked file
