@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/server"
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 func TestChangesAreMergedOnlyWhenTheyPileUp(t *testing.T) {
@@ -48,6 +50,30 @@ func TestChangesAreMergedOnlyWhenTheyPileUp(t *testing.T) {
 	modify(1, "z")
 	if list := q.take(); len(list) != 2 || string(list[1].value) != "z" || q.bytes != 0 {
 		t.Errorf("%d large changes, the last of %d bytes, %d bytes left", len(list), len(list[len(list)-1].value), q.bytes)
+	}
+}
+
+// A variable of a service that has just come can be modified before it is announced: it is told once, as created.
+func TestModifiedBeforeItIsAnnounced(t *testing.T) {
+	w, err := newWatcher(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notice := func(id uint64, service string) {
+		w.onChange([]varsync.Notice{{Kind: varsync.Modified, ID: id, Path: []string{"t", service, "v"}}})
+	}
+	w.setAnnouncing([]string{"t", "new"})
+	notice(1, "new")
+	notice(1, "new") // of the same version
+	notice(2, "old")
+	w.setAnnouncing(nil)
+	notice(3, "new")
+	var got []string
+	for _, c := range w.queue.take() {
+		got = append(got, fmt.Sprintf("%d %s", c.id, c.event))
+	}
+	if want := []string{"1 create", "2 modify", "3 modify"}; !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
 	}
 }
 

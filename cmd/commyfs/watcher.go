@@ -38,9 +38,9 @@ type watcher struct {
 	client *varsync.Client
 	queue  changes
 	// told holds what was printed as created while or because a service was announced, with the version printed: the
-	// listing and the notices may both have it. announcing is set meanwhile.
+	// listing and the notices may both have it. announcing is that service's path meanwhile.
 	told       map[uint64]uint64
-	announcing bool
+	announcing []string
 }
 
 func newWatcher(args []string) (*watcher, error) {
@@ -111,7 +111,8 @@ func (w *watcher) addLocked(n *varsync.Notice) {
 	case told:
 		c.event = "modify"
 		w.told[n.ID] = c.version
-	case n.Kind == varsync.Created && w.announcing:
+	case w.announcing != nil && len(n.Path) >= 2 && slices.Equal(n.Path[:2], w.announcing):
+		c.event = "create" // new to us, also if it is modified already
 		w.told[n.ID] = c.version
 	}
 	w.queue.add(c)
@@ -210,8 +211,10 @@ func isThere(ctx context.Context, c *varsync.Client, components []string) bool {
 
 // load begins to watch a service, and tells of what is in it if it is new to us.
 func (w *watcher) load(ctx context.Context, tenant string, s *varsync.Service, announce bool) error {
-	w.setAnnouncing(announce)
-	defer w.setAnnouncing(false)
+	if announce {
+		w.setAnnouncing([]string{tenant, s.Name()})
+		defer w.setAnnouncing(nil)
+	}
 	root, err := s.Root(ctx)
 	if err == nil && announce {
 		w.announce(root, []string{tenant, s.Name()})
@@ -219,10 +222,10 @@ func (w *watcher) load(ctx context.Context, tenant string, s *varsync.Service, a
 	return err
 }
 
-func (w *watcher) setAnnouncing(on bool) {
+func (w *watcher) setAnnouncing(service []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.announcing = on
+	w.announcing = service
 }
 
 // again has the loop come by once more in a moment.
