@@ -150,6 +150,7 @@ func (f *FS) attr(n varsync.Node, out *fuse.Attr) {
 	case *varsync.Variable:
 		m := n.Current()
 		f.fileAttr(n.Service().Tenant().Rights(), m.Size, m.MTime, out)
+		out.Nlink = f.notes.links(out.Ino)
 	case *local:
 		size, mtime := n.stat()
 		f.fileAttr(transport.RightRead|transport.RightWrite, size, mtime, out)
@@ -184,7 +185,7 @@ func setTimes(out *fuse.Attr, ns int64) {
 }
 
 // entry fills the reply that gives a node to the kernel, and counts it. Nodes with changes of this mount that are not
-// committed are not cached: the kernel would keep a size that is not true.
+// committed are not cached: the kernel would keep a size that is not true. Nor are those of the second link; see keepWatches.
 //
 // A service is loaded before the kernel has it: a watch on its directory asks nothing more of us, and from then on its
 // changes must come. Without a connection it is answered all the same, and loaded when there is one.
@@ -195,7 +196,7 @@ func (f *FS) entry(n varsync.Node, out *fuse.EntryOut) {
 	out.NodeId = n.ID()
 	f.kernel.learn(n.ID()) // before the attributes are looked at: a change from now on is announced
 	f.attr(n, &out.Attr)
-	if _, isLocal := n.(*local); !isLocal {
+	if _, isLocal := n.(*local); !isLocal && (isDir(n) || out.Nlink == 1) {
 		out.EntryValid = validity
 		if !f.handles.uncommitted(n.ID()) {
 			out.AttrValid = f.attrValidity()
@@ -215,6 +216,7 @@ func (f *FS) attrValidity() uint64 {
 // newEntry is entry for a name that the kernel asks for or makes. While a change of the name is to be announced it is not
 // cached, so that the announcement finds the node that it is about.
 func (f *FS) newEntry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.EntryOut) {
+	f.notes.back(h.Pid, n.ID())
 	f.entry(n, out)
 	if f.notes.told(h.Pid, h.NodeId, name, n.ID()) {
 		out.EntryValid = 0

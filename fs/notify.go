@@ -32,8 +32,10 @@ type notifier struct {
 
 	// current is what the poke thread is doing: handlers answer its requests from it. See poked.go.
 	current atomic.Pointer[poking]
-	// linked has the nodes that the poke thread is told have two links; see keepWatches.
+	// linked counts the renames over a node under its id, and has the last of a thread under its threadID; keeps counts
+	// them all. See keepWatches.
 	linked sync.Map
+	keeps  atomic.Int32
 }
 
 // item is one thing to do: a notice, or a name to look up again.

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -120,27 +121,32 @@ func (n *notifier) pokeAttr(id uint64, out *fuse.AttrOut) {
 	p := n.current.Load()
 	n.ghostAttr(id, p != nil && p.id == id && p.dir, &out.Attr)
 	out.Ino = id
-	if _, ok := n.linked.Load(id); ok {
-		out.Nlink = 2
-	}
 }
 
+// statTries is how often the kernel is asked to take the second link: an attribute reply counts for nothing in it if
+// something else about the node arrived since the request was made. That can be a reply from before, which the first try
+// leaves no other of, the invalidation of an announcement, whose poke then waits for the rename, and the one that ends the
+// keeping for the rename before.
+const statTries = 4
+
 // keepWatches prepares the kernel for a rename over a variable, which keeps its node: the kernel would take the node for
-// removed and end its watches. Told before that it has two links, it takes away one. It is called in the RENAME handler,
-// so the wait is bounded.
-func (n *notifier) keepWatches(target varsync.Node, p place, name string) {
+// removed and end its watches. Told before that it has two links, it takes away one. Until it has done so, which no
+// handler sees, every reply says two. It is called in the RENAME handler, so the wait is bounded; the handler calls the
+// result when it knows its answer, whatever that is.
+func (n *notifier) keepWatches(v *varsync.Variable, m move, thread uint32) (answered func()) {
 	stater := n.f.stater.Load()
-	if !n.f.kernel.knows(target.ID()) || stater == nil {
-		return
+	if !n.f.kernel.knows(v.ID()) || stater == nil {
+		return func() {}
 	}
-	tenant, service, variable := p.target(name)
-	path := filePath(append([]string{tenant, service}, components(variable)...))
-	n.linked.Store(target.ID(), true)
+	before := v.Current().Version
+	op := poke.Op{Kind: poke.StatSync, Path: filePath(pathOf(v))}
+	k := n.keep(v.ID(), thread)
 	done := make(chan struct{})
 	n.wg.Go(func() {
 		defer close(done)
-		n.report("stat", path, stater.Do(poke.Op{Kind: poke.StatSync, Path: path}))
-		n.linked.Delete(target.ID())
+		for range statTries {
+			n.report("stat", op.Path, stater.Do(op))
+		}
 	})
 	t := time.NewTimer(200 * time.Millisecond)
 	defer t.Stop()
@@ -148,6 +154,84 @@ func (n *notifier) keepWatches(target varsync.Node, p place, name string) {
 	case <-done:
 	case <-t.C:
 	}
+	return func() {
+		n.wg.Go(func() {
+			<-done
+			n.renamedOver(k, v, m, v.Current().Version != before)
+		})
+	}
+}
+
+// renamedOver ends what keepWatches began, once the kernel has carried the rename out. Until then the variable's name
+// could lead to the file that was moved there, and the event of the new value with it: it is raised again.
+func (n *notifier) renamedOver(k *keeping, v *varsync.Variable, m move, changed bool) {
+	n.forgetName(m.newDir, m.newFile) // waits for the directory, which the kernel holds until the rename is over
+	n.keepNoMore(k)
+	if n.links(v.ID()) == 1 {
+		n.forgetName(m.newDir, m.newFile) // who has looked it up since was told two, and would leave one when removing it
+		n.forgetNode(v.ID())
+	}
+	if changed && !v.Gone() {
+		n.add([]varsync.Notice{{Kind: varsync.Modified, Own: true, ID: v.ID(), Parent: m.newDir, Path: pathOf(v),
+			MTime: v.Current().MTime}})
+	}
+}
+
+// keeping is a rename over a node that the kernel may not have carried out yet.
+type keeping struct {
+	id     uint64
+	thread threadID // that made it
+	over   sync.Once
+}
+
+// threadID is a key of linked, beside the node ids.
+type threadID uint32
+
+// keep counts a rename over a node.
+func (n *notifier) keep(id uint64, thread uint32) *keeping {
+	k := &keeping{id: id, thread: threadID(thread)}
+	n.keeps.Add(1)
+	for {
+		had, some := n.linked.LoadOrStore(id, 1)
+		if !some || n.linked.CompareAndSwap(id, had, had.(int)+1) {
+			n.linked.Store(k.thread, k)
+			return k
+		}
+	}
+}
+
+// keepNoMore counts it down, once.
+func (n *notifier) keepNoMore(k *keeping) {
+	k.over.Do(func() {
+		n.linked.CompareAndDelete(k.thread, k)
+		defer n.keeps.Add(-1)
+		for !n.linked.CompareAndDelete(k.id, 1) {
+			if had, _ := n.linked.Load(k.id); had != 1 && n.linked.CompareAndSwap(k.id, had, had.(int)-1) {
+				return
+			}
+		}
+	})
+}
+
+// back is told of a thread that looks a node up: its rename over that is carried out, or it would be waiting still. What
+// it does next can be to remove the node, whose watches then have to end.
+func (n *notifier) back(thread uint32, id uint64) {
+	if n.keeps.Load() == 0 {
+		return
+	}
+	if k, ok := n.linked.Load(threadID(thread)); ok && thread != 0 && k.(*keeping).id == id {
+		n.keepNoMore(k.(*keeping))
+	}
+}
+
+// links is the number of links of a variable; see keepWatches.
+func (n *notifier) links(id uint64) uint32 {
+	if n.keeps.Load() > 0 {
+		if _, kept := n.linked.Load(id); kept {
+			return 2
+		}
+	}
+	return 1
 }
 
 // components splits a variable's name.

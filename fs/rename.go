@@ -62,13 +62,13 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	}
 	m := move{oldDir: in.NodeId, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName), newName: to.decode(newName),
 		newFile: newName, newDir: in.Newdir, noReplace: in.Flags&unix.RENAME_NOREPLACE != 0}
+	if v, ok := dst.(*varsync.Variable); ok && v.ID() != src.ID() {
+		defer f.notes.keepWatches(v, m, in.Pid)()
+	}
 	if l, ok := src.(*local); ok {
 		if p := f.locals.parkedAs(l); p != nil {
 			return f.renameBackup(p, m)
 		}
-	}
-	if _, over := dst.(*varsync.Variable); over && dst.ID() != src.ID() {
-		f.notes.keepWatches(dst, m.to, m.newName)
 	}
 	if isDir(src) {
 		if err := f.unparkName(m.newDir, m.newName); err != nil {
