@@ -8,7 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/commy-project/commyfs/fs/mountpoint"
 )
+
+// Mountpoint is where the kernel has the mount.
+func (m *Mounted) Mountpoint() *mountpoint.Mountpoint { return m.mp }
 
 // kernel is what the kernel holds of the tree, and the way to tell it that something changed.
 type kernel struct {
@@ -71,7 +76,8 @@ func (k *kernel) invalidateNode(id uint64) error {
 	return k.notify(fuse.NOTIFY_INVAL_INODE, body)
 }
 
-// invalidateEntry makes the kernel look a name up again. It waits for the lock of the directory.
+// invalidateEntry makes the kernel look a name up again. It waits for the lock of the directory, and no signal ends that:
+// if the process is killed meanwhile, it takes an abort of the connection.
 func (k *kernel) invalidateEntry(parent uint64, name string) error {
 	body := make([]byte, 0, 17+len(name))
 	body = binary.NativeEndian.AppendUint64(body, parent)

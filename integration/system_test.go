@@ -91,7 +91,9 @@ func mountsBelow(dir string) []mountInfo {
 // abort ends all requests of a FUSE mount with an error and takes it away.
 func (m mountInfo) abort() {
 	if strings.HasPrefix(m.fstype, "fuse") {
-		_ = os.WriteFile("/sys/fs/fuse/connections/"+m.minor+"/abort", []byte("1"), 0)
+		if os.WriteFile("/sys/fs/fuse/connections/"+m.minor+"/abort", []byte("1"), 0) != nil {
+			_ = unix.Unmount(m.dir, unix.MNT_FORCE)
+		}
 	}
 	_ = unix.Unmount(m.dir, unix.MNT_DETACH)
 }

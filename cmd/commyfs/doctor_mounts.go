@@ -40,7 +40,7 @@ func judgeMount(dir string, err error) finding {
 	case errors.Is(err, mountpoint.ErrDead):
 		return good("mount", "%s is dead: the process that served it is gone", dir).but(statusFail, clear)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return good("mount", "%s hangs: no answer within %s", dir, askingBound).but(statusFail, "end the process that serves it, then "+clear)
+		return good("mount", "%s hangs: no answer within %s", dir, askingBound).but(statusFail, clear+", which ends the waiting of its users, and end the process that serves it if it stays")
 	case errors.Is(err, mountpoint.ErrNotOurs):
 		return good("mount", "%s is hidden by a later mount", dir).but(statusWarn, "unmount that first, if it is not meant to be there")
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):

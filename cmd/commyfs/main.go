@@ -13,6 +13,9 @@ import (
 )
 
 func main() {
+	if mount := os.Getenv(guardEnv); mount != "" {
+		os.Exit(exitCode(beGuard(mount, os.Args[1:])))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
 	code := a.run(ctx, os.Args[1:])

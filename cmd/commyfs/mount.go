@@ -129,6 +129,8 @@ func (a *app) mount(ctx context.Context, o *mountOptions, events varfs.EventSet,
 	if err != nil {
 		return err
 	}
+	guard := startGuard(m.Mountpoint(), d.log)
+	defer guard.stop()
 	if daemon != nil {
 		daemon.ready()
 	} else {

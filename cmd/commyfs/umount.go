@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs/fs/mountpoint"
@@ -17,9 +19,16 @@ func (a *app) newUmountCommand() *cobra.Command {
 			if args[0] == "" {
 				return usagef("umount: the directory's name is empty")
 			}
-			return mountpoint.Unmount(args[0], lazy)
+			if !lazy {
+				return mountpoint.Unmount(args[0], false)
+			}
+			hung, err := mountpoint.Detach(args[0])
+			if hung && err == nil {
+				fmt.Fprintf(a.stderr, "commyfs: %s did not answer: who waited for it has an error now\n", args[0])
+			}
+			return err
 		},
 	}
-	cmd.Flags().BoolVar(&lazy, "lazy", false, "also if it is in use: take it out of the tree now, and let its users finish")
+	cmd.Flags().BoolVar(&lazy, "lazy", false, "also if it is in use: take it out of the tree now, and let its users finish; if it does not answer, they get errors")
 	return cmd
 }

@@ -49,7 +49,7 @@ func check(dir string, patience time.Duration, forbidden []string) error {
 		}
 		dead, err := bounded(patience, func() (bool, error) { return isDead(at), nil })
 		if err != nil {
-			return fmt.Errorf("%w (%s) and does not answer: run \"commyfs umount --lazy\" on it", ErrMounted, at.source)
+			return fmt.Errorf("%w (%s) and does not answer: run \"commyfs umount --lazy\" on it, which ends the waiting of its users", ErrMounted, at.source)
 		}
 		if !dead {
 			return fmt.Errorf("%w (%s): run \"commyfs umount\" on it", ErrMounted, at.source)

@@ -126,15 +126,28 @@ func (l location) isMountOf(fsType string) bool { return l.mountRoot && l.fsType
 // with O_PATH and asking statx for VFS facts only are answered by the kernel. It may wait if p lies inside a hung
 // mount, because the names in between are looked up.
 func locate(p string) (location, error) {
-	var fd int
-	err := retry(func() (err error) {
-		fd, err = unix.Open(p, unix.O_PATH|unix.O_CLOEXEC, 0)
-		return err
-	})
-	if err != nil {
-		return location{}, err
+	fd, at, err := open(p)
+	if err == nil {
+		unix.Close(fd)
 	}
-	defer unix.Close(fd)
+	return at, err
+}
+
+// open is locate with an O_PATH descriptor of p, which keeps the mount and its number from going.
+func open(p string) (int, location, error) {
+	fd, err := openAt(unix.AT_FDCWD, p, unix.O_PATH)
+	if err != nil {
+		return -1, location{}, err
+	}
+	at, err := locateFD(fd)
+	if err != nil {
+		unix.Close(fd)
+		return -1, location{}, err
+	}
+	return fd, at, nil
+}
+
+func locateFD(fd int) (location, error) {
 	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
 		return location{}, err
@@ -156,6 +169,16 @@ func locate(p string) (location, error) {
 		}
 	}
 	return location{}, fmt.Errorf("mount %d of %s is not in /proc/self/mountinfo", st.Mnt_id, path)
+}
+
+// openAt is openat(2), close-on-exec.
+func openAt(dir int, name string, flags int) (int, error) {
+	fd := -1
+	err := retry(func() (err error) {
+		fd, err = unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0)
+		return err
+	})
+	return fd, err
 }
 
 // vfsStat tells device and mount of a file without asking its file system: no attribute is in the mask, and FUSE then
