@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/transport"
@@ -18,50 +17,6 @@ type link struct {
 	conn    *transport.Client
 	welcome *transport.Welcome
 	resyncs map[uint64]*snapshot // listings that are arriving as pushes; touched by the receiving goroutine alone
-}
-
-// linkState is what the client knows of its connection.
-type linkState struct {
-	mu      sync.Mutex // guards the following
-	current *link      // nil while there is none
-	changed chan struct{}
-	down    time.Time // since when there is none
-	silent  time.Time // when the server had last been heard of then
-	err     error     // why the last attempt failed
-	store   string    // that the copy is of
-	welcome *transport.Welcome
-	heard   time.Time // when the limits in welcome were last asked for
-
-	up atomic.Bool // there is a link; for a look without the lock
-}
-
-// get returns the link, nil while disconnected, and a channel that closes at the next change.
-func (st *linkState) get() (l *link, changed <-chan struct{}, down time.Time, err error) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.current, st.changed, st.down, st.err
-}
-
-// reconnectTime is what a new connection to a server that is there takes, with room to spare.
-const reconnectTime = 250 * time.Millisecond
-
-// silentFor reports whether the server has been silent for longer than d, and there was time to connect again.
-func (st *linkState) silentFor(d time.Duration) bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.current == nil && time.Since(st.silent) > d && time.Since(st.down) > reconnectTime
-}
-
-func (st *linkState) set(l *link, err error) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if l == nil && st.current != nil {
-		st.down, st.silent = time.Now(), st.current.conn.Conn().LastReceived()
-	}
-	st.current, st.err = l, err
-	st.up.Store(l != nil)
-	close(st.changed)
-	st.changed = make(chan struct{})
 }
 
 // awaitLink returns the connection, waiting for one until ctx ends. When the server has been silent for longer than the
@@ -238,163 +193,8 @@ func (l *link) watchTree(ctx context.Context) error {
 	})
 }
 
-// watch loads a service, or brings a loaded one up to date after a reconnect. It takes as long as it takes, as long as
-// pages come.
-func (l *link) watch(ctx context.Context, s *Service) error {
-	whole := ctx
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	bound := l.c.longBound()
-	idle := time.AfterFunc(bound, cancel)
-	defer idle.Stop()
-	err := l.listing(ctx, s, func() { idle.Reset(bound) })
-	if err != nil && ctx.Err() != nil && whole.Err() == nil {
-		return &transport.Error{Code: transport.CodeDisconnected, Message: "the server does not go on with a listing"}
-	}
-	return err
-}
-
 // longBound bounds what takes a server longer than an answer: to start, to load a service.
 func (c *Client) longBound() time.Duration { return max(4*c.opts.Timeout, 10*time.Second) }
-
-func (l *link) listing(ctx context.Context, s *Service, progress func()) error {
-	var acc Accessor = bufferAccessor{}
-	if l.welcome.Local && !l.c.opts.NoMap {
-		if a, err := l.openLocal(ctx, s); err == nil {
-			acc = a
-		} else if errors.Is(err, transport.ErrNotFound) || ctx.Err() != nil {
-			return err
-		} else {
-			l.c.opts.Logger.Warn("memory file not usable, reading over the connection", "service", s.id, "err", err)
-		}
-	}
-	_, values := acc.(bufferAccessor)
-	req := &transport.Watch{Service: s.id, Values: values}
-	s.mu.RLock()
-	// Slots of a memory file are a server's own: only a copy that holds the values itself can resume.
-	if values && s.loaded && s.buffered() {
-		req.Store, req.Since = l.c.lastStore(), s.rev
-	}
-	s.mu.RUnlock()
-	var (
-		sn   snapshot
-		done bool
-	)
-	err := l.conn.CallStream(ctx, req, func(m transport.Message) (bool, error) {
-		progress()
-		p, ok := m.(*transport.Snapshot)
-		if !ok {
-			return false, fmt.Errorf("watch was answered by %T", m)
-		}
-		err := l.page(s, &sn, p, acc)
-		done = err == nil && !p.More
-		return p.More, err
-	})
-	if done { // whatever the call says: the wait can end while the last page is taken, and acc is in use then
-		return nil
-	}
-	acc.Close()
-	return err
-}
-
-// page takes one page of a listing, on the receiving goroutine.
-func (l *link) page(s *Service, sn *snapshot, p *transport.Snapshot, acc Accessor) error {
-	sn.add(p)
-	if p.More {
-		return nil
-	}
-	if p.Resumed {
-		notices, ok := s.apply(l, p.Rev, sn.changes)
-		l.c.notify(notices)
-		if !ok {
-			s.forgetRevision()
-			return errors.New("the changes do not fit the copy")
-		}
-		return nil
-	}
-	s.mu.RLock()
-	old, gone := s.acc, s.root.gone
-	s.mu.RUnlock()
-	if gone {
-		return transport.ErrNotFound // while it was being listed
-	}
-	l.c.notify(s.replace(l, sn, p.Rev, acc))
-	if old != nil && old != acc {
-		old.Close()
-	}
-	return nil
-}
-
-// push takes what the server sends unasked, on the receiving goroutine, in order.
-func (l *link) push(m transport.Message) {
-	switch m := m.(type) {
-	case *transport.TreeChanged:
-		l.c.mu.Lock()
-		notices := l.c.treeStepsLocked(m.Changes)
-		l.c.applying(notices)
-		l.c.mu.Unlock()
-		l.c.notify(notices)
-	case *transport.VariableChanged:
-		s, _ := l.c.index.get(m.Service).(*Service)
-		if s == nil {
-			return
-		}
-		notices, ok := s.apply(l, m.Rev, m.Changes)
-		l.c.notify(notices)
-		if !ok {
-			l.misfit(s)
-		}
-	case *transport.Snapshot:
-		l.resync(m)
-	case *transport.ServiceFileRotated:
-		// A new file is found by its path when the old one says that it is superseded. None at all means that the values
-		// have to come over the connection from now on.
-		if s, _ := l.c.index.get(m.Service).(*Service); s != nil && m.Path == "" && s.Local() {
-			l.misfit(s)
-		}
-	}
-}
-
-// resync takes a listing that the server sends unasked: many changes in one step, or all there is because the client could
-// not keep up.
-func (l *link) resync(p *transport.Snapshot) {
-	s, _ := l.c.index.get(p.Service).(*Service)
-	if s == nil {
-		return
-	}
-	sn := l.resyncs[p.Service]
-	if sn == nil {
-		sn = &snapshot{}
-		l.resyncs[p.Service] = sn
-	}
-	if !p.More {
-		delete(l.resyncs, p.Service)
-	}
-	s.mu.RLock()
-	acc := s.acc
-	s.mu.RUnlock()
-	if acc == nil && !p.More {
-		return // not loaded
-	}
-	if err := l.page(s, sn, p, acc); err != nil {
-		l.misfit(s)
-	}
-}
-
-// misfit ends a connection whose stream does not fit the copy of a service, or that has lost its memory file; the next
-// one loads it whole.
-func (l *link) misfit(s *Service) {
-	l.c.opts.Logger.Warn("the copy of a service has to be loaded anew", "service", s.id)
-	s.forgetRevision()
-	l.conn.Fail(errors.New("a service has to be loaded anew"))
-}
-
-// forgetRevision makes the next watch ask for everything.
-func (s *Service) forgetRevision() {
-	s.mu.Lock()
-	s.rev = 0
-	s.mu.Unlock()
-}
 
 // backoff waits longer after each failure, with jitter so that clients do not come back in step.
 type backoff struct {
