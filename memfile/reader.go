@@ -229,16 +229,18 @@ func (r *Reader) missing(m *mapping) error {
 	return ErrNoEntry
 }
 
-// Named is the revision of the store at which names were last made, removed or changed in the service.
-func (r *Reader) Named() (rev uint64, err error) {
+// Named is the revision of the store at which names were last made, removed or changed in the service, and the [Reader.State]
+// after that was read: while it is [Live] there is no later revision.
+func (r *Reader) Named() (rev uint64, state State, err error) {
 	s := r.shard()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	defer caught(debug.SetPanicOnFault(true), &err)
 	if s.m == nil {
-		return 0, ErrClosed
+		return 0, 0, ErrClosed
 	}
-	return s.m.load64(offNamed), nil
+	rev = s.m.load64(offNamed)
+	return rev, State(s.m.load32(offState)), nil
 }
 
 // current is looked at after the value: a file that is current then was so when the value was read.
@@ -262,15 +264,9 @@ func (r *Reader) Store() [16]byte { return r.header.store }
 func (r *Reader) Generation() uint64 { return r.header.generation }
 
 // State tells whether the file is kept current. A writer that was killed leaves [Live] behind.
-func (r *Reader) State() (state State, err error) {
-	s := r.shard()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	defer caught(debug.SetPanicOnFault(true), &err)
-	if s.m == nil {
-		return 0, ErrClosed
-	}
-	return State(s.m.load32(offState)), nil
+func (r *Reader) State() (State, error) {
+	_, state, err := r.Named()
+	return state, err
 }
 
 // Close unmaps the file once the reads that run have ended. Later ones return [ErrClosed].

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -92,11 +93,11 @@ func (s *Service) Behind() bool {
 	if err != nil {
 		return true // another one takes its place
 	}
-	if abandoned(r) {
+	named, state, err := r.Named()
+	if err == nil && state != memfile.Live {
 		a.rotate(r, s.id)
 		return true
 	}
-	named, err := r.Named()
 	return err == nil && int64(named) > rev
 }
 
