@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs/fs/mountpoint"
 	"github.com/commy-project/commyfs/internal/local"
 )
 
@@ -161,9 +162,9 @@ func (a *app) sendDoctor(ctx context.Context) (*report, error) {
 			answer <- &r
 		}
 	}()
-	r, err := within(ctx, doctorBound, func() (*report, error) { return <-answer, nil })
+	r, err := mountpoint.Bounded(ctx, doctorBound, func() (*report, error) { return <-answer, nil })
 	if err == nil && r != nil {
-		_, err = within(ctx, endGrace, func() (any, error) { return nil, cmd.Wait() })
+		_, err = mountpoint.Bounded(ctx, endGrace, func() (any, error) { return nil, cmd.Wait() })
 		if err == nil {
 			_, err = a.stderr.Write(stderr.Bytes()) // its log
 			return r, err
@@ -224,7 +225,7 @@ type check struct {
 
 // look makes all checks. An error is one of usage.
 func (a *app) look(ctx context.Context, cmd *cobra.Command, o *doctorOptions) (*report, error) {
-	config, err := within(ctx, configBound, func() (*configuration, error) { return a.examineConfig(cmd, o) })
+	config, err := mountpoint.Bounded(ctx, configBound, func() (*configuration, error) { return a.examineConfig(cmd, o) })
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, err
 	}
@@ -256,7 +257,7 @@ func examine(ctx context.Context, checks []check, bound time.Duration) []finding
 	var wg sync.WaitGroup
 	for i, c := range checks {
 		wg.Go(func() {
-			found, err := within(ctx, bound, func() ([]finding, error) { return c.look(ctx), nil })
+			found, err := mountpoint.Bounded(ctx, bound, func() ([]finding, error) { return c.look(ctx), nil })
 			if err != nil {
 				found = []finding{{c.name, statusFail, "no answer within " + bound.String(), unhang}}
 			}
@@ -269,26 +270,4 @@ func examine(ctx context.Context, checks []check, bound time.Duration) []finding
 		all = append(all, r...)
 	}
 	return all
-}
-
-// within is f, left behind if it takes longer: a system call that hangs cannot be taken back.
-func within[T any](ctx context.Context, d time.Duration, f func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	c := make(chan result, 1)
-	go func() {
-		value, err := f()
-		c <- result{value, err}
-	}()
-	var none T
-	select {
-	case r := <-c:
-		return r.value, r.err
-	case <-time.After(d):
-		return none, os.ErrDeadlineExceeded
-	case <-ctx.Done():
-		return none, ctx.Err()
-	}
 }

@@ -24,7 +24,7 @@ func examineMounts(ctx context.Context) []finding {
 	var wg sync.WaitGroup
 	for i, m := range mounts {
 		wg.Go(func() {
-			_, err := within(ctx, askingBound, func() (any, error) { return nil, m.Ask() })
+			_, err := mountpoint.Bounded(ctx, askingBound, func() (any, error) { return nil, m.Ask() })
 			found[i] = judgeMount(m.Dir, err)
 		})
 	}

@@ -1,6 +1,7 @@
 package mountpoint
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -76,6 +77,11 @@ func checkFuse() error {
 // bounded runs f for at most d. There is no way to take back a system call that waits for a hung file system, so f is
 // left behind then.
 func bounded[T any](d time.Duration, f func() (T, error)) (T, error) {
+	return Bounded(context.Background(), d, f)
+}
+
+// Bounded runs f until ctx ends, and for at most d: the error is [os.ErrDeadlineExceeded] then. f is left behind.
+func Bounded[T any](ctx context.Context, d time.Duration, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -85,12 +91,14 @@ func bounded[T any](d time.Duration, f func() (T, error)) (T, error) {
 		value, err := f()
 		c <- result{value, err}
 	}()
+	var none T
 	select {
 	case r := <-c:
 		return r.value, r.err
 	case <-time.After(d):
-		var none T
 		return none, os.ErrDeadlineExceeded
+	case <-ctx.Done():
+		return none, ctx.Err()
 	}
 }
 
