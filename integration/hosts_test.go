@@ -106,6 +106,9 @@ func TestTwoHosts(t *testing.T) {
 		m := r.client.Mount(r.args("--timeout", timeout.String())...)
 		m.Write("t/s/v", "known")
 		near.WaitValue("t/s/v", "known")
+		stale := func() string {
+			return strings.TrimSpace(r.client.MustShell(`getfattr --only-values -n user.commy.stale "$1"`, m.Path("t/s/v")))
+		}
 		check := func(t *testing.T) {
 			t.Helper()
 			for _, shell := range []string{"dash", "bash"} {
@@ -122,6 +125,9 @@ func TestTwoHosts(t *testing.T) {
 				t.Errorf("read: %q", got)
 			}
 			r.client.MustShell(`ls -la "$1/t/s" && df "$1"`, m.Dir)
+			if since, err := strconv.ParseInt(stale(), 10, 64); err != nil || time.Since(time.Unix(0, since)) < 0 || time.Since(time.Unix(0, since)) > time.Hour {
+				t.Errorf("stale since %q", stale())
+			}
 			if took := time.Since(start); took > slower(time.Second) {
 				t.Errorf("read, ls and df took %v", took)
 			}
@@ -134,6 +140,9 @@ func TestTwoHosts(t *testing.T) {
 			near.WaitValue("t/s/v", "healed")
 			near.Write("t/s/v", "and back")
 			m.WaitValue("t/s/v", "and back")
+			if got := stale(); got != "0" {
+				t.Errorf("healed, and stale since %q", got)
+			}
 			m.Write("t/s/v", "known")
 		}
 		t.Run("ended", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,5 +78,58 @@ func TestUnprivileged(t *testing.T) {
 	entries, err := os.ReadDir(h.State())
 	if err != nil || len(entries) == 0 {
 		t.Errorf("nothing in the user's state directory: %v", err)
+	}
+}
+
+// TestS2_AllowOther: what others than the owner may do is what the mode bits of --umask say.
+func TestS2_AllowOther(t *testing.T) {
+	testenv.Root(t)
+	testenv.Need(t, "setpriv")
+	h := NewHost(t)
+	if err := os.Chmod(h.dir, 0o755); err != nil { // the way there is open
+		t.Fatal(err)
+	}
+	h.Mount().Mkdir("t/s")
+	for _, tt := range []struct {
+		umask               string
+		mode                iofs.FileMode
+		read, write, create bool
+	}{
+		{"022", 0o644, true, false, false},
+		{"077", 0o600, false, false, false},
+		{"000", 0o666, true, true, true},
+	} {
+		t.Run(tt.umask, func(t *testing.T) {
+			m := h.Mount("--allow-other", "--umask", tt.umask)
+			m.Write("t/s/v", "old")
+			st, err := os.Stat(m.Path("t/s/v"))
+			if err != nil || st.Mode().Perm() != tt.mode {
+				t.Errorf("mode %v, %v, want %v", st.Mode(), err, tt.mode)
+			}
+			as := func(want bool, script string) {
+				t.Helper()
+				r := h.Shell(`exec setpriv --reuid=65534 --regid=65534 --clear-groups dash -ec "$2" dash "$1"`, m.Path("t/s"), script)
+				denied := strings.Contains(r.Stderr, "ermission denied")
+				if want != (r.Code == 0) || want == denied {
+					t.Errorf("%s: allowed %v, want %v: %v", script, r.Code == 0, want, r)
+				}
+			}
+			as(tt.read, `cat "$1/v"`)
+			as(tt.read, `ls "$1"`)
+			as(tt.write, `echo new > "$1/v"`)
+			as(tt.write, `echo more >> "$1/v"`)
+			as(tt.write, `truncate -s 1 "$1/v"`)
+			as(tt.create, `echo x > "$1/w"`)
+			as(tt.create, `mkdir "$1/d"`)
+			as(tt.create, `mv "$1/v" "$1/u"`)
+			if tt.create {
+				as(true, `rmdir "$1/d"; rm "$1/w" "$1/u"`)
+			} else {
+				as(false, `rm -f "$1/v"`)
+				if got := m.Read("t/s/v"); got != "old" {
+					t.Errorf("the value is %q", got)
+				}
+			}
+		})
 	}
 }
