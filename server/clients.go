@@ -24,7 +24,7 @@ const (
 // with the changes themselves, so that a report sent again, also to the next server, is answered and not carried out
 // again.
 type client struct {
-	id string // raw bytes
+	id string // see principal.client
 
 	// session and left are guarded by Server.mu.
 	session *session

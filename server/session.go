@@ -33,6 +33,7 @@ type session struct {
 	conn      *transport.Conn
 	local     bool        // the client is on this host
 	key       *engine.Key // nil: came over the Unix socket
+	principal principal
 	rights    rightsIn
 	user      string
 	writer    string // what its changes are signed with
@@ -54,9 +55,9 @@ func (s *Server) serve(conn *transport.Conn, key *engine.Key) {
 		server: s, conn: conn, local: conn.Local(), key: key, rights: everything, out: newOutbox(), connected: time.Now(), written: make(chan struct{}),
 	}
 	if key != nil {
-		c.rights, c.user = rightsOf(key.Tenants, transport.Rights(key.Rights)), key.Name
+		c.rights, c.user, c.principal = rightsOf(key.Tenants, transport.Rights(key.Rights)), key.Name, keyPrincipal(key)
 	} else if p, ok := conn.Peer(); ok {
-		c.user = userName(p.UID)
+		c.user, c.principal = userName(p.UID), localPrincipal(p.UID)
 	}
 
 	envs, err := s.firstWords(conn)
@@ -131,7 +132,7 @@ func userName(uid uint32) string {
 // register makes the session its client's, in the place of one that it may still have: of that one nothing is carried out
 // any more that is not already being carried out, so that what the client sends again cannot be overtaken.
 func (s *Server) register(c *session) bool {
-	id := string(c.hello.Client)
+	id := c.principal.client(c.hello.Client)
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
