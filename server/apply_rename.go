@@ -264,7 +264,9 @@ func (e *evaluator) moveService(s *service, from, to serviceKey, t *tenant) {
 	e.setService(from, nil)
 	e.setService(to, s)
 	e.places.set(s, to)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, service: s, before: from, after: to})
+	e.tree = append(e.tree, &treeEvent{
+		origin: e.origin, tenant: t, service: s, before: from, after: to, from: e.tenants.get(from.tenant),
+	})
 }
 
 // renameTenant gives a tenant another name, and with it all its services.
@@ -305,7 +307,8 @@ func (e *evaluator) renameTenant(c *transport.Change) (transport.Result, error) 
 	e.tick()
 	e.setTenant(from, nil)
 	e.setTenant(to, t)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, before: serviceKey{tenant: from}, after: serviceKey{tenant: to}})
+	ev := &treeEvent{origin: e.origin, tenant: t, before: serviceKey{tenant: from}, after: serviceKey{tenant: to}}
+	e.tree = append(e.tree, ev)
 	for _, name := range e.servicesOf(from) {
 		key := serviceKey{from, name}
 		s := e.services.get(key)
@@ -313,6 +316,7 @@ func (e *evaluator) renameTenant(c *transport.Change) (transport.Result, error) 
 		e.setService(key, nil)
 		e.setService(serviceKey{to, name}, s)
 		e.places.set(s, serviceKey{to, name})
+		ev.inside = append(ev.inside, serviceName{s, name})
 	}
 	return r, nil
 }

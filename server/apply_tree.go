@@ -171,7 +171,8 @@ func (e *evaluator) dropService(key serviceKey, s *service) error {
 	}
 	e.setService(key, nil)
 	e.places.set(s, serviceKey{})
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: e.tenants.get(key.tenant), service: s, before: key})
+	t := e.tenants.get(key.tenant)
+	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, service: s, before: key, from: t})
 	return nil
 }
 

@@ -103,7 +103,7 @@ func (e *evaluator) expected(c *transport.Change) error {
 	switch {
 	case c.Service == "" && c.Name == "":
 		t := e.tenants.get(c.Tenant)
-		if t == nil {
+		if t == nil || e.rights(c.Tenant) == 0 {
 			return transport.ErrNotFound
 		}
 		id = t.id

@@ -81,7 +81,14 @@ func difference(was, now []byte) (ranges []diff.Range, worth bool) {
 // treeEvent is a change of a tenant or a service. before and after are its names; the zero key: none.
 type treeEvent struct {
 	origin
-	tenant        *tenant  // the tenant that changed, or the one that holds the service
+	tenant        *tenant  // the tenant that changed, or the one that holds the service, to the last if it is gone
 	service       *service // nil: a tenant changed
 	before, after serviceKey
+	from          *tenant       // the tenant that held the service before
+	inside        []serviceName // the services of a tenant that was renamed, as they were then
+}
+
+type serviceName struct {
+	service *service
+	name    string
 }

@@ -25,6 +25,8 @@ func (s *Server) publish(b *batch, rev int64, t *touched) {
 	v.applyTree(b)
 	v.applyEntries(b)
 	v.rev = rev
+	v.forgetHistory(b, rev)
+	s.endWatches(b)
 	s.broadcast(b, t)
 	s.broadcastTree(b, rev, t)
 	v.mu.Unlock()
@@ -142,6 +144,32 @@ func (s *Server) broadcastTree(b *batch, rev int64, t *touched) {
 		}
 		t.add(w)
 	}
+}
+
+// forgetHistory lets nobody resume a watch across a service's stay in another tenant: what happened there may not be for
+// its eyes. The caller holds view.mu.
+func (v *view) forgetHistory(b *batch, rev int64) {
+	forget := func(svc *service) {
+		if c := svc.content.Load(); c != nil {
+			c.log = eventLog{since: rev}
+		}
+	}
+	for _, ev := range b.tree {
+		if ev.before.tenant == ev.after.tenant {
+			continue
+		}
+		if ev.service != nil {
+			forget(ev.service)
+		}
+		for _, in := range ev.inside {
+			forget(in.service)
+		}
+	}
+}
+
+// endWatches ends the watches of services that are gone, or out of their watchers' sight, before these get to know what
+// happened there since. The caller holds view.mu.
+func (s *Server) endWatches(b *batch) {
 	for svc, k := range b.places.over {
 		svc.watchMu.Lock()
 		for w := range svc.watches {
@@ -164,9 +192,9 @@ func (ev *treeEvent) changes(s *session) []transport.TreeChange {
 	}
 	if ev.service != nil {
 		c := transport.TreeChange{Own: own, Gone: !after}
-		c.Service = transport.ServiceInfo{ID: ev.service.id, Tenant: ev.tenantID(), Name: ev.after.name, MTime: ev.service.mtime}
+		c.Service = transport.ServiceInfo{ID: ev.service.id, Tenant: ev.tenant.id, Name: ev.after.name, MTime: ev.service.mtime}
 		if !after {
-			c.Service.Name = ev.before.name
+			c.Service.Tenant, c.Service.Name = ev.from.id, ev.before.name
 		}
 		return []transport.TreeChange{c}
 	}
@@ -180,21 +208,14 @@ func (ev *treeEvent) changes(s *session) []transport.TreeChange {
 	}
 	// The tenant was renamed out of the session's sight, or into it: so are its services.
 	var list []transport.TreeChange
-	for _, svc := range ev.tenant.services {
+	for _, in := range ev.inside {
 		list = append(list, transport.TreeChange{
 			Own: own, Gone: !after,
-			Service: transport.ServiceInfo{ID: svc.id, Tenant: ev.tenant.id, Name: svc.name, MTime: svc.mtime},
+			Service: transport.ServiceInfo{ID: in.service.id, Tenant: ev.tenant.id, Name: in.name, MTime: in.service.mtime},
 		})
 	}
 	if after {
 		return append([]transport.TreeChange{c}, list...)
 	}
 	return append(list, c)
-}
-
-func (ev *treeEvent) tenantID() uint64 {
-	if ev.tenant == nil {
-		return 0
-	}
-	return ev.tenant.id
 }

@@ -122,6 +122,15 @@ func (r request) service(id uint64) (*service, error) {
 	return svc, r.rights.need(svc.tenant.name, transport.RightRead)
 }
 
+// mayReadLocked says whether a session may still read a service that it has found: it can have been moved or removed
+// since. The caller holds view.mu.
+func (v *view) mayReadLocked(c *session, svc *service) error {
+	if v.services[svc.id] != svc {
+		return transport.ErrNotFound
+	}
+	return c.rights.need(svc.tenant.name, transport.RightRead)
+}
+
 func (r request) serviceNamed(tenant, name string) (*service, error) {
 	if r.rights(tenant) == 0 {
 		return nil, transport.ErrNotFound
@@ -142,7 +151,7 @@ func (r request) report(m *transport.ReportVariableChanges) {
 	for i := range m.Changes {
 		c := &m.Changes[i]
 		for _, k := range []serviceKey{{c.Tenant, c.Service}, {cmp.Or(c.ToTenant, c.Tenant), c.ToService}} {
-			if k.name == "" {
+			if k.name == "" || r.rights(k.tenant) == 0 {
 				continue
 			}
 			if svc := s.view.lookup(k.tenant, k.name); svc != nil {
@@ -249,11 +258,7 @@ func (r request) watch(svc *service, m *transport.Watch) {
 	s, v := r.server, r.server.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	if v.services[svc.id] != svc {
-		r.result(nil, transport.ErrNotFound)
-		return
-	}
-	if err := r.rights.need(svc.tenant.name, transport.RightRead); err != nil {
+	if err := v.mayReadLocked(r.session, svc); err != nil {
 		r.result(nil, err)
 		return
 	}
@@ -307,6 +312,9 @@ func (r request) read(svc *service, m *transport.ReadVariable) (*transport.Varia
 	v := r.server.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
+	if err := v.mayReadLocked(r.session, svc); err != nil {
+		return nil, err
+	}
 	n := svc.content.Load().find(m.Name)
 	switch {
 	case n.d != nil:

@@ -47,7 +47,7 @@ func (r rightsIn) need(tenant string, want transport.Rights) error {
 // needNew is need where the request would make the name: that a hidden tenant cannot be made says nothing about whether
 // it is there.
 func (r rightsIn) needNew(tenant string, want transport.Rights) error {
-	if r(tenant)&want != want {
+	if have := r(tenant); have == 0 || have&want != want {
 		return transport.ErrDenied
 	}
 	return nil

@@ -1,0 +1,343 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// place is where a request of TestHiddenIsNotThere points.
+type place struct {
+	tenant, service, name string
+	tid, sid, vid         uint64
+}
+
+func (p place) change(op transport.Op) transport.Change {
+	return transport.Change{Op: op, Tenant: p.tenant, Service: p.service, Name: p.name}
+}
+
+// TestHiddenIsNotThere: whatever a key for one tenant asks, it gets the same answer for what is in another tenant as for
+// what is nowhere, and changes nothing there.
+func TestHiddenIsNotThere(t *testing.T) {
+	listen, dial := listening(t)
+	s := startServer(t, listen)
+	admin := connect(t, s)
+	admin.do(store("v", "1"))
+	secret := store("v", "1")
+	secret.Tenant = "hidden"
+	vid := admin.do(secret)[0].ID
+	there := place{"hidden", "s", "v", 0, admin.service("hidden", "s"), vid}
+	for _, e := range admin.list(&transport.List{}) {
+		if e.Tenant == "hidden" {
+			there.tid = e.ID
+		}
+	}
+	nowhere := place{"nothid", "s", "v", 1 << 40, 1<<40 + 1, 1<<40 + 2}
+	own := place{"t", "s", "v", 0, 0, 0}
+
+	reports := map[string]func(p place) transport.Change{
+		"store": func(p place) transport.Change { return p.change(transport.OpStore) },
+		"store, make": func(p place) transport.Change {
+			c := p.change(transport.OpStore)
+			c.Create, c.Parents = true, true
+			return c
+		},
+		"create":       func(p place) transport.Change { return p.change(transport.OpCreate) },
+		"delete":       func(p place) transport.Change { return p.change(transport.OpDelete) },
+		"mkdir":        func(p place) transport.Change { return p.change(transport.OpMkdir) },
+		"rmdir":        func(p place) transport.Change { return p.change(transport.OpRmdir) },
+		"make service": func(p place) transport.Change { return at(transport.OpMkdir, p.tenant, p.service, "") },
+		"drop service": func(p place) transport.Change { return at(transport.OpRmdir, p.tenant, p.service, "") },
+		"make tenant":  func(p place) transport.Change { return at(transport.OpMkdir, p.tenant, "", "") },
+		"drop tenant":  func(p place) transport.Change { return at(transport.OpRmdir, p.tenant, "", "") },
+		"by id":        func(p place) transport.Change { return transport.Change{Op: transport.OpStore, ID: p.vid} },
+		"delete by id": func(p place) transport.Change { return transport.Change{Op: transport.OpDelete, ID: p.vid} },
+		"rename by id": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpRename, ID: p.vid, ToTenant: "t", ToService: "s", ToName: "got"}
+		},
+		"expect tenant": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpRmdir, Tenant: p.tenant, Expect: p.tid}
+		},
+		"expect another tenant": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpMkdir, Tenant: p.tenant, Expect: 7}
+		},
+		"expect service": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpRmdir, Tenant: p.tenant, Service: p.service, Expect: p.sid}
+		},
+		"expect variable": func(p place) transport.Change {
+			c := p.change(transport.OpDelete)
+			c.Expect = p.vid
+			return c
+		},
+		"tenant away": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpRename, Tenant: p.tenant, ToTenant: "u"}
+		},
+		"tenant onto it": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpRename, Tenant: "t", ToTenant: p.tenant}
+		},
+		"tenant onto it, not replacing": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpRename, Tenant: "t", ToTenant: p.tenant, NoReplace: true}
+		},
+		"service away": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpRename, Tenant: p.tenant, Service: p.service, ToTenant: "t", ToService: "got"}
+		},
+		"service into it": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s", ToTenant: p.tenant, ToService: "s", Parents: true}
+		},
+		"service into it, not replacing": func(p place) transport.Change {
+			return transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s", ToTenant: p.tenant, ToService: "s", NoReplace: true}
+		},
+		"variable away": func(p place) transport.Change {
+			c := p.change(transport.OpRename)
+			c.ToTenant, c.ToService, c.ToName = "t", "s", "got"
+			return c
+		},
+		"variable into it": func(p place) transport.Change {
+			c := own.change(transport.OpRename)
+			c.ToTenant, c.ToService, c.ToName = p.tenant, p.service, p.name
+			return c
+		},
+		"variable into it, making": func(p place) transport.Change {
+			c := own.change(transport.OpRename)
+			c.ToTenant, c.ToService, c.ToName, c.Parents, c.NoReplace = p.tenant, p.service, p.name, true, true
+			return c
+		},
+	}
+	requests := map[string]func(p place) transport.Message{
+		"list": func(p place) transport.Message { return &transport.List{Tenant: p.tenant} },
+		"list service": func(p place) transport.Message {
+			return &transport.List{Tenant: p.tenant, Service: p.service, Recursive: true}
+		},
+		"read": func(p place) transport.Message {
+			return &transport.ReadVariable{Tenant: p.tenant, Service: p.service, Name: p.name}
+		},
+		"watch":          func(p place) transport.Message { return &transport.Watch{Service: p.sid, Values: true} },
+		"unwatch":        func(p place) transport.Message { return &transport.Unwatch{Service: p.sid} },
+		"file":           func(p place) transport.Message { return &transport.GetServiceFilePath{Service: p.sid} },
+		"probe id":       func(p place) transport.Message { return &transport.Probe{ID: p.vid, Want: transport.RightWrite} },
+		"probe id, none": func(p place) transport.Message { return &transport.Probe{ID: p.vid} },
+		"probe variable": func(p place) transport.Message {
+			return &transport.Probe{Tenant: p.tenant, Service: p.service, Name: p.name, Want: transport.RightCreate}
+		},
+		"probe service": func(p place) transport.Message { return &transport.Probe{Tenant: p.tenant, Service: p.service} },
+		"probe tenant": func(p place) transport.Message {
+			return &transport.Probe{Tenant: p.tenant, Want: transport.RightCreate}
+		},
+		"probe, no right": func(p place) transport.Message { return &transport.Probe{Tenant: p.tenant} },
+		"probe nonsense":  func(p place) transport.Message { return &transport.Probe{Tenant: p.tenant, Name: p.name} },
+	}
+
+	for rights, name := range map[transport.Rights]string{allRights: "all", transport.RightRead: "read", transport.RightCreate: "create"} {
+		p := &peer{t: t, news: make(chan struct{}, 1)}
+		if err := p.dial(dial(s, admin.createKey(name, rights, "t"))); err != nil {
+			t.Fatal(err)
+		}
+		const nameless = "T"
+		answer := func(at place, m transport.Message) string {
+			r, err := p.cl.Call(t.Context(), m)
+			if a, ok := r.(*transport.VariableChangesAcknowledged); ok {
+				r, err = nil, &transport.Error{Code: a.Code, Message: a.Message}
+			}
+			return strings.ReplaceAll(fmt.Sprintf("%T %d %v", r, transport.CodeOf(err), err), at.tenant, nameless)
+		}
+		for what, m := range requests {
+			if got, want := answer(there, m(there)), answer(nowhere, m(nowhere)); got != want {
+				t.Errorf("%s, key with %s: %s; of what is nowhere: %s", what, name, got, want)
+			}
+		}
+		for what, c := range reports {
+			send := func(at place) string {
+				p.seq++
+				return answer(at, &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []transport.Change{c(at)}})
+			}
+			if got, want := send(there), send(nowhere); got != want {
+				t.Errorf("%s, key with %s: %s; of what is nowhere: %s", what, name, got, want)
+			}
+		}
+		if rights&transport.RightCreate != 0 {
+			c := own.change(transport.OpStore)
+			c.Name, c.Create, c.NewID = "n", true, there.vid
+			if r := p.do(c)[0]; r.ID == there.vid {
+				t.Error("a variable was made with the id of a hidden one")
+			}
+			admin.do(at(transport.OpDelete, "t", "s", "n"))
+		}
+		if st := must[*transport.Status](p, &transport.GetStatus{}); st.Services != 1 || st.Loaded != 1 {
+			t.Errorf("status counts %d services, %d loaded", st.Services, st.Loaded)
+		}
+	}
+	v := must[*transport.VariableData](admin, &transport.ReadVariable{Tenant: "hidden", Service: "s", Name: "v"}).Variable
+	if v.ID != vid || string(v.Data) != "1" || v.Version != 1 || len(admin.list(&transport.List{Tenant: "hidden", Recursive: true})) != 2 {
+		t.Errorf("the hidden variable is now %+v", v)
+	}
+}
+
+// TestHiddenIsNotPushed: what crosses the border of a tenant that a session sees is pushed without a word of the other
+// side, also when several reports become one batch.
+func TestHiddenIsNotPushed(t *testing.T) {
+	rename := func(from, service, to, toService string) transport.Change {
+		return transport.Change{Op: transport.OpRename, Tenant: from, Service: service, ToTenant: to, ToService: toService}
+	}
+	in := func(tenant, service, name, value string) transport.Change {
+		return transport.Change{Op: transport.OpStore, Tenant: tenant, Service: service, Name: name, Data: []byte(value), Create: true, Parents: true}
+	}
+	listen, dial := listening(t)
+	s := startServer(t, listen)
+	admin := connect(t, s)
+	number := 0
+	for what, reports := range map[string][]transport.Change{
+		"service out":              {rename("t", "s", "secret-tenant", "s")},
+		"service out, renamed":     {rename("t", "s", "secret-tenant", "secret-name")},
+		"service out, then stored": {rename("t", "s", "secret-tenant", "s"), in("secret-tenant", "s", "v", "secret-value"), in("secret-tenant", "s", "secret-var", "x")},
+		"service out and gone": {
+			rename("t", "s", "secret-tenant", "s"), at(transport.OpDelete, "secret-tenant", "s", "v"), at(transport.OpRmdir, "secret-tenant", "s", ""),
+		},
+		"tenant out, then a service more":     {rename("t", "", "secret-new", ""), in("secret-new", "secret-service", "v", "secret-value")},
+		"tenant out, its services renamed":    {rename("t", "", "secret-new", ""), rename("secret-new", "s", "secret-new", "secret-service")},
+		"tenant through, a service less":      {in("secret-new", "secret-service", "v", "1"), rename("secret-new", "secret-service", "secret-tenant", "secret-service"), rename("secret-new", "", "t2", "")},
+		"tenant in and out, a service more":   {in("secret-new", "seen", "v", "1"), rename("secret-new", "", "t2", ""), rename("t2", "", "secret-new", ""), in("secret-new", "secret-service", "v", "1")},
+		"only hidden":                         {in("secret-tenant", "secret-service", "secret-var", "x"), rename("secret-tenant", "secret-service", "secret-tenant", "s"), rename("secret-tenant", "", "secret-3", "")},
+		"variable out":                        {{Op: transport.OpRename, Tenant: "t", Service: "s", Name: "v", ToTenant: "secret-tenant", ToService: "old", ToName: "secret-var"}},
+		"variable out onto another":           {{Op: transport.OpRename, Tenant: "t", Service: "s", Name: "v", ToTenant: "secret-tenant", ToService: "old", ToName: "old"}},
+		"hidden tenant dropped and made anew": {at(transport.OpRmdir, "secret-empty", "", ""), at(transport.OpMkdir, "secret-empty", "", "")},
+	} {
+		t.Run(what, func(t *testing.T) {
+			// Tenants of its own for each case.
+			number++
+			own := func(tenant string) string {
+				if tenant == "" {
+					return ""
+				}
+				return fmt.Sprint(tenant, "-", number)
+			}
+			send := func(c transport.Change) transport.Change {
+				c.Tenant, c.ToTenant = own(c.Tenant), own(c.ToTenant)
+				return c
+			}
+			admin.t = t
+			admin.do(send(store("v", "1")), send(in("secret-tenant", "old", "old", "old")), send(at(transport.OpMkdir, "secret-empty", "", "")))
+			p := &peer{t: t, news: make(chan struct{}, 1)}
+			if err := p.dial(dial(s, admin.createKey(own("k"), transport.RightRead, own("t"), own("t2"), own("last")))); err != nil {
+				t.Fatal(err)
+			}
+			tree := must[*transport.Tree](p, &transport.WatchTree{})
+			p.mustWatch(&transport.Watch{Service: admin.service(own("t"), "s"), Values: true})
+			tenants := map[uint64]bool{tree.Tenants[0].ID: true}
+
+			release := s.holdCommits(t)
+			var calls []*transport.Pending
+			for i := range reports {
+				admin.seq++
+				calls = append(calls, admin.cl.Go(&transport.ReportVariableChanges{Seq: admin.seq, Floor: 1, Changes: []transport.Change{send(reports[i])}}))
+				s.awaitQueued(t, i+1)
+			}
+			release()
+			for i, c := range calls {
+				m, err := c.Wait(t.Context())
+				if a, ok := m.(*transport.VariableChangesAcknowledged); err != nil || !ok || a.Code != transport.CodeOK {
+					t.Fatalf("report %d: %+v, %v", i, m, err)
+				}
+			}
+			admin.do(send(at(transport.OpMkdir, "last", "", "")))
+			p.await("the last change", func(l []transport.Message) bool {
+				for _, m := range l {
+					if c, ok := m.(*transport.TreeChanged); ok && c.Changes[len(c.Changes)-1].Tenant.Name == own("last") {
+						return true
+					}
+				}
+				return false
+			})
+			for _, m := range p.taken() {
+				text := fmt.Sprintf("%+v", m)
+				switch m := m.(type) {
+				case *transport.TreeChanged:
+					for _, c := range m.Changes {
+						if c.Service.ID != 0 && !tenants[c.Service.Tenant] {
+							t.Errorf("pushed a tenant that was never shown: %+v", c)
+						}
+						tenants[c.Tenant.ID] = true
+					}
+				case *transport.VariableChanged:
+					for _, ev := range m.Changes {
+						text += string(ev.Data)
+					}
+				}
+				if strings.Contains(text, "secret") {
+					t.Errorf("pushed %s", text)
+				}
+			}
+		})
+	}
+}
+
+// TestHiddenHistory: a watch that is resumed does not tell what happened to its service in a hidden tenant.
+func TestHiddenHistory(t *testing.T) {
+	listen, dial := listening(t)
+	s := startServer(t, listen)
+	admin := connect(t, s)
+	admin.do(store("v", "1"))
+	p := &peer{t: t, news: make(chan struct{}, 1)}
+	if err := p.dial(dial(s, admin.createKey("k", transport.RightRead, "t"))); err != nil {
+		t.Fatal(err)
+	}
+	sid := admin.service("t", "s")
+	for what, move := range map[string][2]transport.Change{
+		"service": {
+			{Op: transport.OpRename, Tenant: "t", Service: "s", ToTenant: "hidden", ToService: "s", Parents: true},
+			{Op: transport.OpRename, Tenant: "hidden", Service: "s", ToTenant: "t", ToService: "s"},
+		},
+		"tenant": {
+			{Op: transport.OpRename, Tenant: "t", ToTenant: "hidden"},
+			{Op: transport.OpRename, Tenant: "hidden", ToTenant: "t"},
+		},
+	} {
+		since := p.mustWatch(&transport.Watch{Service: sid}).Rev
+		must[*transport.Done](p, &transport.Unwatch{Service: sid})
+		admin.do(move[0])
+		admin.do(at(transport.OpMkdir, "hidden", "s", "secret"))
+		admin.do(at(transport.OpRmdir, "hidden", "s", "secret"))
+		admin.do(move[1])
+		snap := p.mustWatch(&transport.Watch{Service: sid, Store: p.welcome.Store, Since: since})
+		if snap.Resumed || strings.Contains(fmt.Sprintf("%+v", snap), "secret") || len(snap.Vars) != 1 {
+			t.Errorf("%s moved: resumed with %+v", what, snap)
+		}
+		must[*transport.Done](p, &transport.Unwatch{Service: sid})
+	}
+}
+
+// holdCommits stops the committer until the returned function is called: what is reported meanwhile becomes one batch.
+func (s *Server) holdCommits(t *testing.T) func() {
+	gate, held := make(chan struct{}), make(chan struct{})
+	s.queue.push(item{do: func() { close(held); <-gate }})
+	<-held
+	done := false
+	release := func() {
+		if !done {
+			done = true
+			close(gate)
+		}
+	}
+	t.Cleanup(release)
+	return release
+}
+
+func (s *Server) awaitQueued(t *testing.T, n int) {
+	t.Helper()
+	testenv.Eventually(t, bound, func() error {
+		s.queue.mu.Lock()
+		defer s.queue.mu.Unlock()
+		reports := 0
+		for _, it := range s.queue.items {
+			if it.report != nil {
+				reports++
+			}
+		}
+		if reports < n {
+			return fmt.Errorf("%d reports wait, want %d", reports, n)
+		}
+		return nil
+	})
+}
