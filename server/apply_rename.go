@@ -226,10 +226,10 @@ func (e *evaluator) renameService(c *transport.Change) (transport.Result, error)
 		r.Unchanged = true
 		return r, nil
 	}
-	if err := checkTop(to.name, e.limits); err != nil {
+	if err := checkService(to.name, e.limits); err != nil {
 		return transport.Result{}, err
 	}
-	if err := checkTop(to.tenant, e.limits); err != nil {
+	if err := checkTenant(to.tenant, e.limits); err != nil {
 		return transport.Result{}, err
 	}
 	if err := e.rights.needNew(to.tenant, transport.RightCreate); err != nil {
@@ -287,7 +287,7 @@ func (e *evaluator) renameTenant(c *transport.Change) (transport.Result, error) 
 		r.Unchanged = true
 		return r, nil
 	}
-	if err := checkTop(to, e.limits); err != nil {
+	if err := checkTenant(to, e.limits); err != nil {
 		return transport.Result{}, err
 	}
 	if err := e.rights.needNew(to, transport.RightCreate); err != nil {

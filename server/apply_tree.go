@@ -9,7 +9,7 @@ func (e *evaluator) mkdir(c *transport.Change) (transport.Result, error) {
 	}
 	switch {
 	case c.Service == "" && c.Name == "":
-		if err := checkTop(c.Tenant, e.limits); err != nil {
+		if err := checkTenant(c.Tenant, e.limits); err != nil {
 			return transport.Result{}, err
 		}
 		if e.tenants.get(c.Tenant) != nil {
@@ -63,10 +63,10 @@ func (e *evaluator) setTenant(name string, t *tenant) {
 
 // makeService makes a service with a free name, and with parents its tenant.
 func (e *evaluator) makeService(tenantName, name string, parents bool) (*service, error) {
-	if err := checkTop(tenantName, e.limits); err != nil {
+	if err := checkTenant(tenantName, e.limits); err != nil {
 		return nil, err
 	}
-	if err := checkTop(name, e.limits); err != nil {
+	if err := checkService(name, e.limits); err != nil {
 		return nil, err
 	}
 	if err := e.rights.needNew(tenantName, transport.RightCreate); err != nil {

@@ -187,10 +187,10 @@ func (e *evaluator) findID(c *transport.Change) (target, error) {
 
 // findService finds a service of a tenant that the session may see, and loads it.
 func (e *evaluator) findService(tenant, name string) (*service, error) {
-	if err := checkTop(tenant, e.limits); err != nil {
+	if err := checkTenant(tenant, e.limits); err != nil {
 		return nil, err
 	}
-	if err := checkTop(name, e.limits); err != nil {
+	if err := checkService(name, e.limits); err != nil {
 		return nil, err
 	}
 	if e.rights(tenant) == 0 {

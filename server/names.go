@@ -3,6 +3,7 @@ package server
 import (
 	"strings"
 
+	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -17,25 +18,32 @@ func checkPath(name string, lim transport.Limits) error {
 	if len(name) > lim.Name {
 		return transport.ErrNameTooLong
 	}
+	level := names.Variable
 	for part := range strings.SplitSeq(name, "/") {
-		if err := checkComponent(part, lim); err != nil {
+		if err := checkComponent(part, level, lim); err != nil {
 			return err
 		}
+		level = names.Nested
 	}
 	return nil
 }
 
-// checkTop says whether name can be a tenant's or a service's.
-func checkTop(name string, lim transport.Limits) error {
+// checkTenant says whether name can be a tenant's.
+func checkTenant(name string, lim transport.Limits) error { return checkTop(name, names.Tenant, lim) }
+
+// checkService says whether name can be a service's.
+func checkService(name string, lim transport.Limits) error { return checkTop(name, names.Service, lim) }
+
+func checkTop(name string, level names.Level, lim transport.Limits) error {
 	if name == "" || strings.Contains(name, "/") {
 		return transport.ErrInvalid
 	}
-	return checkComponent(name, lim)
+	return checkComponent(name, level, lim)
 }
 
-// checkComponent counts a component as a mount shows it: NUL takes three bytes there.
-func checkComponent(part string, lim transport.Limits) error {
-	if len(part)+2*strings.Count(part, "\x00") > lim.Component {
+// checkComponent counts a component as a mount shows it: escaped it is longer.
+func checkComponent(part string, level names.Level, lim transport.Limits) error {
+	if len(part) > lim.Component || len(names.Encode(part, level)) > lim.Component {
 		return transport.ErrNameTooLong
 	}
 	return nil

@@ -115,6 +115,7 @@ func TestRefusals(t *testing.T) {
 		{"delete of another version", with(on(transport.OpDelete, "v"), func(c *transport.Change) { c.HasVersion, c.IfVersion = true, 7 }), transport.CodeConflict},
 		{"long component", store(strings.Repeat("x", 256), ""), transport.CodeNameTooLong},
 		{"long with NULs", store(strings.Repeat("\x00", 86), ""), transport.CodeNameTooLong},
+		{"long as a mount shows it", store(strings.Repeat("x", 251)+"%00", ""), transport.CodeNameTooLong},
 		{"long name", store(strings.Repeat("xxxxxxx/", 128)+"y", ""), transport.CodeNameTooLong},
 		{"long tenant", at(transport.OpMkdir, strings.Repeat("x", 256), "", ""), transport.CodeNameTooLong},
 		{"slash in a tenant", at(transport.OpMkdir, "a/b", "", ""), transport.CodeInvalid},

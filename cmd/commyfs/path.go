@@ -38,16 +38,9 @@ func splitPath(s string) ([]string, error) {
 	components := strings.Split(trimmed, "/")
 	for i, file := range components {
 		if file == "" {
-			return nil, usagef("path %q: empty component: write %% for an empty name", s)
+			return nil, usagef("path %q: empty component: write %%empty for an empty name", s)
 		}
-		c := names.Decode(file, levelOf(i))
-		if c == "" && i < 3 {
-			return nil, usagef("path %q: tenants, services and variables have names", s)
-		}
-		if strings.Contains(c, "/") {
-			return nil, usagef("path %q: a name cannot hold a slash", s)
-		}
-		components[i] = c
+		components[i] = names.Decode(file, levelOf(i))
 	}
 	return components, nil
 }

@@ -18,7 +18,10 @@ func TestPath(t *testing.T) {
 		{"%2Ecommy/s/%2Eservice.mem", path{".commy", "s", ".service.mem"}, "%2Ecommy/s/%2Eservice.mem"},
 		{"t/s/d/%2Eservice.mem", path{"t", "s", "d/%2Eservice.mem"}, "t/s/d/%2Eservice.mem"},
 		{"t/s/50%/a%00b", path{"t", "s", "50%/a\x00b"}, "t/s/50%/a%00b"},
-		{"t/s/a/%", path{"t", "s", "a/"}, "t/s/a/%"},
+		{"t/s/a/%empty", path{"t", "s", "a/"}, "t/s/a/%empty"},
+		{"%/%/%/%", path{"%", "%", "%/%"}, "%/%/%/%"},
+		{"%empty/%empty/%empty/%25empty", path{"%empty", "%empty", "%empty/%empty"}, "%empty/%empty/%empty/%25empty"},
+		{"a%2Fb/%2F/%41", path{"a%2Fb", "%2F", "%41"}, "a%2Fb/%2F/%41"},
 	} {
 		got, err := parsePath(tt.in)
 		if err != nil || got != tt.want {
@@ -31,7 +34,7 @@ func TestPath(t *testing.T) {
 			t.Errorf("%q leads to %+v, %v, not back to %+v", got.shown(), back, err, got)
 		}
 	}
-	for _, in := range []string{"", "a//b", "a%2Fb/s/v", "%", "t/s/%", "t/s/%/v"} {
+	for _, in := range []string{"", "a//b", "t/s//v", "t/s/v//w"} {
 		if got, err := parsePath(in); exitCode(err) != exitUsage {
 			t.Errorf("parsePath(%q) = %+v, %v, want wrong usage", in, got, err)
 		}

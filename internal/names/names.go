@@ -1,9 +1,10 @@
 // Package names maps components of variable names to file names and back.
 //
-// The mapping is a bijection: every component has one file name, every possible file name stands for one component, and
-// ordinary names stand for themselves. Only a component that cannot be a file name is escaped: the empty one, "." and
-// "..", one with a NUL byte or a slash in it, the names the mount keeps for itself, and, so that the way back stays
-// exact, whatever looks like such an escape.
+// The mapping is a bijection: every component that a server accepts has one file name, every possible file name stands
+// for one component that a server accepts, and ordinary names stand for themselves. Only a component that cannot be a
+// file name is escaped: "." and "..", one with a NUL byte in it, the names the mount keeps for itself, in a directory of a
+// service the empty one, and, so that the way back stays exact, whatever looks like such an escape. Every other '%' is a
+// plain character: "%", "50%", "%41" and "%2F" are names like any others.
 package names
 
 import (
@@ -24,6 +25,9 @@ const (
 // Max is the longest file name, in bytes.
 const Max = 255
 
+// empty is the file name of the empty component, which only a directory of a service can hold.
+const empty = "%empty"
+
 // Reserved reports whether a file name is one that the mount keeps for itself.
 func Reserved(file string, l Level) bool { return reserved(file, l) }
 
@@ -37,8 +41,7 @@ func reserved(c string, l Level) bool {
 	return false
 }
 
-// Encode returns the file name of a component. It may be longer than [Max]. At the levels of a variable's name a component
-// has no slash.
+// Encode returns the file name of a component. It may be longer than [Max].
 func Encode(c string, l Level) string {
 	if !needsEscape(c, l) {
 		return c
@@ -57,25 +60,25 @@ func Decode(f string, l Level) string {
 // needsEscape reports whether a component cannot stand for itself: as a file name it would be impossible, reserved, or be
 // read as the escape of another component. The recursion ends because an escape is longer than what it stands for.
 func needsEscape(c string, l Level) bool {
-	if c == "" || c == "." || c == ".." || reserved(c, l) || strings.Contains(c, "\x00") {
-		return true
+	if c == "" {
+		return l == Nested // elsewhere there is none, and the mapping leaves it alone
 	}
-	if (l == Tenant || l == Service) && strings.Contains(c, "/") {
-		return true // in the name of a variable a slash ends a component: there is none to escape
+	if c == "." || c == ".." || reserved(c, l) || strings.Contains(c, "\x00") {
+		return true
 	}
 	return Decode(c, l) != c
 }
 
 func escape(c string, l Level) string {
 	if c == "" {
-		return "%"
+		return empty
 	}
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	leading := c == "." || c == ".." || reserved(c, l)
 	for i := range len(c) {
 		ch := c[i]
-		if ch == 0 || ch == '/' || ch == '%' || ch == '.' && leading && (i == 0 || c == "..") {
+		if ch == 0 || ch == '%' || ch == '.' && leading && (i == 0 || c == "..") {
 			b.WriteByte('%')
 			b.WriteByte(hex[ch>>4])
 			b.WriteByte(hex[ch&15])
@@ -88,7 +91,7 @@ func escape(c string, l Level) string {
 
 // unescape undoes escape; ok is false for what escape cannot have made.
 func unescape(f string) (c string, ok bool) {
-	if f == "%" {
+	if f == empty {
 		return "", true
 	}
 	if !strings.Contains(f, "%") {
