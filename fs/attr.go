@@ -101,7 +101,7 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	out.Ino = in.NodeId
 	_, isLocal := n.(*local)
 	if writers := f.handles.uncommitted(in.NodeId); writers && h == nil {
-		h = f.handles.gathering(in.NodeId, in.Pid)
+		h = f.handles.gathering(in.NodeId, in.Pid, f.callers.process)
 	} else if !writers && !isLocal && n.ID() == in.NodeId { // nobody invalidates a number that stands for another node
 		out.AttrValid = f.attrValidity()
 	}

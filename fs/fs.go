@@ -81,6 +81,7 @@ type FS struct {
 	notes  notifier
 
 	handles handles
+	callers callers
 	poker   atomic.Pointer[poke.Poker]
 	pokeTID atomic.Uint32
 	// stater asks for attributes while a rename waits; see keepWatches. It has a thread of its own, because the poker's can
@@ -124,6 +125,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	}
 	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger}
 	f.handles.init()
+	f.callers.init()
 	f.kernel.init()
 	f.locals.init()
 	f.notes.init(f)

@@ -162,13 +162,22 @@ func (hs *handles) removed(node uint64) varsync.Node {
 // gathering returns the handle through which the process of thread tid is replacing the node's value, nil if there is
 // none: that process sees the size of what it has written, everybody else that of the committed value. (The kernel does
 // not say which descriptor an fstat is of.)
-func (hs *handles) gathering(node uint64, tid uint32) *handle {
+func (hs *handles) gathering(node uint64, tid uint32, process func(tid uint32) int) *handle {
 	hs.mu.RLock()
 	open := slices.Clone(hs.nodes[node])
 	hs.mu.RUnlock()
+	asker := -1 // not known yet
 	for _, h := range open {
 		writer := h.writer.Load()
-		if writer != 0 && h.gathered.Load() > 0 && (writer == tid || process(tid) != 0 && process(writer) == process(tid)) {
+		switch {
+		case writer == 0 || h.gathered.Load() == 0:
+			continue
+		case writer == tid:
+			return h
+		case asker < 0:
+			asker = process(tid)
+		}
+		if asker != 0 && process(writer) == asker {
 			return h
 		}
 	}

@@ -251,7 +251,7 @@ func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 	}
 	// A writer that is being killed has not finished its value. Whether it has anything written or not, its descriptor
 	// must not publish at release either, unless another process goes on with it.
-	h.killed = dying(in.Pid)
+	h.killed = f.callers.dying(in.Pid)
 	if h.killed || !h.dirty {
 		return fuse.OK // the shell closing its spare descriptor publishes nothing
 	}

@@ -91,7 +91,7 @@ func TestKilledWriterPublishesNothing(t *testing.T) {
 	defer func() { _ = cmd.Wait() }() // until then it can be seen in /proc
 	_ = cmd.Process.Kill()
 	pid := uint32(cmd.Process.Pid)
-	eventually(t, "the process is dying", func() bool { return dying(pid) })
+	eventually(t, "the process is dying", func() bool { return m.callers.dying(pid) })
 
 	f := m.opened("t/s/v", trunc)
 	f.write(0, "half")

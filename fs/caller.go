@@ -1,0 +1,140 @@
+package fs
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// What is known of the task that makes a request. A handler never waits for the state of its caller: files in /proc such as
+// stat and syscall cannot be read while the task is inside execve, and there it may be waiting for this very handler,
+// because the kernel sends FLUSH for what exec closes.
+
+const (
+	// maxProbes bounds the reads that wait for a task, each of which takes a thread.
+	maxProbes = 8
+	// probeBound is how long a handler waits for a file that a task inside execve holds back.
+	probeBound = 20 * time.Millisecond
+	// statusBound is for a file that nothing holds back: only a machine under load can reach it.
+	statusBound = time.Second
+)
+
+// errHeldBack says that a file in /proc cannot be read now: its task is inside execve, and so alive.
+var errHeldBack = errors.New("the task is inside execve")
+
+// callers reads files in /proc without waiting for their tasks.
+type callers struct {
+	probes   chan struct{}                // has a token for each read under way, of files that can be held back
+	statuses chan struct{}                // the same for those that cannot
+	open     func(string) ([]byte, error) // os.ReadFile
+}
+
+func (c *callers) init() {
+	c.probes, c.statuses = make(chan struct{}, maxProbes), make(chan struct{}, 4*maxProbes)
+	c.open = os.ReadFile
+}
+
+// read returns a file of a thread in /proc, or [errHeldBack] if that is not to be had at once. The read that was begun ends
+// with the execve.
+func (c *callers) read(tid uint32, file string) ([]byte, error) {
+	slots, bound := c.probes, probeBound
+	if file == "status" {
+		slots, bound = c.statuses, statusBound
+	}
+	t := time.NewTimer(bound)
+	defer t.Stop()
+	select {
+	case slots <- struct{}{}:
+	case <-t.C:
+		return nil, errHeldBack
+	}
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer func() { <-slots }()
+		data, err := c.open("/proc/" + strconv.FormatUint(uint64(tid), 10) + "/" + file)
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		return r.data, r.err
+	case <-t.C:
+		return nil, errHeldBack
+	}
+}
+
+// status returns a thread's status, nil if it cannot be seen from here: it is gone, or in another pid namespace. It can be
+// read at any time, also inside execve.
+func (c *callers) status(tid uint32) []byte {
+	if tid == 0 {
+		return nil
+	}
+	data, err := c.read(tid, "status")
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// field returns the value of a line of a status.
+func field(status []byte, name string) []byte {
+	_, rest, _ := bytes.Cut(status, []byte("\n"+name+":"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	return bytes.TrimSpace(line)
+}
+
+// pfSignaled is PF_SIGNALED of the kernel's task flags: the task ends because of a signal.
+const pfSignaled = 0x400
+
+// dying reports whether a thread is being ended by a signal. A thread that this process cannot see (another pid
+// namespace) counts as not.
+func (c *callers) dying(tid uint32) bool {
+	// A task that ends has given its memory back before it closes its files. One that has memory is not ending, and may be
+	// inside execve, where its flags cannot be read.
+	status := c.status(tid)
+	if status == nil || len(field(status, "VmSize")) > 0 {
+		return false
+	}
+	stat, err := c.read(tid, "stat")
+	if err != nil {
+		return false
+	}
+	// Fields are counted from the end of the command's name, which may hold anything: state is the first, flags the 7th.
+	i := bytes.LastIndexByte(stat, ')')
+	if i < 0 {
+		return false
+	}
+	fields := bytes.Fields(stat[i+1:])
+	if len(fields) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(string(fields[6]), 10, 64)
+	return err == nil && flags&pfSignaled != 0
+}
+
+// process returns the process of a thread, 0 if it is gone or cannot be seen.
+func (c *callers) process(tid uint32) int {
+	pid, _ := strconv.Atoi(string(field(c.status(tid), "Tgid")))
+	return pid
+}
+
+// inGroup reports whether the calling thread is a member of the group of the files. FUSE tells one group only, that which
+// the thread's new files get; the others are in its status.
+func (f *FS) inGroup(h *fuse.InHeader) bool {
+	if h.Gid == f.o.GID {
+		return true
+	}
+	for g := range bytes.FieldsSeq(field(f.callers.status(h.Pid), "Groups")) {
+		if gid, err := strconv.ParseUint(string(g), 10, 32); err == nil && uint32(gid) == f.o.GID {
+			return true
+		}
+	}
+	return false
+}
