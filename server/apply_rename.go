@@ -182,16 +182,12 @@ func (e *evaluator) inside(s *service, dir string) ([]string, error) {
 		return len(paths) <= maxRenamed && bytes <= engine.MaxValue
 	}
 	fits := true
-	if d := s.content.Load().dir(dir); d != nil {
-		fits = d.walk(func(n node) bool {
-			path := ""
-			if n.d != nil {
-				path = n.d.info.name
-			} else {
-				path = n.v.name
-			}
-			return add(path, e.entries.get(entryKey{s, path}))
-		})
+	for w := (frozen{s.content.Load().nodes.root}).inside(dir); fits; {
+		it, ok := w.next()
+		if !ok {
+			break
+		}
+		fits = add(it.path, e.entries.get(entryKey{s, it.path}))
 	}
 	for k, n := range e.entries.over {
 		if fits && k.service == s && below(k.path, dir) && e.entries.base(k).none() {

@@ -92,7 +92,7 @@ func newBatch(v *view, now int64) *batch {
 		}),
 		counts: newLayer(func(k entryKey) int {
 			if d := k.service.content.Load().dir(k.path); d != nil {
-				return len(d.children)
+				return d.count
 			}
 			return 0
 		}),

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -61,8 +62,48 @@ func benchStore(b *testing.B, c *transport.Client, seq uint64, name, value strin
 func BenchmarkStore(b *testing.B) {
 	_, dial := benchServer(b)
 	c := dial()
-	var times []time.Duration
+	benchTimed(b, c, 0)
+}
+
+// BenchmarkStoreBesideLists is the same in a service of 200,000 variables that another client lists without a pause.
+func BenchmarkStoreBesideLists(b *testing.B) {
+	_, dial := benchServer(b)
+	c, lister := dial(), dial()
+	const n, each = 200_000, 1000
 	seq := uint64(0)
+	for i := 0; i < n; i += each {
+		seq++
+		m := &transport.ReportVariableChanges{Seq: seq, Floor: seq}
+		for j := range each {
+			m.Changes = append(m.Changes, store(fmt.Sprintf("some/where/variable%d", i+j), "value"))
+		}
+		if _, err := c.Call(b.Context(), m); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	lists := 0
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			err := lister.CallStream(ctx, &transport.List{Tenant: "t", Service: "s", Recursive: true}, func(m transport.Message) (bool, error) {
+				return m.(*transport.Entries).More, nil
+			})
+			if err != nil {
+				return
+			}
+			lists++
+		}
+	})
+	benchTimed(b, c, seq)
+	cancel()
+	wg.Wait()
+	b.ReportMetric(float64(lists), "lists")
+}
+
+// benchTimed stores one value after the other, and tells how long each takes.
+func benchTimed(b *testing.B, c *transport.Client, seq uint64) {
+	var times []time.Duration
 	for b.Loop() {
 		seq++
 		start := time.Now()

@@ -7,130 +7,200 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-// list answers a [transport.List].
+// list answers a [transport.List], a page at a time: the next one is made when the one before is being sent.
 func (r request) list(m *transport.List) {
-	entries, err := r.entries(m)
+	l, err := r.lister(m)
 	if err != nil {
 		r.result(nil, err)
 		return
 	}
-	slices.SortFunc(entries, func(a, b transport.Entry) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Name, b.Name))
-	})
-	r.out.stream(&stream{id: r.id, size: r.size, next: func() (transport.Message, bool) {
-		page := &transport.Entries{}
-		size, n := 0, 0
-		for n < len(entries) && size < pageBytes {
-			e := &entries[n]
-			size += len(e.Tenant) + len(e.Service) + len(e.Name) + len(e.Writer) + entryCost
-			n++
+	for {
+		page, err := l.page(pageBytes, pageEntries)
+		if err != nil {
+			r.result(nil, err)
+			return
 		}
-		page.Entries, entries = entries[:n], entries[n:]
-		page.More = len(entries) > 0
-		return page, page.More
-	}})
+		taken := make(chan struct{})
+		r.out.stream(&stream{id: r.id, size: r.size, part: page.More, next: func() (transport.Message, bool) {
+			close(taken)
+			return page, false
+		}})
+		if !page.More {
+			return
+		}
+		select {
+		case <-taken:
+		case <-r.conn.Done():
+			return
+		}
+	}
 }
 
-func (r request) entries(m *transport.List) ([]transport.Entry, error) {
+// pageEntries bounds a page beside pageBytes.
+const pageEntries = 8192
+
+// lister walks over what a [transport.List] asks for, in order, and holds no lock between two pages. What is in a service
+// is of one moment, that at which the walk comes to it: so whatever was under its name all the time is listed once, and
+// nothing is listed twice.
+type lister struct {
+	r         request
+	recursive bool
+	tops      []top // tenants and services that are left, in order
+
+	// What is left of the service that the walk is in.
+	nodes   *inside // nil: nothing
+	service transport.Entry
+}
+
+// top is a tenant or, with a service, a service of it.
+type top struct {
+	entry   transport.Entry
+	service *service
+}
+
+// lister finds where a listing begins.
+func (r request) lister(m *transport.List) (*lister, error) {
 	if m.Service == "" && m.Name != "" || m.Tenant == "" && m.Service != "" {
 		return nil, transport.ErrInvalid
 	}
+	l := &lister{r: r, recursive: m.Recursive}
 	if m.Service != "" {
 		svc, err := r.serviceNamed(m.Tenant, m.Service)
 		if err != nil {
 			return nil, err
 		}
-		return r.inService(nil, svc, m.Name, m.Recursive)
+		return l, l.enter(svc, m.Name)
 	}
-	s := r.server
-	var list []transport.Entry
-	var inside []*service
-	s.view.mu.RLock()
-	if m.Tenant != "" {
-		t := s.view.tenants[m.Tenant]
-		err := r.rights.need(m.Tenant, transport.RightRead)
-		if err == nil && t == nil {
-			err = transport.ErrNotFound
-		}
-		if err != nil {
-			s.view.mu.RUnlock()
-			return nil, err
-		}
-		list, inside = t.entries(list, inside)
-	} else {
-		for name, t := range s.view.tenants {
-			have := r.rights(name)
-			if have == 0 {
-				continue
-			}
-			list = append(list, transport.Entry{Tenant: name, Dir: true, ID: t.id, MTime: t.mtime})
-			if m.Recursive && have&transport.RightRead != 0 {
-				list, inside = t.entries(list, inside)
-			}
-		}
+	if err := l.addTops(m.Tenant); err != nil {
+		return nil, err
 	}
-	s.view.mu.RUnlock()
-	if !m.Recursive {
-		return list, nil
-	}
-	for _, svc := range inside {
-		var err error
-		if list, err = r.inService(list, svc, "", true); err != nil && err != transport.ErrNotFound {
-			return nil, err
-		}
-	}
-	return list, nil
+	slices.SortFunc(l.tops, func(a, b top) int {
+		return cmp.Or(cmp.Compare(a.entry.Tenant, b.entry.Tenant), cmp.Compare(a.entry.Service, b.entry.Service))
+	})
+	return l, nil
 }
 
-func (t *tenant) entries(list []transport.Entry, services []*service) ([]transport.Entry, []*service) {
+// addTops has the walk go over a tenant's services, or over all tenants.
+func (l *lister) addTops(tenant string) error {
+	r, v := l.r, l.r.server.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if tenant != "" {
+		if err := r.rights.need(tenant, transport.RightRead); err != nil {
+			return err
+		}
+		t := v.tenants[tenant]
+		if t == nil {
+			return transport.ErrNotFound
+		}
+		l.addServices(t)
+		return nil
+	}
+	for name, t := range v.tenants {
+		have := r.rights(name)
+		if have == 0 {
+			continue
+		}
+		l.tops = append(l.tops, top{entry: transport.Entry{Tenant: name, Dir: true, ID: t.id, MTime: t.mtime}})
+		if l.recursive && have&transport.RightRead != 0 {
+			l.addServices(t)
+		}
+	}
+	return nil
+}
+
+func (l *lister) addServices(t *tenant) {
 	for _, svc := range t.services {
-		list = append(list, transport.Entry{Tenant: t.name, Service: svc.name, Dir: true, ID: svc.id, MTime: svc.mtime})
-		services = append(services, svc)
+		l.tops = append(l.tops, top{
+			transport.Entry{Tenant: t.name, Service: svc.name, Dir: true, ID: svc.id, MTime: svc.mtime}, svc,
+		})
 	}
-	return list, services
 }
 
-// inService appends what is in a directory of a service, ErrNotFound if the service is gone by now.
-func (r request) inService(list []transport.Entry, svc *service, dir string, recursive bool) ([]transport.Entry, error) {
-	s := r.server
+// enter has the walk go on with what is in a directory of a service.
+func (l *lister) enter(svc *service, dir string) error {
+	s := l.r.server
 	if dir != "" {
 		if err := checkPath(dir, s.limits); err != nil {
-			return list, err
+			return err
 		}
 	}
-	if err := s.load(s.ctx, svc); err != nil {
-		return list, err
-	}
-	s.view.mu.RLock()
-	defer s.view.mu.RUnlock()
-	if s.view.services[svc.id] != svc {
-		return list, transport.ErrNotFound
-	}
-	tenant := svc.tenant.name
-	at := svc.content.Load().find(dir)
-	switch {
-	case at.v != nil:
-		return list, transport.ErrNotDirectory
-	case at.d == nil:
-		return list, transport.ErrNotFound
-	}
-	add := func(n node) bool {
-		e := transport.Entry{Tenant: tenant, Service: svc.name}
-		if n.d != nil {
-			e.Dir, e.Name, e.ID, e.MTime = true, n.d.info.name, n.d.info.id, n.d.info.mtime
-		} else {
-			v := n.v
-			e.Name, e.ID, e.Version, e.MTime, e.Writer, e.Size = v.name, v.id, v.version, v.mtime, v.writer, int64(len(v.data))
+	return s.look(svc, func(c *content) error {
+		if err := l.r.rights.need(svc.tenant.name, transport.RightRead); err != nil {
+			return err
 		}
-		list = append(list, e)
-		return true
+		switch at := c.find(dir); {
+		case at.v != nil:
+			return transport.ErrNotDirectory
+		case at.d == nil:
+			return transport.ErrNotFound
+		}
+		l.nodes = c.nodes.freeze().inside(dir)
+		l.service = transport.Entry{Tenant: svc.tenant.name, Service: svc.name}
+		return nil
+	})
+}
+
+// page returns what comes next, about so many bytes and entries of it at most, but one at least if there is one. It loads
+// services where the walk comes to them, which may take a while.
+func (l *lister) page(bytes, entries int) (*transport.Entries, error) {
+	page := &transport.Entries{}
+	for size := 0; size < bytes && len(page.Entries) < entries; {
+		e, ok, err := l.next()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return page, nil
+		}
+		size += len(e.Tenant) + len(e.Service) + len(e.Name) + len(e.Writer) + entryCost
+		page.Entries = append(page.Entries, e)
 	}
-	if recursive {
-		at.d.walk(add)
+	page.More = true // perhaps nothing
+	return page, nil
+}
+
+// next returns the next entry; false: that was all.
+func (l *lister) next() (transport.Entry, bool, error) {
+	if l.nodes != nil {
+		if e, ok := l.nextInside(); ok {
+			return e, true, nil
+		}
+		l.nodes = nil
+	}
+	for len(l.tops) > 0 {
+		t := l.tops[0]
+		l.tops = l.tops[1:]
+		if l.recursive && t.service != nil {
+			switch err := l.enter(t.service, ""); transport.CodeOf(err) {
+			case transport.CodeOK:
+			case transport.CodeNotFound, transport.CodeDenied:
+				continue // gone by now, or out of sight
+			default:
+				return transport.Entry{}, false, err
+			}
+		}
+		return t.entry, true, nil
+	}
+	return transport.Entry{}, false, nil
+}
+
+func (l *lister) nextInside() (transport.Entry, bool) {
+	it, ok := l.nodes.next()
+	if !l.recursive {
+		for ok && l.nodes.deeper(it.path) {
+			it, ok = l.nodes.next()
+		}
+	}
+	if !ok {
+		return transport.Entry{}, false
+	}
+	e := l.service
+	if it.d != nil {
+		e.Dir, e.Name, e.ID, e.MTime = true, it.path, it.d.info.id, it.d.info.mtime
 	} else {
-		for _, n := range at.d.children {
-			add(n)
-		}
+		v := it.v
+		e.Name, e.ID, e.Version, e.MTime, e.Writer, e.Size = it.path, v.id, v.version, v.mtime, v.writer, int64(len(v.data))
 	}
-	return list, nil
+	return e, true
 }

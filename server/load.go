@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/transport"
 )
 
 // load brings a service's content into memory, once. Nothing changes the content of a service that is not loaded, so
@@ -39,11 +40,10 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 			v := &variable{
 				id: e.ID, version: e.Version, mtime: e.MTime, service: svc, name: e.Name, writer: w, data: e.Data, slot: c.high, kind: e.Type,
 			}
-			parent := c.dir(parentOf(v.name))
-			if parent == nil {
+			if c.dir(parentOf(v.name)) == nil {
 				return fmt.Errorf("variable %q of service %d has no directory", v.name, svc.id)
 			}
-			parent.children[baseOf(v.name)] = node{v: v}
+			c.put(v.name, node{v: v})
 			vars = append(vars, v)
 			c.high++
 		}
@@ -64,13 +64,25 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 	return nil
 }
 
+// look calls fn with the content of a service, loaded if need be, under view.mu.RLock.
+func (s *Server) look(svc *service, fn func(*content) error) error {
+	if err := s.load(s.ctx, svc); err != nil {
+		return err
+	}
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	if s.view.services[svc.id] != svc {
+		return transport.ErrNotFound
+	}
+	return fn(svc.content.Load())
+}
+
 // restoreDir adds a directory; its parents come first.
 func (c *content) restoreDir(info *dirInfo) error {
-	parent := c.dir(parentOf(info.name))
-	if parent == nil {
+	if c.dir(parentOf(info.name)) == nil {
 		return fmt.Errorf("directory %q has no parent", info.name)
 	}
-	parent.children[baseOf(info.name)] = node{d: &dir{info: info, children: map[string]node{}}}
+	c.put(info.name, node{d: &dir{info: info}})
 	return nil
 }
 

@@ -50,7 +50,12 @@ func (s *Server) openMemory(svc *service, c *content, vars iter.Seq[memfile.Init
 
 func (c *content) initials() iter.Seq[memfile.Initial] {
 	return func(yield func(memfile.Initial) bool) {
-		c.root.walk(func(n node) bool { return n.v == nil || yield(n.v.initial()) })
+		for w := (frozen{c.nodes.root}).from(""); ; {
+			it, ok := w.next()
+			if !ok || it.v != nil && !yield(it.v.initial()) {
+				return
+			}
+		}
 	}
 }
 

@@ -50,6 +50,7 @@ type stream struct {
 	id   uint64
 	size int
 	next func() (m transport.Message, more bool)
+	part bool // the answer goes on with another stream
 	// watch or tree goes live after the last page.
 	watch *watch
 	tree  *treeWatch

@@ -64,33 +64,27 @@ func (v *view) applyTree(b *batch) {
 	}
 }
 
-// applyEntries brings directories and variables to where the batch leads: first what goes, then directories, parents
-// first, then variables.
+// applyEntries brings directories and variables to where the batch leads: first directories, parents first, then
+// variables and what goes, so that what holds something is there to count it. What goes with its directory is not counted.
 func (v *view) applyEntries(b *batch) {
 	var dirs []entryKey
 	for k, n := range b.entries.over {
-		switch {
-		case n.d != nil:
+		if n.d != nil {
 			dirs = append(dirs, k)
-		case n.v == nil:
-			if d := k.service.content.Load().dir(parentOf(k.path)); d != nil {
-				delete(d.children, baseOf(k.path))
-			}
 		}
 	}
 	slices.SortFunc(dirs, func(a, b entryKey) int { return strings.Compare(a.path, b.path) })
 	for _, k := range dirs {
-		parent := k.service.content.Load().dir(parentOf(k.path))
-		info := b.entries.over[k].d
-		if d := parent.children[baseOf(k.path)].d; d != nil {
-			d.info = info
-		} else {
-			parent.children[baseOf(k.path)] = node{d: &dir{info: info, children: map[string]node{}}}
+		d := &dir{info: b.entries.over[k].d}
+		c := k.service.content.Load()
+		if was := c.dir(k.path); was != nil {
+			d.count = was.count
 		}
+		c.put(k.path, node{d: d})
 	}
 	for k, n := range b.entries.over {
-		if n.v != nil {
-			k.service.content.Load().dir(parentOf(k.path)).children[baseOf(k.path)] = node{v: n.v}
+		if n.d == nil {
+			k.service.content.Load().put(k.path, node{v: n.v})
 		}
 	}
 	for id, now := range b.ids.over {

@@ -19,34 +19,15 @@ type snapshot struct {
 	resumed bool
 	values  bool
 	rev     int64
-	dirs    []*dirInfo
-	vars    []*variable
+	nodes   *cursor // nil: no more
+	held    named   // of nodes, what did not fit; without a path: nothing
 	changes []pending
 }
 
 // next fills one page.
 func (s *snapshot) next() (transport.Message, bool) {
 	m := &transport.Snapshot{Service: s.service, Resumed: s.resumed, Rev: s.rev}
-	size := 0
-	for len(s.dirs) > 0 && size < pageBytes {
-		d := s.dirs[0]
-		s.dirs = s.dirs[1:]
-		m.Dirs = append(m.Dirs, transport.DirInfo{ID: d.id, Name: d.name, MTime: d.mtime})
-		size += len(d.name) + entryCost
-	}
-	for len(s.vars) > 0 {
-		v := s.vars[0]
-		cost := len(v.name) + len(v.writer) + entryCost
-		if s.values {
-			cost += len(v.data)
-		}
-		if size > 0 && size+cost > pageBytes {
-			break
-		}
-		s.vars = s.vars[1:]
-		m.Vars = append(m.Vars, v.info(s.values))
-		size += cost
-	}
+	size := s.fill(m)
 	for len(s.changes) > 0 {
 		e := s.changes[0].message(s.values)
 		cost := eventSize(&e)
@@ -57,8 +38,38 @@ func (s *snapshot) next() (transport.Message, bool) {
 		m.Changes = append(m.Changes, e)
 		size += cost
 	}
-	m.More = len(s.dirs)+len(s.vars)+len(s.changes) > 0
+	m.More = s.nodes != nil || len(s.changes) > 0
 	return m, m.More
+}
+
+// fill puts directories and variables into a page.
+func (s *snapshot) fill(m *transport.Snapshot) (size int) {
+	for s.nodes != nil {
+		it, ok := s.held, true
+		if s.held = (named{}); it.path == "" {
+			if it, ok = s.nodes.next(); !ok {
+				s.nodes = nil
+				break
+			}
+		}
+		cost := len(it.path) + entryCost
+		if it.v != nil {
+			cost += len(it.v.writer)
+			if s.values {
+				cost += len(it.v.data)
+			}
+		}
+		if size > 0 && size+cost > pageBytes {
+			s.held = it
+			break
+		}
+		if size += cost; it.v != nil {
+			m.Vars = append(m.Vars, it.v.info(s.values))
+		} else {
+			m.Dirs = append(m.Dirs, transport.DirInfo{ID: it.d.info.id, Name: it.d.info.name, MTime: it.d.info.mtime})
+		}
+	}
+	return size
 }
 
 func eventSize(e *transport.Event) int {
@@ -82,16 +93,7 @@ func (v *variable) info(value bool) transport.Variable {
 
 // snapshotLocked is a loaded service as it is now. The caller holds view.mu.
 func (v *view) snapshotLocked(svc *service, values bool) *snapshot {
-	s := &snapshot{service: svc.id, values: values, rev: v.rev}
-	svc.content.Load().root.walk(func(n node) bool {
-		if n.d != nil {
-			s.dirs = append(s.dirs, n.d.info)
-		} else {
-			s.vars = append(s.vars, n.v)
-		}
-		return true
-	})
-	return s
+	return &snapshot{service: svc.id, values: values, rev: v.rev, nodes: svc.content.Load().nodes.freeze().from("")}
 }
 
 // resumeLocked is what happened to a service after rev, nil if that is not known any more. Values are the latest. The

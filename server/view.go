@@ -47,7 +47,8 @@ type service struct {
 
 // content is what a loaded service holds. It is never let go while the server runs.
 type content struct {
-	root  *dir
+	root  *dir // at the top, which has no name
+	nodes ordered
 	floor uint64
 	log   eventLog // guarded by view.mu
 
@@ -63,10 +64,10 @@ type fileInfo struct {
 	generation uint64
 }
 
-// dir is a directory of the tree; its children are changed in place, what describes it is not.
+// dir is one state of a directory, as variable is of a variable.
 type dir struct {
-	info     *dirInfo
-	children map[string]node
+	info  *dirInfo
+	count int // of what is in it
 }
 
 type dirInfo struct {
@@ -104,51 +105,74 @@ func newService(id uint64, name string, t *tenant, mtime int64) *service {
 }
 
 func newContent() *content {
-	return &content{root: &dir{info: &dirInfo{}, children: map[string]node{}}}
+	return &content{root: &dir{info: &dirInfo{}}}
 }
 
-// find walks to path; "" is the root directory.
+// find is what is at path; "" is the directory at the top.
 func (c *content) find(path string) node {
 	if path == "" {
 		return node{d: c.root}
 	}
-	parent := c.dir(parentOf(path))
-	if parent == nil {
-		return node{}
-	}
-	return parent.children[baseOf(path)]
+	return c.nodes.get(path)
 }
 
-// dir walks to the directory at path, nil if there is none.
-func (c *content) dir(path string) *dir {
-	d := c.root
-	for path != "" {
-		var part string
-		var more bool
-		part, path, more = strings.Cut(path, "/")
-		d = d.children[part].d
-		if d == nil {
-			return nil
+// dir is the directory at path, nil if there is none.
+func (c *content) dir(path string) *dir { return c.find(path).d }
+
+// put makes path name n, which may be nothing. The directory that it is in is there.
+func (c *content) put(path string, n node) {
+	if n == (node{}) {
+		if was := c.nodes.delete(path); was != n {
+			c.count(parentOf(path), -1)
 		}
-		if more && path == "" { // the path ends in an empty component
-			return d.children[""].d
-		}
+	} else if was := c.nodes.set(path, n); was == (node{}) {
+		c.count(parentOf(path), 1)
 	}
-	return d
 }
 
-// walk calls fn for everything below d, parents first, until it returns false.
-func (d *dir) walk(fn func(node) bool) bool {
-	for _, n := range d.children {
-		if !fn(n) {
-			return false
-		}
-		if n.d != nil && !n.d.walk(fn) {
-			return false
-		}
+// count says that a directory holds so many nodes more.
+func (c *content) count(path string, more int) {
+	was := c.dir(path)
+	if was == nil {
+		return // it went first
 	}
-	return true
+	d := &dir{was.info, was.count + more}
+	if path == "" {
+		c.root = d
+	} else {
+		c.nodes.set(path, node{d: d})
+	}
 }
+
+// inside walks over all below a directory.
+func (f frozen) inside(dir string) *inside {
+	if dir == "" {
+		return &inside{cursor: f.from("")}
+	}
+	return &inside{f.from(dir + "/"), dir + "/"}
+}
+
+type inside struct {
+	*cursor
+	prefix string
+}
+
+func (w *inside) next() (named, bool) {
+	it, ok := w.cursor.next()
+	return it, ok && strings.HasPrefix(it.path, w.prefix)
+}
+
+// deeper reports whether path, which came last, is in a directory below, and goes past what is in that one.
+func (w *inside) deeper(path string) bool {
+	child, _, ok := strings.Cut(path[len(w.prefix):], "/")
+	if ok {
+		w.seek(w.prefix + child + afterSlash)
+	}
+	return ok
+}
+
+// afterSlash comes right after a slash in the order of paths.
+const afterSlash = "0"
 
 // lookup finds a service by its names.
 func (v *view) lookup(tenant, name string) *service {

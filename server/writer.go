@@ -57,7 +57,7 @@ func (s *session) send(l load) error {
 		}
 	}
 	if !more {
-		if l.stream.id != 0 {
+		if l.stream.id != 0 && !l.stream.part {
 			count++
 			size += l.stream.size
 		}

@@ -1,0 +1,98 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// pathsIn are those of entries, as paths from the tenant.
+func pathsIn(list []transport.Entry) []string {
+	var out []string
+	for _, e := range list {
+		out = append(out, e.Tenant+" "+e.Service+" "+e.Name)
+	}
+	return out
+}
+
+// TestListOrder: names that are close to a directory's in the order of bytes are listed once, in their place.
+func TestListOrder(t *testing.T) {
+	p := connect(t, startServer(t))
+	all := []string{"a", "a!", "a-b", "a/", "a/!", "a//x", "a/b", "a/b/c", "a/b/d", "a0", "b"}
+	for _, dir := range []string{"a", "a/", "a/b"} {
+		p.do(transport.Change{Op: transport.OpMkdir, Tenant: "t", Service: "s", Name: dir, Parents: true})
+	}
+	// "a/" is a directory without a name in a: it holds "a//x".
+	for _, name := range []string{"a!", "a-b", "a/!", "a//x", "a/b/c", "a/b/d", "a0", "b"} {
+		p.do(store(name, "x"))
+	}
+	for _, tt := range []struct {
+		list transport.List
+		want []string
+	}{
+		{transport.List{Recursive: true}, all},
+		{transport.List{}, []string{"a", "a!", "a-b", "a0", "b"}},
+		{transport.List{Name: "a"}, []string{"a/", "a/!", "a/b"}},
+		{transport.List{Name: "a/"}, []string{"a//x"}},
+		{transport.List{Name: "a", Recursive: true}, []string{"a/", "a/!", "a//x", "a/b", "a/b/c", "a/b/d"}},
+		{transport.List{Name: "a/b", Recursive: true}, []string{"a/b/c", "a/b/d"}},
+	} {
+		tt.list.Tenant, tt.list.Service = "t", "s"
+		var want []string
+		for _, n := range tt.want {
+			want = append(want, "t s "+n)
+		}
+		if got := pathsIn(p.list(&tt.list)); !slices.Equal(got, want) {
+			t.Errorf("%+v: %q, want %q", tt.list, got, want)
+		}
+	}
+	p.do(store("z", ""), transport.Change{Op: transport.OpStore, Tenant: "u", Service: "s", Name: "v", Create: true, Parents: true})
+	if got := pathsIn(p.list(&transport.List{Recursive: true})); !slices.IsSorted(got) || len(got) != len(all)+6 {
+		t.Errorf("all: %q", got)
+	}
+	p.refused(transport.CodeNotEmpty, at(transport.OpRmdir, "t", "s", "a/b"))
+	p.do(at(transport.OpDelete, "t", "s", "a/b/c"), at(transport.OpDelete, "t", "s", "a/b/d"), at(transport.OpRmdir, "t", "s", "a/b"))
+}
+
+// TestListBesideChanges: changes go on between the pages of a listing, which is of the moment when it came to the service.
+func TestListBesideChanges(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	const n = 3000
+	var changes []transport.Change
+	for i := range n {
+		changes = append(changes, store(fmt.Sprintf("d/v%04d", i), "x"))
+	}
+	for part := range slices.Chunk(changes, 1000) {
+		p.do(part...)
+	}
+	var r request
+	for _, c := range s.sessions() {
+		r.session = c
+	}
+	l, err := r.lister(&transport.List{Tenant: "t", Service: "s", Recursive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for more, i := true, 0; more; i++ {
+		page, err := l.page(pageBytes, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Entries) > 100 {
+			t.Fatalf("a page of %d", len(page.Entries))
+		}
+		got = append(got, pathsIn(page.Entries)...)
+		more = page.More
+		// Before and behind where the listing is: new, gone, renamed.
+		p.do(store(fmt.Sprintf("d/v%04d-", i), "new"), store(fmt.Sprintf("d/w%04d", i), "new"))
+		p.do(at(transport.OpDelete, "t", "s", fmt.Sprintf("d/v%04d", n-1-i)))
+		p.do(renameTo(at(transport.OpRename, "t", "s", fmt.Sprintf("d/v%04d", 10+i)), fmt.Sprintf("d/x%04d", i)))
+	}
+	if len(got) != n+1 || !slices.IsSorted(got) || len(slices.Compact(got)) != n+1 {
+		t.Errorf("%d entries, want the %d that there were", len(got), n+1)
+	}
+}
