@@ -12,7 +12,7 @@ import (
 
 // Lookup finds a name in a directory, in memory unless the service is looked at for the first time.
 func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) (status fuse.Status) {
-	defer f.recovered("lookup", &status)
+	defer f.end(f.begin("lookup", h), &status)
 	if err := checkName(name); err != nil {
 		return f.errno("lookup", err)
 	}
@@ -81,7 +81,7 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 
 // GetAttr answers stat from memory.
 func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
-	defer f.recovered("getattr", &status)
+	defer f.end(f.begin("getattr", &in.InHeader), &status)
 	if f.isPoke(&in.InHeader) || in.Pid != 0 && in.Pid == f.statTID.Load() {
 		f.notes.pokeAttr(in.NodeId, out)
 		return fuse.OK
@@ -134,7 +134,7 @@ func (h *handle) ownSize(out *fuse.Attr) {
 
 // SetAttr truncates; times and modes that are already so are accepted and change nothing (S24).
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
-	defer f.recovered("setattr", &status)
+	defer f.end(f.begin("setattr", &in.InHeader), &status)
 	if f.isPoke(&in.InHeader) {
 		f.notes.pokeAttr(in.NodeId, out)
 		return fuse.OK
@@ -247,7 +247,7 @@ func (f *FS) truncateDraft(l *local, size int64) error {
 
 // Access tells what the mode bits say: the daemon, not the kernel, decides.
 func (f *FS) Access(_ <-chan struct{}, in *fuse.AccessIn) (status fuse.Status) {
-	defer f.recovered("access", &status)
+	defer f.end(f.begin("access", &in.InHeader), &status)
 	n := f.node(in.NodeId)
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
@@ -268,8 +268,8 @@ func (f *FS) Access(_ <-chan struct{}, in *fuse.AccessIn) (status fuse.Status) {
 }
 
 // StatFs answers df from memory, and has the figures refreshed for the next one.
-func (f *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) (status fuse.Status) {
-	defer f.recovered("statfs", &status)
+func (f *FS) StatFs(_ <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) (status fuse.Status) {
+	defer f.end(f.begin("statfs", h), &status)
 	l := f.c.Limits()
 	out.Bsize, out.Frsize, out.NameLen = blockSize, blockSize, names.Max
 	out.Blocks = uint64(l.Total) / blockSize

@@ -16,7 +16,7 @@ import (
 
 // Mkdir makes a tenant, a service or a directory; the server decides, so lock directories work across hosts.
 func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) (status fuse.Status) {
-	defer f.recovered("mkdir", &status)
+	defer f.end(f.begin("mkdir", &in.InHeader), &status)
 	if f.isPoke(&in.InHeader) {
 		return f.notes.pokeEntry(in.NodeId, name, out)
 	}
@@ -34,7 +34,7 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 
 // Rmdir removes an empty tenant, service or directory.
 func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fuse.Status) {
-	defer f.recovered("rmdir", &status)
+	defer f.end(f.begin("rmdir", h), &status)
 	if f.isPoke(h) {
 		return f.notes.pokeGone(h.NodeId, name)
 	}
@@ -54,7 +54,7 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fus
 
 // Unlink removes a variable or a file of this mount.
 func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) (status fuse.Status) {
-	defer f.recovered("unlink", &status)
+	defer f.end(f.begin("unlink", h), &status)
 	if f.isPoke(h) {
 		return f.notes.pokeGone(h.NodeId, name)
 	}
@@ -137,7 +137,7 @@ type dirEntry struct {
 
 // OpenDir opens a directory.
 func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
-	defer f.recovered("opendir", &status)
+	defer f.end(f.begin("opendir", &in.InHeader), &status)
 	if err := f.mayRead(&in.InHeader); err != nil {
 		return f.errno("opendir", err)
 	}
@@ -212,13 +212,13 @@ func parentID(n varsync.Node) uint64 {
 
 // ReadDir lists names.
 func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) (status fuse.Status) {
-	defer f.recovered("readdir", &status)
+	defer f.end(f.begin("readdir", &in.InHeader), &status)
 	return f.readDir(in, func(e fuse.DirEntry, _ dirEntry) bool { return out.AddDirEntry(e) })
 }
 
 // ReadDirPlus lists names with attributes: each entry is a lookup.
 func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) (status fuse.Status) {
-	defer f.recovered("readdirplus", &status)
+	defer f.end(f.begin("readdirplus", &in.InHeader), &status)
 	return f.readDir(in, func(e fuse.DirEntry, d dirEntry) bool {
 		eo := out.AddDirLookupEntry(e)
 		if eo == nil {

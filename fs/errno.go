@@ -56,11 +56,3 @@ func (f *FS) errno(op string, err error) fuse.Status {
 	f.log.Error(op, "err", err)
 	return fuse.EIO
 }
-
-// recovered turns a panic of a handler into EIO: one bad request must not take the mount down.
-func (f *FS) recovered(op string, status *fuse.Status) {
-	if r := recover(); r != nil {
-		f.log.Error("panic in a request", "op", op, "panic", r, "stack", stack())
-		*status = fuse.EIO
-	}
-}

@@ -80,10 +80,11 @@ type FS struct {
 	locals locals
 	notes  notifier
 
-	handles handles
-	callers callers
-	poker   atomic.Pointer[poke.Poker]
-	pokeTID atomic.Uint32
+	handles  handles
+	callers  callers
+	requests requests
+	poker    atomic.Pointer[poke.Poker]
+	pokeTID  atomic.Uint32
 	// stater asks for attributes while a rename waits; see keepWatches. It has a thread of its own, because the poker's can
 	// be waiting for the directory that the rename holds.
 	stater  atomic.Pointer[poke.Poker]
@@ -126,6 +127,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger}
 	f.handles.init()
 	f.callers.init()
+	f.requests.init()
 	f.kernel.init()
 	f.locals.init()
 	f.notes.init(f)

@@ -10,7 +10,7 @@ import (
 
 // Read implements S4 and S5: at offset 0 a fresh committed value, behind it the rest of the same one.
 func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.ReadResult, status fuse.Status) {
-	defer f.recovered("read", &status)
+	defer f.end(f.begin("read", &in.InHeader), &status)
 	h := f.handles.get(in.Fh)
 	if h == nil {
 		return nil, fuse.EBADF

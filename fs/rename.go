@@ -18,7 +18,7 @@ import (
 // Rename moves what a name stands for. Over a variable it is one update of that variable's value (S13): the variable
 // keeps its number, so the kernel, which now has the source's node under the target's name, is told to look again.
 func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) (status fuse.Status) {
-	defer f.recovered("rename", &status)
+	defer f.end(f.begin("rename", &in.InHeader), &status)
 	if f.isPoke(&in.InHeader) {
 		return f.notes.pokeMoved(in.NodeId, oldName, in.Newdir, newName)
 	}

@@ -22,7 +22,7 @@ const (
 
 // Write takes the data of write(2).
 func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, status fuse.Status) {
-	defer f.recovered("write", &status)
+	defer f.end(f.begin("write", &in.InHeader), &status)
 	h := f.handles.get(in.Fh)
 	if h == nil || !h.writable {
 		return 0, fuse.EBADF
@@ -224,7 +224,7 @@ func (f *FS) commit(h *handle) error {
 
 // Flush is called for every close of a descriptor, also those that fork and dup made.
 func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
-	defer f.recovered("flush", &status)
+	defer f.end(f.begin("flush", &in.InHeader), &status)
 	if in.Fh == pokeHandle {
 		return fuse.OK
 	}
@@ -260,7 +260,7 @@ func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 
 // Fsync commits what the descriptor has.
 func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) (status fuse.Status) {
-	defer f.recovered("fsync", &status)
+	defer f.end(f.begin("fsync", &in.InHeader), &status)
 	h := f.handles.get(in.Fh)
 	if h == nil {
 		return fuse.OK
@@ -291,7 +291,7 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	}
 	defer f.handles.remove(in.Fh)
 	var status fuse.Status
-	defer f.recovered("release", &status)
+	defer f.end(f.begin("release", &in.InHeader), &status)
 	h.mu.Lock()
 	defer h.unlock()
 	if err := f.finish(h); err != nil {

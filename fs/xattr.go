@@ -36,7 +36,7 @@ func (f *FS) xattr(v *varsync.Variable, name string) (string, bool) {
 
 // GetXAttr reads one attribute.
 func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (n uint32, status fuse.Status) {
-	defer f.recovered("getxattr", &status)
+	defer f.end(f.begin("getxattr", h), &status)
 	v, ok := f.node(h.NodeId).(*varsync.Variable)
 	if !ok {
 		return 0, fuse.ENODATA
@@ -50,7 +50,7 @@ func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []b
 
 // ListXAttr lists them.
 func (f *FS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (n uint32, status fuse.Status) {
-	defer f.recovered("listxattr", &status)
+	defer f.end(f.begin("listxattr", h), &status)
 	if _, ok := f.node(h.NodeId).(*varsync.Variable); !ok {
 		return 0, fuse.OK
 	}
