@@ -90,8 +90,6 @@ func (e *evaluator) change(c *transport.Change) (transport.Result, error) {
 		return e.mkdir(c)
 	case transport.OpRmdir:
 		return e.rmdir(c)
-	case transport.OpSetMeta:
-		return e.setMeta(c)
 	}
 	return transport.Result{}, transport.ErrUnsupported
 }
@@ -234,7 +232,7 @@ func (e *evaluator) room(tenant, name, path string, parents bool) (*service, err
 	}
 	s, err := e.findService(tenant, name)
 	if parents && err == transport.ErrNotFound {
-		s, err = e.makeService(tenant, name, 0, true)
+		s, err = e.makeService(tenant, name, true)
 	}
 	if err != nil {
 		return nil, err
@@ -259,7 +257,7 @@ func (e *evaluator) parents(s *service, tenant, path string, make bool) error {
 	if err := e.parents(s, tenant, p, true); err != nil {
 		return err
 	}
-	_, err := e.makeDir(s, tenant, p, 0)
+	_, err := e.makeDir(s, tenant, p)
 	return err
 }
 

@@ -160,7 +160,7 @@ func (r request) report(m *transport.ReportVariableChanges) {
 		}
 	}
 	if !s.queue.push(item{session: r.session, id: r.id, report: m, size: r.size}) {
-		r.result(nil, r.refusal())
+		r.result(nil, transport.ErrUnavailable)
 	}
 }
 
@@ -179,11 +179,13 @@ func (s *Server) roomy() (bool, error) {
 
 func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
 	tenant := m.Tenant
+	p := &transport.Probed{}
 	s := r.server
 	if m.ID != 0 {
 		s.view.mu.RLock()
 		if v := s.view.byID[m.ID]; v != nil {
 			tenant = v.service.tenant.name
+			p.Version = v.version
 		}
 		s.view.mu.RUnlock()
 		if tenant == "" {
@@ -211,7 +213,6 @@ func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
 			return nil, transport.ErrNoSpace
 		}
 	}
-	p := &transport.Probed{}
 	if m.Reserve {
 		id, err := s.engine.NextID(s.ctx)
 		if err != nil {
@@ -330,6 +331,11 @@ func (r request) read(svc *service, m *transport.ReadVariable) (*transport.Varia
 	return &transport.VariableData{Variable: n.v.info(!m.Stat)}, nil
 }
 
+// administers reports whether the session may manage keys and see all sessions.
+func (r request) administers() bool {
+	return r.key == nil || transport.Rights(r.key.Rights)&transport.RightAdmin != 0
+}
+
 func (r request) status() *transport.Status {
 	s := r.server
 	m := &transport.Status{Server: s.info, Store: s.engine.StoreID(), Limits: s.currentLimits()}
@@ -346,7 +352,7 @@ func (r request) status() *transport.Status {
 	}
 	s.view.mu.RUnlock()
 	for _, c := range s.sessions() {
-		if r.maySee(c) {
+		if c == r.session || r.administers() {
 			m.Sessions = append(m.Sessions, transport.ClientInfo{
 				Program: c.hello.Program, Pid: c.hello.Pid, Host: c.hello.Host, Mount: c.hello.Mount, User: c.user,
 				Remote: c.conn.RemoteAddr().String(), Connected: c.connected.UnixNano(),
@@ -368,9 +374,9 @@ func (r request) administer(m transport.Message) (transport.Message, error) {
 		text, err := r.server.createKey(m)
 		return &transport.KeyCreated{Key: text}, err
 	case *transport.RevokeKey:
-		return &transport.Done{}, r.revokeKey(m.Name)
+		return &transport.Done{}, r.server.revokeKey(m.Name)
 	}
-	return &transport.Keys{Keys: r.listKeys()}, nil
+	return &transport.Keys{Keys: r.server.keys.list()}, nil
 }
 
 func (r request) handover() {

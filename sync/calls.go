@@ -55,12 +55,8 @@ func (c *Client) List(ctx context.Context, req *transport.List, fn func([]transp
 }
 
 // Probe asks the server whether a change would be accepted now, and for a fresh id if Reserve is set.
-func (c *Client) Probe(ctx context.Context, p *transport.Probe) (uint64, error) {
-	reply, err := Call[*transport.Probed](ctx, c, p)
-	if err != nil {
-		return 0, err
-	}
-	return reply.ID, nil
+func (c *Client) Probe(ctx context.Context, p *transport.Probe) (*transport.Probed, error) {
+	return Call[*transport.Probed](ctx, c, p)
 }
 
 // Barrier brings the copy up to date with everything that the server had acknowledged when it was called: what another

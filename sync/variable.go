@@ -16,11 +16,11 @@ type Variable struct {
 	parent  *Dir
 	version uint64
 	mtime   int64
-	mode    transport.Mode
 	writer  string
 	size    int64
 	slot    uint32
 	gone    bool
+	removed bool   // gone because somebody removed it, not because it is out of our sight
 	value   []byte // buffered services only; never modified, only replaced
 	out     outbox // has a lock of its own
 }
@@ -70,13 +70,6 @@ func (v *Variable) Current() Meta {
 	return m
 }
 
-// Mode returns the permission bits that the variable has been given.
-func (v *Variable) Mode() transport.Mode {
-	v.s.mu.RLock()
-	defer v.s.mu.RUnlock()
-	return v.mode
-}
-
 // Writer names who committed the value.
 func (v *Variable) Writer() string {
 	v.s.mu.RLock()
@@ -89,6 +82,14 @@ func (v *Variable) Gone() bool {
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
 	return v.gone
+}
+
+// Removed reports whether somebody has removed the variable. One that is on its way to another service looks so for a
+// moment. One that is out of sight, because its service or a right is gone, is not removed.
+func (v *Variable) Removed() bool {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	return v.removed
 }
 
 // Now returns what the variable has become: itself, or, once it has moved to another service, the one that it is there.
