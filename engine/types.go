@@ -14,8 +14,7 @@ const FirstID = 1024
 type Tenant struct {
 	ID    uint64
 	Name  string
-	MTime int64  // Unix nanoseconds, here and below
-	Mode  uint32 // the server's, here and below; 0: none was set
+	MTime int64 // Unix nanoseconds, here and below
 }
 
 // Service is the second level. Its key holds both names: a service is renamed, or moved to another tenant, by deleting it
@@ -25,7 +24,6 @@ type Service struct {
 	Tenant string
 	Name   string
 	MTime  int64
-	Mode   uint32
 }
 
 // Dir is a directory inside a service.
@@ -33,7 +31,6 @@ type Dir struct {
 	ID    uint64
 	Name  string // path inside the service
 	MTime int64
-	Mode  uint32
 }
 
 // Variable is a variable with its value.
@@ -42,7 +39,6 @@ type Variable struct {
 	Name    string // path inside the service
 	Version uint64
 	MTime   int64
-	Mode    uint32
 	Writer  string
 	Type    uint8
 	// Data of a loaded variable belongs to the receiver. Data given to PutVariable is copied there and then.

@@ -1,7 +1,10 @@
 package fs
 
 import (
+	"errors"
+	"slices"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -92,23 +95,65 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 		h = f.handles.get(in.Fh())
 	}
 	if n == nil {
-		n = f.handles.removed(in.NodeId)
+		n = f.removed(in.NodeId)
 	}
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
+	by := &asker{tid: in.Pid, process: f.callers.process}
+	f.ownEdits(n, by, h)
 	f.attr(n, &out.Attr)
 	out.Ino = in.NodeId
 	_, isLocal := n.(*local)
 	if writers := f.handles.uncommitted(in.NodeId); writers && h == nil {
-		h = f.handles.gathering(in.NodeId, in.Pid, f.callers.process)
+		h = f.handles.gathering(in.NodeId, by)
 	} else if !writers && !isLocal && n.ID() == in.NodeId { // nobody invalidates a number that stands for another node
 		out.AttrValid = f.attrValidity()
 	}
+	f.orphanSize(in.NodeId, &out.Attr)
 	if h != nil {
 		h.ownSize(&out.Attr)
 	}
 	return fuse.OK
+}
+
+// ownEdits waits for what the caller itself has written, whose size it is to see. Nobody else waits.
+func (f *FS) ownEdits(n varsync.Node, by *asker, h *handle) {
+	v, ok := n.(*varsync.Variable)
+	if !ok || !v.Busy() || h == nil && !slices.ContainsFunc(f.handles.of(v.ID()), by.wrote) {
+		return
+	}
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if err := v.Flushed(ctx); err != nil {
+		f.log.Debug("writes before a stat", "err", err) // their writer is told
+	}
+}
+
+// removed finds a node that is gone, but still open.
+func (f *FS) removed(node uint64) (n varsync.Node) {
+	for _, h := range f.handles.of(node) {
+		if n == nil {
+			n = h.target()
+		}
+		if h.writable && f.handles.orphan(node) == nil && h.mu.TryLock() { // nobody has looked since
+			f.private(h)
+			h.unlock()
+		}
+	}
+	return n
+}
+
+// orphanSize shows the size of a file that has been removed.
+func (f *FS) orphanSize(node uint64, out *fuse.Attr) {
+	if o := f.handles.orphan(node); o != nil {
+		setSize(out, o.size())
+	}
+}
+
+func setSize(out *fuse.Attr, size int64) {
+	out.Size = uint64(size)
+	out.Blocks = (out.Size + 511) / 512
 }
 
 // target is the variable or file behind a handle.
@@ -127,8 +172,7 @@ func (h *handle) target() varsync.Node {
 // ownSize shows a descriptor the size of what it has written itself.
 func (h *handle) ownSize(out *fuse.Attr) {
 	if n := h.gathered.Load(); n > 0 {
-		out.Size = uint64(n - 1)
-		out.Blocks = (out.Size + 511) / 512
+		setSize(out, n-1)
 	}
 }
 
@@ -146,7 +190,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 		h = f.handles.get(fh)
 	}
 	if n == nil {
-		n = f.handles.removed(in.NodeId)
+		n = f.removed(in.NodeId)
 	}
 	v, _ := n.(*varsync.Variable)
 	if n == nil || v != nil && !hasFh && in.Valid&fuse.FATTR_SIZE != 0 && f.misnamed(&in.InHeader, v) {
@@ -157,6 +201,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	}
 	f.attr(n, &out.Attr)
 	out.Ino = in.NodeId
+	f.orphanSize(in.NodeId, &out.Attr)
 	if h != nil {
 		h.ownSize(&out.Attr)
 	}
@@ -188,8 +233,7 @@ func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn, out *fuse.At
 	return nil
 }
 
-// truncate implements truncate(2), which commits at once, and ftruncate on a replacing descriptor, which edits the value
-// it is gathering.
+// truncate implements truncate(2), which commits at once, and ftruncate.
 func (f *FS) truncate(n varsync.Node, h *handle, size int64) error {
 	if size < 0 {
 		return syscall.EINVAL
@@ -197,21 +241,50 @@ func (f *FS) truncate(n varsync.Node, h *handle, size int64) error {
 	if err := f.checkSize(0, size); err != nil {
 		return err
 	}
-	if h != nil {
-		h.mu.Lock()
-		defer h.unlock()
-		if h.replacing {
-			if h.failed != nil && size > 0 {
-				return h.failed
-			}
-			h.reclaim()
-			h.buf = resize(h.buf, size)
-			h.dirty, h.killed, h.failed = true, false, nil
+	if h == nil {
+		return f.truncateNode(n, size)
+	}
+	h.mu.Lock()
+	defer h.unlock()
+	return f.truncateHandle(n, h, size)
+}
+
+func (f *FS) truncateHandle(n varsync.Node, h *handle, size int64) error {
+	e := varsync.Edit{Kind: varsync.EditTruncate, Size: size}
+	o := f.private(h)
+	switch {
+	case o != nil:
+		o.carryOut(e)
+		return nil
+	case h.replacing:
+		if h.failed != nil && size > 0 {
+			return h.failed
+		}
+		h.reclaim()
+		h.buf = resize(h.buf, size)
+		h.dirty, h.killed, h.failed, h.refused = true, false, nil, false
+		h.wrote = time.Now()
+		return nil
+	case size == 0 && !h.appending && f.variable(h) != nil && f.o.Sync != SyncAlways:
+		return f.clear(h)
+	}
+	err := f.truncateNode(n, size)
+	if errors.Is(err, transport.ErrNotFound) {
+		if o := f.lost(h); o != nil {
+			o.carryOut(e)
 			return nil
 		}
-		if size == 0 && !h.appending && f.variable(h) != nil && f.o.Sync != SyncAlways {
-			return f.clear(h)
-		}
+	}
+	if err == nil && f.variable(h) != nil {
+		f.remember(h, e)
+	}
+	return err
+}
+
+func (f *FS) truncateNode(n varsync.Node, size int64) error {
+	if o := f.handles.orphan(n.ID()); o != nil {
+		o.carryOut(varsync.Edit{Kind: varsync.EditTruncate, Size: size})
+		return nil
 	}
 	switch n := n.(type) {
 	case *varsync.Variable:
@@ -254,7 +327,10 @@ func (f *FS) Access(_ <-chan struct{}, in *fuse.AccessIn) (status fuse.Status) {
 	}
 	var a fuse.Attr
 	f.attr(n, &a)
-	perm := a.Mode >> f.class(&in.InHeader)
+	perm := a.Mode >> 6
+	if f.foreign(&in.InHeader) {
+		perm = a.Mode
+	}
 	if in.Mask&2 != 0 && f.o.ReadOnly {
 		return fuse.EROFS
 	}

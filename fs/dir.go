@@ -78,7 +78,11 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 		if f.notes.stale(h.NodeId, name, n) {
 			return syscall.ESTALE
 		}
+		removed := f.unlinking(n)
 		_, err := f.structural(h, name, transport.OpDelete)
+		if err == nil {
+			removed()
+		}
 		return err
 	}
 	return syscall.EISDIR

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"slices"
 
 	varsync "github.com/commy-project/commyfs/sync"
@@ -21,8 +22,11 @@ func (f *FS) writeEdit(h *handle, off int64, data []byte) error {
 	}
 	f.reap(h)
 	if err := h.err; err != nil {
-		h.err = nil
-		return err
+		told := h.told
+		h.err, h.told = nil, false
+		if !told {
+			return err
+		}
 	}
 	e := varsync.Edit{Kind: varsync.EditWrite, Off: off, Data: slices.Clone(data)}
 	if h.appending {
@@ -32,18 +36,24 @@ func (f *FS) writeEdit(h *handle, off int64, data []byte) error {
 	if f.o.Sync == SyncAlways || f.o.Sync == SyncClose && !h.begun {
 		ctx, cancel := f.opContext()
 		defer cancel()
-		if _, err := v.Commit(ctx, e); err != nil {
+		res, err := v.Commit(ctx, e)
+		if err != nil {
 			return err
 		}
-		h.begun = true
+		h.begun, h.seen = true, res.Version
+		f.remember(h, e)
 		return nil
 	}
 	if len(h.pending) >= maxPending {
 		if err := f.settle(h); err != nil {
 			return err
 		}
+		if h.gone != nil {
+			return f.writePrivate(h, h.gone, off, data)
+		}
 	}
-	h.pending = append(h.pending, v.Enqueue(e))
+	h.pending = append(h.pending, pendingEdit{v.Enqueue(e), e})
+	f.remember(h, e)
 	return nil
 }
 
@@ -58,7 +68,10 @@ func (f *FS) writeDraft(h *handle, off int64, data []byte) error {
 	} else {
 		h.v, err = f.commitDraft(ctx, h.l, transport.OpStore, writeAt(nil, off, data))
 	}
-	h.begun, h.published = err == nil, true
+	if h.v == nil && err == nil { // it has been removed
+		return f.writePrivate(h, f.private(h), off, data)
+	}
+	h.begun, h.published, h.changed = err == nil, true, true
 	return err
 }
 
@@ -78,19 +91,36 @@ func (f *FS) reap(h *handle) {
 func (f *FS) collect(h *handle) {
 	ctx, cancel := f.opContext()
 	defer cancel()
-	if _, err := h.pending[0].Wait(ctx); err != nil && h.err == nil {
+	p := h.pending[0]
+	h.pending = h.pending[1:]
+	res, err := p.Wait(ctx)
+	switch {
+	case err == nil:
+		h.seen = max(h.seen, res.Version)
+	case errors.Is(err, transport.ErrNotFound):
+		h.late = append(h.late, p.edit)
+	case h.err == nil:
 		h.err = err
 	}
-	h.pending = h.pending[1:]
 }
 
-// settle waits for all writes of an editing handle and returns the first error that nobody was told of.
-func (f *FS) settle(h *handle) error {
+// await waits for all writes of an editing handle.
+func (f *FS) await(h *handle) {
 	for len(h.pending) > 0 {
 		f.collect(h)
 	}
 	h.pending = nil
-	err := h.err
-	h.err = nil
-	return err
+}
+
+// settle waits for all writes of an editing handle and returns the first error. It is told until the next write.
+func (f *FS) settle(h *handle) error {
+	f.await(h)
+	if len(h.late) > 0 && f.lost(h) == nil {
+		h.late = nil
+		if h.err == nil {
+			h.err = transport.ErrNotFound
+		}
+	}
+	h.told = h.err != nil
+	return h.err
 }

@@ -15,16 +15,15 @@ const (
 	withoutCloseWrite
 	withoutDelete
 	withoutMove
-	withoutAttrib
-	withoutAny = withoutCreate | withoutModify | withoutCloseWrite | withoutDelete | withoutMove | withoutAttrib
+	withoutAny = withoutCreate | withoutModify | withoutCloseWrite | withoutDelete | withoutMove
 )
 
 var eventNames = map[string]EventSet{
 	"create": withoutCreate, "modify": withoutModify, "close_write": withoutCloseWrite, "delete": withoutDelete,
-	"move": withoutMove, "attrib": withoutAttrib,
+	"move": withoutMove,
 }
 
-// ParseEvents reads "all", "none", or a list of create, modify, close_write, attrib, delete, move.
+// ParseEvents reads "all", "none", or a list of create, modify, close_write, delete, move.
 func ParseEvents(s string) (EventSet, error) {
 	switch s {
 	case "", "all":
@@ -36,7 +35,7 @@ func ParseEvents(s string) (EventSet, error) {
 	for name := range strings.SplitSeq(s, ",") {
 		e, ok := eventNames[strings.TrimSpace(name)]
 		if !ok {
-			return 0, fmt.Errorf("unknown event %q: want all, none, or some of create,modify,close_write,attrib,delete,move", name)
+			return 0, fmt.Errorf("unknown event %q: want all, none, or some of create,modify,close_write,delete,move", name)
 		}
 		set &^= e
 	}

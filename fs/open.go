@@ -16,6 +16,8 @@ import (
 // decode turns a file name into a component.
 func (p place) decode(file string) string { return names.Decode(file, p.level) }
 
+func reads(flags uint32) bool { return flags&syscall.O_ACCMODE != syscall.O_WRONLY }
+
 func writes(flags uint32) bool { return flags&syscall.O_ACCMODE != syscall.O_RDONLY }
 
 // Open opens a file. DIRECT_IO and ATOMIC_O_TRUNC together are the only way in which no reader sees a torn or empty
@@ -61,18 +63,25 @@ func (f *FS) misnamed(h *fuse.InHeader, v *varsync.Variable) bool {
 }
 
 func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
-	h := &handle{node: in.NodeId, writable: writes(in.Flags), appending: in.Flags&syscall.O_APPEND != 0}
+	h := &handle{node: in.NodeId, reads: reads(in.Flags), writable: writes(in.Flags), appending: in.Flags&syscall.O_APPEND != 0}
 	switch n := n.(type) {
 	case *varsync.Variable:
 		h.v = n
 	case *local:
 		h.l = n
 	case nil:
+		if o := f.handles.orphan(in.NodeId); o != nil { // by /proc/self/fd
+			if in.Flags&syscall.O_TRUNC != 0 {
+				o.carryOut(varsync.Edit{Kind: varsync.EditTruncate})
+			}
+			h.gone = o
+			return h, nil
+		}
 		return nil, syscall.ESTALE // makes the kernel look the name up again
 	default:
 		return nil, syscall.EISDIR
 	}
-	if in.Flags&syscall.O_ACCMODE != syscall.O_WRONLY {
+	if h.reads {
 		if err := f.mayRead(&in.InHeader); err != nil {
 			return nil, err
 		}
@@ -94,6 +103,10 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 	}
 	if trunc {
 		h.writable, h.replacing = true, true // open(O_RDONLY|O_TRUNC) truncates on Linux
+		h.writer.Store(in.Pid)
+		if h.v != nil {
+			h.base = h.v.Current().Version
+		}
 		if f.o.Sync != SyncNever {
 			if err := f.ask(h); errors.Is(err, transport.ErrNotFound) {
 				return nil, syscall.ESTALE // removed elsewhere: the kernel looks again, and makes it anew if that is asked for
@@ -101,14 +114,10 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 				return nil, err
 			}
 		}
-	} else if h.v != nil {
+	} else if h.v != nil && h.reads {
 		// Should it be removed before the first read, this is the value it had.
-		data, _, err := h.v.Load(nil)
-		if errors.Is(err, transport.ErrNotFound) {
+		if err := f.refresh(h); errors.Is(err, transport.ErrNotFound) {
 			return nil, syscall.ESTALE
-		}
-		if err == nil {
-			h.keep(data)
 		}
 	}
 	if h.l != nil && !f.locals.ref(h.l) {
@@ -189,20 +198,22 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		if err != nil {
 			return nil, nil, err
 		}
-		h := &handle{v: v, writable: writes(in.Flags), appending: in.Flags&syscall.O_APPEND != 0,
+		h := &handle{v: v, reads: reads(in.Flags), writable: writes(in.Flags), appending: in.Flags&syscall.O_APPEND != 0,
 			created: true, published: true, asked: time.Now()}
 		h.replacing = !h.appending && h.writable
+		h.writer.Store(in.Pid)
 		return v, h, nil
 	}
 	probe := &transport.Probe{Want: transport.RightCreate | transport.RightWrite, Reserve: true}
 	probe.Tenant, probe.Service, probe.Name = p.target(name)
-	id, err := f.c.Probe(ctx, probe)
+	answer, err := f.c.Probe(ctx, probe)
 	if err != nil {
 		return nil, nil, err
 	}
-	l := f.locals.add(id, in.NodeId, name, false)
-	h := &handle{l: l, writable: true, created: true, appending: in.Flags&syscall.O_APPEND != 0, asked: time.Now()}
+	l := f.locals.add(answer.ID, in.NodeId, name, false)
+	h := &handle{l: l, reads: reads(in.Flags), writable: true, created: true, appending: in.Flags&syscall.O_APPEND != 0, asked: time.Now()}
 	h.replacing = open.Flags&syscall.O_TRUNC != 0
+	h.writer.Store(in.Pid)
 	f.locals.ref(l)
 	return l, h, nil
 }

@@ -253,6 +253,9 @@ func (f *FS) renameShared(m move) error {
 			return err
 		}
 	}
+	if v, ok := m.dst.(*varsync.Variable); ok && v.ID() != m.src.ID() {
+		f.handles.movedOver(m.src.ID(), v)
+	}
 	if m.dst != nil && m.dst.ID() != m.src.ID() {
 		f.notes.refreshName(m.newDir, m.newFile)
 	}

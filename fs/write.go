@@ -29,22 +29,45 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	}
 	h.mu.Lock()
 	defer h.unlock()
-	var err error
-	switch {
-	case h.temporary():
-		if err = f.writeTemp(h, int64(in.Offset), data); err == errMoved {
-			err = f.writeEdit(h, int64(in.Offset), data)
-		}
-	case h.replacing:
-		h.writer.Store(in.Pid)
-		err = f.writeReplacing(h, int64(in.Offset), data)
-	default:
-		err = f.writeEdit(h, int64(in.Offset), data)
-	}
-	if err != nil {
+	if err := f.write(h, int64(in.Offset), data, in.Pid); err != nil {
 		return 0, f.errno("write", err)
 	}
 	return uint32(len(data)), fuse.OK
+}
+
+func (f *FS) write(h *handle, off int64, data []byte, thread uint32) error {
+	if h.temporary() {
+		if err := f.writeTemp(h, off, data); err != errMoved {
+			return err
+		}
+	}
+	if o := f.private(h); o != nil {
+		return f.writePrivate(h, o, off, data)
+	}
+	h.writer.Store(thread)
+	if h.replacing {
+		return f.writeReplacing(h, off, data)
+	}
+	err := f.writeEdit(h, off, data)
+	if errors.Is(err, transport.ErrNotFound) {
+		if o := f.lost(h); o != nil {
+			return f.writePrivate(h, o, off, data)
+		}
+	}
+	return err
+}
+
+// writePrivate writes to a file that has been removed.
+func (f *FS) writePrivate(h *handle, o *orphan, off int64, data []byte) error {
+	e := varsync.Edit{Kind: varsync.EditWrite, Off: off, Data: data}
+	if h.appending {
+		e.Kind, off = varsync.EditAppend, o.size()
+	}
+	if err := f.checkSize(off, int64(len(data))); err != nil {
+		return err
+	}
+	o.carryOut(e)
+	return nil
 }
 
 // checkSize refuses n bytes at off that no value has room for. The sum of the two may be beyond what an int64 holds.
@@ -105,13 +128,16 @@ func (f *FS) writeReplacing(h *handle, off int64, data []byte) error {
 		// Shells ignore what close says: a value that cannot be kept has to fail here.
 		err = f.ask(h)
 	}
+	if errors.Is(err, transport.ErrNotFound) {
+		if o := f.lost(h); o != nil {
+			return f.writePrivate(h, o, off, data)
+		}
+	}
 	if err == nil {
 		h.reclaim()
 		h.buf = writeAt(h.buf, off, data)
-		h.dirty, h.killed = true, false
-		if h.cleared {
-			h.idle.Reset(clearTime)
-		}
+		h.dirty, h.killed, h.refused = true, false, false
+		h.wrote, h.part = time.Now(), len(data)%blockSize == 0
 		if f.o.Sync == SyncAlways {
 			err = f.commit(h)
 		}
@@ -123,8 +149,13 @@ func (f *FS) writeReplacing(h *handle, off int64, data []byte) error {
 	return err
 }
 
-// clearTime is how long a descriptor that has emptied its file can rest before what it has written since is published.
-const clearTime = 200 * time.Millisecond
+// clearTime is how long a descriptor that has emptied its file can rest before what it has written since is published, and
+// partTime how long if the last write looks like a part of more: it filled a buffer, as the pieces of one write(2) do and
+// those that stdio makes.
+const (
+	clearTime = 200 * time.Millisecond
+	partTime  = 2 * time.Second
+)
 
 // clear is ftruncate(fd, 0) on an editing descriptor: somebody (vim, for one) is about to write the file anew. Committed
 // at once it would show everybody an empty value, and then a growing one. So the descriptor replaces, as if opened with
@@ -139,17 +170,31 @@ func (f *FS) clear(h *handle) error {
 			return err
 		}
 	}
-	h.replacing, h.cleared, h.dirty, h.published, h.killed = true, true, true, false, false
-	h.idle = time.AfterFunc(clearTime, func() {
-		h.mu.Lock()
-		defer h.unlock()
-		if h.cleared && h.dirty && h.failed == nil {
-			if err := f.commit(h); err != nil {
-				h.err = err
-			}
-		}
-	})
+	h.replacing, h.cleared, h.dirty, h.published, h.killed, h.refused = true, true, true, false, false, false
+	h.buf, h.lent, h.failed = nil, false, nil
+	h.wrote, h.part = time.Now(), false
+	h.idle = time.AfterFunc(clearTime, func() { f.rested(h) })
 	return nil
+}
+
+// rested publishes what a cleared descriptor has, once it has rested for long enough.
+func (f *FS) rested(h *handle) {
+	h.mu.Lock()
+	defer h.unlock()
+	if !h.cleared || !h.dirty || h.failed != nil || h.refused {
+		return
+	}
+	rest := clearTime
+	if h.part {
+		rest = partTime
+	}
+	if wait := rest - time.Since(h.wrote); wait > 0 {
+		h.idle.Reset(wait)
+		return
+	}
+	if err := f.commit(h); err != nil {
+		f.log.Warn("a value could not be committed yet", "node", h.node, "err", err)
+	}
 }
 
 // reclaim makes buf ours again if the client has it.
@@ -178,10 +223,14 @@ func (f *FS) ask(h *handle) error {
 		p.Tenant, p.Service, p.Name = pl.target(name)
 		p.Want |= transport.RightCreate
 	}
-	if _, err := f.c.Probe(ctx, p); err != nil {
+	answer, err := f.c.Probe(ctx, p)
+	if err != nil {
 		return err
 	}
 	h.asked = time.Now()
+	if !h.dirty {
+		h.base = answer.Version
+	}
 	return nil
 }
 
@@ -192,138 +241,59 @@ func (f *FS) variable(h *handle) *varsync.Variable {
 	}
 	if h.v != nil {
 		h.v = h.v.Now()
+		if h.v.Removed() {
+			h.v = f.handles.now(h.v)
+		}
 	}
 	return h.v
 }
 
-// commit publishes the value of a replacing handle and waits for the answer, which it gives once: a value that was
-// refused is not tried again behind the caller's back.
+// commit publishes the value of a replacing handle and waits for the answer. A value that is refused is kept, for the caller
+// to try again; nobody else does.
 func (f *FS) commit(h *handle) error {
-	h.dirty, h.published = false, true
-	v := f.variable(h)
-	h.lent = true
+	err := f.publishValue(h)
+	if errors.Is(err, transport.ErrNotFound) && f.lost(h) != nil {
+		return nil
+	}
+	h.refused = err != nil
+	if err == nil && h.gone == nil {
+		h.edit()
+	}
+	return err
+}
+
+func (f *FS) publishValue(h *handle) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
+	v := f.variable(h)
+	h.lent = true
 	if v == nil {
+		op := transport.OpStore
+		if !h.dirty {
+			op = transport.OpCreate // nothing was written: it is whose value it is that was first
+		}
 		var err error
-		h.v, err = f.commitDraft(ctx, h.l, transport.OpStore, h.buf)
+		h.v, err = f.commitDraft(ctx, h.l, op, h.buf)
+		if h.v == nil && err == nil {
+			f.private(h) // it has been removed
+		}
 		return err
 	}
 	e := varsync.Edit{Kind: varsync.EditReplace, Data: h.buf}
-	if h.cleared {
-		h.idle.Stop()
-		h.replacing, h.cleared, h.begun, h.buf, h.lent = false, false, true, nil, false
+	if !h.dirty {
+		if h.l != nil && h.l.id == v.ID() {
+			return nil // another descriptor has made the variable of the draft
+		}
+		e.HasVersion, e.IfVersion = h.l == nil, h.base // a draft that was moved over the variable is its value
 	}
 	if f.o.Sync == SyncNever {
 		v.Enqueue(e)
 		return nil
 	}
-	_, err := v.Commit(ctx, e)
+	res, err := v.Commit(ctx, e)
+	if e.HasVersion && errors.Is(err, transport.ErrConflict) {
+		return nil // somebody has committed since the open: that is the value
+	}
+	h.seen = res.Version
 	return err
-}
-
-// Flush is called for every close of a descriptor, also those that fork and dup made.
-func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
-	defer f.end(f.begin("flush", &in.InHeader), &status)
-	if in.Fh == pokeHandle {
-		return fuse.OK
-	}
-	h := f.handles.get(in.Fh)
-	if h == nil {
-		return fuse.EBADF
-	}
-	h.mu.Lock()
-	defer h.unlock()
-	if !h.writable || h.temporary() {
-		return fuse.OK
-	}
-	if !h.replacing {
-		if f.o.Sync == SyncNever {
-			return fuse.OK
-		}
-		return f.errno("close", f.settle(h))
-	}
-	if h.failed != nil {
-		return f.errno("close", h.failed)
-	}
-	if !h.dirty && h.published {
-		return fuse.OK
-	}
-	// A writer that is being killed has not finished its value. Whether it has anything written or not, its descriptor
-	// must not publish at release either, unless another process goes on with it.
-	h.killed = f.callers.dying(in.Pid)
-	if h.killed || !h.dirty {
-		return fuse.OK // the shell closing its spare descriptor publishes nothing
-	}
-	return f.errno("close", f.commit(h))
-}
-
-// Fsync commits what the descriptor has.
-func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) (status fuse.Status) {
-	defer f.end(f.begin("fsync", &in.InHeader), &status)
-	h := f.handles.get(in.Fh)
-	if h == nil {
-		return fuse.OK
-	}
-	h.mu.Lock()
-	defer h.unlock()
-	switch {
-	case !h.writable || h.temporary():
-		return fuse.OK
-	case !h.replacing:
-		return f.errno("fsync", f.settle(h))
-	case h.failed != nil:
-		return f.errno("fsync", h.failed)
-	case h.dirty || !h.published:
-		return f.errno("fsync", f.commit(h))
-	}
-	return fuse.OK
-}
-
-// Release is called once nobody has the description any more; nobody sees its result.
-func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
-	if in.Fh == pokeHandle {
-		return
-	}
-	h := f.handles.get(in.Fh)
-	if h == nil {
-		return
-	}
-	defer f.handles.remove(in.Fh)
-	var status fuse.Status
-	defer f.end(f.begin("release", &in.InHeader), &status)
-	h.mu.Lock()
-	defer h.unlock()
-	if err := f.finish(h); err != nil {
-		f.log.Warn("a value could not be committed after its last close", "node", h.node, "err", err)
-	}
-	if h.l != nil && !h.l.temp && f.locals.unref(h.l) {
-		parent, name, _ := f.locals.where(h.l)
-		if p, err := f.place(parent); err == nil {
-			f.notes.refreshName(parent, fileName(name, p.level))
-		}
-	}
-}
-
-// finish commits what the last close has left to commit.
-func (f *FS) finish(h *handle) error {
-	if h.cleared {
-		h.idle.Stop()
-	}
-	switch {
-	case !h.writable || h.temporary():
-		return nil
-	case !h.replacing:
-		if err := f.settle(h); err != nil || f.variable(h) != nil {
-			return err
-		}
-		ctx, cancel := f.opContext()
-		defer cancel()
-		_, err := f.commitDraft(ctx, h.l, transport.OpCreate, nil)
-		return err
-	case !h.killed && (h.dirty || !h.published):
-		return f.commit(h)
-	}
-	h.dirty = false
-	return nil
 }

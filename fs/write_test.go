@@ -28,7 +28,7 @@ func TestReplacingDescriptor(t *testing.T) {
 		{"write, no close", func(m *mount, f *file) { f.write(0, "new") }, "old", "new"},
 		{"fsync of nothing", func(m *mount, f *file) { m.ok("fsync", f.fsync()) }, "", ""},
 		{"fsync", func(m *mount, f *file) { f.write(0, "new"); m.ok("fsync", f.fsync()) }, "new", "new"},
-		{"write after fsync", func(m *mount, f *file) { f.write(0, "new"); f.fsync(); f.write(1, "ot") }, "new", "not"},
+		{"write after fsync", func(m *mount, f *file) { f.write(0, "new"); f.fsync(); f.write(1, "ot"); f.flush() }, "not", "not"},
 		{"with a hole", func(m *mount, f *file) { f.write(2, "x"); f.flush() }, "\x00\x00x", "\x00\x00x"},
 		{"ftruncate edits what is gathered", func(m *mount, f *file) {
 			f.write(0, "abcdef")
@@ -278,11 +278,16 @@ func TestSyncAlways(t *testing.T) {
 	f := m.opened("t/s/v", trunc)
 	m.ok("write", f.write(0, "new"))
 	m.wantStored("v", "new")
-	m.ok("unlink", m.unlink("t/s/v"))
-	m.want("write", f.write(3, "er"), syscall.ENOENT)
-	m.want("write", f.write(3, "er"), syscall.ENOENT)
-	m.want("flush", f.flush(), syscall.ENOENT)
+	m.ok("write", f.write(3, "er"))
+	m.wantStored("v", "newer")
 	f.release()
+
+	f = m.opened("t/s/v", trunc)
+	m.want("write", f.write(1<<62, "x"), syscall.EFBIG)
+	m.want("write", f.write(0, "x"), syscall.EFBIG)
+	m.want("flush", f.flush(), syscall.EFBIG)
+	f.release()
+	m.wantStored("v", "newer")
 }
 
 func TestSyncNeverLosesNothingAtTheEnd(t *testing.T) {

@@ -63,7 +63,7 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Uint32Var(&o.gid, "gid", uint32(os.Getegid()), "group of the files")
 	fs.Var(&o.umask, "umask", "permissions that the files do not have")
 	fs.Var(&o.sync, "sync", "when to wait for the server: close (close, fsync and the first write), always (every write) or never")
-	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes from elsewhere: `list` of create, modify, close_write, attrib, delete, move; or all, none")
+	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes from elsewhere: `list` of create, modify, close_write, delete, move; or all, none")
 	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "events")
 	fs.VarP(&mountFlags{fs}, "option", "o", "`options` as mount(8) writes them: k[=v],... for --k v")
 }
