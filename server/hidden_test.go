@@ -231,7 +231,7 @@ func TestHiddenIsNotPushed(t *testing.T) {
 			var calls []*transport.Pending
 			for i := range reports {
 				admin.seq++
-				calls = append(calls, admin.cl.Go(&transport.ReportVariableChanges{Seq: admin.seq, Floor: 1, Changes: []transport.Change{send(reports[i])}}))
+				calls = append(calls, admin.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: admin.seq, Floor: 1, Changes: []transport.Change{send(reports[i])}}))
 				s.awaitQueued(t, i+1)
 			}
 			release()

@@ -109,7 +109,7 @@ func TestResendRace(t *testing.T) {
 			}
 			calls.Add(1)
 			r := &transport.ReportVariableChanges{Seq: i + 2, Changes: []transport.Change{appendTo("v", fmt.Sprintf("%d,", i))}}
-			if err := p.cl.Start(r, handle); err != nil {
+			if err := p.cl.Start(t.Context(), r, handle); err != nil {
 				calls.Done()
 				break
 			}

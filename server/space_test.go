@@ -44,7 +44,7 @@ func TestNoSpace(t *testing.T) {
 	var calls [3]*transport.Pending
 	for i, c := range []transport.Change{store("b", "2"), at(transport.OpDelete, "t", "s", "c"), store("c", "3")} {
 		p.seq++
-		calls[i] = p.cl.Go(&transport.ReportVariableChanges{Seq: p.seq, Changes: []transport.Change{c}})
+		calls[i] = p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: p.seq, Changes: []transport.Change{c}})
 	}
 	for i, c := range calls {
 		m, err := c.Wait(t.Context())

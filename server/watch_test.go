@@ -47,7 +47,7 @@ func TestPushBeforeAck(t *testing.T) {
 	for i := range 300 {
 		acked := make(chan uint64, 1)
 		seen := uint64(0)
-		err := watcher.cl.Start(&transport.ReportVariableChanges{Seq: uint64(i + 1), Floor: uint64(i + 1), Changes: []transport.Change{store("v", fmt.Sprint("x", i))}},
+		err := watcher.cl.Start(t.Context(), &transport.ReportVariableChanges{Seq: uint64(i + 1), Floor: uint64(i + 1), Changes: []transport.Change{store("v", fmt.Sprint("x", i))}},
 			func(m transport.Message, err error) {
 				seen = version.Load()
 				if err == nil {
@@ -299,7 +299,7 @@ func TestResume(t *testing.T) {
 	}
 	for i := range logLength {
 		p.seq++
-		p.cl.Go(&transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []transport.Change{store("a", fmt.Sprint(i))}})
+		p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []transport.Change{store("a", fmt.Sprint(i))}})
 	}
 	p.do(store("a", "end"))
 	if again := resume(had.Rev); again.Resumed {

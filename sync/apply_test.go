@@ -78,19 +78,20 @@ func TestFloor(t *testing.T) {
 	rs := reports{m: map[uint64]*report{}, low: 1}
 	var all []*report
 	for range 5 {
-		r, err := rs.add(0, nil, nil)
-		if err != nil {
+		r := &report{}
+		if _, err := rs.add(0, r); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, r)
 	}
 	for _, tt := range []struct{ done, want uint64 }{{2, 1}, {1, 3}, {4, 3}, {3, 5}, {5, 6}} {
-		rs.answered(all[tt.done-1], &transport.VariableChangesAcknowledged{}, nil)
-		if got := rs.floor(); got != tt.want {
+		all[tt.done-1].done = make(chan struct{})
+		rs.answered(nil, all[tt.done-1], &transport.VariableChangesAcknowledged{}, nil)
+		if got := rs.floorLocked(); got != tt.want {
 			t.Errorf("after %d: floor %d, want %d", tt.done, got, tt.want)
 		}
 	}
-	if _, err := rs.add(1, nil, nil); transport.CodeOf(err) != transport.CodeNotFound {
+	if _, err := rs.add(1, &report{}); transport.CodeOf(err) != transport.CodeNotFound {
 		t.Errorf("a report for another epoch: %v", err)
 	}
 }

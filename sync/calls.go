@@ -39,19 +39,41 @@ func Call[Reply transport.Message](ctx context.Context, c *Client, req transport
 	}
 }
 
-// List calls fn with the pages of a listing.
+// List calls fn with the pages of a listing. It waits for a page no longer than [Options.Timeout], or, if services may have
+// to be loaded for it, than connecting may take.
 func (c *Client) List(ctx context.Context, req *transport.List, fn func([]transport.Entry) error) error {
-	l, err := c.awaitLink(ctx)
-	if err != nil {
-		return err
+	bound := c.opts.Timeout
+	if req.Recursive {
+		bound = c.longBound()
 	}
-	return l.conn.CallStream(ctx, req, func(m transport.Message) (bool, error) {
-		p, ok := m.(*transport.Entries)
-		if !ok {
-			return false, fmt.Errorf("list was answered by %T", m)
+	return patient(ctx, bound, func(ctx context.Context, progress func()) error {
+		l, err := c.awaitLink(ctx)
+		if err != nil {
+			return err
 		}
-		return p.More, fn(p.Entries)
+		return l.conn.CallStream(ctx, req, func(m transport.Message) (bool, error) {
+			progress()
+			p, ok := m.(*transport.Entries)
+			if !ok {
+				return false, fmt.Errorf("list was answered by %T", m)
+			}
+			return p.More, fn(p.Entries)
+		})
 	})
+}
+
+// patient calls fn with a context that ends when fn has not called progress for as long as the bound.
+func patient(ctx context.Context, bound time.Duration, fn func(ctx context.Context, progress func()) error) error {
+	whole := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	idle := time.AfterFunc(bound, cancel)
+	defer idle.Stop()
+	err := fn(ctx, func() { idle.Reset(bound) })
+	if err != nil && ctx.Err() != nil && whole.Err() == nil {
+		return &transport.Error{Code: transport.CodeDisconnected, Message: "the server does not go on with a listing"}
+	}
+	return err
 }
 
 // Probe asks the server whether a change would be accepted now, and for a fresh id if Reserve is set.
@@ -90,7 +112,7 @@ const pingTime = 500 * time.Millisecond
 func (l *link) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.c.opts.Timeout)
 	defer cancel()
-	p := l.conn.Go(&transport.Ping{})
+	p := l.conn.Go(ctx, &transport.Ping{})
 	look := time.NewTimer(pingTime)
 	defer look.Stop()
 	for ctx.Err() == nil {

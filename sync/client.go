@@ -166,7 +166,7 @@ func (c *Client) Limits() transport.Limits {
 }
 
 func (c *Client) refreshLimits(l *link) {
-	_ = l.conn.Start(&transport.GetStatus{}, func(m transport.Message, err error) {
+	_ = l.conn.Start(c.ctx, &transport.GetStatus{}, func(m transport.Message, err error) {
 		if st, ok := m.(*transport.Status); ok && err == nil {
 			c.link.mu.Lock()
 			w := *c.link.welcome

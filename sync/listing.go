@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/commy-project/commyfs/transport"
 )
@@ -12,17 +11,9 @@ import (
 // watch loads a service, or brings a loaded one up to date after a reconnect. It takes as long as it takes, as long as
 // pages come.
 func (l *link) watch(ctx context.Context, s *Service) error {
-	whole := ctx
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	bound := l.c.longBound()
-	idle := time.AfterFunc(bound, cancel)
-	defer idle.Stop()
-	err := l.listing(ctx, s, func() { idle.Reset(bound) })
-	if err != nil && ctx.Err() != nil && whole.Err() == nil {
-		return &transport.Error{Code: transport.CodeDisconnected, Message: "the server does not go on with a listing"}
-	}
-	return err
+	return patient(ctx, l.c.longBound(), func(ctx context.Context, progress func()) error {
+		return l.listing(ctx, s, progress)
+	})
 }
 
 func (l *link) listing(ctx context.Context, s *Service, progress func()) error {

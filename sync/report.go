@@ -13,24 +13,34 @@ import (
 // report is a ReportVariableChanges on its way: kept until it is answered, sent again on every new connection until its
 // deadline, carried out once because the server knows its sequence number.
 type report struct {
-	msg      transport.ReportVariableChanges
-	value    []byte // what the variable holds once a store or patch of ours is accepted: the server does not send it back
-	done     chan struct{}
-	ack      *transport.VariableChangesAcknowledged
-	err      error
-	givenUp  bool // nobody waits any more; kept for its echo until the connection is lost
+	msg   transport.ReportVariableChanges
+	value []byte          // what the variable holds once a store or patch of ours is accepted: the server does not send it back
+	ctx   context.Context // of who waits for it
+	done  chan struct{}
+	ack   *transport.VariableChangesAcknowledged
+	err   error
+
 	finished bool
-	sentOn   *link // by resend
+	// givenUp: nobody waits any more. It is not sent again, and kept only while it is on a connection, for its echo.
+	givenUp bool
+	on      *link         // where it was sent and not answered yet
+	resent  *link         // the last connection that resend has put it on
+	wait    time.Duration // before it is sent again, if the server is not available
 }
+
+// maxInFlight bounds the reports whose answers are not here, and how far the newest is ahead of the oldest: the server
+// keeps the answers in between, and refuses to keep more than a few thousand.
+const maxInFlight = 1024
 
 // reports are the changes in flight.
 type reports struct {
 	mu    sync.Mutex // guards the following
 	next  uint64
-	low   uint64 // nothing below it is in m
+	low   uint64 // nobody waits for the answer to a report below it
 	m     map[uint64]*report
-	l     *link  // where new reports go, nil while disconnected
-	epoch uint64 // rises when the store is replaced: ids mean something else from then on
+	room  chan struct{} // closed when a report leaves m; nil unless somebody waits for that
+	l     *link         // where new reports go, nil while disconnected
+	epoch uint64        // rises when the store is replaced: ids mean something else from then on
 }
 
 // Report asks the server for changes, all or none, and waits for its answer. A connection that is lost meanwhile does
@@ -59,16 +69,17 @@ func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
-	r, err := c.reports.add(epoch, value, changes)
-	if err != nil {
-		return nil, err
-	}
+	r := &report{value: value, ctx: ctx, done: make(chan struct{})}
+	r.msg.Changes = changes
+	room, err := c.reports.add(epoch, r)
 	look := time.NewTicker(reconnectTime / 2)
 	defer look.Stop()
 	for err == nil {
 		select {
 		case <-r.done:
 			return r.results()
+		case <-room:
+			room, err = c.reports.add(epoch, r)
 		case <-ctx.Done():
 			err = timedOut(ctx)
 		case <-c.ctx.Done():
@@ -98,22 +109,31 @@ func (r *report) results() ([]transport.Result, error) {
 	return r.ack.Results, nil
 }
 
-func (rs *reports) add(epoch uint64, value []byte, changes []transport.Change) (*report, error) {
-	r := &report{value: value, done: make(chan struct{})}
+// add gives the report its number and sends it. If too many are in flight it does neither, and returns a channel that is
+// closed when there may be room.
+func (rs *reports) add(epoch uint64, r *report) (room <-chan struct{}, err error) {
 	rs.mu.Lock()
 	if epoch != rs.epoch {
 		rs.mu.Unlock()
 		return nil, fmt.Errorf("the server's store was replaced: %w", transport.ErrNotFound)
 	}
+	if len(rs.m) >= maxInFlight || rs.next+1-rs.floorLocked() >= maxInFlight {
+		if rs.room == nil {
+			rs.room = make(chan struct{})
+		}
+		room = rs.room
+		rs.mu.Unlock()
+		return room, nil
+	}
 	rs.next++
-	r.msg = transport.ReportVariableChanges{Seq: rs.next, Changes: changes}
+	r.msg.Seq = rs.next
 	rs.m[r.msg.Seq] = r
 	l := rs.l
 	rs.mu.Unlock()
 	if l != nil {
 		rs.send(l, r)
 	}
-	return r, nil
+	return nil, nil
 }
 
 func (rs *reports) currentEpoch() uint64 {
@@ -122,28 +142,41 @@ func (rs *reports) currentEpoch() uint64 {
 	return rs.epoch
 }
 
-// send puts the report on the connection. When that is lost the report is sent again on the next; one that cannot be
-// sent, because it is too large, is answered here.
+// send puts the report on the connection, unless it is on one. When that is lost the report is sent again on the next;
+// one that cannot be sent, because it is too large, is answered here.
 func (rs *reports) send(l *link, r *report) {
+	rs.mu.Lock()
+	if r.finished || r.givenUp || r.on != nil {
+		rs.mu.Unlock()
+		return
+	}
+	r.on = l
 	msg := r.msg
-	msg.Floor = rs.floor()
-	if err := l.conn.Start(&msg, func(m transport.Message, err error) { rs.answered(r, m, err) }); err != nil {
-		rs.answered(r, nil, err)
+	msg.Floor = rs.floorLocked()
+	rs.mu.Unlock()
+	err := l.conn.Start(r.ctx, &msg, func(m transport.Message, err error) { rs.answered(l, r, m, err) })
+	if err != nil && r.ctx.Err() != nil {
+		err = transport.ErrDisconnected // not sent, and nobody waits
+	}
+	if err != nil {
+		rs.answered(l, r, nil, err)
 	}
 }
 
-// floor returns the lowest number in flight. The search goes on where the last one ended: thousands can be in flight.
-func (rs *reports) floor() uint64 {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	for rs.low <= rs.next && rs.m[rs.low] == nil {
+// floorLocked returns the lowest number that somebody waits for. The search goes on where the last one ended: thousands
+// can be in flight.
+func (rs *reports) floorLocked() uint64 {
+	for rs.low <= rs.next {
+		if r := rs.m[rs.low]; r != nil && !r.givenUp {
+			break
+		}
 		rs.low++
 	}
 	return rs.low
 }
 
 // answered runs on the receiving goroutine, after the pushes that the answer comes behind.
-func (rs *reports) answered(r *report, m transport.Message, err error) {
+func (rs *reports) answered(l *link, r *report, m transport.Message, err error) {
 	ack, _ := m.(*transport.VariableChangesAcknowledged)
 	code := transport.CodeOf(err)
 	switch {
@@ -152,29 +185,38 @@ func (rs *reports) answered(r *report, m transport.Message, err error) {
 	case err == nil:
 		code = ack.Code
 	}
-	switch code {
-	case transport.CodeDisconnected:
-		return // it will be sent again on the next connection
-	case transport.CodeUnavailable:
-		// The server starts, stops or waits for its engine. Under the same number it is carried out once, whatever became
-		// of it.
-		time.AfterFunc(retryAfter, func() { rs.again(r) })
-		return
-	}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	delete(rs.m, r.msg.Seq)
-	rs.finishLocked(r, ack, err)
+	if r.on != l || r.finished {
+		return // it is on the next connection already
+	}
+	r.on = nil
+	again := code == transport.CodeDisconnected || code == transport.CodeUnavailable
+	switch {
+	case again && r.givenUp:
+		rs.dropLocked(r)
+	case code == transport.CodeDisconnected: // it will be sent again on the next connection
+	case again:
+		// The server starts, stops or waits for its engine. Under the same number it is carried out once, whatever became
+		// of it.
+		r.wait = min(max(2*r.wait, retryAfter), maxRetryAfter)
+		time.AfterFunc(r.wait, func() { rs.send(l, r) })
+	default:
+		rs.dropLocked(r)
+		rs.finishLocked(r, ack, err)
+	}
 }
 
-// again sends a report once more on the connection that there is; on a new one resend has seen to it.
-func (rs *reports) again(r *report) {
-	rs.mu.Lock()
-	l := rs.l
-	skip := l == nil || r.finished || r.givenUp
-	rs.mu.Unlock()
-	if !skip {
-		rs.send(l, r)
+// dropLocked takes a report out of the table.
+func (rs *reports) dropLocked(r *report) {
+	delete(rs.m, r.msg.Seq)
+	rs.roomLocked()
+}
+
+func (rs *reports) roomLocked() {
+	if rs.room != nil {
+		close(rs.room)
+		rs.room = nil
 	}
 }
 
@@ -194,8 +236,10 @@ func (rs *reports) giveUp(r *report) bool {
 		return false
 	}
 	r.givenUp = true
-	if rs.l == nil {
-		delete(rs.m, r.msg.Seq)
+	if r.on == nil && r.msg.Seq != 0 {
+		rs.dropLocked(r)
+	} else {
+		rs.roomLocked() // what follows it need not wait for it
 	}
 	return true
 }
@@ -205,9 +249,10 @@ func (rs *reports) lost() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	rs.l = nil
-	for seq, r := range rs.m {
+	for _, r := range rs.m {
+		r.on = nil
 		if r.givenUp {
-			delete(rs.m, seq)
+			rs.dropLocked(r)
 		}
 	}
 }
@@ -229,8 +274,8 @@ func (rs *reports) begin() {
 }
 
 func (rs *reports) failLocked(err error) {
-	for seq, r := range rs.m {
-		delete(rs.m, seq)
+	for _, r := range rs.m {
+		rs.dropLocked(r)
 		rs.finishLocked(r, nil, err)
 	}
 }
@@ -241,9 +286,9 @@ func (rs *reports) resend(l *link) {
 		rs.mu.Lock()
 		var again []*report
 		for _, r := range rs.m {
-			if !r.finished && !r.givenUp && r.sentOn != l {
+			if !r.givenUp && r.resent != l {
 				again = append(again, r)
-				r.sentOn = l
+				r.resent, r.on = l, nil
 			}
 		}
 		if len(again) == 0 {
@@ -280,8 +325,11 @@ func (l *link) echo(prefix []string, e *transport.Event) ([]byte, bool) {
 	return nil, false
 }
 
-// retryAfter is how long a client waits when the server says that it is not available.
-const retryAfter = 10 * time.Millisecond
+// How long a client waits when the server says that it is not available.
+const (
+	retryAfter    = 10 * time.Millisecond
+	maxRetryAfter = 200 * time.Millisecond
+)
 
 // pause waits a moment before something is tried again.
 func pause(ctx context.Context) error {

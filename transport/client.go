@@ -34,6 +34,7 @@ func NewClient(conn *Conn, o ClientOptions) *Client {
 	}
 	c := &Client{conn: conn, opts: o, done: make(chan struct{}), calls: map[uint64]*Pending{}}
 	c.wg.Go(c.receiveLoop)
+	conn.wg.Go(conn.writeLoop)
 	return c
 }
 
@@ -57,9 +58,9 @@ func (c *Client) Close() error {
 }
 
 // Call sends a request and waits for its reply. A refusal comes as *[Error]. When ctx ends first, the reply is dropped
-// when it comes; the request may have been carried out.
+// when it comes; the request may have been carried out, or may be yet: it stays queued if the server takes nothing.
 func (c *Client) Call(ctx context.Context, req Message) (Message, error) {
-	return c.Go(req).Wait(ctx)
+	return c.Go(ctx, req).Wait(ctx)
 }
 
 // Request is Call for a reply of a known type.
@@ -81,26 +82,26 @@ func Request[R Message](ctx context.Context, c *Client, req Message) (R, error) 
 // will not be called again.
 func (c *Client) CallStream(ctx context.Context, req Message, page func(Message) (more bool, err error)) error {
 	p := &Pending{client: c, done: make(chan struct{}), page: page}
-	_ = c.send(p, req) // Wait returns it
+	_ = c.send(ctx, p, req) // Wait returns it
 	_, err := p.Wait(ctx)
 	return err
 }
 
 // Go sends a request and returns without waiting for the reply. Requests of one goroutine reach the server in order.
-// It blocks only while the server takes nothing; see [Conn.Send].
-func (c *Client) Go(req Message) *Pending {
+// A server that takes nothing is not waited for, but while 16 MiB are queued, and then no longer than ctx.
+func (c *Client) Go(ctx context.Context, req Message) *Pending {
 	p := &Pending{client: c, done: make(chan struct{})}
-	_ = c.send(p, req) // Wait returns it
+	_ = c.send(ctx, p, req) // Wait returns it
 	return p
 }
 
-// Start sends a request and has the outcome handled on the receiving goroutine, under the rules of OnPush. It returns
-// an error if the request was not sent, and then never calls handle; else handle is called exactly once.
-func (c *Client) Start(req Message, handle func(Message, error)) error {
-	return c.send(&Pending{client: c, done: make(chan struct{}), handle: handle}, req)
+// Start sends a request as Go does and has the outcome handled on the receiving goroutine, under the rules of OnPush. It
+// returns an error if the request was not sent, and then never calls handle; else handle is called exactly once.
+func (c *Client) Start(ctx context.Context, req Message, handle func(Message, error)) error {
+	return c.send(ctx, &Pending{client: c, done: make(chan struct{}), handle: handle}, req)
 }
 
-func (c *Client) send(p *Pending, req Message) error {
+func (c *Client) send(ctx context.Context, p *Pending, req Message) error {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
@@ -111,7 +112,7 @@ func (c *Client) send(p *Pending, req Message) error {
 	p.id = c.last
 	c.calls[p.id] = p
 	c.mu.Unlock()
-	err := c.conn.Send(Envelope{ID: p.id, Message: req})
+	err := c.conn.queue(ctx, Envelope{ID: p.id, Message: req})
 	if err == nil || c.take(p.id) == nil { // taken: the receive loop has ended and answers for it
 		return nil
 	}

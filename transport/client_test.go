@@ -81,7 +81,7 @@ func TestGoIsOrdered(t *testing.T) {
 	})
 	var calls []*Pending
 	for i := range uint64(n) {
-		calls = append(calls, client.Go(&Probe{ID: i}))
+		calls = append(calls, client.Go(t.Context(), &Probe{ID: i}))
 	}
 	for i, p := range calls {
 		m, err := p.Wait(t.Context())
@@ -150,10 +150,10 @@ func TestStartAndStreamRunInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := client.Start(&Ping{}, func(m Message, err error) { order = append(order, fmt.Sprintf("%T %v", m, err)) }); err != nil {
+	if err := client.Start(t.Context(), &Ping{}, func(m Message, err error) { order = append(order, fmt.Sprintf("%T %v", m, err)) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.Start(&Goodbye{}, func(Message, error) { close(done) }); err != nil {
+	if err := client.Start(t.Context(), &Goodbye{}, func(Message, error) { close(done) }); err != nil {
 		t.Fatal(err)
 	}
 	<-done
@@ -222,7 +222,7 @@ func TestCallIsGivenUp(t *testing.T) {
 		reply(s, Envelope{ID: e.ID, Message: &Done{}})
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	p := client.Go(&Probe{})
+	p := client.Go(t.Context(), &Probe{})
 	cancel()
 	if m, err := p.Wait(ctx); !errors.Is(err, context.Canceled) || m != nil {
 		t.Errorf("got %v, %v, want Canceled", m, err)
@@ -253,8 +253,8 @@ func TestConnectionEnds(t *testing.T) {
 			seen := make(chan struct{}, 10)
 			client, server := clientPair(t, ClientOptions{}, func(*Conn, Envelope) { seen <- struct{}{} })
 			outcomes := make(chan error, 10)
-			a, b := client.Go(&Ping{}), client.Go(&Ping{})
-			if err := client.Start(&Ping{}, func(m Message, err error) { outcomes <- err }); err != nil {
+			a, b := client.Go(t.Context(), &Ping{}), client.Go(t.Context(), &Ping{})
+			if err := client.Start(t.Context(), &Ping{}, func(m Message, err error) { outcomes <- err }); err != nil {
 				t.Fatal(err)
 			}
 			go func() {
@@ -285,7 +285,7 @@ func TestConnectionEnds(t *testing.T) {
 			if _, err := client.Call(t.Context(), &Ping{}); !errors.Is(err, end.want) {
 				t.Errorf("late call: got %v, want %v", err, end.want)
 			}
-			if err := client.Start(&Ping{}, func(Message, error) { t.Error("handled") }); !errors.Is(err, end.want) {
+			if err := client.Start(t.Context(), &Ping{}, func(Message, error) { t.Error("handled") }); !errors.Is(err, end.want) {
 				t.Errorf("late start: got %v, want %v", err, end.want)
 			}
 		})
@@ -298,7 +298,7 @@ func TestRequestThatCannotBeSent(t *testing.T) {
 	if _, err := client.Call(t.Context(), big); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("got %v, want ErrTooLarge", err)
 	}
-	if err := client.Start(big, func(Message, error) { t.Error("handled") }); !errors.Is(err, ErrTooLarge) {
+	if err := client.Start(t.Context(), big, func(Message, error) { t.Error("handled") }); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("got %v, want ErrTooLarge", err)
 	}
 	if _, err := client.Call(t.Context(), &Ping{}); err != nil {

@@ -43,6 +43,7 @@ func newConn(ws *websocket.Conn, nc *netConn, opts Options, peer *Peer, local bo
 		pong: make(chan string, 1),
 		done: make(chan struct{}),
 	}
+	c.out.wake = make(chan struct{}, 1)
 	ws.SetReadLimit(int64(opts.MaxMessage))
 	ws.SetPingHandler(func(data string) error {
 		select {

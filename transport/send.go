@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -13,11 +14,15 @@ import (
 const (
 	maxBatch   = 256 << 10 // bytes of envelopes that are put into one WebSocket message
 	keepBuffer = 5 << 18   // larger buffers are given back after use; a value of 1 MiB and what surrounds it is not
+	maxQueued  = 16 << 20  // bytes that may wait for a peer that takes nothing before who brings more waits himself
 )
 
 // sender gathers envelopes while another goroutine is writing: senders append under mu, then queue for the right to
 // write. The first to get it writes what all have appended; the others find nothing left to do. So a lone sender writes
 // at once on its own goroutine, and a crowd shares system calls.
+//
+// Who must not wait for the peer queues, and a goroutine of the connection's own writes. So nobody's giving up leaves a
+// message half written.
 //
 // Lock order: writing, then mu.
 type sender struct {
@@ -26,10 +31,13 @@ type sender struct {
 	spares  []int
 	err     error // of the first write that failed
 
+	wake chan struct{} // something was queued
+
 	mu      sync.Mutex // guards the following
 	pending []byte
-	cuts    []int // offsets in pending where a new WebSocket message starts, besides 0
-	cut     int   // the last of them, or 0
+	cuts    []int         // offsets in pending where a new WebSocket message starts, besides 0
+	cut     int           // the last of them, or 0
+	room    chan struct{} // closed when pending is taken; nil unless somebody waits for that
 }
 
 // Send queues envelopes and returns when they have been handed to the kernel, by this goroutine or another one.
@@ -48,19 +56,87 @@ func (c *Conn) Send(envs ...Envelope) error {
 	if err != nil {
 		return err
 	}
-
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	return c.flush()
+}
+
+// queue has an envelope sent and does not wait for it. It waits only while very much is queued already, until ctx ends:
+// then nothing was queued. A connection that fails later says so by itself.
+func (c *Conn) queue(ctx context.Context, env Envelope) error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	s := &c.out
+	s.mu.Lock()
+	for len(s.pending) > maxQueued {
+		if err := c.awaitRoom(ctx); err != nil {
+			return err
+		}
+	}
+	err := s.appendLocked([]Envelope{env}, c.opts.MaxMessage)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// awaitRoom waits until what is pending is taken. The caller holds s.mu, and has it again unless there is an error.
+func (c *Conn) awaitRoom(ctx context.Context) error {
+	s := &c.out
+	if s.room == nil {
+		s.room = make(chan struct{})
+	}
+	room := s.room
+	s.mu.Unlock()
+	select {
+	case <-room:
+		s.mu.Lock()
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.done:
+		return c.err
+	}
+}
+
+// writeLoop writes what is queued.
+func (c *Conn) writeLoop() {
+	s := &c.out
+	for {
+		select {
+		case <-s.wake:
+		case <-c.done:
+			return
+		}
+		s.writing.Lock()
+		_ = c.flush() // has ended the connection
+		s.writing.Unlock()
+	}
+}
+
+// flush writes what is pending. The caller holds writing.
+func (c *Conn) flush() error {
+	s := &c.out
 	s.mu.Lock()
 	buf, cuts := s.pending, s.cuts
 	if len(buf) > 0 {
 		s.pending, s.cuts, s.cut = s.spare[:0], s.spares[:0], 0
+		if s.room != nil {
+			close(s.room)
+			s.room = nil
+		}
 	}
 	s.mu.Unlock()
 	if len(buf) == 0 { // another sender has written ours, or could not
 		return s.err
 	}
-	err = c.write(buf, cuts)
+	err := c.write(buf, cuts)
 	if cap(buf) > keepBuffer {
 		buf = nil
 	}

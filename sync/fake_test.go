@@ -1,0 +1,93 @@
+package sync_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/transport/transporttest"
+)
+
+// fake is a server that does what a test wants: it has a tenant t with a service s with a variable v, and leaves all else
+// to its handler.
+type fake struct {
+	t       *testing.T
+	handle  func(send func(id uint64, m transport.Message), id uint64, m transport.Message)
+	options transporttest.Options
+	value   string // of v
+
+	mu    sync.Mutex // guards the following
+	dials int
+}
+
+const (
+	fakeTenant   = 100
+	fakeService  = 101
+	fakeVariable = 102
+)
+
+func (f *fake) connections() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dials
+}
+
+func (f *fake) dial(context.Context) (*transport.Conn, error) {
+	client, server := transporttest.PipeWith(f.t, f.options)
+	f.mu.Lock()
+	f.dials++
+	f.mu.Unlock()
+	go f.serve(server)
+	return client, nil
+}
+
+func (f *fake) serve(conn *transport.Conn) {
+	send := func(id uint64, m transport.Message) { _ = conn.Send(transport.Envelope{ID: id, Message: m}) }
+	for {
+		envs, err := conn.Receive()
+		if err != nil {
+			return
+		}
+		for _, e := range envs {
+			switch m := e.Message.(type) {
+			case *transport.Hello:
+				send(e.ID, &transport.Welcome{Store: "store", Limits: transport.Limits{Value: 1 << 20}})
+			case *transport.WatchTree:
+				send(e.ID, &transport.Tree{Tenants: []transport.TenantInfo{{ID: fakeTenant, Name: "t", Rights: 31}},
+					Services: []transport.ServiceInfo{{ID: fakeService, Tenant: fakeTenant, Name: "s"}}})
+			case *transport.Watch:
+				send(e.ID, &transport.Snapshot{Service: fakeService, Rev: 1, Vars: []transport.Variable{
+					{ID: fakeVariable, Name: "v", Version: 1, Size: int64(len(f.value)), Data: []byte(f.value)}}})
+			case *transport.Goodbye:
+				send(e.ID, &transport.Done{})
+			default:
+				f.handle(send, e.ID, m)
+			}
+		}
+	}
+}
+
+func (f *fake) client(change ...func(*varsync.Options)) *varsync.Client {
+	f.t.Helper()
+	o := varsync.Options{Dial: f.dial}
+	for _, fn := range change {
+		fn(&o)
+	}
+	c, err := varsync.New(f.t.Context(), o)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// accept answers a report as a server that has carried it out.
+func accept(r *transport.ReportVariableChanges) *transport.VariableChangesAcknowledged {
+	ack := &transport.VariableChangesAcknowledged{Seq: r.Seq}
+	for range r.Changes {
+		ack.Results = append(ack.Results, transport.Result{ID: fakeVariable, Version: 2})
+	}
+	return ack
+}

@@ -1,0 +1,212 @@
+package sync_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/transport/transporttest"
+)
+
+func change() transport.Change {
+	return transport.Change{Op: transport.OpStore, Tenant: "t", Service: "s", Name: "v", Data: []byte("x")}
+}
+
+func within(d time.Duration) func(*varsync.Options) {
+	return func(o *varsync.Options) { o.Timeout = d }
+}
+
+// reportAll makes n reports, many at a time, all of which have to fail for want of an answer.
+func reportAll(t *testing.T, c *varsync.Client, n int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(n))
+	for range 512 {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if _, err := c.Report(t.Context(), change()); !errors.Is(err, transport.ErrDisconnected) {
+					t.Errorf("got %v, want ErrDisconnected", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Reports that are given up while the server says that it is not available leave nothing behind: neither for the client
+// nor for the server, which keeps the answers from the first number that somebody waits for.
+func TestGivenUpReportsLeaveNothing(t *testing.T) {
+	testenv.NoLeaks(t)
+	var available atomic.Bool
+	f := &fake{t: t}
+	f.handle = func(send func(uint64, transport.Message), id uint64, m transport.Message) {
+		r := m.(*transport.ReportVariableChanges)
+		switch {
+		case !available.Load():
+			send(id, &transport.VariableChangesAcknowledged{Seq: r.Seq, Code: transport.CodeUnavailable})
+		case r.Floor != r.Seq:
+			send(id, &transport.VariableChangesAcknowledged{Seq: r.Seq, Code: transport.CodeInvalid, Message: "too many answers"})
+		default:
+			send(id, accept(r))
+		}
+	}
+	c := f.client(within(30 * time.Millisecond))
+	reportAll(t, c, 10_000)
+	available.Store(true)
+	for range 3 {
+		err := testenv.Poll(10*time.Second, func() error {
+			_, err := c.Report(t.Context(), change())
+			if !errors.Is(err, transport.ErrDisconnected) {
+				return err // a late answer is the machine's fault
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A server that answers nothing is not sent more than it could keep the answers to: who comes then fails as everybody
+// does, within the timeout, and once it answers all is well.
+func TestReportsToASilentServer(t *testing.T) {
+	testenv.NoLeaks(t)
+	var (
+		mu       sync.Mutex
+		answers  bool
+		held     []func()
+		received int
+	)
+	f := &fake{t: t}
+	f.handle = func(send func(uint64, transport.Message), id uint64, m transport.Message) {
+		mu.Lock()
+		defer mu.Unlock()
+		received++
+		answer := func() { send(id, accept(m.(*transport.ReportVariableChanges))) }
+		if answers {
+			answer()
+		} else {
+			held = append(held, answer)
+		}
+	}
+	c := f.client(within(100 * time.Millisecond))
+	reportAll(t, c, 3000)
+	mu.Lock()
+	if received > 2048 {
+		t.Errorf("%d reports were sent", received)
+	}
+	answers = true
+	for _, answer := range held {
+		answer()
+	}
+	mu.Unlock()
+	if err := testenv.Poll(10*time.Second, func() error { _, err := c.Report(t.Context(), change()); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.connections(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// A change whose report was given up can still be carried out. The server does not send its bytes back: they are here.
+func TestEchoOfAGivenUpReport(t *testing.T) {
+	f := &fake{t: t, value: "1"}
+	proceed := make(chan struct{})
+	f.handle = func(send func(uint64, transport.Message), id uint64, m transport.Message) {
+		r := m.(*transport.ReportVariableChanges)
+		<-proceed
+		send(0, &transport.VariableChanged{Service: fakeService, Rev: 2, Changes: []transport.Event{
+			{Kind: transport.EventSet, ID: fakeVariable, Name: "v", Version: 2, Size: 1, Echo: r.Seq, Own: true}}})
+		send(id, accept(r))
+	}
+	c := f.client()
+	v := variable(t, c, "t", "s", "v")
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() {
+		_, err := c.Report(ctx, change())
+		failed <- err
+	}()
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want Canceled", err)
+	}
+	close(proceed)
+	if _, err := c.Report(t.Context(), change()); err != nil {
+		t.Fatal(err)
+	}
+	wantValue(t, v, "x")
+	if n := f.connections(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// Nothing that is asked of a client takes longer than its bound while the server takes nothing, pings and pongs apart.
+func TestClientOfAStuckServer(t *testing.T) {
+	testenv.NoLeaks(t)
+	const timeout = 40 * time.Millisecond
+	f := &fake{t: t, value: "1", options: transporttest.Options{
+		Client: transport.Options{Heartbeat: -1, Silence: -1}, Server: transport.Options{Heartbeat: -1, Silence: -1}}}
+	stuck, release := make(chan struct{}, 1), make(chan struct{})
+	f.handle = func(func(uint64, transport.Message), uint64, transport.Message) {
+		stuck <- struct{}{}
+		<-release
+	}
+	c := f.client(within(timeout))
+	v := variable(t, c, "t", "s", "v")
+	if _, err := c.Report(t.Context(), change()); !errors.Is(err, transport.ErrDisconnected) {
+		t.Fatal(err)
+	}
+	<-stuck
+	big := make([]byte, 1<<20)
+	calls := map[string]func() error{
+		"report": func() error {
+			_, err := c.Report(t.Context(), transport.Change{Op: transport.OpStore, Data: big})
+			return err
+		},
+		"store": func() error { _, err := v.Store(t.Context(), big); return err },
+		"commit": func() error {
+			_, err := v.Commit(t.Context(), varsync.Edit{Kind: varsync.EditReplace, Data: big})
+			return err
+		},
+		"probe": func() error { _, err := c.Probe(t.Context(), &transport.Probe{}); return err },
+		"list": func() error {
+			return c.List(t.Context(), &transport.List{}, func([]transport.Entry) error { return nil })
+		},
+		"flushed": func() error {
+			v.Enqueue(varsync.Edit{Kind: varsync.EditReplace, Data: big})
+			return v.Flushed(t.Context())
+		},
+		"barrier": func() error {
+			if c.Barrier(t.Context()) {
+				return nil
+			}
+			return transport.ErrDisconnected
+		},
+	}
+	for range 8 { // until everything between the two is full
+		for name, call := range calls {
+			began := time.Now()
+			if err := call(); !errors.Is(err, transport.ErrDisconnected) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if took := time.Since(began); took > 10*time.Second { // 30 s is what a connection waits
+				t.Errorf("%s: took %v", name, took)
+			}
+		}
+	}
+	if got, _ := load(t, v); got != "1" {
+		t.Errorf("value %q", got)
+	}
+	c.Limits()
+	c.Drain()
+	c.Close()
+	close(release)
+}

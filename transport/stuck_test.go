@@ -1,0 +1,99 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// stuckClient is a client whose server lives, and takes nothing until it is told to.
+func stuckClient(t *testing.T, o Options) (*Client, *Conn) {
+	t.Helper()
+	o.Silence = -1
+	conn, server := unixPair(t, o, Options{Silence: -1})
+	client := NewClient(conn, ClientOptions{})
+	t.Cleanup(func() { _ = client.Close() })
+	return client, server
+}
+
+// A server that takes nothing holds nobody beyond what he is ready to wait, however much is sent, and when it takes again
+// what it gets is whole and in order.
+func TestCallersOfAStuckServer(t *testing.T) {
+	noLeaks(t)
+	const timeout, callers, each = 20 * time.Millisecond, 4, 5
+	client, server := stuckClient(t, Options{})
+	began := time.Now()
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for j := range each {
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
+				if _, err := client.Call(ctx, report(uint64(i*each+j+1), payload(1<<20, byte(i)))); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("got %v, want DeadlineExceeded", err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	if err := client.CallStream(ctx, &List{}, func(Message) (bool, error) { return true, nil }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("stream: got %v, want DeadlineExceeded", err)
+	}
+	cancel()
+	if took := time.Since(began); took > defaultWriteTimeout/2 {
+		t.Errorf("took %v", took)
+	}
+	seen := map[uint64]int{}
+	last := map[byte]uint64{}
+	var bad error
+	serve(t, server, func(e Envelope) {
+		if r, ok := e.Message.(*ReportVariableChanges); ok {
+			data := r.Changes[0].Data
+			seen[r.Seq]++
+			if r.Seq <= last[data[0]] || len(data) != 1<<20 {
+				bad = fmt.Errorf("%d behind %d, %d bytes", r.Seq, last[data[0]], len(data))
+			}
+			last[data[0]] = r.Seq
+		}
+		reply(server, Envelope{ID: e.ID, Message: &Done{}})
+	})
+	if _, err := client.Call(t.Context(), &Ping{}); err != nil {
+		t.Fatal(err)
+	}
+	if bad != nil {
+		t.Error(bad)
+	}
+	for seq, n := range seen {
+		if n != 1 {
+			t.Errorf("request %d came %d times", seq, n)
+		}
+	}
+}
+
+// What waits for a stuck server ends with the connection, and nothing of it runs on.
+func TestClosingAStuckClient(t *testing.T) {
+	noLeaks(t)
+	client, _ := stuckClient(t, Options{})
+	var calls sync.WaitGroup
+	for range 40 { // more than may be queued
+		calls.Go(func() {
+			if _, err := client.Call(t.Context(), report(1, payload(1<<20, 0))); !errors.Is(err, ErrDisconnected) {
+				t.Errorf("got %v, want ErrDisconnected", err)
+			}
+		})
+	}
+	eventually(t, "somebody waits for room", func() bool {
+		client.conn.out.mu.Lock()
+		defer client.conn.out.mu.Unlock()
+		return client.conn.out.room != nil
+	})
+	_ = client.Close()
+	calls.Wait()
+	if _, err := client.Call(t.Context(), &Ping{}); !errors.Is(err, ErrDisconnected) {
+		t.Errorf("got %v, want ErrDisconnected", err)
+	}
+}
