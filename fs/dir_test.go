@@ -170,9 +170,8 @@ func TestXAttrs(t *testing.T) {
 	buf := make([]byte, 1000)
 	n, status := m.ListXAttr(nil, &h, buf)
 	m.ok("listxattr", status)
-	names := strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00")
-	if !slices.Equal(names, xattrNames) {
-		t.Errorf("names %q", names)
+	if n != 0 {
+		t.Errorf("names %q", buf[:n])
 	}
 	for name, want := range map[string]string{"version": "1", "size": "4", "stale": "0"} {
 		n, status := m.GetXAttr(nil, &h, "user.commy."+name, buf)
@@ -181,17 +180,16 @@ func TestXAttrs(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct {
-		name string
-		get  syscall.Errno
-		set  syscall.Errno
+		name        string
+		get, remove syscall.Errno
 	}{
-		{"user.commy.version", 0, syscall.EPERM}, {"user.commy.no", syscall.ENODATA, syscall.EPERM},
-		{"user.mine", syscall.ENODATA, syscall.ENOTSUP}, {"security.selinux", syscall.ENODATA, syscall.ENOTSUP},
+		{"user.commy.version", 0, syscall.ENOTSUP}, {"user.commy.no", syscall.ENODATA, syscall.ENOTSUP},
+		{"user.mine", syscall.ENODATA, syscall.ENODATA}, {"security.selinux", syscall.ENODATA, syscall.ENODATA},
 	} {
 		_, status := m.GetXAttr(nil, &h, tt.name, buf)
 		m.want("get "+tt.name, status, tt.get)
-		m.want("set "+tt.name, m.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: h}, tt.name, []byte("1")), tt.set)
-		m.want("remove "+tt.name, m.RemoveXAttr(nil, &h, tt.name), tt.set)
+		m.want("set "+tt.name, m.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: h}, tt.name, []byte("1")), syscall.ENOTSUP)
+		m.want("remove "+tt.name, m.RemoveXAttr(nil, &h, tt.name), tt.remove)
 	}
 	n, status = m.GetXAttr(nil, &h, "user.commy.size", nil)
 	if m.want("getxattr without room", status, syscall.ERANGE); n != 1 {

@@ -10,9 +10,8 @@ import (
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// The attributes of a variable that can be read (S24).
-var xattrNames = []string{"user.commy.version", "user.commy.size", "user.commy.mtime", "user.commy.writer", "user.commy.stale"}
-
+// xattr is an attribute of a variable that can be read (S24). They are not listed: what copies a file would take them for
+// its own, and a copy with the version of the original tells something wrong.
 func (f *FS) xattr(v *varsync.Variable, name string) (string, bool) {
 	m := v.Current()
 	switch name {
@@ -48,13 +47,9 @@ func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []b
 	return fill(dest, value)
 }
 
-// ListXAttr lists them.
-func (f *FS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (n uint32, status fuse.Status) {
-	defer f.end(f.begin("listxattr", h), &status)
-	if _, ok := f.node(h.NodeId).(*varsync.Variable); !ok {
-		return 0, fuse.OK
-	}
-	return fill(dest, strings.Join(xattrNames, "\x00")+"\x00")
+// ListXAttr lists none: see xattr.
+func (f *FS) ListXAttr(<-chan struct{}, *fuse.InHeader, []byte) (uint32, fuse.Status) {
+	return 0, fuse.OK
 }
 
 func fill(dest []byte, value string) (uint32, fuse.Status) {
@@ -64,21 +59,17 @@ func fill(dest []byte, value string) (uint32, fuse.Status) {
 	return uint32(copy(dest, value)), fuse.OK
 }
 
-func readOnlyXattr(name string) fuse.Status {
-	if strings.HasPrefix(name, "user.commy.") {
-		return fuse.EPERM
-	}
+// SetXAttr refuses: ours are read-only, others have no place. Programs that copy attributes are quiet about this errno.
+func (f *FS) SetXAttr(<-chan struct{}, *fuse.SetXAttrIn, string, []byte) fuse.Status {
 	return fuse.Status(syscall.ENOTSUP)
 }
 
-// SetXAttr refuses: ours are read-only, others have no place.
-func (f *FS) SetXAttr(_ <-chan struct{}, _ *fuse.SetXAttrIn, name string, _ []byte) fuse.Status {
-	return readOnlyXattr(name)
-}
-
-// RemoveXAttr refuses likewise.
+// RemoveXAttr refuses to remove ours; there are no others.
 func (f *FS) RemoveXAttr(_ <-chan struct{}, _ *fuse.InHeader, name string) fuse.Status {
-	return readOnlyXattr(name)
+	if strings.HasPrefix(name, "user.commy.") {
+		return fuse.Status(syscall.ENOTSUP)
+	}
+	return fuse.ENODATA
 }
 
 // Link, Symlink and Fallocate: there are no links here, and nothing to allocate ahead.
