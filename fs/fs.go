@@ -56,6 +56,7 @@ type Options struct {
 	Umask      uint32 // bits taken from 0777 and 0666
 	Sync       SyncMode
 	Events     EventSet
+	Temporary  Temporaries  // new files that live in the mount alone
 	FSName     string       // the source in mount tables. Default: "commyfs"
 	Logger     *slog.Logger // default: nobody
 }
@@ -209,6 +210,7 @@ func (m *Mounted) Close() error {
 	var err error
 	m.once.Do(func() {
 		m.fs.unparkAll()
+		m.fs.warnPrivate()
 		m.client.Drain()
 		m.fs.cancel()
 		m.fs.poker.Load().Close()

@@ -3,7 +3,6 @@ package fs
 import (
 	"context"
 	"errors"
-	"path"
 	"sync"
 	"syscall"
 	"time"
@@ -256,20 +255,6 @@ func (ls *locals) become(l *local, v *varsync.Variable) {
 	}
 	ls.mu.Unlock()
 	l.settle()
-}
-
-// temporaryPatterns are names that editors and tools use for files that live until they are renamed or removed.
-var temporaryPatterns = []string{
-	".*.sw?", ".*.sw??", "*~", "#*#", ".#*", "4913", "sed??????", ".goutputstream-*", ".*.tmp", "*.tmp~", ".~lock.*#",
-}
-
-func isTemporary(name string) bool {
-	for _, p := range temporaryPatterns {
-		if ok, _ := path.Match(p, name); ok {
-			return true
-		}
-	}
-	return false
 }
 
 // commitTo is commitDraft for a draft that is a variable already.

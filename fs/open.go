@@ -175,7 +175,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		h, err := f.open(v, open)
 		return v, h, err
 	}
-	if isTemporary(name) && f.lookup(p, name) == nil {
+	if f.o.Temporary.makes(name, in.Flags, in.Mode) && f.lookup(p, name) == nil {
 		l := f.locals.add(0, in.NodeId, name, true)
 		h, err := f.open(l, open)
 		return l, h, err
@@ -270,9 +270,6 @@ func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
 	}
 	if err := f.unparkName(in.NodeId, name); err != nil {
 		return nil, err
-	}
-	if isTemporary(name) && f.lookup(p, name) == nil {
-		return f.locals.add(0, in.NodeId, name, true), nil
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()

@@ -119,14 +119,3 @@ func TestParkedRefusal(t *testing.T) {
 	m.wantNone("t/s/f~")
 	m.wantNone("t/s/f")
 }
-
-func TestTemporaryNames(t *testing.T) {
-	for name, want := range map[string]bool{
-		"v": false, "v~": true, ".v.swp": true, ".v.swpx": true, "#v#": true, ".#v": true, "4913": true, "sedAbC123": true,
-		"sed": false, "sedation": false, ".goutputstream-X": true, "v.tmp": false, ".v.tmp": true, "": false, "~": true,
-	} {
-		if got := isTemporary(name); got != want {
-			t.Errorf("%q: %v", name, got)
-		}
-	}
-}

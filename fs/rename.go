@@ -82,7 +82,7 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	case *local:
 		return f.renameLocal(n, m)
 	case *varsync.Variable:
-		if isTemporary(m.newName) && !isTemporary(m.oldName) && (m.dst == nil || isLocal(m.dst)) && mayPark(n) {
+		if f.o.Temporary.keeps(m.newName) && !f.o.Temporary.keeps(m.oldName) && (m.dst == nil || isLocal(m.dst)) && mayPark(n) {
 			return f.park(n, m)
 		}
 	}
@@ -131,7 +131,7 @@ func (f *FS) renameLocal(l *local, m move) error {
 	switch {
 	case !l.temp && over != nil:
 		return f.draftOver(l, over, m)
-	case !l.temp, isTemporary(m.newName) && over == nil:
+	case !l.temp, f.o.Temporary.keeps(m.newName) && over == nil:
 		// A draft that moves before its first commit is simply made under the other name.
 		if replaced != nil {
 			if err := f.discardHeld(replaced); err != nil {

@@ -36,15 +36,32 @@ func (f *FS) xattr(v *varsync.Variable, name string) (string, bool) {
 // GetXAttr reads one attribute.
 func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (n uint32, status fuse.Status) {
 	defer f.end(f.begin("getxattr", h), &status)
-	v, ok := f.node(h.NodeId).(*varsync.Variable)
-	if !ok {
-		return 0, fuse.ENODATA
+	var value string
+	ok := false
+	switch n := f.node(h.NodeId).(type) {
+	case *varsync.Variable:
+		value, ok = f.xattr(n, name)
+	case root:
+		if err := f.mayRead(h); err != nil {
+			return 0, f.errno("getxattr", err)
+		}
+		value, ok = f.rootXattr(name)
 	}
-	value, ok := f.xattr(v, name)
 	if !ok {
 		return 0, fuse.ENODATA
 	}
 	return fill(dest, value)
+}
+
+// rootXattr is what status and doctor ask a mount.
+func (f *FS) rootXattr(name string) (string, bool) {
+	switch name {
+	case privateXattr:
+		return formatPrivate(f.privateFiles()), true
+	case temporariesXattr:
+		return f.o.Temporary.String(), true
+	}
+	return "", false
 }
 
 // ListXAttr lists none: see xattr.

@@ -25,9 +25,9 @@ func TestS13_SaveByRename(t *testing.T) {
 	for i, script := range []string{
 		`sed -i s/line/sed/ "$1"`,
 		`perl -pi -e 's/sed/perl/' "$1"`,
-		`vim -es -u NONE -c 'set backupcopy=no writebackup' -c 's/perl/vim/' -c wq "$1"`,
-		`vim -es -u NONE -c 'set backupcopy=no backup' -c 's/vim/backup/' -c wq "$1"; rm -f "$1~"`,
-		`vim -es -u NONE -c 'set backupcopy=yes' -c 's/backup/copy/' -c wq "$1"`,
+		`vim -es -u NONE -c 'set backupcopy=no writebackup backupskip=' -c 's/perl/vim/' -c wq "$1"`,
+		`vim -es -u NONE -c 'set backupcopy=no backup backupdir=. backupskip=' -c 's/vim/backup/' -c wq "$1"; rm "$1~"`,
+		`vim -es -u NONE -c 'set backupcopy=yes writebackup backupskip=' -c 's/backup/copy/' -c wq "$1"`,
 		`echo new > "$1.goutputstream"; mv "$1.goutputstream" "$1"`,
 		`d=$(dirname "$1"); echo gnome > "$d/.goutputstream-XYZ"; mv "$d/.goutputstream-XYZ" "$1"`,
 		`python3 -c 'import os,sys,tempfile; d=os.path.dirname(sys.argv[1]); f=tempfile.NamedTemporaryFile("w",dir=d,delete=False); f.write("py\n"); f.close(); os.replace(f.name, sys.argv[1])' "$1"`,
@@ -103,7 +103,7 @@ while True:
 			}
 		}
 	}
-	for _, from := range []string{"t/s/.v.tmp", "t/s/new"} { // a file of the mount, a variable
+	for _, from := range []string{"t/s/.goutputstream-v", "t/s/new"} { // a file of the mount, a variable
 		for i := range rounds {
 			value := fmt.Sprint(from, " ", i)
 			markA, markB := onA.Mark(), onB.Mark()
@@ -120,7 +120,7 @@ while True:
 			go func() {
 				var err error
 				for i := 0; i < burst && err == nil; i++ {
-					err = over(fmt.Sprint(from, w, ".tmp"), fmt.Sprint(from, " burst ", w, i))
+					err = over(fmt.Sprint(from, w), fmt.Sprint(from, " burst ", w, i))
 				}
 				errs <- err
 			}()

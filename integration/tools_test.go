@@ -33,7 +33,7 @@ func TestTools(t *testing.T) {
 		{"sed -i", "a temperature of 20\n", `sed -i s/20/21/ v`, "", "a temperature of 21\n"},
 		{"sed -i with a backup", "old\n", `sed -i.bak s/old/new/ v; cat v.bak; rm v.bak`, "old\n", "new\n"},
 		{"vim", "a line\n", `vim -es -u NONE -c 's/a line/an edited line/' -c wq v </dev/null`, "", "an edited line\n"},
-		{"vim with swap and backup", "1\n2\n", `vim -es -u NONE -c 'set backup writebackup swapfile' -c '$d' -c wq v </dev/null; rm -f v~`, "", "1\n"},
+		{"vim with swap and backup", "1\n2\n", `vim -es -u NONE -c 'set backup writebackup swapfile backupdir=. backupskip=' -c '$d' -c wq v </dev/null; rm v~`, "", "1\n"},
 		{"python", "3", `python3 -c 'n = int(open("v").read()); open("v", "w").write(str(n * 2))'`, "", "6"},
 		{"python in place", "hello", `python3 -c 'f = open("v", "r+"); f.seek(1); f.write("E"); f.close()'`, "", "hEllo"},
 		{"python atomic", "old", `python3 -c 'import os; open("v.new", "w").write("new"); os.replace("v.new", "v")'`, "", "new"},

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	varfs "github.com/commy-project/commyfs/fs"
 	"github.com/commy-project/commyfs/fs/mountpoint"
 )
 
@@ -20,16 +22,28 @@ func examineMounts(ctx context.Context) []finding {
 	if len(mounts) == 0 {
 		return []finding{skipped("mount", "nothing is mounted")}
 	}
-	found := make([]finding, len(mounts))
+	found := make([][]finding, len(mounts))
 	var wg sync.WaitGroup
 	for i, m := range mounts {
 		wg.Go(func() {
-			_, err := mountpoint.Bounded(ctx, askingBound, func() (any, error) { return nil, m.Ask() })
-			found[i] = judgeMount(m.Dir, err)
+			names, err := mountpoint.Bounded(ctx, askingBound, func() (string, error) {
+				if err := m.Ask(); err != nil {
+					return "", err
+				}
+				names, _ := varfs.TemporariesOf(m.Dir)
+				return names, nil
+			})
+			found[i] = []finding{judgeMount(m.Dir, err)}
+			if err == nil && names != "" {
+				found[i] = append(found[i], good("mount", "%s keeps new files of these names to itself: %s", m.Dir, names))
+				if p := privateOf(ctx, m.Dir); p.Total > 0 {
+					found[i][1].Detail += "; now: " + p.String()
+				}
+			}
 		})
 	}
 	wg.Wait()
-	return found
+	return slices.Concat(found...)
 }
 
 func judgeMount(dir string, err error) finding {

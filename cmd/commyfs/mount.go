@@ -32,6 +32,7 @@ type mountOptions struct {
 	umask      octal
 	sync       choice
 	events     string
+	temporary  []string
 }
 
 func (a *app) newMountCommand() *cobra.Command {
@@ -64,7 +65,9 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.umask, "umask", "permissions that the files do not have")
 	fs.Var(&o.sync, "sync", "when to wait for the server: close (close, fsync and the first write), always (every write) or never")
 	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes from elsewhere: `list` of create, modify, close_write, delete, move; or all, none")
-	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "events")
+	fs.StringArrayVar(&o.temporary, "temporary", nil, "`pattern` of new files that stay in this mount until they get another name, in place of the defaults; excl:PATTERN\n"+
+		"if made with O_EXCL, mkstemp:PATTERN if made by mkstemp; defaults: also those that go without saying; none; can be repeated")
+	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "events", "temporary")
 	fs.VarP(&mountFlags{fs}, "option", "o", "`options` as mount(8) writes them: k[=v],... for --k v")
 }
 
@@ -77,6 +80,10 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	events, err := varfs.ParseEvents(o.events)
 	if err != nil {
 		return usagef("%s: %w", origin(o.fs, "events"), err)
+	}
+	temporary, err := varfs.ParseTemporaries(o.temporary)
+	if err != nil {
+		return usagef("%s: %w", origin(o.fs, "temporary"), err)
 	}
 	if err := o.resolve(a); err != nil {
 		return err
@@ -91,7 +98,7 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	if o.daemon && daemon == nil {
 		return a.startDaemon(ctx, o, dir)
 	}
-	err = a.mount(ctx, o, events, dir, daemon)
+	err = a.mount(ctx, o, varfs.Options{Dir: dir, Events: events, Temporary: temporary}, daemon)
 	if daemon != nil {
 		daemon.failed(err)
 	}
@@ -99,7 +106,8 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 }
 
 // mount mounts, says so, and returns when the mount has ended.
-func (a *app) mount(ctx context.Context, o *mountOptions, events varfs.EventSet, dir string, daemon *daemon) error {
+func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daemon *daemon) error {
+	dir := fo.Dir
 	var forbidden []string
 	if o.isLocal() {
 		forbidden = []string{o.state, o.runtime}
@@ -122,10 +130,9 @@ func (a *app) mount(ctx context.Context, o *mountOptions, events varfs.EventSet,
 	d := &dialer{a: a, o: &o.common, log: o.logger(a.stderr, level)}
 	h := hello("mount")
 	h.Mount = dir
-	m, err := varfs.Mount(ctx,
-		varsync.Options{Dial: d.dial, Hello: h, Timeout: o.timeout, Tenants: o.tenants, Logger: d.log},
-		varfs.Options{Dir: dir, AllowOther: o.allowOther, ReadOnly: o.readOnly, UID: o.uid, GID: o.gid, Umask: uint32(o.umask),
-			Sync: syncModes[o.sync.value], Events: events, Logger: d.log})
+	fo.AllowOther, fo.ReadOnly, fo.UID, fo.GID, fo.Umask = o.allowOther, o.readOnly, o.uid, o.gid, uint32(o.umask)
+	fo.Sync, fo.Logger = syncModes[o.sync.value], d.log
+	m, err := varfs.Mount(ctx, varsync.Options{Dial: d.dial, Hello: h, Timeout: o.timeout, Tenants: o.tenants, Logger: d.log}, fo)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,8 @@ type statusJSON struct {
 }
 
 type mountJSON struct {
-	Dir string `json:"dir"`
+	Dir     string       `json:"dir"`
+	Private privateFiles `json:"private,omitzero"` // only of this host's mounts
 	transport.ClientInfo
 }
 
@@ -93,7 +94,11 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 		}
 		s.Sessions = append(s.Sessions, info)
 		if info.Mount != "" {
-			s.Mounts = append(s.Mounts, mountJSON{info.Mount, info})
+			m := mountJSON{Dir: info.Mount, ClientInfo: info}
+			if info.Host == me.Host {
+				m.Private = privateOf(ctx, info.Mount)
+			}
+			s.Mounts = append(s.Mounts, m)
 		}
 	}
 	return s, nil
@@ -111,6 +116,7 @@ func (s *statusJSON) print(a *app) error {
 			s.Limits.Name, s.Limits.Component, s.Limits.Free/mib, s.Limits.Total/mib)
 	}
 	host, _ := os.Hostname()
+	mounts := s.Mounts
 	for _, c := range s.Sessions {
 		if err != nil {
 			break
@@ -124,6 +130,12 @@ func (s *statusJSON) print(a *app) error {
 			where = " on " + c.Host
 		}
 		_, err = fmt.Fprintf(a.stdout, "%-9s %s, pid %d%s, %s, since %s\n", kind, what, c.Pid, where, c.User, formatTime(c.Connected))
+		if c.Mount != "" {
+			if p := mounts[0].Private; err == nil && p.Total > 0 {
+				_, err = fmt.Fprintf(a.stdout, "          has alone %s\n", p)
+			}
+			mounts = mounts[1:]
+		}
 	}
 	return err
 }

@@ -15,16 +15,22 @@ func (a *app) newUmountCommand() *cobra.Command {
 		Short: "Unmount",
 		Long:  "Unmount DIR. The process that mounted it commits what is left and ends.",
 		Args:  takes(1, 1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "" {
 				return usagef("umount: the directory's name is empty")
 			}
-			if !lazy {
-				return mountpoint.Unmount(args[0], false)
+			private := privateOf(cmd.Context(), args[0])
+			hung, err := false, error(nil)
+			if lazy {
+				hung, err = mountpoint.Detach(args[0])
+			} else {
+				err = mountpoint.Unmount(args[0], false)
 			}
-			hung, err := mountpoint.Detach(args[0])
 			if hung && err == nil {
 				fmt.Fprintf(a.stderr, "commyfs: %s did not answer: who waited for it has an error now\n", args[0])
+			}
+			if private.Total > 0 && err == nil {
+				fmt.Fprintf(a.stderr, "commyfs: gone with the mount, which alone had them: %s\n", private)
 			}
 			return err
 		},

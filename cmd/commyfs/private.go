@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	varfs "github.com/commy-project/commyfs/fs"
+	"github.com/commy-project/commyfs/fs/mountpoint"
+)
+
+// privateFiles are the files that a mount alone has. Total can be more than are named.
+type privateFiles struct {
+	Total int           `json:"total"`
+	Files []privateFile `json:"files"`
+}
+
+type privateFile struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+}
+
+// privateOf asks a mount. What does not answer, or is none of ours, tells nothing.
+func privateOf(ctx context.Context, dir string) privateFiles {
+	p, _ := mountpoint.Bounded(ctx, askingBound, func() (privateFiles, error) {
+		files, total, err := varfs.Private(dir)
+		p := privateFiles{Total: total}
+		for _, f := range files {
+			p.Files = append(p.Files, privateFile(f))
+		}
+		return p, err
+	})
+	return p
+}
+
+// String names the first few.
+func (p privateFiles) String() string {
+	const most = 10
+	var out []string
+	for _, f := range p.Files[:min(most, len(p.Files))] {
+		out = append(out, varfs.PrivateFile(f).String())
+	}
+	if more := p.Total - len(out); more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
+	}
+	return printable(strings.Join(out, ", "))
+}
