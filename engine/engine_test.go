@@ -18,11 +18,11 @@ import (
 func TestReopenKeepsEverything(t *testing.T) {
 	noLeaks(t)
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	tenants := []Tenant{{1024, "plant", 5}, {1025, "t\x00\x01\xff", -6}}
-	services := []Service{{1026, "plant", "line1", 7}, {1027, "t\x00\x01\xff", "s\x00/\xfe", 8}}
-	dirs := []Dir{{1028, "a", 9}, {1029, "a/b\x00", 10}}
+	tenants := []Tenant{{1024, "plant", 5, 0}, {1025, "t\x00\x01\xff", -6, 33000}}
+	services := []Service{{1026, "plant", "line1", 7, 0}, {1027, "t\x00\x01\xff", "s\x00/\xfe", 8, 32768}}
+	dirs := []Dir{{1028, "a", 9, 0}, {1029, "a/b\x00", 10, 32900}}
 	vars := []Variable{
-		{1030, "a/b\x00/\xff", 1<<63 - 1, 1<<63 - 1, "root@host", 200, []byte("value\x00\xff")},
+		{1030, "a/b\x00/\xff", 1<<63 - 1, 1<<63 - 1, 33000, "root@host", 200, []byte("value\x00\xff")},
 		{ID: 1031, Name: "empty", Version: 1, Data: []byte{}},
 	}
 	clients := []Client{{"\x00\x01client", 11, []byte("seq")}}
@@ -281,9 +281,48 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
+// A store of an earlier schema is read, and from then on refused by the program that made it.
+func TestEarlierSchema(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Options{Dir: dir})
+	id := e.StoreID()
+	for key, value := range map[string]string{keyStore: "1 " + id, tenantKey("t"): "\x01\x05\x06", dirKey(7, "d"): "\x01\x08\x0a",
+		variableKey(7, "v"): "\x01\x09\x03\x0c\x01w\x00value"} {
+		if _, err := e.kv.Put(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Close()
+	e = open(t, Options{Dir: dir})
+	tenants, _, _, err := e.LoadTree(t.Context())
+	if want := (Tenant{ID: 5, Name: "t", MTime: 3}); err != nil || len(tenants) != 1 || tenants[0] != want {
+		t.Errorf("got tenants %+v (%v), want %+v", tenants, err, want)
+	}
+	_, _, err = e.LoadService(t.Context(), 7, func(p Page) error {
+		for _, d := range p.Dirs {
+			if want := (Dir{ID: 8, Name: "d", MTime: 5}); d != want {
+				t.Errorf("got %+v, want %+v", d, want)
+			}
+		}
+		for _, v := range p.Variables {
+			if v.ID != 9 || v.Version != 3 || v.MTime != 6 || v.Mode != 0 || v.Writer != "w" || string(v.Data) != "value" {
+				t.Errorf("got %+v", v)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	marks, err := e.readMarks(t.Context())
+	if want := strconv.Itoa(Schema) + " " + id; err != nil || marks.store != want {
+		t.Errorf("the store says %q (%v), want %q", marks.store, err, want)
+	}
+}
+
 func TestNewerRecordIsRefused(t *testing.T) {
 	e := open(t, Options{})
-	if _, err := e.kv.Put(t.Context(), tenantKey("t"), "\x02whatever"); err != nil {
+	if _, err := e.kv.Put(t.Context(), tenantKey("t"), string([]byte{recordFormat + 1})+"whatever"); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, _, err := e.LoadTree(t.Context()); !errors.Is(err, ErrSchema) {

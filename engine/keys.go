@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Schema is the layout of keys and records that this package writes, and the newest that it reads.
-const Schema = 1
+// Schema is the layout of keys and records that this package writes, and the newest that it reads. Schema 1 had no modes.
+const Schema = 2
 
 const (
 	keyStore = "/1/store"

@@ -128,9 +128,12 @@ func (e *Engine) takeOver(ctx context.Context) error {
 		var id [16]byte
 		rand.Read(id[:]) // never fails
 		e.store = hex.EncodeToString(id[:])
-		ops = append(ops, Op{key: keyStore, value: fmt.Appendf(nil, "%d %s", Schema, e.store)})
 	} else if e.store, err = parseStore(got.store); err != nil {
 		return err
+	}
+	if mark := fmt.Sprintf("%d %s", Schema, e.store); got.store != mark {
+		// From now on there are records that an older program must not read.
+		ops = append(ops, Op{key: keyStore, value: []byte(mark)})
 	}
 	ids, err := parseID(got.id)
 	if err != nil {

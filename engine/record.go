@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// recordFormat is the first byte of every record. A record of a higher format is refused, not guessed at.
-const recordFormat = 1
+// recordFormat is the first byte of every record. A record of a higher format is refused, not guessed at. Records of format
+// 1 have no modes.
+const recordFormat = 2
 
 // A record is the format, then the fields in order: numbers as varints, strings with their length before them, and at
 // the end, without a length, what is opaque.
@@ -19,8 +20,9 @@ func appendString(b []byte, s string) []byte {
 
 // decoder reads a record's fields. It keeps the first error; what it returns after one is zero.
 type decoder struct {
-	b   []byte
-	err error
+	b      []byte
+	format byte
+	err    error
 }
 
 func newDecoder(record []byte) *decoder {
@@ -30,10 +32,10 @@ func newDecoder(record []byte) *decoder {
 		d.err = fmt.Errorf("%w: empty record", ErrCorrupt)
 	case record[0] > recordFormat:
 		d.err = fmt.Errorf("%w: record format %d", ErrSchema, record[0])
-	case record[0] != recordFormat:
+	case record[0] == 0:
 		d.err = fmt.Errorf("%w: record format %d", ErrCorrupt, record[0])
 	default:
-		d.b = record[1:]
+		d.format, d.b = record[0], record[1:]
 	}
 	return d
 }
@@ -65,6 +67,19 @@ func (d *decoder) varint() int64 {
 	return v
 }
 
+// mode reads what records have since format 2.
+func (d *decoder) mode() uint32 {
+	if d.format < 2 {
+		return 0
+	}
+	return uint32(d.uvarint())
+}
+
+// appendMeta appends what describes a directory or variable.
+func appendMeta(b []byte, mtime int64, mode uint32) []byte {
+	return binary.AppendUvarint(binary.AppendVarint(b, mtime), uint64(mode))
+}
+
 func (d *decoder) bytes(n uint64) []byte {
 	if d.err != nil || n > uint64(len(d.b)) {
 		d.fail()
@@ -78,23 +93,21 @@ func (d *decoder) bytes(n uint64) []byte {
 func (d *decoder) string() string { return string(d.bytes(d.uvarint())) }
 
 func (t Tenant) encode() []byte {
-	b := binary.AppendUvarint(newRecord(20), t.ID)
-	return binary.AppendVarint(b, t.MTime)
+	return appendMeta(binary.AppendUvarint(newRecord(25), t.ID), t.MTime, t.Mode)
 }
 
 func decodeTenant(name string, record []byte) (Tenant, error) {
 	d := newDecoder(record)
-	return Tenant{ID: d.uvarint(), MTime: d.varint(), Name: name}, d.err
+	return Tenant{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Name: name}, d.err
 }
 
 func (s Service) encode() []byte {
-	b := binary.AppendUvarint(newRecord(20), s.ID)
-	return binary.AppendVarint(b, s.MTime)
+	return appendMeta(binary.AppendUvarint(newRecord(25), s.ID), s.MTime, s.Mode)
 }
 
 func decodeService(tenant, name string, record []byte) (Service, error) {
 	d := newDecoder(record)
-	return Service{ID: d.uvarint(), MTime: d.varint(), Tenant: tenant, Name: name}, d.err
+	return Service{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Tenant: tenant, Name: name}, d.err
 }
 
 func encodeFloor(floor uint64) []byte { return binary.AppendUvarint(newRecord(10), floor) }
@@ -105,20 +118,19 @@ func decodeFloor(record []byte) (uint64, error) {
 }
 
 func (v Dir) encode() []byte {
-	b := binary.AppendUvarint(newRecord(20), v.ID)
-	return binary.AppendVarint(b, v.MTime)
+	return appendMeta(binary.AppendUvarint(newRecord(25), v.ID), v.MTime, v.Mode)
 }
 
 func decodeDir(name string, record []byte) (Dir, error) {
 	d := newDecoder(record)
-	return Dir{ID: d.uvarint(), MTime: d.varint(), Name: name}, d.err
+	return Dir{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Name: name}, d.err
 }
 
 func (v Variable) encode() []byte {
-	b := newRecord(41 + len(v.Writer) + len(v.Data))
+	b := newRecord(46 + len(v.Writer) + len(v.Data))
 	b = binary.AppendUvarint(b, v.ID)
 	b = binary.AppendUvarint(b, v.Version)
-	b = binary.AppendVarint(b, v.MTime)
+	b = appendMeta(b, v.MTime, v.Mode)
 	b = appendString(b, v.Writer)
 	b = append(b, v.Type)
 	return append(b, v.Data...)
@@ -127,7 +139,7 @@ func (v Variable) encode() []byte {
 // decodeVariable does not copy the value: Data is the end of record.
 func decodeVariable(name string, record []byte) (Variable, error) {
 	d := newDecoder(record)
-	v := Variable{ID: d.uvarint(), Version: d.uvarint(), MTime: d.varint(), Writer: d.string(), Name: name}
+	v := Variable{ID: d.uvarint(), Version: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Writer: d.string(), Name: name}
 	if t := d.bytes(1); t != nil {
 		v.Type = t[0]
 	}

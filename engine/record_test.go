@@ -8,15 +8,15 @@ import (
 // A record cut short anywhere is an error or a shorter value, never a panic.
 func TestShortRecords(t *testing.T) {
 	key := Key{Name: "k", Tenants: []string{"a", "bc"}, Rights: 3, Created: 1 << 60}
-	v := Variable{ID: 1 << 62, Version: 1 << 62, MTime: -1 << 62, Writer: "writer", Type: 1}
+	v := Variable{ID: 1 << 62, Version: 1 << 62, MTime: -1 << 62, Mode: 300, Writer: "writer", Type: 1}
 	for _, c := range []struct {
 		name   string
 		record []byte
 		decode func([]byte) error
 	}{
-		{"tenant", Tenant{ID: 300, MTime: 300}.encode(), func(b []byte) error { _, err := decodeTenant("", b); return err }},
-		{"service", Service{ID: 300, MTime: 300}.encode(), func(b []byte) error { _, err := decodeService("", "", b); return err }},
-		{"dir", Dir{ID: 300, MTime: 300}.encode(), func(b []byte) error { _, err := decodeDir("", b); return err }},
+		{"tenant", Tenant{ID: 300, MTime: 300, Mode: 300}.encode(), func(b []byte) error { _, err := decodeTenant("", b); return err }},
+		{"service", Service{ID: 300, MTime: 300, Mode: 300}.encode(), func(b []byte) error { _, err := decodeService("", "", b); return err }},
+		{"dir", Dir{ID: 300, MTime: 300, Mode: 300}.encode(), func(b []byte) error { _, err := decodeDir("", b); return err }},
 		{"variable", v.encode(), func(b []byte) error { _, err := decodeVariable("", b); return err }},
 		{"client", Client{Time: 300}.encode(), func(b []byte) error { _, err := decodeClient("", b); return err }},
 		{"key", key.encode(), func(b []byte) error { _, err := decodeKey("", b); return err }},

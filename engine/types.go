@@ -14,7 +14,8 @@ const FirstID = 1024
 type Tenant struct {
 	ID    uint64
 	Name  string
-	MTime int64 // Unix nanoseconds, here and below
+	MTime int64  // Unix nanoseconds, here and below
+	Mode  uint32 // the server's, here and below; 0: none was set
 }
 
 // Service is the second level. Its key holds both names: a service is renamed, or moved to another tenant, by deleting it
@@ -24,6 +25,7 @@ type Service struct {
 	Tenant string
 	Name   string
 	MTime  int64
+	Mode   uint32
 }
 
 // Dir is a directory inside a service.
@@ -31,6 +33,7 @@ type Dir struct {
 	ID    uint64
 	Name  string // path inside the service
 	MTime int64
+	Mode  uint32
 }
 
 // Variable is a variable with its value.
@@ -39,6 +42,7 @@ type Variable struct {
 	Name    string // path inside the service
 	Version uint64
 	MTime   int64
+	Mode    uint32
 	Writer  string
 	Type    uint8
 	// Data of a loaded variable belongs to the receiver. Data given to PutVariable is copied there and then.

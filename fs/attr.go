@@ -327,10 +327,7 @@ func (f *FS) Access(_ <-chan struct{}, in *fuse.AccessIn) (status fuse.Status) {
 	}
 	var a fuse.Attr
 	f.attr(n, &a)
-	perm := a.Mode >> 6
-	if f.foreign(&in.InHeader) {
-		perm = a.Mode
-	}
+	perm := a.Mode >> f.class(&in.InHeader)
 	if in.Mask&2 != 0 && f.o.ReadOnly {
 		return fuse.EROFS
 	}

@@ -15,15 +15,16 @@ const (
 	withoutCloseWrite
 	withoutDelete
 	withoutMove
-	withoutAny = withoutCreate | withoutModify | withoutCloseWrite | withoutDelete | withoutMove
+	withoutAttrib
+	withoutAny = withoutCreate | withoutModify | withoutCloseWrite | withoutDelete | withoutMove | withoutAttrib
 )
 
 var eventNames = map[string]EventSet{
 	"create": withoutCreate, "modify": withoutModify, "close_write": withoutCloseWrite, "delete": withoutDelete,
-	"move": withoutMove,
+	"move": withoutMove, "attrib": withoutAttrib,
 }
 
-// ParseEvents reads "all", "none", or a list of create, modify, close_write, delete, move.
+// ParseEvents reads "all", "none", or a list of create, modify, close_write, attrib, delete, move.
 func ParseEvents(s string) (EventSet, error) {
 	switch s {
 	case "", "all":
@@ -35,7 +36,7 @@ func ParseEvents(s string) (EventSet, error) {
 	for name := range strings.SplitSeq(s, ",") {
 		e, ok := eventNames[strings.TrimSpace(name)]
 		if !ok {
-			return 0, fmt.Errorf("unknown event %q: want all, none, or some of create,modify,close_write,delete,move", name)
+			return 0, fmt.Errorf("unknown event %q: want all, none, or some of create,modify,close_write,attrib,delete,move", name)
 		}
 		set &^= e
 	}

@@ -41,8 +41,8 @@ func (it *item) keys() []localKey {
 	switch {
 	case it.refresh:
 		return []localKey{{parent, it.name}}
-	case it.Own || it.Kind == varsync.Modified:
-		return nil // the kernel made the change itself
+	case it.Own || it.Kind == varsync.Modified || it.Kind == varsync.MetaChanged:
+		return nil // the kernel made the change itself, or no name changes
 	case it.Kind == varsync.Renamed:
 		return []localKey{{parent, lastName(it.Path)}, {orRoot(it.OldParent), lastName(it.OldPath)}}
 	}

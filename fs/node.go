@@ -115,17 +115,28 @@ func (f *FS) mayChange(h *fuse.InHeader) error {
 	if f.o.ReadOnly {
 		return syscall.EROFS
 	}
-	if f.foreign(h) && f.o.Umask&0o002 != 0 {
+	return f.mode(h, 0o2)
+}
+
+func (f *FS) mayRead(h *fuse.InHeader) error { return f.mode(h, 0o4) }
+
+// mode refuses what the mode bits refuse somebody else.
+func (f *FS) mode(h *fuse.InHeader, want uint32) error {
+	if f.foreign(h) && f.o.Umask>>f.class(h)&want != 0 {
 		return syscall.EACCES
 	}
 	return nil
 }
 
-func (f *FS) mayRead(h *fuse.InHeader) error {
-	if f.foreign(h) && f.o.Umask&0o004 != 0 {
-		return syscall.EACCES
+// class tells which of the mode bits are about who makes a request, by how far they are shifted.
+func (f *FS) class(h *fuse.InHeader) int {
+	switch {
+	case !f.foreign(h):
+		return 6
+	case f.inGroup(h):
+		return 3
 	}
-	return nil
+	return 0
 }
 
 // foreign reports whether a request comes from neither the owner of the files nor root: only possible with AllowOther.

@@ -88,6 +88,7 @@ func (n *notifier) add(notices []varsync.Notice) {
 		it := &item{Notice: *in, ownValue: in.Own}
 		n.queue = append(n.queue, it)
 		switch {
+		case in.Kind == varsync.MetaChanged:
 		case in.Kind == varsync.Modified, in.Kind == varsync.Created && !in.Dir:
 			n.modified[in.ID] = it // a creation raises the events of its first value too
 		default:
@@ -165,6 +166,8 @@ func (n *notifier) handle(it *item) {
 		n.disappeared(it)
 	case it.Kind == varsync.Renamed:
 		n.moved(it)
+	case it.Kind == varsync.MetaChanged:
+		n.described(it)
 	}
 }
 
@@ -245,6 +248,16 @@ func (n *notifier) modify(it *item, path string) error {
 func pathOf(v *varsync.Variable) []string {
 	s := v.Service()
 	return append([]string{s.Tenant().Name(), s.Name()}, components(v.Name())...)
+}
+
+// described announces another mode or mtime: ATTRIB, unless the kernel has raised that itself.
+func (n *notifier) described(it *item) {
+	n.forgetNode(it.ID)
+	if it.Own || !n.watchable(it.ID, it.Parent) || !n.wants(withoutAttrib) {
+		return
+	}
+	op := poke.Op{Kind: poke.Attrib, Path: filePath(it.Path), MTime: time.Unix(0, it.MTime)}
+	n.report("attrib", op.Path, n.do(op, nil))
 }
 
 // appeared announces a variable or directory. Its name can be in the kernel already, looked up before we came here: it

@@ -90,17 +90,26 @@ func TestS2_AllowOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Mount().Mkdir("t/s")
+	const (
+		stranger = "--regid=65534 --clear-groups"
+		member   = "--regid=65534 --groups=65533,4321"
+		effects  = "--regid=4321 --clear-groups"
+	)
 	for _, tt := range []struct {
-		umask               string
+		umask, who          string
 		mode                iofs.FileMode
 		read, write, create bool
 	}{
-		{"022", 0o644, true, false, false},
-		{"077", 0o600, false, false, false},
-		{"000", 0o666, true, true, true},
+		{"022", stranger, 0o644, true, false, false},
+		{"077", stranger, 0o600, false, false, false},
+		{"000", stranger, 0o666, true, true, true},
+		{"007", stranger, 0o660, false, false, false},
+		{"007", member, 0o660, true, true, true},
+		{"027", effects, 0o640, true, false, false},
+		{"072", member, 0o604, false, false, false}, // the group has less than the others
 	} {
-		t.Run(tt.umask, func(t *testing.T) {
-			m := h.Mount("--allow-other", "--umask", tt.umask)
+		t.Run(tt.umask+tt.who, func(t *testing.T) {
+			m := h.Mount("--allow-other", "--umask", tt.umask, "--gid", "4321")
 			m.Write("t/s/v", "old")
 			st, err := os.Stat(m.Path("t/s/v"))
 			if err != nil || st.Mode().Perm() != tt.mode {
@@ -108,7 +117,7 @@ func TestS2_AllowOther(t *testing.T) {
 			}
 			as := func(want bool, script string) {
 				t.Helper()
-				r := h.Shell(`exec setpriv --reuid=65534 --regid=65534 --clear-groups dash -ec "$2" dash "$1"`, m.Path("t/s"), script)
+				r := h.Shell(`exec setpriv --reuid=65534 `+tt.who+` dash -ec "$2" dash "$1"`, m.Path("t/s"), script)
 				denied := strings.Contains(r.Stderr, "ermission denied")
 				if want != (r.Code == 0) || want == denied {
 					t.Errorf("%s: allowed %v, want %v: %v", script, r.Code == 0, want, r)

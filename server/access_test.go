@@ -131,6 +131,7 @@ func TestRights(t *testing.T) {
 	r := with(transport.RightRead, "t")
 	r.wantValue("v", "1")
 	for _, c := range []transport.Change{
+		setMeta("t", "s", "v", transport.NewMode(0o600)), setMeta("t", "s", "d", 0, 1), setMeta("t", "s", "", 0, 1), setMeta("t", "", "", 0, 1),
 		store("v", "2"), store("new", ""), at(transport.OpDelete, "t", "s", "v"), at(transport.OpMkdir, "t", "s", "e"), at(transport.OpRmdir, "t", "s", "d"),
 		renameTo(at(transport.OpRename, "t", "s", "v"), "w"), at(transport.OpMkdir, "t", "x", ""), at(transport.OpMkdir, "x", "", ""), at(transport.OpRmdir, "t", "", ""),
 		{Op: transport.OpRename, Tenant: "t", ToTenant: "u"}, {Op: transport.OpRename, Tenant: "t", Service: "s", ToTenant: "t", ToService: "u"},
@@ -165,7 +166,7 @@ func TestRights(t *testing.T) {
 	_, err = call[*transport.VariableData](r, &transport.ReadVariable{Tenant: "hidden", Service: "s", Name: "v"})
 	r.wantCode(err, transport.CodeNotFound)
 	hv := must[*transport.VariableData](admin, &transport.ReadVariable{Tenant: "hidden", Service: "s", Name: "v"}).Variable
-	for _, c := range []transport.Change{at(transport.OpDelete, "hidden", "s", "v"), at(transport.OpStore, "hidden", "s", "v"), {Op: transport.OpDelete, ID: hv.ID}, at(transport.OpRmdir, "hidden", "", "")} {
+	for _, c := range []transport.Change{at(transport.OpDelete, "hidden", "s", "v"), at(transport.OpStore, "hidden", "s", "v"), {Op: transport.OpDelete, ID: hv.ID}, setMeta("hidden", "", "", 0, 1), setMeta("hidden", "s", "", 0, 1), at(transport.OpRmdir, "hidden", "", "")} {
 		r.refused(transport.CodeNotFound, c)
 	}
 	r.refused(transport.CodeDenied, at(transport.OpMkdir, "hidden", "", "")) // as for a tenant that is not there
@@ -174,13 +175,14 @@ func TestRights(t *testing.T) {
 	}
 
 	w := with(transport.RightRead|transport.RightWrite, "t")
-	w.do(store("v", "2"))
+	w.do(store("v", "2"), setMeta("t", "s", "v", transport.NewMode(0o600)))
 	w.refused(transport.CodeDenied, store("new", "x"))
 	w.refused(transport.CodeDenied, at(transport.OpDelete, "t", "s", "v"))
 	c := with(transport.RightCreate, "t")
 	c.do(at(transport.OpCreate, "t", "s", "made"))
 	c.refused(transport.CodeDenied, store("made2", "with bytes"))
 	c.refused(transport.CodeDenied, store("v", "x"))
+	c.refused(transport.CodeDenied, setMeta("t", "s", "made", transport.NewMode(0o600)))
 	_, err = c.read("v")
 	c.wantCode(err, transport.CodeDenied)
 	_, err = c.watch(&transport.Watch{Service: admin.service("t", "s")})

@@ -71,7 +71,12 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *transport.Change)
 			return transport.Result{}, err
 		}
 		e.drop(t.v)
-		r := e.set(there.v, t.v.data, false)
+		// What describes the value comes with it.
+		with := &transport.Change{HasMTime: true, MTime: t.v.mtime}
+		if t.v.mode != there.v.mode {
+			with.Mode = transport.NewMode(t.v.mode.Perm(false))
+		}
+		r := e.set(there.v, t.v.data, with, false)
 		r.Unchanged = false // the old name is gone
 		return r, nil
 	}
@@ -83,7 +88,9 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *transport.Change)
 	}
 	e.tick()
 	v := e.relabel(t.v, c.ToName)
-	e.emit(&event{service: s, kind: transport.EventRename, name: v.name, oldName: t.v.name, was: t.v, v: v})
+	e.stirred(s, t.v.name)
+	e.stirred(s, v.name)
+	e.emit(&event{service: s, kind: transport.EventRename, name: v.name, oldName: t.v.name, time: e.now, was: t.v, v: v})
 	return resultOf(v), nil
 }
 
@@ -105,11 +112,12 @@ func (e *evaluator) move(was *variable, s *service, name string) transport.Resul
 	v.service = s
 	v.name = name
 	v.version = max(was.version, e.floors.get(s)) + 1
-	v.mtime = e.tick()
+	e.tick()
 	v.writer = e.writer
 	v.slot = e.slot(s)
 	e.put(s, name, entry{v: &v})
-	e.emit(&event{service: s, kind: transport.EventSet, name: name, v: &v})
+	e.stirred(s, name)
+	e.emit(&event{service: s, kind: transport.EventSet, name: name, time: e.now, v: &v})
 	return resultOf(&v)
 }
 
@@ -143,7 +151,9 @@ func (e *evaluator) renameDir(t target, c *transport.Change) (transport.Result, 
 		return transport.Result{}, err
 	}
 	d := e.relabelDir(s, t.d, to)
-	d.mtime = e.tick()
+	e.tick()
+	e.stirred(s, from)
+	e.stirred(s, to)
 	for _, path := range moved {
 		name := to + path[len(from):]
 		if len(name) > e.limits.Name {
@@ -155,7 +165,7 @@ func (e *evaluator) renameDir(t target, c *transport.Change) (transport.Result, 
 			e.relabelDir(s, n.d, name)
 		}
 	}
-	e.emit(&event{service: s, kind: transport.EventRenameDir, name: to, oldName: from, d: d})
+	e.emit(&event{service: s, kind: transport.EventRenameDir, name: to, oldName: from, time: e.now, d: d})
 	return transport.Result{ID: d.id, MTime: d.mtime}, nil
 }
 
@@ -236,7 +246,7 @@ func (e *evaluator) renameService(c *transport.Change) (transport.Result, error)
 		if !c.Parents {
 			return transport.Result{}, transport.ErrNotFound
 		}
-		if t, err = e.makeTenant(to.tenant); err != nil {
+		if t, err = e.makeTenant(to.tenant, 0); err != nil {
 			return transport.Result{}, err
 		}
 	}
@@ -260,8 +270,10 @@ func (e *evaluator) moveService(s *service, from, to serviceKey, t *tenant) {
 	e.setService(from, nil)
 	e.setService(to, s)
 	e.places.set(s, to)
+	e.stirredTenant(e.tenants.get(from.tenant))
+	e.stirredTenant(t)
 	e.tree = append(e.tree, &treeEvent{
-		origin: e.origin, tenant: t, service: s, before: from, after: to, from: e.tenants.get(from.tenant),
+		origin: e.origin, tenant: t, service: s, time: e.now, before: from, after: to, from: e.tenants.get(from.tenant),
 	})
 }
 
@@ -303,7 +315,7 @@ func (e *evaluator) renameTenant(c *transport.Change) (transport.Result, error) 
 	e.tick()
 	e.setTenant(from, nil)
 	e.setTenant(to, t)
-	ev := &treeEvent{origin: e.origin, tenant: t, before: serviceKey{tenant: from}, after: serviceKey{tenant: to}}
+	ev := &treeEvent{origin: e.origin, tenant: t, time: e.now, before: serviceKey{tenant: from}, after: serviceKey{tenant: to}}
 	e.tree = append(e.tree, ev)
 	for _, name := range e.servicesOf(from) {
 		key := serviceKey{from, name}

@@ -7,6 +7,9 @@ func (e *evaluator) mkdir(c *transport.Change) (transport.Result, error) {
 	if err := e.rights.needNew(c.Tenant, transport.RightCreate); err != nil {
 		return transport.Result{}, err
 	}
+	if !validMode(c.NewMode) {
+		return transport.Result{}, transport.ErrInvalid
+	}
 	switch {
 	case c.Service == "" && c.Name == "":
 		if err := checkTenant(c.Tenant, e.limits); err != nil {
@@ -15,7 +18,7 @@ func (e *evaluator) mkdir(c *transport.Change) (transport.Result, error) {
 		if e.tenants.get(c.Tenant) != nil {
 			return transport.Result{}, transport.ErrExists
 		}
-		t, err := e.makeTenant(c.Tenant)
+		t, err := e.makeTenant(c.Tenant, c.NewMode)
 		if err != nil {
 			return transport.Result{}, err
 		}
@@ -24,7 +27,7 @@ func (e *evaluator) mkdir(c *transport.Change) (transport.Result, error) {
 		if e.services.get(serviceKey{c.Tenant, c.Service}) != nil {
 			return transport.Result{}, transport.ErrExists
 		}
-		s, err := e.makeService(c.Tenant, c.Service, c.Parents)
+		s, err := e.makeService(c.Tenant, c.Service, c.NewMode, c.Parents)
 		if err != nil {
 			return transport.Result{}, err
 		}
@@ -37,7 +40,7 @@ func (e *evaluator) mkdir(c *transport.Change) (transport.Result, error) {
 	if !e.entries.get(entryKey{s, c.Name}).none() {
 		return transport.Result{}, transport.ErrExists
 	}
-	d, err := e.makeDir(s, c.Tenant, c.Name)
+	d, err := e.makeDir(s, c.Tenant, c.Name, c.NewMode)
 	if err != nil {
 		return transport.Result{}, err
 	}
@@ -45,14 +48,14 @@ func (e *evaluator) mkdir(c *transport.Change) (transport.Result, error) {
 }
 
 // makeTenant makes a tenant whose name is checked and free.
-func (e *evaluator) makeTenant(name string) (*tenant, error) {
+func (e *evaluator) makeTenant(name string, mode transport.Mode) (*tenant, error) {
 	id, err := e.id()
 	if err != nil {
 		return nil, err
 	}
-	t := &tenant{id: id, name: name, mtime: e.tick(), services: map[string]*service{}}
+	t := &tenant{id: id, name: name, meta: meta{e.tick(), mode}, services: map[string]*service{}}
 	e.setTenant(name, t)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, after: serviceKey{tenant: name}})
+	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, time: e.now, after: serviceKey{tenant: name}})
 	return t, nil
 }
 
@@ -62,7 +65,7 @@ func (e *evaluator) setTenant(name string, t *tenant) {
 }
 
 // makeService makes a service with a free name, and with parents its tenant.
-func (e *evaluator) makeService(tenantName, name string, parents bool) (*service, error) {
+func (e *evaluator) makeService(tenantName, name string, mode transport.Mode, parents bool) (*service, error) {
 	if err := checkTenant(tenantName, e.limits); err != nil {
 		return nil, err
 	}
@@ -78,7 +81,7 @@ func (e *evaluator) makeService(tenantName, name string, parents bool) (*service
 			return nil, transport.ErrNotFound
 		}
 		var err error
-		if t, err = e.makeTenant(tenantName); err != nil {
+		if t, err = e.makeTenant(tenantName, 0); err != nil {
 			return nil, err
 		}
 	}
@@ -86,12 +89,13 @@ func (e *evaluator) makeService(tenantName, name string, parents bool) (*service
 	if err != nil {
 		return nil, err
 	}
-	s := newService(id, name, t, e.tick())
+	s := newService(id, name, t, meta{e.tick(), mode})
 	s.content.Store(newContent())
 	key := serviceKey{tenantName, name}
 	e.setService(key, s)
 	e.places.set(s, key)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, service: s, after: key})
+	e.stirredTenant(t)
+	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, service: s, time: e.now, after: key})
 	return s, nil
 }
 
@@ -112,7 +116,7 @@ func (e *evaluator) setService(key serviceKey, s *service) {
 }
 
 // makeDir makes a directory at a free path whose parent exists.
-func (e *evaluator) makeDir(s *service, tenant, path string) (*dirInfo, error) {
+func (e *evaluator) makeDir(s *service, tenant, path string, mode transport.Mode) (*dirInfo, error) {
 	if err := e.rights.needNew(tenant, transport.RightCreate); err != nil {
 		return nil, err
 	}
@@ -120,9 +124,10 @@ func (e *evaluator) makeDir(s *service, tenant, path string) (*dirInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &dirInfo{id: id, name: path, mtime: e.tick()}
+	d := &dirInfo{id: id, name: path, meta: meta{e.tick(), mode}}
 	e.put(s, path, entry{d: d})
-	e.emit(&event{service: s, kind: transport.EventMkdir, name: path, d: d})
+	e.stirred(s, path)
+	e.emit(&event{service: s, kind: transport.EventMkdir, name: path, time: e.now, d: d})
 	return d, nil
 }
 
@@ -160,7 +165,7 @@ func (e *evaluator) dropTenant(name string, t *tenant) error {
 		return transport.ErrNotEmpty
 	}
 	e.setTenant(name, nil)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, before: serviceKey{tenant: name}})
+	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, time: e.tick(), before: serviceKey{tenant: name}})
 	return nil
 }
 
@@ -171,8 +176,10 @@ func (e *evaluator) dropService(key serviceKey, s *service) error {
 	}
 	e.setService(key, nil)
 	e.places.set(s, serviceKey{})
+	e.tick()
 	t := e.tenants.get(key.tenant)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, service: s, before: key, from: t})
+	e.stirredTenant(t)
+	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, service: s, time: e.now, before: key, from: t})
 	return nil
 }
 
@@ -182,6 +189,7 @@ func (e *evaluator) dropDir(s *service, d *dirInfo) error {
 	}
 	e.tick()
 	e.put(s, d.name, entry{})
-	e.emit(&event{service: s, kind: transport.EventRmdir, name: d.name, d: d})
+	e.stirred(s, d.name)
+	e.emit(&event{service: s, kind: transport.EventRmdir, name: d.name, time: e.now, d: d})
 	return nil
 }

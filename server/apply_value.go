@@ -11,6 +11,9 @@ func (e *evaluator) value(c *transport.Change) (transport.Result, error) {
 	if int64(len(c.Data)) > e.limits.Value {
 		return transport.Result{}, transport.ErrTooLarge
 	}
+	if !validMode(c.Mode) || !validMode(c.NewMode) {
+		return transport.Result{}, transport.ErrInvalid
+	}
 	t, err := e.find(c)
 	switch {
 	case err == transport.ErrNotFound && c.ID == 0 && (c.Op == transport.OpCreate || c.Create && (c.Op == transport.OpStore || c.Op == transport.OpAppend)):
@@ -32,17 +35,18 @@ func (e *evaluator) value(c *transport.Change) (transport.Result, error) {
 	if err != nil {
 		return transport.Result{}, err
 	}
-	return e.set(t.v, data, c.Op == transport.OpStore || c.Op == transport.OpPatch), nil
+	return e.set(t.v, data, c, c.Op == transport.OpStore || c.Op == transport.OpPatch), nil
 }
 
-// set gives a variable a new value, unless it is the value that it has.
-func (e *evaluator) set(was *variable, data []byte, echo bool) transport.Result {
+// set gives a variable a new value, unless it is the value that it has, with the mode and time that c gives.
+func (e *evaluator) set(was *variable, data []byte, c *transport.Change, echo bool) transport.Result {
 	if bytes.Equal(data, was.data) {
-		return transport.Result{ID: was.id, Version: was.version, MTime: was.mtime, Size: int64(len(was.data)), Unchanged: true}
+		return e.describe(was, was.with(c))
 	}
 	v := *was
 	v.version++
 	v.mtime = e.tick()
+	v.meta = v.with(c)
 	v.writer = e.writer
 	v.data = data
 	e.put(v.service, v.name, entry{v: &v})
@@ -73,13 +77,15 @@ func (e *evaluator) create(c *transport.Change) (transport.Result, error) {
 		}
 	}
 	v := &variable{
-		id: id, service: s, name: c.Name, version: e.floors.get(s) + 1, mtime: e.tick(), writer: e.writer, slot: e.slot(s),
+		id: id, service: s, name: c.Name, version: e.floors.get(s) + 1, meta: meta{e.tick(), c.NewMode}.with(c), writer: e.writer,
+		slot: e.slot(s),
 	}
 	if c.Op != transport.OpCreate {
 		v.data = bytes.Clone(c.Data)
 	}
 	e.put(s, v.name, entry{v: v})
-	e.emit(&event{service: s, kind: transport.EventSet, name: v.name, v: v, echo: c.Op == transport.OpStore})
+	e.stirred(s, v.name)
+	e.emit(&event{service: s, kind: transport.EventSet, name: v.name, time: e.now, v: v, echo: c.Op == transport.OpStore})
 	return resultOf(v), nil
 }
 
@@ -163,10 +169,11 @@ func (e *evaluator) remove(c *transport.Change) (transport.Result, error) {
 func (e *evaluator) drop(v *variable) {
 	e.tick()
 	e.put(v.service, v.name, entry{})
+	e.stirred(v.service, v.name)
 	e.ids.set(v.id, nil)
 	e.raise(v.service, v.version)
 	e.freed = append(e.freed, slotRef{v.service, v.slot})
-	e.emit(&event{service: v.service, kind: transport.EventDelete, name: v.name, was: v})
+	e.emit(&event{service: v.service, kind: transport.EventDelete, name: v.name, time: e.now, was: v})
 }
 
 // emit appends an event to the batch.

@@ -18,6 +18,9 @@ type batch struct {
 	ids      layer[uint64, *variable]
 	floors   layer[*service, uint64]
 
+	tenantMetas  layer[*tenant, meta]
+	serviceMetas layer[*service, meta]
+
 	now    int64 // commit time of the last change
 	events []*event
 	tree   []*treeEvent
@@ -98,6 +101,9 @@ func newBatch(v *view, now int64) *batch {
 		}),
 		ids:    newLayer(v.variable),
 		floors: newLayer(func(s *service) uint64 { return s.content.Load().floor }),
+
+		tenantMetas:  newLayer(func(t *tenant) meta { return t.meta }),
+		serviceMetas: newLayer(func(s *service) meta { return s.meta }),
 	}
 }
 
@@ -111,6 +117,8 @@ func (b *batch) keep() {
 	b.counts.keep()
 	b.ids.keep()
 	b.floors.keep()
+	b.tenantMetas.keep()
+	b.serviceMetas.keep()
 	s := &b.saved
 	s.events, s.tree, s.taken, s.freed, s.bytes, s.wrote = len(b.events), len(b.tree), len(b.taken), len(b.freed), b.bytes, b.wrote
 }
@@ -125,6 +133,8 @@ func (b *batch) rollback() {
 	b.counts.rollback()
 	b.ids.rollback()
 	b.floors.rollback()
+	b.tenantMetas.rollback()
+	b.serviceMetas.rollback()
 	s := &b.saved
 	b.giveBack(s.taken)
 	b.events, b.tree, b.taken, b.freed, b.bytes, b.wrote = b.events[:s.events], b.tree[:s.tree], b.taken[:s.taken], b.freed[:s.freed], s.bytes, s.wrote
@@ -147,7 +157,8 @@ func (b *batch) tick() int64 {
 
 // keys is about how many operations the engine will be given.
 func (b *batch) keys() int {
-	return len(b.entries.over) + len(b.services.over) + len(b.tenants.over) + len(b.floors.over)
+	return len(b.entries.over) + len(b.services.over) + len(b.tenants.over) + len(b.floors.over) +
+		len(b.tenantMetas.over) + len(b.serviceMetas.over)
 }
 
 // empty reports whether the kept reports changed nothing.
@@ -195,28 +206,7 @@ func (b *batch) slot(s *service) uint32 {
 
 // ops is the difference between the batch and the view, as the engine wants it: one operation for each key.
 func (b *batch) ops() []engine.Op {
-	var ops []engine.Op
-	for name, t := range b.tenants.over {
-		if was := b.tenants.base(name); t == was {
-			continue
-		}
-		if t == nil {
-			ops = append(ops, engine.DeleteTenant(name))
-		} else {
-			ops = append(ops, engine.PutTenant(engine.Tenant{ID: t.id, Name: name, MTime: t.mtime}))
-		}
-	}
-	for k, s := range b.services.over {
-		was := b.services.base(k)
-		if s == was {
-			continue
-		}
-		if s == nil {
-			ops = append(ops, engine.DeleteService(k.tenant, k.name))
-		} else {
-			ops = append(ops, engine.PutService(engine.Service{ID: s.id, Tenant: k.tenant, Name: k.name, MTime: s.mtime}))
-		}
-	}
+	ops := b.treeOps()
 	for k, n := range b.entries.over {
 		was := b.entries.base(k)
 		if was.v != nil && n.v == nil {
@@ -227,11 +217,12 @@ func (b *batch) ops() []engine.Op {
 		}
 		if n.v != nil && n.v != was.v {
 			ops = append(ops, engine.PutVariable(k.service.id, engine.Variable{
-				ID: n.v.id, Name: k.path, Version: n.v.version, MTime: n.v.mtime, Writer: n.v.writer, Type: n.v.kind, Data: n.v.data,
+				ID: n.v.id, Name: k.path, Version: n.v.version, MTime: n.v.mtime, Mode: uint32(n.v.mode), Writer: n.v.writer,
+				Type: n.v.kind, Data: n.v.data,
 			}))
 		}
 		if n.d != nil && n.d != was.d {
-			ops = append(ops, engine.PutDir(k.service.id, engine.Dir{ID: n.d.id, Name: k.path, MTime: n.d.mtime}))
+			ops = append(ops, engine.PutDir(k.service.id, engine.Dir{ID: n.d.id, Name: k.path, MTime: n.d.mtime, Mode: uint32(n.d.mode)}))
 		}
 	}
 	for s, floor := range b.floors.over {
@@ -243,6 +234,49 @@ func (b *batch) ops() []engine.Op {
 		if k == (serviceKey{}) && b.floors.base(s) != 0 {
 			ops = append(ops, engine.DeleteFloor(s.id))
 		}
+	}
+	return ops
+}
+
+// treeOps is ops for tenants and services.
+func (b *batch) treeOps() []engine.Op {
+	var ops []engine.Op
+	tenants, services := map[string]*tenant{}, map[serviceKey]*service{}
+	for name, t := range b.tenants.over {
+		if t != b.tenants.base(name) {
+			tenants[name] = t
+		}
+	}
+	for k, s := range b.services.over {
+		if s != b.services.base(k) {
+			services[k] = s
+		}
+	}
+	for t, m := range b.tenantMetas.over {
+		if b.tenants.get(t.name) == t && m != b.tenantMetas.base(t) { // else it is gone, or among those above
+			tenants[t.name] = t
+		}
+	}
+	for s, m := range b.serviceMetas.over {
+		if k := b.places.get(s); k != (serviceKey{}) && m != b.serviceMetas.base(s) {
+			services[k] = s
+		}
+	}
+	for name, t := range tenants {
+		if t == nil {
+			ops = append(ops, engine.DeleteTenant(name))
+			continue
+		}
+		m := b.tenantMetas.get(t)
+		ops = append(ops, engine.PutTenant(engine.Tenant{ID: t.id, Name: name, MTime: m.mtime, Mode: uint32(m.mode)}))
+	}
+	for k, s := range services {
+		if s == nil {
+			ops = append(ops, engine.DeleteService(k.tenant, k.name))
+			continue
+		}
+		m := b.serviceMetas.get(s)
+		ops = append(ops, engine.PutService(engine.Service{ID: s.id, Tenant: k.tenant, Name: k.name, MTime: m.mtime, Mode: uint32(m.mode)}))
 	}
 	return ops
 }

@@ -90,6 +90,8 @@ func (e *evaluator) change(c *transport.Change) (transport.Result, error) {
 		return e.mkdir(c)
 	case transport.OpRmdir:
 		return e.rmdir(c)
+	case transport.OpSetMeta:
+		return e.setMeta(c)
 	}
 	return transport.Result{}, transport.ErrUnsupported
 }
@@ -232,7 +234,7 @@ func (e *evaluator) room(tenant, name, path string, parents bool) (*service, err
 	}
 	s, err := e.findService(tenant, name)
 	if parents && err == transport.ErrNotFound {
-		s, err = e.makeService(tenant, name, true)
+		s, err = e.makeService(tenant, name, 0, true)
 	}
 	if err != nil {
 		return nil, err
@@ -257,7 +259,7 @@ func (e *evaluator) parents(s *service, tenant, path string, make bool) error {
 	if err := e.parents(s, tenant, p, true); err != nil {
 		return err
 	}
-	_, err := e.makeDir(s, tenant, p)
+	_, err := e.makeDir(s, tenant, p, 0)
 	return err
 }
 

@@ -22,6 +22,7 @@ type event struct {
 	rev     int64
 	name    string
 	oldName string
+	time    int64 // of what comes, goes or is renamed
 	// was and v are the variable before and after; EventDelete has was alone, a variable that is new v alone.
 	was, v *variable
 	d      *dirInfo
@@ -83,6 +84,7 @@ type treeEvent struct {
 	origin
 	tenant        *tenant  // the tenant that changed, or the one that holds the service, to the last if it is gone
 	service       *service // nil: a tenant changed
+	time          int64    // of what comes, goes or is renamed
 	before, after serviceKey
 	from          *tenant       // the tenant that held the service before
 	inside        []serviceName // the services of a tenant that was renamed, as they were then

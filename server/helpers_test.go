@@ -291,7 +291,7 @@ func (p *peer) watchWith(m *transport.Watch, whole func(*transport.Snapshot)) (*
 }
 
 func merge(whole, page *transport.Snapshot) {
-	whole.Service, whole.Resumed, whole.Rev = page.Service, page.Resumed, page.Rev
+	whole.Service, whole.Root, whole.Resumed, whole.Rev = page.Service, page.Root, page.Resumed, page.Rev
 	whole.Dirs = append(whole.Dirs, page.Dirs...)
 	whole.Vars = append(whole.Vars, page.Vars...)
 	whole.Changes = append(whole.Changes, page.Changes...)

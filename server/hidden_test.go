@@ -324,19 +324,31 @@ func (s *Server) holdCommits(t *testing.T) func() {
 	return release
 }
 
+// awaitQueued waits until so many reports, awaitQueuedItems until so many reports and other things to do, wait for the
+// committer.
 func (s *Server) awaitQueued(t *testing.T, n int) {
+	t.Helper()
+	s.awaitItems(t, n, func(it item) bool { return it.report != nil })
+}
+
+func (s *Server) awaitQueuedItems(t *testing.T, n int) {
+	t.Helper()
+	s.awaitItems(t, n, func(item) bool { return true })
+}
+
+func (s *Server) awaitItems(t *testing.T, n int, counts func(item) bool) {
 	t.Helper()
 	testenv.Eventually(t, bound, func() error {
 		s.queue.mu.Lock()
 		defer s.queue.mu.Unlock()
-		reports := 0
+		have := 0
 		for _, it := range s.queue.items {
-			if it.report != nil {
-				reports++
+			if counts(it) {
+				have++
 			}
 		}
-		if reports < n {
-			return fmt.Errorf("%d reports wait, want %d", reports, n)
+		if have < n {
+			return fmt.Errorf("%d wait, want %d", have, n)
 		}
 		return nil
 	})

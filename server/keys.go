@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -56,12 +57,24 @@ func splitKey(text string) (name string, secret []byte, ok bool) {
 	return rest[:at], secret, err == nil
 }
 
-func (k *keys) list() []transport.KeyInfo {
+// holds reports whether k is still one of the keys.
+func (k *keys) holds(key *engine.Key) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	now, ok := k.byName[key.Name]
+	return ok && now.Hash == key.Hash
+}
+
+// listKeys describes the keys that are the session's to administer.
+func (r request) listKeys() []transport.KeyInfo {
+	k := &r.server.keys
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	list := make([]transport.KeyInfo, 0, len(k.byName))
 	for _, e := range k.byName {
-		list = append(list, transport.KeyInfo{Name: e.Name, Tenants: e.Tenants, Rights: transport.Rights(e.Rights), Created: e.Created})
+		if r.administersKey(&e) {
+			list = append(list, transport.KeyInfo{Name: e.Name, Tenants: e.Tenants, Rights: transport.Rights(e.Rights), Created: e.Created})
+		}
 	}
 	slices.SortFunc(list, func(a, b transport.KeyInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return list
@@ -88,10 +101,12 @@ func (s *session) checkKey(m *transport.CreateKey) error {
 		return nil
 	}
 	// A key makes none that opens more than itself.
-	if transport.Rights(s.key.Rights)&m.Rights != m.Rights || len(s.key.Tenants) > 0 && (len(m.Tenants) == 0 || slices.ContainsFunc(m.Tenants, func(p string) bool {
-		return !slices.Contains(s.key.Tenants, p)
-	})) {
-		return transport.ErrDenied
+	if missing := m.Rights &^ transport.Rights(s.key.Rights); missing != 0 {
+		return &transport.Error{Code: transport.CodeDenied, Message: "the key would have rights that yours lacks"}
+	}
+	if !within(m.Tenants, s.key.Tenants) {
+		return &transport.Error{Code: transport.CodeDenied, Message: fmt.Sprintf(
+			"the key would open, or could not be seen not to open, other tenants than yours, which opens %q", s.key.Tenants)}
 	}
 	return nil
 }
@@ -124,14 +139,18 @@ func (s *Server) createKey(m *transport.CreateKey) (string, error) {
 	return keyPrefix + m.Name + "_" + base64.RawURLEncoding.EncodeToString(secret), nil
 }
 
-// revokeKey ends a key and the sessions that came with it.
-func (s *Server) revokeKey(name string) error {
+var errRevoked = &transport.Error{Code: transport.CodeUnauthorized, Message: "the API key was revoked"}
+
+// revokeKey ends a key and the sessions that came with it: nothing that they ask for is carried out any more.
+func (r request) revokeKey(name string) error {
+	s := r.server
 	var err error
+	var over []*session
 	werr := s.between(func() {
 		s.keys.mu.RLock()
-		_, known := s.keys.byName[name]
+		key, known := s.keys.byName[name]
 		s.keys.mu.RUnlock()
-		if !known {
+		if !known || !r.administersKey(&key) {
 			err = &transport.Error{Code: transport.CodeNotFound, Message: "no such key"}
 			return
 		}
@@ -142,14 +161,18 @@ func (s *Server) revokeKey(name string) error {
 		s.keys.mu.Lock()
 		delete(s.keys.byName, name)
 		s.keys.mu.Unlock()
-	})
-	if err = cmp.Or(werr, err); err != nil {
-		return err
-	}
-	for _, c := range s.sessions() {
-		if c.key != nil && c.key.Name == name {
-			s.end(c, &transport.Error{Code: transport.CodeUnauthorized, Message: "the API key was revoked"})
+		for _, c := range s.sessions() {
+			if c.key != nil && c.key.Name == name {
+				c.over.Store(errRevoked)
+				s.queue.fence(c)
+				over = append(over, c)
+			}
 		}
+	})
+	var ends sync.WaitGroup
+	for _, c := range over {
+		ends.Go(func() { s.end(c, errRevoked) })
 	}
-	return nil
+	ends.Wait()
+	return cmp.Or(werr, err)
 }

@@ -101,7 +101,7 @@ func (l *lister) addTops(tenant string) error {
 		if have == 0 {
 			continue
 		}
-		l.tops = append(l.tops, top{entry: transport.Entry{Tenant: name, Dir: true, ID: t.id, MTime: t.mtime}})
+		l.tops = append(l.tops, top{entry: transport.Entry{Tenant: name, Dir: true, ID: t.id, MTime: t.mtime, Mode: t.mode}})
 		if l.recursive && have&transport.RightRead != 0 {
 			l.addServices(t)
 		}
@@ -112,7 +112,7 @@ func (l *lister) addTops(tenant string) error {
 func (l *lister) addServices(t *tenant) {
 	for _, svc := range t.services {
 		l.tops = append(l.tops, top{
-			transport.Entry{Tenant: t.name, Service: svc.name, Dir: true, ID: svc.id, MTime: svc.mtime}, svc,
+			transport.Entry{Tenant: t.name, Service: svc.name, Dir: true, ID: svc.id, MTime: svc.mtime, Mode: svc.mode}, svc,
 		})
 	}
 }
@@ -197,10 +197,11 @@ func (l *lister) nextInside() (transport.Entry, bool) {
 	}
 	e := l.service
 	if it.d != nil {
-		e.Dir, e.Name, e.ID, e.MTime = true, it.path, it.d.info.id, it.d.info.mtime
+		d := it.d.info
+		e.Dir, e.Name, e.ID, e.MTime, e.Mode = true, it.path, d.id, d.mtime, d.mode
 	} else {
 		v := it.v
-		e.Name, e.ID, e.Version, e.MTime, e.Writer, e.Size = it.path, v.id, v.version, v.mtime, v.writer, int64(len(v.data))
+		e.Name, e.ID, e.Version, e.MTime, e.Mode, e.Writer, e.Size = it.path, v.id, v.version, v.mtime, v.mode, v.writer, int64(len(v.data))
 	}
 	return e, true
 }

@@ -26,7 +26,7 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
 		vars := make([]*variable, 0, len(p.Variables))
 		for _, d := range p.Dirs {
-			if err := c.restoreDir(&dirInfo{id: d.ID, name: d.Name, mtime: d.MTime}); err != nil {
+			if err := c.restoreDir(&dirInfo{id: d.ID, name: d.Name, meta: meta{d.MTime, transport.Mode(d.Mode)}}); err != nil {
 				return err
 			}
 		}
@@ -38,7 +38,8 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 				writers[w] = w
 			}
 			v := &variable{
-				id: e.ID, version: e.Version, mtime: e.MTime, service: svc, name: e.Name, writer: w, data: e.Data, slot: c.high, kind: e.Type,
+				id: e.ID, version: e.Version, meta: meta{e.MTime, transport.Mode(e.Mode)}, service: svc, name: e.Name, writer: w, data: e.Data,
+				slot: c.high, kind: e.Type,
 			}
 			if c.dir(parentOf(v.name)) == nil {
 				return fmt.Errorf("variable %q of service %d has no directory", v.name, svc.id)
@@ -106,14 +107,14 @@ func (s *Server) loadTree(ctx context.Context) error {
 	v.rev = rev
 	s.startRev = rev
 	for _, t := range tenants {
-		v.tenants[t.Name] = &tenant{id: t.ID, name: t.Name, mtime: t.MTime, services: map[string]*service{}}
+		v.tenants[t.Name] = &tenant{id: t.ID, name: t.Name, meta: meta{t.MTime, transport.Mode(t.Mode)}, services: map[string]*service{}}
 	}
 	for _, e := range services {
 		t := v.tenants[e.Tenant]
 		if t == nil {
 			return fmt.Errorf("service %q has no tenant %q", e.Name, e.Tenant)
 		}
-		svc := newService(e.ID, e.Name, t, e.MTime)
+		svc := newService(e.ID, e.Name, t, meta{e.MTime, transport.Mode(e.Mode)})
 		t.services[e.Name] = svc
 		v.services[e.ID] = svc
 	}

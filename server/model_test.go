@@ -17,15 +17,17 @@ import (
 // replica is a service as a watcher puts it together, believing nothing but what it is sent.
 type replica struct {
 	vars map[uint64]*transport.Variable
-	dirs map[uint64]string
+	dirs map[uint64]*transport.DirInfo // the service's own among them, with an empty name
 	rev  int64
+	// service is the id of the service.
+	service uint64
 	// mine are the values of the client's own reports, for echoes, by seq and variable name.
 	mine map[string][]byte
 	errs []string
 }
 
 func newReplica() *replica {
-	return &replica{vars: map[uint64]*transport.Variable{}, dirs: map[uint64]string{}, mine: map[string][]byte{}}
+	return &replica{vars: map[uint64]*transport.Variable{}, dirs: map[uint64]*transport.DirInfo{}, mine: map[string][]byte{}}
 }
 
 func (r *replica) fail(format string, args ...any) {
@@ -33,8 +35,12 @@ func (r *replica) fail(format string, args ...any) {
 }
 
 func (r *replica) snapshot(s *transport.Snapshot) {
+	r.service = s.Service
+	if !s.Resumed {
+		r.dirs[s.Service] = &s.Root
+	}
 	for _, d := range s.Dirs {
-		r.dirs[d.ID] = d.Name
+		r.dirs[d.ID] = &d
 	}
 	for _, v := range s.Vars {
 		r.vars[v.ID] = &v
@@ -49,8 +55,27 @@ func (r *replica) events(list []transport.Event) {
 	}
 }
 
+// stirred sets the time of the directory in which a name has come or gone.
+func (r *replica) stirred(name string, time int64) {
+	for _, d := range r.dirs {
+		if d.Name == parentOf(name) {
+			d.MTime = time
+			return
+		}
+	}
+	r.fail("no directory for %s", name)
+}
+
 func (r *replica) event(e transport.Event) {
 	v := r.vars[e.ID]
+	if structural := e.Kind != transport.EventMeta && (e.Kind != transport.EventSet || e.Created); structural != (e.Time != 0) {
+		r.fail("event of kind %d for %s with time %d", e.Kind, e.Name, e.Time)
+	} else if structural {
+		r.stirred(e.Name, e.Time)
+		if e.OldName != "" {
+			r.stirred(e.OldName, e.Time)
+		}
+	}
 	switch e.Kind {
 	case transport.EventSet:
 		if (v == nil) != e.Created {
@@ -83,7 +108,7 @@ func (r *replica) event(e transport.Event) {
 		default:
 			v.Data = e.Data
 		}
-		v.Version, v.MTime, v.Size, v.Slot = e.Version, e.MTime, e.Size, e.Slot
+		v.Version, v.MTime, v.Mode, v.Size, v.Slot = e.Version, e.MTime, e.Mode, e.Size, e.Slot
 		if int64(len(v.Data)) != e.Size {
 			r.fail("%s has %d bytes, size %d", e.Name, len(v.Data), e.Size)
 		}
@@ -99,10 +124,10 @@ func (r *replica) event(e transport.Event) {
 		}
 		v.Name = e.Name
 	case transport.EventMkdir:
-		r.dirs[e.ID] = e.Name
+		r.dirs[e.ID] = &transport.DirInfo{ID: e.ID, Name: e.Name, MTime: e.MTime, Mode: e.Mode}
 	case transport.EventRmdir:
-		if r.dirs[e.ID] != e.Name {
-			r.fail("rmdir of %s, which is %q", e.Name, r.dirs[e.ID])
+		if d := r.dirs[e.ID]; d == nil || d.Name != e.Name {
+			r.fail("rmdir of %s, which is %v", e.Name, d)
 		}
 		delete(r.dirs, e.ID)
 	case transport.EventRenameDir:
@@ -112,11 +137,20 @@ func (r *replica) event(e transport.Event) {
 			}
 			return name
 		}
-		for id := range r.dirs {
-			r.dirs[id] = move(r.dirs[id])
+		for _, d := range r.dirs {
+			d.Name = move(d.Name)
 		}
 		for _, v := range r.vars {
 			v.Name = move(v.Name)
+		}
+	case transport.EventMeta:
+		switch d := r.dirs[e.ID]; {
+		case v != nil && v.Name == e.Name && v.Version == e.Version:
+			v.MTime, v.Mode = e.MTime, e.Mode
+		case d != nil && d.Name == e.Name:
+			d.MTime, d.Mode = e.MTime, e.Mode
+		default:
+			r.fail("meta of %s version %d, which is %v, %v", e.Name, e.Version, v, d)
 		}
 	default:
 		r.fail("event of kind %d", e.Kind)
@@ -126,11 +160,11 @@ func (r *replica) event(e transport.Event) {
 // list is the replica in words.
 func (r *replica) list() []string {
 	var list []string
-	for id, name := range r.dirs {
-		list = append(list, fmt.Sprintf("%s/ %d", name, id))
+	for id, d := range r.dirs {
+		list = append(list, fmt.Sprintf("%s/ %d %d %o", d.Name, id, d.MTime, d.Mode))
 	}
 	for _, v := range r.vars {
-		list = append(list, fmt.Sprintf("%s %d v%d %d slot%d %q", v.Name, v.ID, v.Version, v.MTime, v.Slot, v.Data))
+		list = append(list, fmt.Sprintf("%s %d v%d %d %o slot%d %q", v.Name, v.ID, v.Version, v.MTime, v.Mode, v.Slot, v.Data))
 	}
 	slices.Sort(list)
 	return list
@@ -285,7 +319,7 @@ func TestModel(t *testing.T) {
 	for _, e := range first.list(&transport.List{Tenant: "t", Service: "s", Recursive: true}) {
 		listed = append(listed, fmt.Sprint(e.Name, e.Dir))
 	}
-	if len(listed) != len(want) {
+	if len(listed) != len(want)-1 { // the service itself
 		t.Errorf("listed %d entries, the replicas have %d", len(listed), len(want))
 	}
 
@@ -334,7 +368,16 @@ func randomChange(rnd *rand.Rand) transport.Change {
 	if len(data) > 0 {
 		data[rnd.IntN(len(data))] = byte('A' + rnd.IntN(26))
 	}
-	switch rnd.IntN(12) {
+	if rnd.IntN(3) == 0 {
+		c.NewMode = transport.NewMode(rnd.Uint32())
+	}
+	if rnd.IntN(5) == 0 {
+		c.Mode = transport.NewMode(rnd.Uint32())
+	}
+	if rnd.IntN(5) == 0 {
+		c.HasMTime, c.MTime = true, rnd.Int64()-rnd.Int64()
+	}
+	switch rnd.IntN(15) {
 	case 0, 1, 2, 3:
 		c.Op, c.Data = transport.OpStore, data
 	case 4:
@@ -353,6 +396,11 @@ func randomChange(rnd *rand.Rand) transport.Change {
 		c.Op = transport.OpRmdir
 	case 11:
 		c.Op = transport.OpCreate
+	case 12, 13, 14:
+		c.Op = transport.OpSetMeta
+		if rnd.IntN(5) == 0 {
+			c.Name = ""
+		}
 	}
 	return c
 }

@@ -62,6 +62,12 @@ func (v *view) applyTree(b *batch) {
 			delete(v.services, svc.id)
 		}
 	}
+	for t, m := range b.tenantMetas.over {
+		t.meta = m
+	}
+	for svc, m := range b.serviceMetas.over {
+		svc.meta = m
+	}
 }
 
 // applyEntries brings directories and variables to where the batch leads: first directories, parents first, then
@@ -185,15 +191,15 @@ func (ev *treeEvent) changes(s *session) []transport.TreeChange {
 		return nil
 	}
 	if ev.service != nil {
-		c := transport.TreeChange{Own: own, Gone: !after}
-		c.Service = transport.ServiceInfo{ID: ev.service.id, Tenant: ev.tenant.id, Name: ev.after.name, MTime: ev.service.mtime}
+		c := transport.TreeChange{Own: own, Gone: !after, Time: ev.time}
+		c.Service = ev.service.treeInfo(ev.tenant.id, ev.after.name)
 		if !after {
 			c.Service.Tenant, c.Service.Name = ev.from.id, ev.before.name
 		}
 		return []transport.TreeChange{c}
 	}
-	c := transport.TreeChange{Own: own, Gone: !after}
-	c.Tenant = transport.TenantInfo{ID: ev.tenant.id, Name: ev.after.tenant, MTime: ev.tenant.mtime, Rights: s.rights(ev.after.tenant)}
+	c := transport.TreeChange{Own: own, Gone: !after, Time: ev.time}
+	c.Tenant = transport.TenantInfo{ID: ev.tenant.id, Name: ev.after.tenant, MTime: ev.tenant.mtime, Mode: ev.tenant.mode, Rights: s.rights(ev.after.tenant)}
 	if !after {
 		c.Tenant.Name, c.Tenant.Rights = ev.before.tenant, 0
 	}
@@ -203,13 +209,15 @@ func (ev *treeEvent) changes(s *session) []transport.TreeChange {
 	// The tenant was renamed out of the session's sight, or into it: so are its services.
 	var list []transport.TreeChange
 	for _, in := range ev.inside {
-		list = append(list, transport.TreeChange{
-			Own: own, Gone: !after,
-			Service: transport.ServiceInfo{ID: in.service.id, Tenant: ev.tenant.id, Name: in.name, MTime: in.service.mtime},
-		})
+		list = append(list, transport.TreeChange{Own: own, Gone: !after, Service: in.service.treeInfo(ev.tenant.id, in.name)})
 	}
 	if after {
 		return append([]transport.TreeChange{c}, list...)
 	}
 	return append(list, c)
+}
+
+// treeInfo describes the service, under a name, to those who watch the tree. The caller holds view.mu.
+func (s *service) treeInfo(tenant uint64, name string) transport.ServiceInfo {
+	return transport.ServiceInfo{ID: s.id, Tenant: tenant, Name: name, MTime: s.mtime, Mode: s.mode}
 }

@@ -197,12 +197,13 @@ func TestRenameOverKeepsTheTargetsID(t *testing.T) {
 		evs[1].Kind != transport.EventSet || evs[1].ID != r[0].ID || string(evs[1].Data) != "new" || evs[1].Echo != 0 || evs[1].Created {
 		t.Errorf("events %+v", evs)
 	}
-	// The same bytes: only the source goes.
+	// The same bytes: the source goes, and only its time and mode stay.
 	p.do(store("tmp", "new"))
 	p.taken()
 	got = p.do(renameTo(at(transport.OpRename, "t", "s", "tmp"), "v"))[0]
 	evs = events(p.taken(), p.service("t", "s"))
-	if got.Version != 3 || got.Unchanged || len(evs) != 1 || evs[0].Kind != transport.EventDelete {
+	if got.Version != 3 || got.Unchanged || len(evs) != 2 || evs[0].Kind != transport.EventDelete ||
+		evs[1].Kind != transport.EventMeta || evs[1].MTime != evs[0].MTime {
 		t.Errorf("same bytes: %+v, events %+v", got, evs)
 	}
 }

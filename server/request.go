@@ -160,7 +160,7 @@ func (r request) report(m *transport.ReportVariableChanges) {
 		}
 	}
 	if !s.queue.push(item{session: r.session, id: r.id, report: m, size: r.size}) {
-		r.result(nil, transport.ErrUnavailable)
+		r.result(nil, r.refusal())
 	}
 }
 
@@ -331,11 +331,6 @@ func (r request) read(svc *service, m *transport.ReadVariable) (*transport.Varia
 	return &transport.VariableData{Variable: n.v.info(!m.Stat)}, nil
 }
 
-// administers reports whether the session may manage keys and see all sessions.
-func (r request) administers() bool {
-	return r.key == nil || transport.Rights(r.key.Rights)&transport.RightAdmin != 0
-}
-
 func (r request) status() *transport.Status {
 	s := r.server
 	m := &transport.Status{Server: s.info, Store: s.engine.StoreID(), Limits: s.currentLimits()}
@@ -352,7 +347,7 @@ func (r request) status() *transport.Status {
 	}
 	s.view.mu.RUnlock()
 	for _, c := range s.sessions() {
-		if c == r.session || r.administers() {
+		if r.maySee(c) {
 			m.Sessions = append(m.Sessions, transport.ClientInfo{
 				Program: c.hello.Program, Pid: c.hello.Pid, Host: c.hello.Host, Mount: c.hello.Mount, User: c.user,
 				Remote: c.conn.RemoteAddr().String(), Connected: c.connected.UnixNano(),
@@ -374,9 +369,9 @@ func (r request) administer(m transport.Message) (transport.Message, error) {
 		text, err := r.server.createKey(m)
 		return &transport.KeyCreated{Key: text}, err
 	case *transport.RevokeKey:
-		return &transport.Done{}, r.server.revokeKey(m.Name)
+		return &transport.Done{}, r.revokeKey(m.Name)
 	}
-	return &transport.Keys{Keys: r.server.keys.list()}, nil
+	return &transport.Keys{Keys: r.listKeys()}, nil
 }
 
 func (r request) handover() {

@@ -2,7 +2,10 @@ package server
 
 import (
 	"path"
+	"slices"
+	"strings"
 
+	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -51,4 +54,57 @@ func (r rightsIn) needNew(tenant string, want transport.Rights) error {
 		return transport.ErrDenied
 	}
 	return nil
+}
+
+// within reports whether patterns open no tenant that outer does not open. It says no where it cannot tell: a pattern must
+// be one of outer's, a plain name that one of them matches, or begin as one that is a plain beginning and "*".
+func within(patterns, outer []string) bool {
+	if len(outer) == 0 {
+		return true
+	}
+	if len(patterns) == 0 {
+		return slices.Contains(outer, "*")
+	}
+	return !slices.ContainsFunc(patterns, func(p string) bool {
+		return !slices.ContainsFunc(outer, func(o string) bool { return subsumes(o, p) })
+	})
+}
+
+// special are the characters that mean something in a pattern.
+const special = `*?[\`
+
+func subsumes(outer, pattern string) bool {
+	if outer == pattern {
+		return true
+	}
+	if begin, ok := strings.CutSuffix(outer, "*"); ok && !strings.ContainsAny(begin, special) {
+		return strings.HasPrefix(pattern, begin)
+	}
+	if strings.ContainsAny(pattern, special) {
+		return false
+	}
+	ok, err := path.Match(outer, pattern)
+	return ok && err == nil
+}
+
+// administers reports whether the session may manage keys.
+func (s *session) administers() bool {
+	return s.key == nil || transport.Rights(s.key.Rights)&transport.RightAdmin != 0
+}
+
+// administersKey reports whether a key is the session's to list and to revoke: it opens nothing that the session's own key
+// does not open.
+func (s *session) administersKey(k *engine.Key) bool {
+	return s.administers() && (s.key == nil || within(k.Tenants, s.key.Tenants))
+}
+
+// maySee reports whether the session may know of another one. Who came without a key has every tenant.
+func (s *session) maySee(c *session) bool {
+	switch {
+	case s == c:
+		return true
+	case c.key == nil:
+		return s.administers() && (s.key == nil || within(nil, s.key.Tenants))
+	}
+	return s.administersKey(c.key)
 }

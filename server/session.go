@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
@@ -44,6 +45,8 @@ type session struct {
 	written   chan struct{} // closed when the writer has ended
 	wg        sync.WaitGroup
 
+	// over is set when the session's credentials are no longer valid, and what its client is told.
+	over atomic.Pointer[transport.Error]
 	// fenced is guarded by queue.mu.
 	fenced bool
 }
@@ -73,8 +76,9 @@ func (s *Server) serve(conn *transport.Conn, key *engine.Key) {
 	c.hello = hello
 	c.writer = c.user + "@" + hello.Host
 	c.writer = c.writer[:min(len(c.writer), maxWriter)]
-	if !s.register(c) {
-		conn.CloseWith(transport.ErrUnavailable)
+	if reason := s.register(c); reason != nil {
+		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: reason})
+		conn.CloseWith(reason)
 		return
 	}
 	defer s.unregister(c)
@@ -131,12 +135,12 @@ func userName(uid uint32) string {
 
 // register makes the session its client's, in the place of one that it may still have: of that one nothing is carried out
 // any more that is not already being carried out, so that what the client sends again cannot be overtaken.
-func (s *Server) register(c *session) bool {
+func (s *Server) register(c *session) *transport.Error {
 	id := c.principal.client(c.hello.Client)
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
-		return false
+		return transport.ErrUnavailable
 	}
 	cl := s.clients[id]
 	if cl == nil {
@@ -152,17 +156,12 @@ func (s *Server) register(c *session) bool {
 		s.queue.fence(old)
 		old.conn.Fail(errReplaced)
 	}
-	if c.key != nil {
-		// It may have been revoked since it was checked; from here on revoking finds the session.
-		s.keys.mu.RLock()
-		now, ok := s.keys.byName[c.key.Name]
-		s.keys.mu.RUnlock()
-		if !ok || now.Hash != c.key.Hash {
-			s.unregister(c)
-			return false
-		}
+	// The key may have been revoked since it was checked; from here on revoking finds the session.
+	if c.key != nil && !s.keys.holds(c.key) {
+		s.unregister(c)
+		return errRevoked
 	}
-	return true
+	return nil
 }
 
 func (s *Server) unregister(c *session) {
@@ -233,8 +232,20 @@ func (c *session) receive(e transport.Envelope) (ok bool) {
 		c.conn.CloseWith(&transport.Error{Code: transport.CodeInvalid, Message: "a request has an id"})
 		return false
 	}
+	if reason := c.over.Load(); reason != nil {
+		r.result(nil, reason)
+		return true
+	}
 	r.handle(e.Message)
 	return true
+}
+
+// refusal is why the committer takes no more of the session.
+func (s *session) refusal() error {
+	if reason := s.over.Load(); reason != nil {
+		return reason
+	}
+	return transport.ErrUnavailable
 }
 
 // sizeOf is about what a request takes while it waits.

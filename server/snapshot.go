@@ -16,6 +16,7 @@ const (
 // snapshot is a service at one revision, or what happened to it since another.
 type snapshot struct {
 	service uint64
+	root    meta
 	resumed bool
 	values  bool
 	rev     int64
@@ -27,6 +28,7 @@ type snapshot struct {
 // next fills one page.
 func (s *snapshot) next() (transport.Message, bool) {
 	m := &transport.Snapshot{Service: s.service, Resumed: s.resumed, Rev: s.rev}
+	m.Root = transport.DirInfo{ID: s.service, MTime: s.root.mtime, Mode: s.root.mode}
 	size := s.fill(m)
 	for len(s.changes) > 0 {
 		e := s.changes[0].message(s.values)
@@ -66,7 +68,8 @@ func (s *snapshot) fill(m *transport.Snapshot) (size int) {
 		if size += cost; it.v != nil {
 			m.Vars = append(m.Vars, it.v.info(s.values))
 		} else {
-			m.Dirs = append(m.Dirs, transport.DirInfo{ID: it.d.info.id, Name: it.d.info.name, MTime: it.d.info.mtime})
+			d := it.d.info
+			m.Dirs = append(m.Dirs, transport.DirInfo{ID: d.id, Name: d.name, MTime: d.mtime, Mode: d.mode})
 		}
 	}
 	return size
@@ -83,7 +86,8 @@ func eventSize(e *transport.Event) int {
 // info is the variable as the protocol has it.
 func (v *variable) info(value bool) transport.Variable {
 	m := transport.Variable{
-		ID: v.id, Name: v.name, Version: v.version, MTime: v.mtime, Writer: v.writer, Size: int64(len(v.data)), Slot: v.slot,
+		ID: v.id, Name: v.name, Version: v.version, MTime: v.mtime, Mode: v.mode, Writer: v.writer, Size: int64(len(v.data)),
+		Slot: v.slot,
 	}
 	if value {
 		m.Data = v.data
@@ -93,7 +97,7 @@ func (v *variable) info(value bool) transport.Variable {
 
 // snapshotLocked is a loaded service as it is now. The caller holds view.mu.
 func (v *view) snapshotLocked(svc *service, values bool) *snapshot {
-	return &snapshot{service: svc.id, values: values, rev: v.rev, nodes: svc.content.Load().nodes.freeze().from("")}
+	return &snapshot{service: svc.id, root: svc.meta, values: values, rev: v.rev, nodes: svc.content.Load().nodes.freeze().from("")}
 }
 
 // resumeLocked is what happened to a service after rev, nil if that is not known any more. Values are the latest. The
@@ -103,7 +107,7 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 	if !ok || rev > v.rev {
 		return nil
 	}
-	s := &snapshot{service: svc.id, values: values, rev: v.rev, resumed: true}
+	s := &snapshot{service: svc.id, root: svc.meta, values: values, rev: v.rev, resumed: true}
 	open := map[uint64]int{}
 	unseen := map[uint64]bool{} // came and went
 	for _, r := range records {
@@ -127,6 +131,11 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 			case !here:
 				unseen[r.id] = unseen[r.id] || r.created
 				continue
+			case r.kind == transport.EventMeta:
+				// Every value is sent as it is now, with what describes it.
+				if _, ok := open[r.id]; ok {
+					continue
+				}
 			default:
 				if i, ok := open[r.id]; ok && !r.created {
 					s.changes[i].own = s.changes[i].own && own
@@ -137,7 +146,7 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 		} else if r.kind == transport.EventRenameDir {
 			clear(open)
 		}
-		s.changes = append(s.changes, pending{ev: ev, created: r.created, own: own})
+		s.changes = append(s.changes, pending{ev: ev, created: r.created, time: r.time, own: own})
 	}
 	return s
 }

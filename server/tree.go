@@ -21,9 +21,9 @@ func (r request) watchTree() {
 		if have == 0 {
 			continue
 		}
-		p.tenants = append(p.tenants, transport.TenantInfo{ID: t.id, Name: name, MTime: t.mtime, Rights: have})
+		p.tenants = append(p.tenants, transport.TenantInfo{ID: t.id, Name: name, MTime: t.mtime, Mode: t.mode, Rights: have})
 		for _, svc := range t.services {
-			p.services = append(p.services, transport.ServiceInfo{ID: svc.id, Tenant: t.id, Name: svc.name, MTime: svc.mtime})
+			p.services = append(p.services, svc.treeInfo(t.id, svc.name))
 		}
 	}
 	slices.SortFunc(p.tenants, func(a, b transport.TenantInfo) int { return cmp.Compare(a.Name, b.Name) })

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/transport"
 )
 
 // view is what the server knows: all tenants and services, and the content of those services that somebody looked at.
@@ -22,20 +23,26 @@ type view struct {
 	rev  int64
 }
 
+// meta describes a variable or directory beside what it holds.
+type meta struct {
+	mtime int64
+	mode  transport.Mode
+}
+
 type tenant struct {
-	id       uint64
-	name     string
-	mtime    int64
+	id   uint64
+	name string
+	meta
 	services map[string]*service
 }
 
 // service is the same object from the moment it is made until it is removed, whatever it is called.
 type service struct {
-	id    uint64
-	mtime int64
-	// name and tenant are guarded by view.mu.
+	id uint64
+	// name, tenant and meta are guarded by view.mu.
 	name   string
 	tenant *tenant
+	meta
 
 	loading sync.Mutex
 	content atomic.Pointer[content]
@@ -71,9 +78,9 @@ type dir struct {
 }
 
 type dirInfo struct {
-	id    uint64
-	name  string // path in the service
-	mtime int64
+	id   uint64
+	name string // path in the service
+	meta
 }
 
 // variable is one state of a variable. It is not changed once published: each change makes a new one, so that a pointer
@@ -81,7 +88,7 @@ type dirInfo struct {
 type variable struct {
 	id      uint64
 	version uint64
-	mtime   int64
+	meta
 	service *service
 	name    string
 	writer  string
@@ -100,8 +107,8 @@ func newView() *view {
 	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: map[uint64]*variable{}}
 }
 
-func newService(id uint64, name string, t *tenant, mtime int64) *service {
-	return &service{id: id, name: name, tenant: t, mtime: mtime, watches: map[*watch]struct{}{}}
+func newService(id uint64, name string, t *tenant, m meta) *service {
+	return &service{id: id, name: name, tenant: t, meta: m, watches: map[*watch]struct{}{}}
 }
 
 func newContent() *content {

@@ -20,7 +20,7 @@ type watch struct {
 	// live: the watcher has the snapshot that pending comes after.
 	live    bool
 	pending []pending
-	// open has the entries of pending that later values of the variable are merged into, by its id.
+	// open has the entries of pending that later values of the variable, or later modes and times, are merged into, by its id.
 	open       map[uint64]int
 	structural int
 	bytes      int
@@ -34,6 +34,7 @@ type pending struct {
 	// was is what the watcher has, if the event is a new value of a variable that it knows.
 	was     *variable
 	created bool
+	time    int64 // see event.time
 	own     bool
 	echo    uint64
 }
@@ -45,15 +46,15 @@ func (w *watch) add(ev *event) {
 		return
 	}
 	own := ev.client != "" && ev.client == w.session.client.id
-	if ev.kind == transport.EventSet && ev.was != nil {
-		if i, ok := w.open[ev.v.id]; ok {
+	if ev.kind == transport.EventSet && ev.was != nil || ev.kind == transport.EventMeta && ev.v != nil {
+		if i, ok := w.open[ev.v.id]; ok && (w.pending[i].ev.kind == transport.EventMeta) == (ev.kind == transport.EventMeta) {
 			p := &w.pending[i]
 			w.bytes += len(ev.v.data) - len(p.ev.v.data)
 			p.ev, p.own, p.echo = ev, p.own && own, 0
 			return
 		}
 	}
-	p := pending{ev: ev, own: own, created: ev.created()}
+	p := pending{ev: ev, own: own, created: ev.created(), time: ev.time}
 	switch ev.kind {
 	case transport.EventSet:
 		p.was = ev.was
@@ -62,6 +63,10 @@ func (w *watch) add(ev *event) {
 		}
 		w.open[ev.v.id] = len(w.pending)
 		w.bytes += len(ev.v.data)
+	case transport.EventMeta:
+		if ev.v != nil {
+			w.open[ev.v.id] = len(w.pending)
+		}
 	case transport.EventDelete, transport.EventRename:
 		delete(w.open, ev.id())
 	case transport.EventRenameDir:
@@ -93,16 +98,16 @@ func (w *watch) take() ([]pending, int) {
 // message is the event as the protocol has it.
 func (p *pending) message(values bool) transport.Event {
 	ev := p.ev
-	m := transport.Event{Kind: ev.kind, ID: ev.id(), Name: ev.name, OldName: ev.oldName, Created: p.created, Own: p.own}
+	m := transport.Event{Kind: ev.kind, ID: ev.id(), Name: ev.name, OldName: ev.oldName, Created: p.created, Own: p.own, Time: p.time}
 	if ev.d != nil {
-		m.MTime = ev.d.mtime
+		m.MTime, m.Mode = ev.d.mtime, ev.d.mode
 		return m
 	}
 	v := ev.v
 	if v == nil {
 		v = ev.was
 	}
-	m.Version, m.MTime, m.Writer, m.Size, m.Slot = v.version, v.mtime, v.writer, int64(len(v.data)), v.slot
+	m.Version, m.MTime, m.Mode, m.Writer, m.Size, m.Slot = v.version, v.mtime, v.mode, v.writer, int64(len(v.data)), v.slot
 	if ev.kind != transport.EventSet || !values {
 		return m
 	}

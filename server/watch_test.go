@@ -154,6 +154,17 @@ func TestCoalescing(t *testing.T) {
 	p.do(store("b", "last"))
 	p.do(at(transport.OpDelete, "t", "s", "b"))
 	p.do(store("b", "anew"))
+	chmod := at(transport.OpSetMeta, "t", "s", "c")
+	for i := range 10 {
+		p.do(store("c", fmt.Sprint("more", i)))
+	}
+	for i := range 10 {
+		chmod.Mode = transport.NewMode(uint32(i))
+		p.do(chmod)
+	}
+	for i := range 10 {
+		p.do(store("c", fmt.Sprint("then", i))) // not before the modes: they would set its time back
+	}
 
 	l, closed := stuck.out.take()
 	if closed || len(l.flushes) != 1 {
@@ -167,14 +178,19 @@ func TestCoalescing(t *testing.T) {
 	var got []string
 	for _, e := range m.Changes {
 		got = append(got, fmt.Sprint(e.Kind, e.Name, ":", string(e.Data), e.Created))
+		if (e.Time == 0) != (e.Kind == transport.EventMeta || e.Kind == transport.EventSet && !e.Created) {
+			t.Errorf("event of kind %d for %s with time %d", e.Kind, e.Name, e.Time)
+		}
 	}
 	want := []string{
 		fmt.Sprint(transport.EventSet, "a:a99", false),
 		fmt.Sprint(transport.EventSet, "b:last", false),
 		fmt.Sprint(transport.EventRename, "c:", false),
-		fmt.Sprint(transport.EventSet, "c:after", false),
+		fmt.Sprint(transport.EventSet, "c:more9", false),
 		fmt.Sprint(transport.EventDelete, "b:", false),
 		fmt.Sprint(transport.EventSet, "b:anew", true),
+		fmt.Sprint(transport.EventMeta, "c:", false),
+		fmt.Sprint(transport.EventSet, "c:then9", false),
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("sent %q\nwant %q", got, want)
@@ -340,7 +356,7 @@ func TestWatchTree(t *testing.T) {
 			st.want.Tenant.ID = got.Tenant.ID
 		}
 		st.want.Tenant.MTime, st.want.Service.MTime, st.want.Service.Tenant, st.want.Own = got.Tenant.MTime, got.Service.MTime, got.Service.Tenant, true
-		if got != st.want {
+		if st.want.Time = got.Time; got.Time == 0 || got != st.want {
 			t.Errorf("step %d: %+v, want %+v", i, got, st.want)
 		}
 	}

@@ -36,8 +36,40 @@ func (s *Service) applyLocked(l *link, prefix []string, e *transport.Event) ([]N
 		return s.removeLocked(prefix, s.nodeLocked(e.ID, e.Name), e), true
 	case transport.EventRename, transport.EventRenameDir:
 		return s.renameLocked(prefix, e)
+	case transport.EventMeta:
+		return s.metaLocked(prefix, e)
 	}
 	return nil, false
+}
+
+// metaLocked applies another mode or mtime.
+func (s *Service) metaLocked(prefix []string, e *transport.Event) ([]Notice, bool) {
+	if e.ID == s.id {
+		s.root.mtime, s.root.mode = e.MTime, e.Mode
+		return []Notice{{Kind: MetaChanged, Dir: true, Own: e.Own, ID: s.id, MTime: e.MTime, Path: prefix}}, true
+	}
+	n := Notice{Kind: MetaChanged, Own: e.Own, ID: e.ID, MTime: e.MTime}
+	switch x := s.nodeLocked(e.ID, e.Name).(type) {
+	case *Variable:
+		if e.Version < x.version {
+			return nil, true
+		}
+		x.mtime, x.mode = e.MTime, e.Mode
+		n.Parent, n.Path = x.parent.id, join(prefix, x.pathLocked())
+	case *Dir:
+		x.mtime, x.mode = e.MTime, e.Mode
+		n.Dir, n.Parent, n.Path = true, x.parent.id, join(prefix, x.pathLocked())
+	default:
+		return nil, false
+	}
+	return []Notice{n}, true
+}
+
+// stirred sets the time of a directory in which something has come, gone or been renamed.
+func (d *Dir) stirred(e *transport.Event) {
+	if e.Time != 0 {
+		d.mtime = e.Time
+	}
 }
 
 func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Notice, bool) {
@@ -52,6 +84,8 @@ func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Not
 			return nil, false
 		}
 		v = &Variable{s: s, id: e.ID, name: name, parent: dir}
+	} else if e.Version == v.version && (e.MTime != v.mtime || e.Mode != v.mode) {
+		return s.metaLocked(prefix, e)
 	} else if e.Version <= v.version {
 		return nil, true // known already: a resumed stream may overlap
 	}
@@ -62,11 +96,12 @@ func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Not
 		}
 		v.value = value
 	}
-	v.version, v.mtime, v.writer, v.size, v.slot = e.Version, e.MTime, e.Writer, e.Size, e.Slot
+	v.version, v.mtime, v.mode, v.writer, v.size, v.slot = e.Version, e.MTime, e.Mode, e.Writer, e.Size, e.Slot
 	n := Notice{Kind: Modified, Own: e.Own, ID: v.id, Parent: v.parent.id, MTime: v.mtime,
 		Path: join(prefix, v.pathLocked())}
 	if created {
 		v.parent.children[v.name] = v
+		v.parent.stirred(e)
 		s.c.index.put(v)
 		n.Kind = Created
 	}
@@ -108,8 +143,9 @@ func (s *Service) mkdirLocked(prefix []string, e *transport.Event) ([]Notice, bo
 	if dir == nil || dir.children[name] != nil {
 		return nil, false
 	}
-	d := &Dir{s: s, id: e.ID, name: name, parent: dir, mtime: e.MTime, children: map[string]Node{}}
+	d := &Dir{s: s, id: e.ID, name: name, parent: dir, mtime: e.MTime, mode: e.Mode, children: map[string]Node{}}
 	dir.children[name] = d
+	dir.stirred(e)
 	s.c.index.put(d)
 	return []Notice{{Kind: Created, Dir: true, Own: e.Own, ID: d.id, Parent: dir.id, MTime: d.mtime, Path: join(prefix, e.Name)}}, true
 }
@@ -137,6 +173,7 @@ func (s *Service) removeLocked(prefix []string, n Node, e *transport.Event) []No
 	if parent == nil {
 		return nil
 	}
+	parent.stirred(e)
 	_, dir := n.(*Dir)
 	if v, ok := n.(*Variable); ok {
 		v.removed = true
@@ -194,13 +231,17 @@ func (s *Service) renameLocked(prefix []string, e *transport.Event) ([]Notice, b
 	case *Variable:
 		out.OldParent, out.OldPath = n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
+		n.parent.stirred(e)
 		n.parent, n.name = dir, name
 		dir.children[name] = n
+		dir.stirred(e)
 	case *Dir:
 		out.Dir, out.OldParent, out.OldPath = true, n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
+		n.parent.stirred(e)
 		n.parent, n.name = dir, name
 		dir.children[name] = n
+		dir.stirred(e)
 	default:
 		return nil, false
 	}

@@ -49,6 +49,10 @@ func TestEventsThatDoNotFit(t *testing.T) {
 		{"rename over something", transport.Event{Kind: transport.EventRename, ID: 4, Name: "a"}, false},
 		{"known rename", transport.Event{Kind: transport.EventRename, ID: 4, Name: "v", OldName: "u"}, true},
 		{"removal of nothing", transport.Event{Kind: transport.EventDelete, ID: 5, Name: "x"}, true},
+		{"mode", transport.Event{Kind: transport.EventMeta, ID: 4, Version: 1, Mode: transport.NewMode(0)}, true},
+		{"mode of a directory", transport.Event{Kind: transport.EventMeta, ID: 3, Name: "a/b", Mode: transport.NewMode(0)}, true},
+		{"mode of the service", transport.Event{Kind: transport.EventMeta, ID: 1, Mode: transport.NewMode(0)}, true},
+		{"mode of nothing", transport.Event{Kind: transport.EventMeta, ID: 5, Name: "x"}, false},
 		{"something new", transport.Event{Kind: 99, ID: 4}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

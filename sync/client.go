@@ -28,6 +28,7 @@ type Client struct {
 	mu         sync.RWMutex // guards the following, and the tenants and services themselves
 	treeLoaded bool
 	tenants    map[string]*Tenant
+	mtime      int64 // of the root; see MTime
 
 	index   index
 	link    linkState

@@ -18,6 +18,7 @@ const (
 	EditWrite                    // Data at Off; the value grows with zeros if it must
 	EditAppend                   // Data at the end
 	EditTruncate                 // Size bytes
+	EditMeta                     // only Mode and MTime: no new version
 )
 
 // Edit is a change of one variable. Data must not be modified after [Variable.Enqueue].
@@ -26,9 +27,18 @@ type Edit struct {
 	Data []byte
 	Off  int64
 	Size int64
+	// Mode and MTime go with the value. The zero Mode leaves the mode as it is; without HasMTime the time is the commit's.
+	Mode     transport.Mode
+	HasMTime bool
+	MTime    int64
 	// HasVersion makes an EditReplace conditional: transport.ErrConflict unless the variable's version is IfVersion.
 	HasVersion bool
 	IfVersion  uint64
+}
+
+// merges reports whether the edit can be carried out as one with its neighbours of the same kind.
+func (e *Edit) merges() bool {
+	return (e.Kind == EditWrite || e.Kind == EditAppend) && e.Mode == 0 && !e.HasMTime
 }
 
 // Pending is an edit on its way.
@@ -180,8 +190,8 @@ func (o *outbox) take() []*Pending {
 		return nil
 	}
 	n, size := 1, len(o.queue[0].edit.Data)
-	kind := o.queue[0].edit.Kind
-	for n < len(o.queue) && n < mergeCount && (kind == EditWrite || kind == EditAppend) && o.queue[n].edit.Kind == kind {
+	first := &o.queue[0].edit
+	for n < len(o.queue) && n < mergeCount && first.merges() && o.queue[n].edit.Kind == first.Kind && o.queue[n].edit.merges() {
 		size += len(o.queue[n].edit.Data)
 		if size > mergeBytes {
 			break
@@ -250,7 +260,8 @@ func (v *Variable) change(batch []*Pending) (change transport.Change, value []by
 	if cost >= len(e.Data) {
 		return v.wholeChange(batch)
 	}
-	return transport.Change{Op: transport.OpPatch, ID: v.id, Base: meta.Version, Ranges: ranges, Size: size}, value
+	return transport.Change{Op: transport.OpPatch, ID: v.id, Base: meta.Version, Ranges: ranges, Size: size,
+		Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}, value
 }
 
 // rangesOf returns the differences found in the first n bytes of data, and all behind them, as ranges that begin at extent,
@@ -272,8 +283,8 @@ func rangesOf(data []byte, found []diff.Range, n int, extent int64) (ranges []tr
 
 // wholeChange reports the edits as they were written, over whatever is current.
 func (v *Variable) wholeChange(batch []*Pending) (change transport.Change, value []byte) {
-	change.ID = v.id
 	e := batch[0].edit
+	change.ID, change.Mode, change.HasMTime, change.MTime = v.id, e.Mode, e.HasMTime, e.MTime
 	switch e.Kind {
 	case EditReplace:
 		change.Op, change.Data = transport.OpStore, e.Data
@@ -297,6 +308,8 @@ func (v *Variable) wholeChange(batch []*Pending) (change transport.Change, value
 		}
 	case EditTruncate:
 		change.Op, change.Size = transport.OpTruncate, e.Size
+	case EditMeta:
+		change.Op = transport.OpSetMeta
 	}
 	return change, value
 }

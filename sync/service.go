@@ -19,7 +19,8 @@ type Service struct {
 	// guarded by Client.mu
 	tenant *Tenant
 	name   string
-	mtime  int64
+	mtime  int64 // until the service is loaded; then root has it
+	mode   transport.Mode
 
 	wanted atomic.Bool // somebody asked for it: every new connection loads it
 
@@ -60,11 +61,28 @@ func (s *Service) Tenant() *Tenant {
 	return s.tenant
 }
 
-// MTime returns when the service was made, in Unix nanoseconds.
+// MTime returns when an entry of the service's top last came, went or was renamed, or what was set since, in Unix
+// nanoseconds. Until the service is loaded it is that of when the client learnt of the service.
 func (s *Service) MTime() int64 {
+	mtime, _ := s.meta()
+	return mtime
+}
+
+// Mode returns the permission bits that the service has been given as a directory.
+func (s *Service) Mode() transport.Mode {
+	_, mode := s.meta()
+	return mode
+}
+
+func (s *Service) meta() (mtime int64, mode transport.Mode) {
 	s.c.mu.RLock()
 	defer s.c.mu.RUnlock()
-	return s.mtime
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.loaded {
+		return s.root.mtime, s.root.mode
+	}
+	return s.mtime, s.mode
 }
 
 // Local reports whether values are read from the mapped memory file.
@@ -243,6 +261,7 @@ type Dir struct {
 	name     string
 	parent   *Dir // nil at the top
 	mtime    int64
+	mode     transport.Mode
 	gone     bool
 	children map[string]Node
 }
@@ -260,11 +279,18 @@ func (d *Dir) Name() string {
 	return d.pathLocked()
 }
 
-// MTime returns when the directory was made, in Unix nanoseconds.
+// MTime returns when an entry of the directory last came, went or was renamed, or what was set since, in Unix nanoseconds.
 func (d *Dir) MTime() int64 {
 	d.s.mu.RLock()
 	defer d.s.mu.RUnlock()
 	return d.mtime
+}
+
+// Mode returns the permission bits that the directory has been given.
+func (d *Dir) Mode() transport.Mode {
+	d.s.mu.RLock()
+	defer d.s.mu.RUnlock()
+	return d.mode
 }
 
 // Parent returns the directory above, nil at the service's top.

@@ -11,12 +11,14 @@ import (
 // snapshot collects the pages of a listing of a service, or of the changes since an earlier one: readers see it all at
 // once or nothing.
 type snapshot struct {
+	root    transport.DirInfo
 	dirs    []transport.DirInfo
 	vars    []transport.Variable
 	changes []transport.Event
 }
 
 func (sn *snapshot) add(p *transport.Snapshot) {
+	sn.root = p.Root
 	sn.dirs = append(sn.dirs, p.Dirs...)
 	sn.vars = append(sn.vars, p.Vars...)
 	sn.changes = append(sn.changes, p.Changes...)
@@ -48,7 +50,7 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	// First what moved, so that nothing that stays is below a directory that goes. Parents come before children.
 	slices.SortFunc(sn.dirs, func(a, b transport.DirInfo) int { return strings.Compare(a.Name, b.Name) })
 	for _, d := range sn.dirs {
-		e := transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime}
+		e := transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime, Mode: d.Mode}
 		if s.nodeLocked(d.ID, d.Name) != nil {
 			e.Kind = transport.EventRenameDir
 		}
@@ -65,7 +67,7 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 		in := &sn.vars[i]
 		known, _ := s.nodeLocked(in.ID, in.Name).(*Variable)
 		e := transport.Event{Kind: transport.EventSet, ID: in.ID, Name: in.Name, Version: in.Version, MTime: in.MTime,
-			Writer: in.Writer, Size: in.Size, Slot: in.Slot, Data: in.Data}
+			Mode: in.Mode, Writer: in.Writer, Size: in.Size, Slot: in.Slot, Data: in.Data}
 		s.placeLocked(l, prefix, &e, &notices)
 		if known != nil { // the slot can change with a new server, the version does not
 			known.slot = in.Slot
@@ -74,6 +76,7 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 			}
 		}
 	}
+	s.describeLocked(prefix, sn, &notices)
 	if first {
 		return nil
 	}
@@ -81,11 +84,26 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	return notices
 }
 
+// describeLocked gives the directories that were known before the modes and times of the snapshot.
+func (s *Service) describeLocked(prefix []string, sn *snapshot, notices *[]Notice) {
+	if sn.root.MTime != s.root.mtime || sn.root.Mode != s.root.mode {
+		ns, _ := s.metaLocked(prefix, &transport.Event{ID: s.id, MTime: sn.root.MTime, Mode: sn.root.Mode})
+		*notices = append(*notices, ns...)
+	}
+	for _, in := range sn.dirs {
+		if d, _ := s.nodeLocked(in.ID, in.Name).(*Dir); d != nil && (in.MTime != d.mtime || in.Mode != d.mode) {
+			ns, _ := s.metaLocked(prefix, &transport.Event{ID: in.ID, Name: in.Name, MTime: in.MTime, Mode: in.Mode})
+			*notices = append(*notices, ns...)
+		}
+	}
+}
+
 // fillLocked makes an empty service what the snapshot says. There can be a million variables.
 func (s *Service) fillLocked(sn *snapshot) {
+	s.root.mtime, s.root.mode = sn.root.MTime, sn.root.Mode
 	slices.SortFunc(sn.dirs, func(a, b transport.DirInfo) int { return strings.Compare(a.Name, b.Name) })
 	for _, d := range sn.dirs {
-		s.mkdirLocked(nil, &transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime})
+		s.mkdirLocked(nil, &transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime, Mode: d.Mode})
 	}
 	top := len(s.root.children)
 	for i := range sn.vars {
@@ -110,7 +128,7 @@ func (s *Service) fillLocked(sn *snapshot) {
 			writers[w] = w
 		}
 		v := &Variable{s: s, id: in.ID, name: name, parent: dir,
-			version: in.Version, mtime: in.MTime, writer: w, size: in.Size, slot: in.Slot}
+			version: in.Version, mtime: in.MTime, mode: in.Mode, writer: w, size: in.Size, slot: in.Slot}
 		if s.buffered() {
 			v.value = in.Data
 		}

@@ -65,10 +65,11 @@ type NoticeKind uint8
 
 // The kinds of notices.
 const (
-	Modified NoticeKind = iota + 1 // a variable has a new value
-	Created                        // a variable or directory appeared
-	Deleted                        // a variable or directory is gone
-	Renamed                        // a variable or directory moved from OldPath to Path
+	Modified    NoticeKind = iota + 1 // a variable has a new value
+	Created                           // a variable or directory appeared
+	Deleted                           // a variable or directory is gone
+	Renamed                           // a variable or directory moved from OldPath to Path
+	MetaChanged                       // a variable or directory has another mode or mtime, and the same value
 )
 
 // Notice is one visible change of the tree. Paths are components from the root: tenant, service, then the parts of the
@@ -78,7 +79,7 @@ type Notice struct {
 	Dir       bool // tenant, service or directory
 	Own       bool // caused through this client
 	ID        uint64
-	Parent    uint64 // the id of the directory that holds it, 0 for the root
+	Parent    uint64 // the id of the directory that holds it, 0 for the root, or for a service with another mode or mtime
 	OldParent uint64 // Renamed
 	Path      []string
 	OldPath   []string // Renamed
@@ -94,6 +95,6 @@ type Node interface {
 // Meta describes a value.
 type Meta struct {
 	Version uint64
-	MTime   int64 // commit time, Unix nanoseconds
+	MTime   int64 // commit time, or what was set since, in Unix nanoseconds
 	Size    int64 // bytes
 }

@@ -3,6 +3,7 @@ package sync
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/commy-project/commyfs/transport"
 )
@@ -49,6 +50,7 @@ type Tenant struct {
 	// guarded by Client.mu
 	name     string
 	mtime    int64
+	mode     transport.Mode
 	rights   transport.Rights
 	services map[string]*Service
 }
@@ -70,11 +72,32 @@ func (t *Tenant) Rights() transport.Rights {
 	return t.rights
 }
 
-// MTime returns when the tenant was made, in Unix nanoseconds.
+// MTime returns when a service of the tenant last came, went or was renamed, or what was set since, in Unix nanoseconds.
 func (t *Tenant) MTime() int64 {
 	t.c.mu.RLock()
 	defer t.c.mu.RUnlock()
 	return t.mtime
+}
+
+// Mode returns the permission bits that the tenant has been given as a directory.
+func (t *Tenant) Mode() transport.Mode {
+	t.c.mu.RLock()
+	defer t.c.mu.RUnlock()
+	return t.mode
+}
+
+func (t *Tenant) stirred(time int64) {
+	if time != 0 {
+		t.mtime = time
+	}
+}
+
+// MTime returns when a tenant last came, went or was renamed, as far as this client knows, in Unix nanoseconds: nobody
+// keeps it, so at first it is the latest time of a tenant, or now.
+func (c *Client) MTime() int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.mtime
 }
 
 // Service returns the service of that name, nil if there is none.
@@ -134,6 +157,12 @@ func (c *Client) applyTree(tenants []transport.TenantInfo, services []transport.
 	defer c.mu.Unlock()
 	first := !c.treeLoaded
 	c.treeLoaded = true
+	for _, t := range tenants {
+		c.mtime = max(c.mtime, t.MTime)
+	}
+	if c.mtime == 0 {
+		c.mtime = time.Now().UnixNano()
+	}
 	keep := make(map[uint64]bool, len(tenants)+len(services))
 	for _, t := range tenants {
 		keep[t.ID] = true
@@ -182,6 +211,7 @@ func (c *Client) treeStepsLocked(steps []transport.TreeChange) []Notice {
 	for _, st := range steps {
 		var n *Notice
 		if st.Tenant.ID != 0 {
+			c.mtime = max(c.mtime, st.Time)
 			if t := c.tenantByIDLocked(st.Tenant.ID); t != nil && (st.Gone || c.hidden(st.Tenant.Name)) {
 				out = append(out, c.treeStepsLocked(t.goneLocked(func(*Service) bool { return false }))...)
 			}
@@ -211,14 +241,18 @@ func (c *Client) tenantStepLocked(st transport.TreeChange) *Notice {
 		c.index.drop(t)
 		return &Notice{Kind: Deleted, ID: t.id, Path: []string{t.name}}
 	case t == nil:
-		t = &Tenant{c: c, id: in.ID, name: in.Name, mtime: in.MTime, rights: in.Rights, services: map[string]*Service{}}
+		t = &Tenant{c: c, id: in.ID, name: in.Name, mtime: in.MTime, mode: in.Mode, rights: in.Rights, services: map[string]*Service{}}
 		c.tenants[in.Name] = t
 		c.index.put(t)
 		return &Notice{Kind: Created, ID: t.id, Path: []string{t.name}, MTime: t.mtime}
 	}
-	t.rights, t.mtime = in.Rights, in.MTime
-	if t.name == in.Name {
+	same := t.mtime == in.MTime && t.mode == in.Mode
+	t.rights, t.mtime, t.mode = in.Rights, in.MTime, in.Mode
+	switch {
+	case t.name == in.Name && same:
 		return nil
+	case t.name == in.Name:
+		return &Notice{Kind: MetaChanged, ID: t.id, Path: []string{t.name}, MTime: t.mtime}
 	}
 	old := t.name
 	if c.tenants[old] == t {
@@ -241,17 +275,19 @@ func (c *Client) serviceStepLocked(st transport.TreeChange) *Notice {
 		if s.tenant.services[s.name] == s {
 			delete(s.tenant.services, s.name)
 		}
+		s.tenant.stirred(st.Time)
 		c.index.drop(s)
 		s.drop()
 		return &Notice{Kind: Deleted, ID: s.id, Parent: s.tenant.id, Path: []string{s.tenant.name, s.name}}
 	case s == nil:
 		s = newService(c, in.ID)
-		s.tenant, s.name, s.mtime = t, in.Name, in.MTime
+		s.tenant, s.name, s.mtime, s.mode = t, in.Name, in.MTime, in.Mode
 		t.services[s.name] = s
+		t.stirred(st.Time)
 		c.index.put(s)
 		return &Notice{Kind: Created, ID: s.id, Parent: t.id, Path: []string{t.name, s.name}, MTime: s.mtime}
 	}
-	s.mtime = in.MTime
+	s.mtime, s.mode = in.MTime, in.Mode
 	if s.name == in.Name && s.tenant == t {
 		return nil
 	}
@@ -260,6 +296,8 @@ func (c *Client) serviceStepLocked(st transport.TreeChange) *Notice {
 	if s.tenant.services[s.name] == s {
 		delete(s.tenant.services, s.name)
 	}
+	s.tenant.stirred(st.Time)
+	t.stirred(st.Time)
 	s.tenant, s.name = t, in.Name
 	t.services[s.name] = s
 	return n

@@ -16,6 +16,7 @@ type Variable struct {
 	parent  *Dir
 	version uint64
 	mtime   int64
+	mode    transport.Mode
 	writer  string
 	size    int64
 	slot    uint32
@@ -68,6 +69,13 @@ func (v *Variable) Current() Meta {
 		}
 	}
 	return m
+}
+
+// Mode returns the permission bits that the variable has been given.
+func (v *Variable) Mode() transport.Mode {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	return v.mode
 }
 
 // Writer names who committed the value.

@@ -63,6 +63,26 @@ const (
 	RightAdmin
 )
 
+// Mode is nine permission bits with [ModeSet]. The zero Mode says that nobody has set any.
+type Mode uint32
+
+// ModeSet marks a Mode whose bits somebody has set, be they 0.
+const ModeSet Mode = 1 << 15
+
+// NewMode is the Mode of permission bits; others in perm are left out.
+func NewMode(perm uint32) Mode { return ModeSet | Mode(perm&0o777) }
+
+// Perm returns the permission bits, where nobody has set any those of a new directory or file.
+func (m Mode) Perm(dir bool) uint32 {
+	switch {
+	case m&ModeSet != 0:
+		return uint32(m & 0o777)
+	case dir:
+		return 0o777
+	}
+	return 0o666
+}
+
 // Done answers a request that has nothing to say but that it was carried out.
 type Done struct{}
 
@@ -125,6 +145,7 @@ type TenantInfo struct {
 	Name   string `msg:"n"`
 	MTime  int64  `msg:"mt"`
 	Rights Rights `msg:"r"`
+	Mode   Mode   `msg:"mo"`
 }
 
 // ServiceInfo is a service as a session sees it.
@@ -133,6 +154,7 @@ type ServiceInfo struct {
 	Tenant uint64 `msg:"t"`
 	Name   string `msg:"n"`
 	MTime  int64  `msg:"mt"`
+	Mode   Mode   `msg:"mo"`
 }
 
 // TreeChanged is a push: tenants or services came, went or were renamed, in order.
@@ -142,12 +164,14 @@ type TreeChanged struct {
 }
 
 // TreeChange is one step of [TreeChanged]. Exactly one of Tenant.ID and Service.ID is set. Gone is set for a removal;
-// otherwise the entity is new or, if its id is known, renamed (or moved to another tenant).
+// otherwise the entity is new or, if its id is known, renamed (or moved to another tenant), or has another mode or mtime.
 type TreeChange struct {
 	Tenant  TenantInfo  `msg:"t"`
 	Service ServiceInfo `msg:"s"`
 	Gone    bool        `msg:"g"`
 	Own     bool        `msg:"o"` // caused by this session's client
+	// Time is when an entry of the directory above came, went or was renamed: the mtime of that directory. Else 0.
+	Time int64 `msg:"tm"`
 }
 
 // Watch asks for a service's directories and variables and for every change after them as [VariableChanged].
@@ -165,6 +189,7 @@ type Watch struct {
 // keeps what it has; otherwise the pages together are all there is, and what the client has beyond them is gone.
 type Snapshot struct {
 	Service uint64     `msg:"s"`
+	Root    DirInfo    `msg:"rt"` // the service itself, as a directory
 	Resumed bool       `msg:"re"`
 	Dirs    []DirInfo  `msg:"d"`
 	Vars    []Variable `msg:"v"`
@@ -178,6 +203,7 @@ type DirInfo struct {
 	ID    uint64 `msg:"id"`
 	Name  string `msg:"n"` // path inside the service, components joined by '/'
 	MTime int64  `msg:"mt"`
+	Mode  Mode   `msg:"mo"`
 }
 
 // Variable is a variable's state.
@@ -185,7 +211,8 @@ type Variable struct {
 	ID      uint64 `msg:"id"`
 	Name    string `msg:"n"` // path inside the service
 	Version uint64 `msg:"v"`
-	MTime   int64  `msg:"mt"` // commit time, Unix nanoseconds
+	MTime   int64  `msg:"mt"` // commit time, or what somebody has set since, in Unix nanoseconds
+	Mode    Mode   `msg:"mo"`
 	Writer  string `msg:"w"`
 	Size    int64  `msg:"z"`
 	Slot    uint32 `msg:"sl"`         // entry in the service memory file's directory
@@ -215,6 +242,7 @@ const (
 	EventMkdir
 	EventRmdir
 	EventRenameDir // a directory and everything below it: from OldName to Name
+	EventMeta      // a variable or directory (Name "": the service itself) has another mode or mtime, and the same version
 )
 
 // Event is one change of a service.
@@ -225,6 +253,8 @@ type Event struct {
 	OldName string    `msg:"on"`
 	Version uint64    `msg:"v"`
 	MTime   int64     `msg:"mt"`
+	Mode    Mode      `msg:"mo"`
+	Time    int64     `msg:"tm"` // when it came, went or was renamed: the mtime of the directories that this changes. Else 0
 	Writer  string    `msg:"w"`
 	Size    int64     `msg:"z"`
 	Slot    uint32    `msg:"sl"`
@@ -269,6 +299,7 @@ const (
 	OpRename                 // variable, directory, service or tenant, to To*; over a variable it replaces that one's value
 	OpMkdir                  // tenant (only Tenant set), service (Tenant, Service) or directory
 	OpRmdir                  // the same, empty
+	OpSetMeta                // only Mode and MTime, of a variable, directory, service or tenant: no new version
 )
 
 // Change is one step of a report. The target is named by ID (a variable, wherever it has been moved to) or by Tenant,
@@ -297,6 +328,13 @@ type Change struct {
 	// exist).
 	HasVersion bool   `msg:"hv"`
 	IfVersion  uint64 `msg:"iv"`
+	// NewMode is the mode of what the change makes (OpStore, OpAppend, OpCreate, OpMkdir).
+	NewMode Mode `msg:"nm"`
+	// Mode and MTime are given to a variable with its value, or by OpSetMeta to anything. 0: the mode stays. Without
+	// HasMTime a new value's time is that of its commit.
+	Mode     Mode  `msg:"mo"`
+	HasMTime bool  `msg:"ht"`
+	MTime    int64 `msg:"mt"` // Unix nanoseconds
 	// Expect is the id that a target named by its name must have: CodeConflict if the name has come to stand for another.
 	Expect uint64 `msg:"x"`
 }
@@ -386,6 +424,7 @@ type Entry struct {
 	ID      uint64 `msg:"id"`
 	Version uint64 `msg:"v"`
 	MTime   int64  `msg:"mt"`
+	Mode    Mode   `msg:"mo"`
 	Writer  string `msg:"w"`
 	Size    int64  `msg:"z"`
 }

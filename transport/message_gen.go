@@ -9,9 +9,9 @@ import (
 // MarshalMsg implements msgp.Marshaler
 func (z *Change) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 19
+	// map header, size 23
 	// string "op"
-	o = append(o, 0xde, 0x0, 0x13, 0xa2, 0x6f, 0x70)
+	o = append(o, 0xde, 0x0, 0x17, 0xa2, 0x6f, 0x70)
 	o = msgp.AppendUint8(o, uint8(z.Op))
 	// string "id"
 	o = append(o, 0xa2, 0x69, 0x64)
@@ -73,6 +73,18 @@ func (z *Change) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "iv"
 	o = append(o, 0xa2, 0x69, 0x76)
 	o = msgp.AppendUint64(o, z.IfVersion)
+	// string "nm"
+	o = append(o, 0xa2, 0x6e, 0x6d)
+	o = msgp.AppendUint32(o, uint32(z.NewMode))
+	// string "mo"
+	o = append(o, 0xa2, 0x6d, 0x6f)
+	o = msgp.AppendUint32(o, uint32(z.Mode))
+	// string "ht"
+	o = append(o, 0xa2, 0x68, 0x74)
+	o = msgp.AppendBool(o, z.HasMTime)
+	// string "mt"
+	o = append(o, 0xa2, 0x6d, 0x74)
+	o = msgp.AppendInt64(o, z.MTime)
 	// string "x"
 	o = append(o, 0xa1, 0x78)
 	o = msgp.AppendUint64(o, z.Expect)
@@ -251,6 +263,38 @@ func (z *Change) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "IfVersion")
 				return
 			}
+		case "nm":
+			{
+				var zb0005 uint32
+				zb0005, bts, err = msgp.ReadUint32Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "NewMode")
+					return
+				}
+				z.NewMode = Mode(zb0005)
+			}
+		case "mo":
+			{
+				var zb0006 uint32
+				zb0006, bts, err = msgp.ReadUint32Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Mode")
+					return
+				}
+				z.Mode = Mode(zb0006)
+			}
+		case "ht":
+			z.HasMTime, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "HasMTime")
+				return
+			}
+		case "mt":
+			z.MTime, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "MTime")
+				return
+			}
 		case "x":
 			z.Expect, bts, err = msgp.ReadUint64Bytes(bts)
 			if err != nil {
@@ -275,7 +319,7 @@ func (z *Change) Msgsize() (s int) {
 	for za0001 := range z.Ranges {
 		s += 1 + 2 + msgp.Int64Size + 2 + msgp.BytesPrefixSize + len(z.Ranges[za0001].Data)
 	}
-	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Int64Size + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size
+	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Int64Size + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint32Size + 3 + msgp.Uint32Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size
 	return
 }
 
@@ -480,11 +524,11 @@ func (z *CreateKey) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
-func (z DirInfo) MarshalMsg(b []byte) (o []byte, err error) {
+func (z *DirInfo) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 3
+	// map header, size 4
 	// string "id"
-	o = append(o, 0x83, 0xa2, 0x69, 0x64)
+	o = append(o, 0x84, 0xa2, 0x69, 0x64)
 	o = msgp.AppendUint64(o, z.ID)
 	// string "n"
 	o = append(o, 0xa1, 0x6e)
@@ -492,6 +536,9 @@ func (z DirInfo) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "mt"
 	o = append(o, 0xa2, 0x6d, 0x74)
 	o = msgp.AppendInt64(o, z.MTime)
+	// string "mo"
+	o = append(o, 0xa2, 0x6d, 0x6f)
+	o = msgp.AppendUint32(o, uint32(z.Mode))
 	return
 }
 
@@ -531,6 +578,16 @@ func (z *DirInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "MTime")
 				return
 			}
+		case "mo":
+			{
+				var zb0002 uint32
+				zb0002, bts, err = msgp.ReadUint32Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Mode")
+					return
+				}
+				z.Mode = Mode(zb0002)
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -544,8 +601,8 @@ func (z *DirInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 }
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z DirInfo) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size
+func (z *DirInfo) Msgsize() (s int) {
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint32Size
 	return
 }
 
@@ -682,9 +739,9 @@ func (z *Entries) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Entry) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 9
+	// map header, size 10
 	// string "t"
-	o = append(o, 0x89, 0xa1, 0x74)
+	o = append(o, 0x8a, 0xa1, 0x74)
 	o = msgp.AppendString(o, z.Tenant)
 	// string "s"
 	o = append(o, 0xa1, 0x73)
@@ -704,6 +761,9 @@ func (z *Entry) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "mt"
 	o = append(o, 0xa2, 0x6d, 0x74)
 	o = msgp.AppendInt64(o, z.MTime)
+	// string "mo"
+	o = append(o, 0xa2, 0x6d, 0x6f)
+	o = msgp.AppendUint32(o, uint32(z.Mode))
 	// string "w"
 	o = append(o, 0xa1, 0x77)
 	o = msgp.AppendString(o, z.Writer)
@@ -773,6 +833,16 @@ func (z *Entry) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "MTime")
 				return
 			}
+		case "mo":
+			{
+				var zb0002 uint32
+				zb0002, bts, err = msgp.ReadUint32Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Mode")
+					return
+				}
+				z.Mode = Mode(zb0002)
+			}
 		case "w":
 			z.Writer, bts, err = msgp.ReadStringBytes(bts)
 			if err != nil {
@@ -799,16 +869,16 @@ func (z *Entry) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Entry) Msgsize() (s int) {
-	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.BoolSize + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.BoolSize + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size
 	return
 }
 
 // MarshalMsg implements msgp.Marshaler
 func (z *Event) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 15
+	// map header, size 17
 	// string "k"
-	o = append(o, 0x8f, 0xa1, 0x6b)
+	o = append(o, 0xde, 0x0, 0x11, 0xa1, 0x6b)
 	o = msgp.AppendUint8(o, uint8(z.Kind))
 	// string "id"
 	o = append(o, 0xa2, 0x69, 0x64)
@@ -825,6 +895,12 @@ func (z *Event) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "mt"
 	o = append(o, 0xa2, 0x6d, 0x74)
 	o = msgp.AppendInt64(o, z.MTime)
+	// string "mo"
+	o = append(o, 0xa2, 0x6d, 0x6f)
+	o = msgp.AppendUint32(o, uint32(z.Mode))
+	// string "tm"
+	o = append(o, 0xa2, 0x74, 0x6d)
+	o = msgp.AppendInt64(o, z.Time)
 	// string "w"
 	o = append(o, 0xa1, 0x77)
 	o = msgp.AppendString(o, z.Writer)
@@ -922,6 +998,22 @@ func (z *Event) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "MTime")
 				return
 			}
+		case "mo":
+			{
+				var zb0003 uint32
+				zb0003, bts, err = msgp.ReadUint32Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Mode")
+					return
+				}
+				z.Mode = Mode(zb0003)
+			}
+		case "tm":
+			z.Time, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Time")
+				return
+			}
 		case "w":
 			z.Writer, bts, err = msgp.ReadStringBytes(bts)
 			if err != nil {
@@ -953,26 +1045,26 @@ func (z *Event) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				return
 			}
 		case "rg":
-			var zb0003 uint32
-			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0004 uint32
+			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Ranges")
 				return
 			}
-			if cap(z.Ranges) >= int(zb0003) {
-				z.Ranges = (z.Ranges)[:zb0003]
+			if cap(z.Ranges) >= int(zb0004) {
+				z.Ranges = (z.Ranges)[:zb0004]
 			} else {
-				z.Ranges = make([]RangeData, zb0003)
+				z.Ranges = make([]RangeData, zb0004)
 			}
 			for za0001 := range z.Ranges {
-				var zb0004 uint32
-				zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0005 uint32
+				zb0005, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Ranges", za0001)
 					return
 				}
-				for zb0004 > 0 {
-					zb0004--
+				for zb0005 > 0 {
+					zb0005--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Ranges", za0001)
@@ -1032,7 +1124,7 @@ func (z *Event) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Event) Msgsize() (s int) {
-	s = 1 + 2 + msgp.Uint8Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.OldName) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
+	s = 3 + 2 + msgp.Uint8Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.OldName) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint32Size + 3 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
 	for za0001 := range z.Ranges {
 		s += 1 + 2 + msgp.Int64Size + 2 + msgp.BytesPrefixSize + len(z.Ranges[za0001].Data)
 	}
@@ -1800,6 +1892,34 @@ func (z *ListKeys) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z ListKeys) Msgsize() (s int) {
 	s = 1
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z Mode) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	o = msgp.AppendUint32(o, uint32(z))
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Mode) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	{
+		var zb0001 uint32
+		zb0001, bts, err = msgp.ReadUint32Bytes(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		(*z) = Mode(zb0001)
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z Mode) Msgsize() (s int) {
+	s = msgp.Uint32Size
 	return
 }
 
@@ -2670,9 +2790,9 @@ func (z ServiceFileRotated) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *ServiceInfo) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 4
+	// map header, size 5
 	// string "id"
-	o = append(o, 0x84, 0xa2, 0x69, 0x64)
+	o = append(o, 0x85, 0xa2, 0x69, 0x64)
 	o = msgp.AppendUint64(o, z.ID)
 	// string "t"
 	o = append(o, 0xa1, 0x74)
@@ -2683,6 +2803,9 @@ func (z *ServiceInfo) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "mt"
 	o = append(o, 0xa2, 0x6d, 0x74)
 	o = msgp.AppendInt64(o, z.MTime)
+	// string "mo"
+	o = append(o, 0xa2, 0x6d, 0x6f)
+	o = msgp.AppendUint32(o, uint32(z.Mode))
 	return
 }
 
@@ -2728,6 +2851,16 @@ func (z *ServiceInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "MTime")
 				return
 			}
+		case "mo":
+			{
+				var zb0002 uint32
+				zb0002, bts, err = msgp.ReadUint32Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Mode")
+					return
+				}
+				z.Mode = Mode(zb0002)
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -2742,17 +2875,24 @@ func (z *ServiceInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *ServiceInfo) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint32Size
 	return
 }
 
 // MarshalMsg implements msgp.Marshaler
 func (z *Snapshot) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 7
+	// map header, size 8
 	// string "s"
-	o = append(o, 0x87, 0xa1, 0x73)
+	o = append(o, 0x88, 0xa1, 0x73)
 	o = msgp.AppendUint64(o, z.Service)
+	// string "rt"
+	o = append(o, 0xa2, 0x72, 0x74)
+	o, err = z.Root.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Root")
+		return
+	}
 	// string "re"
 	o = append(o, 0xa2, 0x72, 0x65)
 	o = msgp.AppendBool(o, z.Resumed)
@@ -2760,16 +2900,11 @@ func (z *Snapshot) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa1, 0x64)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Dirs)))
 	for za0001 := range z.Dirs {
-		// map header, size 3
-		// string "id"
-		o = append(o, 0x83, 0xa2, 0x69, 0x64)
-		o = msgp.AppendUint64(o, z.Dirs[za0001].ID)
-		// string "n"
-		o = append(o, 0xa1, 0x6e)
-		o = msgp.AppendString(o, z.Dirs[za0001].Name)
-		// string "mt"
-		o = append(o, 0xa2, 0x6d, 0x74)
-		o = msgp.AppendInt64(o, z.Dirs[za0001].MTime)
+		o, err = z.Dirs[za0001].MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Dirs", za0001)
+			return
+		}
 	}
 	// string "v"
 	o = append(o, 0xa1, 0x76)
@@ -2824,6 +2959,12 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Service")
 				return
 			}
+		case "rt":
+			bts, err = z.Root.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Root")
+				return
+			}
 		case "re":
 			z.Resumed, bts, err = msgp.ReadBoolBytes(bts)
 			if err != nil {
@@ -2843,58 +2984,23 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				z.Dirs = make([]DirInfo, zb0002)
 			}
 			for za0001 := range z.Dirs {
-				var zb0003 uint32
-				zb0003, bts, err = msgp.ReadMapHeaderBytes(bts)
+				bts, err = z.Dirs[za0001].UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Dirs", za0001)
 					return
 				}
-				for zb0003 > 0 {
-					zb0003--
-					field, bts, err = msgp.ReadMapKeyZC(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Dirs", za0001)
-						return
-					}
-					switch msgp.UnsafeString(field) {
-					case "id":
-						z.Dirs[za0001].ID, bts, err = msgp.ReadUint64Bytes(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Dirs", za0001, "ID")
-							return
-						}
-					case "n":
-						z.Dirs[za0001].Name, bts, err = msgp.ReadStringBytes(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Dirs", za0001, "Name")
-							return
-						}
-					case "mt":
-						z.Dirs[za0001].MTime, bts, err = msgp.ReadInt64Bytes(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Dirs", za0001, "MTime")
-							return
-						}
-					default:
-						bts, err = msgp.Skip(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Dirs", za0001)
-							return
-						}
-					}
-				}
 			}
 		case "v":
-			var zb0004 uint32
-			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0003 uint32
+			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Vars")
 				return
 			}
-			if cap(z.Vars) >= int(zb0004) {
-				z.Vars = (z.Vars)[:zb0004]
+			if cap(z.Vars) >= int(zb0003) {
+				z.Vars = (z.Vars)[:zb0003]
 			} else {
-				z.Vars = make([]Variable, zb0004)
+				z.Vars = make([]Variable, zb0003)
 			}
 			for za0002 := range z.Vars {
 				bts, err = z.Vars[za0002].UnmarshalMsg(bts)
@@ -2904,16 +3010,16 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				}
 			}
 		case "c":
-			var zb0005 uint32
-			zb0005, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0004 uint32
+			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Changes")
 				return
 			}
-			if cap(z.Changes) >= int(zb0005) {
-				z.Changes = (z.Changes)[:zb0005]
+			if cap(z.Changes) >= int(zb0004) {
+				z.Changes = (z.Changes)[:zb0004]
 			} else {
-				z.Changes = make([]Event, zb0005)
+				z.Changes = make([]Event, zb0004)
 			}
 			for za0003 := range z.Changes {
 				bts, err = z.Changes[za0003].UnmarshalMsg(bts)
@@ -2948,9 +3054,9 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Snapshot) Msgsize() (s int) {
-	s = 1 + 2 + msgp.Uint64Size + 3 + msgp.BoolSize + 2 + msgp.ArrayHeaderSize
+	s = 1 + 2 + msgp.Uint64Size + 3 + z.Root.Msgsize() + 3 + msgp.BoolSize + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Dirs {
-		s += 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Dirs[za0001].Name) + 3 + msgp.Int64Size
+		s += z.Dirs[za0001].Msgsize()
 	}
 	s += 2 + msgp.ArrayHeaderSize
 	for za0002 := range z.Vars {
@@ -3104,9 +3210,9 @@ func (z *Status) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *TenantInfo) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 4
+	// map header, size 5
 	// string "id"
-	o = append(o, 0x84, 0xa2, 0x69, 0x64)
+	o = append(o, 0x85, 0xa2, 0x69, 0x64)
 	o = msgp.AppendUint64(o, z.ID)
 	// string "n"
 	o = append(o, 0xa1, 0x6e)
@@ -3117,6 +3223,9 @@ func (z *TenantInfo) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "r"
 	o = append(o, 0xa1, 0x72)
 	o = msgp.AppendUint32(o, uint32(z.Rights))
+	// string "mo"
+	o = append(o, 0xa2, 0x6d, 0x6f)
+	o = msgp.AppendUint32(o, uint32(z.Mode))
 	return
 }
 
@@ -3166,6 +3275,16 @@ func (z *TenantInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				}
 				z.Rights = Rights(zb0002)
 			}
+		case "mo":
+			{
+				var zb0003 uint32
+				zb0003, bts, err = msgp.ReadUint32Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Mode")
+					return
+				}
+				z.Mode = Mode(zb0003)
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -3180,7 +3299,7 @@ func (z *TenantInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *TenantInfo) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 2 + msgp.Uint32Size
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 2 + msgp.Uint32Size + 3 + msgp.Uint32Size
 	return
 }
 
@@ -3314,9 +3433,9 @@ func (z *Tree) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *TreeChange) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 4
+	// map header, size 5
 	// string "t"
-	o = append(o, 0x84, 0xa1, 0x74)
+	o = append(o, 0x85, 0xa1, 0x74)
 	o, err = z.Tenant.MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Tenant")
@@ -3335,6 +3454,9 @@ func (z *TreeChange) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "o"
 	o = append(o, 0xa1, 0x6f)
 	o = msgp.AppendBool(o, z.Own)
+	// string "tm"
+	o = append(o, 0xa2, 0x74, 0x6d)
+	o = msgp.AppendInt64(o, z.Time)
 	return
 }
 
@@ -3380,6 +3502,12 @@ func (z *TreeChange) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Own")
 				return
 			}
+		case "tm":
+			z.Time, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Time")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -3394,7 +3522,7 @@ func (z *TreeChange) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *TreeChange) Msgsize() (s int) {
-	s = 1 + 2 + z.Tenant.Msgsize() + 2 + z.Service.Msgsize() + 2 + msgp.BoolSize + 2 + msgp.BoolSize
+	s = 1 + 2 + z.Tenant.Msgsize() + 2 + z.Service.Msgsize() + 2 + msgp.BoolSize + 2 + msgp.BoolSize + 3 + msgp.Int64Size
 	return
 }
 
@@ -3565,9 +3693,9 @@ func (z Unwatch) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Variable) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 8
+	// map header, size 9
 	// string "id"
-	o = append(o, 0x88, 0xa2, 0x69, 0x64)
+	o = append(o, 0x89, 0xa2, 0x69, 0x64)
 	o = msgp.AppendUint64(o, z.ID)
 	// string "n"
 	o = append(o, 0xa1, 0x6e)
@@ -3578,6 +3706,9 @@ func (z *Variable) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "mt"
 	o = append(o, 0xa2, 0x6d, 0x74)
 	o = msgp.AppendInt64(o, z.MTime)
+	// string "mo"
+	o = append(o, 0xa2, 0x6d, 0x6f)
+	o = msgp.AppendUint32(o, uint32(z.Mode))
 	// string "w"
 	o = append(o, 0xa1, 0x77)
 	o = msgp.AppendString(o, z.Writer)
@@ -3635,6 +3766,16 @@ func (z *Variable) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "MTime")
 				return
 			}
+		case "mo":
+			{
+				var zb0002 uint32
+				zb0002, bts, err = msgp.ReadUint32Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Mode")
+					return
+				}
+				z.Mode = Mode(zb0002)
+			}
 		case "w":
 			z.Writer, bts, err = msgp.ReadStringBytes(bts)
 			if err != nil {
@@ -3673,7 +3814,7 @@ func (z *Variable) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Variable) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.BytesPrefixSize + len(z.Data)
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.BytesPrefixSize + len(z.Data)
 	return
 }
 

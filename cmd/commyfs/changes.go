@@ -70,9 +70,10 @@ func (w *watcher) printLoop(ctx context.Context, out io.Writer, write func(io.Wr
 // changeJSON is a line of watch --output json.
 type changeJSON struct {
 	Path    string  `json:"path"`
-	Event   string  `json:"event"` // "create", "modify", "delete" or "move"
+	Event   string  `json:"event"` // "create", "modify", "attrib", "delete" or "move"
 	OldPath string  `json:"old_path,omitempty"`
 	Dir     bool    `json:"dir,omitempty"`
+	Mode    string  `json:"mode,omitempty"` // of attrib
 	Version uint64  `json:"version,omitempty"`
 	Size    *int    `json:"size,omitempty"`
 	Writer  string  `json:"writer,omitempty"`
@@ -81,7 +82,7 @@ type changeJSON struct {
 }
 
 func jsonChange(w io.Writer, c *change) error {
-	line := changeJSON{Path: c.path, Event: c.event, OldPath: c.oldPath, Dir: c.dir, Version: c.version, Writer: c.writer, Time: c.time()}
+	line := changeJSON{Path: c.path, Event: c.event, OldPath: c.oldPath, Dir: c.dir, Mode: c.mode, Version: c.version, Writer: c.writer, Time: c.time()}
 	if c.hasValue {
 		size := len(c.value)
 		value := c.value
@@ -103,6 +104,9 @@ func textChange(w io.Writer, c *change) error {
 	}
 	if c.dir {
 		path += "/"
+	}
+	if c.mode != "" {
+		path += " mode " + c.mode
 	}
 	if !c.hasValue {
 		_, err := fmt.Fprintf(w, "%s %-6s %s\n", c.time(), c.event, path)

@@ -74,6 +74,7 @@ type entryJSON struct {
 	ID      uint64 `json:"id"`
 	Version uint64 `json:"version,omitempty"` // of a variable, as what follows
 	Size    *int64 `json:"size,omitempty"`
+	Mode    string `json:"mode"` // octal
 	MTime   string `json:"mtime"`
 	Writer  string `json:"writer,omitempty"`
 }
@@ -84,8 +85,11 @@ type valueJSON struct {
 }
 
 func describe(p path, v *transport.Variable) entryJSON {
-	return entryJSON{p.String(), "variable", v.ID, v.Version, &v.Size, formatTime(v.MTime), v.Writer}
+	return entryJSON{p.String(), "variable", v.ID, v.Version, &v.Size, formatMode(v.Mode, false), formatTime(v.MTime), v.Writer}
 }
+
+// formatMode shows permission bits as chmod(1) takes them.
+func formatMode(m transport.Mode, dir bool) string { return fmt.Sprintf("%04o", m.Perm(dir)) }
 
 // formatTime shows Unix nanoseconds, to the nanosecond: times of changes are not alike.
 func formatTime(ns int64) string {

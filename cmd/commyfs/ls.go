@@ -31,7 +31,7 @@ func (a *app) newLsCommand() *cobra.Command {
 	}
 	o.common.addFlags(cmd.Flags())
 	o.output.addFlags(cmd.Flags())
-	cmd.Flags().BoolVarP(&o.long, "long", "l", false, "show version, size, time and writer as well")
+	cmd.Flags().BoolVarP(&o.long, "long", "l", false, "show mode, version, size, time and writer as well")
 	cmd.Flags().BoolVarP(&o.recursive, "recursive", "R", false, "list all that is below, by whole paths")
 	return cmd
 }
@@ -77,7 +77,7 @@ func list(ctx context.Context, c *varsync.Client, p path, recursive bool, fn fun
 			return err
 		}
 		return fn(&transport.Entry{Tenant: p.tenant, Service: p.service, Name: p.name, ID: v.ID, Version: v.Version,
-			MTime: v.MTime, Writer: v.Writer, Size: v.Size})
+			MTime: v.MTime, Mode: v.Mode, Writer: v.Writer, Size: v.Size})
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.shown(), err)
@@ -107,14 +107,14 @@ func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*transport.Entry) 
 		if e.Dir {
 			version, size, writer = "-", "-", "-"
 		}
-		_, err := fmt.Fprintf(w, "%8s %10s %s %-12s %s\n", version, size, formatTime(e.MTime), writer, name)
+		_, err := fmt.Fprintf(w, "%s %8s %10s %s %-12s %s\n", formatMode(e.Mode, e.Dir), version, size, formatTime(e.MTime), writer, name)
 		return err
 	}
 }
 
 func describeEntry(e *transport.Entry) entryJSON {
 	p := pathOfEntry(e)
-	out := entryJSON{Path: p.String(), ID: e.ID, MTime: formatTime(e.MTime)}
+	out := entryJSON{Path: p.String(), ID: e.ID, Mode: formatMode(e.Mode, e.Dir), MTime: formatTime(e.MTime)}
 	switch {
 	case p.service == "":
 		out.Type = "tenant"

@@ -64,7 +64,7 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Uint32Var(&o.gid, "gid", uint32(os.Getegid()), "group of the files")
 	fs.Var(&o.umask, "umask", "permissions that the files do not have")
 	fs.Var(&o.sync, "sync", "when to wait for the server: close (close, fsync and the first write), always (every write) or never")
-	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes from elsewhere: `list` of create, modify, close_write, delete, move; or all, none")
+	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes from elsewhere: `list` of create, modify, close_write, attrib, delete, move; or all, none")
 	fs.StringArrayVar(&o.temporary, "temporary", nil, "`pattern` of new files that stay in this mount until they get another name, in place of the defaults; excl:PATTERN\n"+
 		"if made with O_EXCL, mkstemp:PATTERN if made by mkstemp; defaults: also those that go without saying; none; can be repeated")
 	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "events", "temporary")

@@ -23,7 +23,7 @@ func (a *app) newStatCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "stat PATH...",
 		Short:             "Show what describes variables, directories, services and tenants",
-		Long:              "Show id, version, size, time and writer of what is at PATH (tenant[/service[/name]]).\nWith --output json, a line for each.",
+		Long:              "Show id, version, size, mode, time and writer of what is at PATH (tenant[/service[/name]]).\nWith --output json, a line for each.",
 		Args:              takes(1, -1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runStat(cmd.Context(), &o, args) },
@@ -100,7 +100,7 @@ func printStat(w io.Writer, e *entryJSON) error {
 		_, err = fmt.Fprintf(w, "  version %d\n  size    %d\n  writer  %s\n", e.Version, *e.Size, e.Writer)
 	}
 	if err == nil {
-		_, err = fmt.Fprintf(w, "  mtime   %s\n", e.MTime)
+		_, err = fmt.Fprintf(w, "  mode    %s\n  mtime   %s\n", e.Mode, e.MTime)
 	}
 	return err
 }

@@ -19,6 +19,7 @@ type change struct {
 	path     string
 	oldPath  string // of a move
 	dir      bool
+	mode     string // of attrib
 	version  uint64
 	mtime    int64
 	writer   string
@@ -89,12 +90,19 @@ func (w *watcher) onChange(notices []varsync.Notice) {
 
 var eventNames = map[varsync.NoticeKind]string{
 	varsync.Modified: "modify", varsync.Created: "create", varsync.Deleted: "delete", varsync.Renamed: "move",
+	varsync.MetaChanged: "attrib",
 }
 
 func (w *watcher) addLocked(n *varsync.Notice) {
 	c := change{id: n.ID, event: eventNames[n.Kind], path: formatPath(n.Path), dir: n.Dir, mtime: n.MTime}
 	if n.Kind == varsync.Renamed {
 		c.oldPath = formatPath(n.OldPath)
+	}
+	if n.Kind == varsync.MetaChanged && w.client != nil {
+		c.describe(w.client.Node(n.ID))
+		w.queue.add(c)
+		nudge(w.wake)
+		return
 	}
 	if !n.Dir && n.Kind != varsync.Deleted && w.client != nil {
 		if v, ok := w.client.Node(n.ID).(*varsync.Variable); ok {
@@ -126,6 +134,16 @@ func (c *change) fill(v *varsync.Variable) {
 		return // deleted by a later step of the same change
 	}
 	c.version, c.mtime, c.writer, c.value, c.hasValue = meta.Version, meta.MTime, v.Writer(), data, true
+}
+
+// describe takes the mode of what has got another one, or another time.
+func (c *change) describe(n varsync.Node) {
+	switch n := n.(type) {
+	case *varsync.Variable:
+		c.version, c.writer, c.mode = n.Meta().Version, n.Writer(), formatMode(n.Mode(), false)
+	case interface{ Mode() transport.Mode }:
+		c.mode = formatMode(n.Mode(), true)
+	}
 }
 
 func nudge(c chan struct{}) {

@@ -64,6 +64,14 @@ func TestEvents(t *testing.T) {
 			asked:  []string{"unlink"},
 		},
 		{
+			name:   "attrib",
+			before: []poke.Op{{Kind: poke.Create, Path: "d/f"}},
+			op:     poke.Op{Kind: poke.Attrib, Path: "d/f", MTime: mtime},
+			watch:  "d/f",
+			want:   []string{"d: ATTRIB f", "d/f: ATTRIB"},
+			asked:  []string{"setattr mtime 2024-05-06T07:08:09.123456789 atime"},
+		},
+		{
 			name:   "rmdir",
 			before: []poke.Op{{Kind: poke.Mkdir, Path: "d/s"}},
 			op:     poke.Op{Kind: poke.Rmdir, Path: "d/s"},

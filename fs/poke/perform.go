@@ -24,7 +24,7 @@ func (op Op) check() error {
 	if op.Kind == Rename && !valid(op.NewPath) {
 		return unix.EINVAL
 	}
-	if op.Kind == Modify && op.MTime.IsZero() {
+	if (op.Kind == Modify || op.Kind == Attrib) && op.MTime.IsZero() {
 		return unix.EINVAL
 	}
 	return nil
@@ -52,7 +52,7 @@ func (p *Poker) perform(op Op) error {
 	}
 	defer unix.Close(root)
 	switch op.Kind {
-	case Modify:
+	case Modify, Attrib:
 		return modify(root, op)
 	case CloseWrite:
 		return closeWrite(root, op.Path)
@@ -85,7 +85,7 @@ func (p *Poker) perform(op Op) error {
 	}
 }
 
-// modify leaves the access time alone: with both times the kernel raises ATTRIB. An O_PATH descriptor raises no OPEN.
+// modify leaves the access time alone for MODIFY: with both times the kernel raises ATTRIB. An O_PATH descriptor raises no OPEN.
 func modify(root int, op Op) error {
 	fd, err := openBeneath(root, op.Path, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
@@ -97,6 +97,9 @@ func modify(root int, op Op) error {
 		return err
 	}
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, mtime}
+	if op.Kind == Attrib {
+		times[0] = mtime
+	}
 	return retry(func() error { return unix.UtimesNanoAt(fd, "", times, unix.AT_EMPTY_PATH) })
 }
 

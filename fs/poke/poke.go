@@ -45,13 +45,15 @@ const (
 	Rmdir
 	// Rename moves Op.Path to Op.NewPath: MOVED_FROM, MOVED_TO; MOVE_SELF.
 	Rename
+	// Attrib sets both times, to Op.MTime: ATTRIB; ATTRIB.
+	Attrib
 	// StatSync makes the kernel ask the daemon for the attributes again. It raises no event.
 	StatSync
 )
 
 var kindNames = [...]string{
 	Modify: "modify", CloseWrite: "close-write", Create: "create", Mkdir: "mkdir",
-	Unlink: "unlink", Rmdir: "rmdir", Rename: "rename", StatSync: "stat",
+	Unlink: "unlink", Rmdir: "rmdir", Rename: "rename", Attrib: "attrib", StatSync: "stat",
 }
 
 // String names the kind for messages.
@@ -72,7 +74,7 @@ type Op struct {
 	NewPath string
 	// Mode holds the permission bits for Create and Mkdir, before the process's umask.
 	Mode uint32
-	// MTime is what Modify sets; it must not be zero. Give the true time: tools must not see an invented one.
+	// MTime is what Modify and Attrib set; it must not be zero. Give the true time: tools must not see an invented one.
 	MTime time.Time
 }
 

@@ -40,6 +40,7 @@ func TestDoRefuses(t *testing.T) {
 		{"no new path", poke.Op{Kind: poke.Rename, Path: "f"}, unix.EINVAL},
 		{"new path outside", poke.Op{Kind: poke.Rename, Path: "f", NewPath: "../f"}, unix.EINVAL},
 		{"no time", poke.Op{Kind: poke.Modify, Path: "f"}, unix.EINVAL},
+		{"no times", poke.Op{Kind: poke.Attrib, Path: "f"}, unix.EINVAL},
 		{"missing file", poke.Op{Kind: poke.Modify, Path: "f", MTime: now}, unix.ENOENT},
 		{"missing directory", poke.Op{Kind: poke.Create, Path: "d/f"}, unix.ENOENT},
 	} {

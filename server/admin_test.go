@@ -1,0 +1,171 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+func TestWithin(t *testing.T) {
+	for _, c := range []struct {
+		patterns, outer string
+		want            bool
+	}{
+		{"", "", true}, {"a", "", true}, {"*", "", true},
+		{"", "a", false}, {"", "a*", false}, {"", "*", true}, {"", "a *", true},
+		{"a", "a", true}, {"a", "b", false}, {"a", "b a", true}, {"a b", "a", false}, {"a b", "b a", true},
+		{"ab", "a*", true}, {"a*", "a*", true}, {"ab*", "a*", true}, {"a*", "ab*", false}, {"a?c*", "a*", true}, {"*", "a*", false}, {"b*", "a*", false},
+		{"a?", "a?", true}, {"ab", "a?", true}, {"a?", "a*", true}, {"abc", "a?", false}, {"a[bc]", "a?", false}, {"[ab]*", "*", true},
+		{"ab", "a[bc]", true}, {"ad", "a[bc]", false}, {"[a]", "a", false}, {`\a`, "a", false}, {`a\*`, `a\*`, true}, {"ax", `a\*`, false}, {"a*", `a\*`, false},
+		{"[a", "a*", false}, {"a*", "[a*", false},
+	} {
+		if got := within(strings.Fields(c.patterns), strings.Fields(c.outer)); got != c.want {
+			t.Errorf("%q within %q: %v, want %v", c.patterns, c.outer, got, c.want)
+		}
+	}
+}
+
+// FuzzWithin: what within allows opens no name that the outer pattern does not open.
+func FuzzWithin(f *testing.F) {
+	for _, s := range [][3]string{{"a*", "ab", "abc"}, {"*", "[a-z]", "q"}, {"a?", "ab", "ab"}, {`\**`, `\*`, "*"}, {"é*", "é?", "éa"}, {"\xc3*", "é", "é"}} {
+		f.Add(s[0], s[1], s[2])
+	}
+	f.Fuzz(func(t *testing.T, outer, pattern, name string) {
+		if strings.Contains(name, "/") {
+			return // no tenant is called so
+		}
+		if _, err := path.Match(outer, ""); err != nil {
+			return
+		}
+		if _, err := path.Match(pattern, ""); err != nil {
+			return
+		}
+		if subsumes(outer, pattern) && matches([]string{pattern}, name) && !matches([]string{outer}, name) {
+			t.Errorf("%q is said to lie within %q, which does not match %q", pattern, outer, name)
+		}
+	})
+}
+
+// TestTenantAdmin: an administrator by a key for some tenants administers the keys of these, and sees their sessions.
+func TestTenantAdmin(t *testing.T) {
+	listen, dial := listening(t)
+	s := startServer(t, listen)
+	root := connect(t, s)
+	with := func(key string) *peer {
+		t.Helper()
+		p := &peer{t: t, news: make(chan struct{}, 1)}
+		if err := p.dial(dial(s, key)); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	admin := with(root.createKey("a-admin", transport.RightRead|transport.RightAdmin, "a*"))
+	everywhere := with(root.createKey("all-admin", transport.RightRead|transport.RightAdmin))
+	for name, tenants := range map[string][]string{"a1": {"a1"}, "a-b": {"a1", "b"}, "b": {"b"}, "everything": nil, "star": {"*"}} {
+		with(root.createKey(name, transport.RightRead|transport.RightWrite, tenants...))
+	}
+
+	names := func(p *peer) (list []string) {
+		for _, k := range must[*transport.Keys](p, &transport.ListKeys{}).Keys {
+			list = append(list, k.Name)
+		}
+		return list
+	}
+	users := func(p *peer) (list []string) {
+		for _, c := range must[*transport.Status](p, &transport.GetStatus{}).Sessions {
+			list = append(list, c.User)
+		}
+		slices.Sort(list)
+		return list
+	}
+	want := []string{"a-admin", "a1"}
+	if got := names(admin); !slices.Equal(got, want) {
+		t.Errorf("lists the keys %q, want %q", got, want)
+	}
+	if got := users(admin); !slices.Equal(got, want) {
+		t.Errorf("sees the sessions of %q, want %q", got, want)
+	}
+	if got := names(everywhere); len(got) != 7 {
+		t.Errorf("who has every tenant lists %q", got)
+	}
+	if got := users(everywhere); len(got) != 8 {
+		t.Errorf("who has every tenant sees the sessions of %q", got)
+	}
+	_, unknown := call[*transport.Done](admin, &transport.RevokeKey{Name: "nobody"})
+	for _, name := range []string{"b", "a-b", "everything", "star", "all-admin"} {
+		if _, err := call[*transport.Done](admin, &transport.RevokeKey{Name: name}); fmt.Sprint(err) != fmt.Sprint(unknown) {
+			t.Errorf("revokes %s: %v, want %v", name, err, unknown)
+		}
+	}
+	for _, m := range []*transport.CreateKey{
+		{Name: "x", Rights: transport.RightRead}, {Name: "x", Rights: transport.RightRead, Tenants: []string{"b"}}, {Name: "x", Rights: transport.RightRead, Tenants: []string{"a", "*"}},
+		{Name: "x", Rights: transport.RightWrite, Tenants: []string{"a"}}, {Name: "x", Rights: transport.RightRead, Tenants: []string{"[ab]*"}},
+	} {
+		_, err := call[*transport.KeyCreated](admin, m)
+		admin.wantCode(err, transport.CodeDenied)
+	}
+	with(admin.createKey("a-more", transport.RightRead|transport.RightAdmin, "ab*", "a?", "axe"))
+	must[*transport.Done](admin, &transport.RevokeKey{Name: "a1"})
+	must[*transport.Done](admin, &transport.RevokeKey{Name: "a-more"})
+	if got := names(root); len(got) != 6 {
+		t.Errorf("left are %q", got)
+	}
+	must[*transport.Done](everywhere, &transport.RevokeKey{Name: "everything"})
+}
+
+// TestRevoked: a key that is revoked is over at once, on connections that were made with it, too, and its holder is told.
+func TestRevoked(t *testing.T) {
+	listen, dial := listening(t)
+	s := startServer(t, listen, func(o *Options) { o.interval = time.Hour }) // housekeeping queues items, too
+	root := connect(t, s)
+	root.do(store("v", ""))
+	key := root.createKey("k", allRights)
+	p := &peer{t: t, news: make(chan struct{}, 1)}
+	if err := p.dial(dial(s, key)); err != nil {
+		t.Fatal(err)
+	}
+	silent, err := transport.Dial(t.Context(), dial(s, key)) // has yet to say hello
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+
+	release := s.holdCommits(t)
+	revoked := root.cl.Go(t.Context(), &transport.RevokeKey{Name: "k"})
+	s.awaitQueuedItems(t, 1)
+	late := p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: 1, Floor: 1, Changes: []transport.Change{appendTo("v", "late")}})
+	s.awaitQueuedItems(t, 2)
+	release()
+	if _, err := revoked.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-p.cl.Done()
+	told := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, transport.ErrUnauthorized) || !strings.Contains(err.Error(), errRevoked.Message) {
+			t.Errorf("%s: %v, want %v", what, err, errRevoked)
+		}
+	}
+	told("the session ends with", p.cl.Err())
+	_, err = late.Wait(t.Context())
+	told("what it had asked for", err)
+	root.wantValue("v", "")
+
+	if err := silent.Send(transport.Envelope{ID: 1, Message: &transport.Hello{Client: p.id}}); err != nil {
+		t.Fatal(err)
+	}
+	envs, err := silent.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply, _ := envs[0].Message.(*transport.Error)
+	told("a hello is answered by", reply)
+	_, err = silent.Receive()
+	told("and then the connection ends with", err)
+}
