@@ -16,11 +16,10 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-const headerTimeout = 10 * time.Second
-
 // listeners are where the server can be connected to.
 type listeners struct {
 	http *http.Server
+	door *door
 	wg   sync.WaitGroup
 	tcp  net.Listener
 
@@ -38,18 +37,20 @@ func (s *Server) runlockPath() string { return filepath.Join(s.opts.RuntimeDir, 
 // listen opens the listeners.
 func (s *Server) listen() error {
 	n := &s.net
+	n.door = newDoor(s.log, s.opts.handshake)
 	n.http = &http.Server{
-		Handler:           http.HandlerFunc(s.accept),
-		ConnContext:       transport.ConnContext,
-		ReadHeaderTimeout: headerTimeout,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		Handler:        http.HandlerFunc(s.accept),
+		ConnContext:    connContext,
+		MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	n.http.SetKeepAlivesEnabled(false)
 	if s.opts.Listen != "" {
 		l, err := net.Listen("tcp", s.opts.Listen)
 		if err != nil {
 			return err
 		}
-		n.tcp = tls.NewListener(l, s.opts.TLS)
+		n.tcp = tls.NewListener(&guarded{l, n.door}, s.opts.TLS)
 	}
 	return s.listenUnix()
 }
@@ -77,6 +78,9 @@ func (s *Server) serveListeners() {
 }
 
 func (n *listeners) serve(l net.Listener) {
+	if l == n.unix {
+		l = &guarded{l, n.door}
+	}
 	n.wg.Go(func() { _ = n.http.Serve(l) }) // ends when l is closed
 }
 
@@ -150,7 +154,12 @@ func (s *Server) URL() string {
 
 // accept turns an HTTP request into a session and serves it.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
-	key, err := s.authenticate(r)
+	key, who, err := s.authenticate(r)
+	if err == nil {
+		if v, ok := r.Context().Value(visitorKey{}).(*visitor); ok {
+			err = s.net.door.admit(v, who)
+		}
+	}
 	if err != nil {
 		transport.Refuse(w, err)
 		return
@@ -171,26 +180,26 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 		s.log.Debug("refused a connection", "remote", r.RemoteAddr, "err", err)
 		return
 	}
-	s.serve(conn, key)
+	s.serve(conn, key, who)
 }
 
 // authenticate finds out who makes a request: over the Unix socket the kernel knows, and only the server's own user and
 // root are let in; over the network it takes an API key, which is returned.
-func (s *Server) authenticate(r *http.Request) (*engine.Key, error) {
+func (s *Server) authenticate(r *http.Request) (*engine.Key, principal, error) {
 	if p, ok := transport.PeerFrom(r.Context()); ok {
 		if p.UID != 0 && int(p.UID) != os.Geteuid() {
-			return nil, &transport.Error{Code: transport.CodeDenied, Message: fmt.Sprintf("the server belongs to uid %d", os.Geteuid())}
+			return nil, "", &transport.Error{Code: transport.CodeDenied, Message: fmt.Sprintf("the server belongs to uid %d", os.Geteuid())}
 		}
-		return nil, nil
+		return nil, localPrincipal(p.UID), nil
 	}
 	if r.TLS == nil {
-		return nil, transport.ErrUnauthorized
+		return nil, "", transport.ErrUnauthorized
 	}
 	key, ok := s.keys.check(transport.BearerToken(r))
 	if !ok {
-		return nil, transport.ErrUnauthorized
+		return nil, "", transport.ErrUnauthorized
 	}
-	return &key, nil
+	return &key, keyPrincipal(&key), nil
 }
 
 // housekeeping looks after what others may take away, and leaves when there is nothing to stay for.

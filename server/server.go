@@ -73,9 +73,10 @@ type Options struct {
 	// Logger gets what happens. Default: discard.
 	Logger *slog.Logger
 
-	// tune and interval are for tests.
-	tune     func(*engine.Options)
-	interval time.Duration
+	// tune, interval and handshake are for tests.
+	tune      func(*engine.Options)
+	interval  time.Duration
+	handshake time.Duration
 }
 
 func (o *Options) setDefaults() error {
@@ -94,6 +95,7 @@ func (o *Options) setDefaults() error {
 	o.Limits.Component = min(cmp.Or(o.Limits.Component, 255), 255)
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
 	o.interval = cmp.Or(o.interval, time.Second)
+	o.handshake = cmp.Or(o.handshake, handshakeTime)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

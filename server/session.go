@@ -52,15 +52,15 @@ type session struct {
 }
 
 // serve runs a session until its connection is over.
-func (s *Server) serve(conn *transport.Conn, key *engine.Key) {
+func (s *Server) serve(conn *transport.Conn, key *engine.Key, who principal) {
 	defer conn.Close()
 	c := &session{
-		server: s, conn: conn, local: conn.Local(), key: key, rights: everything, out: newOutbox(), connected: time.Now(), written: make(chan struct{}),
+		server: s, conn: conn, local: conn.Local(), key: key, principal: who, rights: everything, out: newOutbox(), connected: time.Now(), written: make(chan struct{}),
 	}
 	if key != nil {
-		c.rights, c.user, c.principal = rightsOf(key.Tenants, transport.Rights(key.Rights)), key.Name, keyPrincipal(key)
+		c.rights, c.user = rightsOf(key.Tenants, transport.Rights(key.Rights)), key.Name
 	} else if p, ok := conn.Peer(); ok {
-		c.user, c.principal = userName(p.UID), localPrincipal(p.UID)
+		c.user = userName(p.UID)
 	}
 
 	envs, err := s.firstWords(conn)

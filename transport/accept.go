@@ -2,12 +2,16 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -39,7 +43,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, o AcceptOptions) (*Conn, er
 		ReadBufferSize:  readBuffer,
 		WriteBufferSize: serverWriteBuffer,
 		Error: func(_ http.ResponseWriter, _ *http.Request, status int, reason error) {
-			http.Error(w, reason.Error(), status)
+			refuse(w, status, reason.Error())
 		},
 	}
 	ws, err := up.Upgrade(hw, r, nil)
@@ -86,7 +90,8 @@ func BearerToken(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
-// Refuse answers a request with the HTTP status for err and its text; [Dial] makes the same error of it.
+// Refuse answers a request with the HTTP status for err and its text; [Dial] makes the same error of it. The connection
+// ends, and nothing that may still come of the request is read.
 func Refuse(w http.ResponseWriter, err error) {
 	status := http.StatusBadRequest
 	switch CodeOf(err) {
@@ -105,5 +110,29 @@ func Refuse(w http.ResponseWriter, err error) {
 	if errors.As(err, &e) {
 		text = e.Message
 	}
-	http.Error(w, text, status)
+	refuse(w, status, text)
+}
+
+// refuse writes the answer by hand: net/http would read the request's body before it lets go of the connection.
+func refuse(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h.Set("Connection", "close")
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	text += "\n"
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil { // not a connection, or somebody else's by now
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text)
+		return
+	}
+	_ = c.SetDeadline(time.Now().Add(closeWait))
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	b := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
+	buf := bytes.NewBuffer(b)
+	_ = h.Write(buf)
+	buf.WriteString("\r\n")
+	buf.WriteString(text)
+	_, _ = c.Write(buf.Bytes())
+	_ = c.Close()
 }

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,8 +37,8 @@ func PeerFrom(ctx context.Context) (p Peer, ok bool) {
 var errNotUnix = net.UnknownNetworkError("not a Unix socket")
 
 func peerOf(c net.Conn) (*Peer, error) {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
+	u, ok := c.(syscall.Conn)
+	if !ok || c.LocalAddr().Network() != "unix" {
 		return nil, errNotUnix
 	}
 	raw, err := u.SyscallConn()
