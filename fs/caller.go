@@ -85,9 +85,12 @@ func (c *callers) status(tid uint32) []byte {
 
 // field returns the value of a line of a status.
 func field(status []byte, name string) []byte {
-	_, rest, _ := bytes.Cut(status, []byte("\n"+name+":"))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	return bytes.TrimSpace(line)
+	for line := range bytes.Lines(status) {
+		if value, ok := bytes.CutPrefix(line, []byte(name+":")); ok {
+			return bytes.TrimSpace(value)
+		}
+	}
+	return nil
 }
 
 // pfSignaled is PF_SIGNALED of the kernel's task flags: the task ends because of a signal.
@@ -124,6 +127,9 @@ func (c *callers) process(tid uint32) int {
 	pid, _ := strconv.Atoi(string(field(c.status(tid), "Tgid")))
 	return pid
 }
+
+// program is what a thread's program calls itself.
+func (c *callers) program(tid uint32) string { return string(field(c.status(tid), "Name")) }
 
 // inGroup reports whether the calling thread is a member of the group of the files. FUSE tells one group only, that which
 // the thread's new files get; the others are in its status.

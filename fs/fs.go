@@ -26,6 +26,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,6 +85,7 @@ type FS struct {
 	handles  handles
 	callers  callers
 	requests requests
+	watchdog watchdog
 	poker    atomic.Pointer[poke.Poker]
 	pokeTID  atomic.Uint32
 	// stater asks for attributes while a rename waits; see keepWatches. It has a thread of its own, because the poker's can
@@ -101,6 +103,9 @@ type Mounted struct {
 	mp     *mountpoint.Mountpoint
 	server *fuse.Server
 	client *varsync.Client
+	served chan struct{} // closed when the server has ended
+	abort  *os.File      // nil: there is no way but to answer every request
+	end    sync.Once
 	once   sync.Once
 }
 
@@ -128,7 +133,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger}
 	f.handles.init()
 	f.callers.init()
-	f.requests.init()
+	f.watchdog.init(f)
 	f.kernel.init()
 	f.locals.init()
 	f.notes.init(f)
@@ -141,6 +146,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	}
 	f.c = client
 	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.watchdog.tick = f.opBound() / 2
 	return f, nil
 }
 
@@ -166,8 +172,16 @@ func (m *Mounted) mount(o Options) error {
 	if err != nil { // it has closed its descriptor
 		return errors.Join(fmt.Errorf("fuse: %w", err), mp.Unmount(true), mp.Close())
 	}
-	m.server = server
-	go server.Serve()
+	m.server, m.served = server, make(chan struct{})
+	go func() {
+		defer close(m.served)
+		server.Serve()
+	}()
+	if m.abort, err = mp.AbortFile(); err != nil {
+		m.fs.log.Debug("no file to abort the mount by", "err", err)
+	}
+	m.fs.watchdog.abort = m.Abort
+	go m.fs.watchdog.run()
 	poker, err := poke.New(mp.Dir(), mp.Dev())
 	if err != nil {
 		return m.abandon(err)
@@ -188,8 +202,17 @@ func (m *Mounted) mount(o Options) error {
 // abandon takes a mount down that cannot raise events.
 func (m *Mounted) abandon(err error) error {
 	err = errors.Join(fmt.Errorf("events: %w", err), m.mp.Unmount(true))
-	m.server.Wait()
-	return errors.Join(err, m.mp.Close())
+	m.Wait()
+	return errors.Join(err, m.release())
+}
+
+// release gives back what a mount holds of the kernel's.
+func (m *Mounted) release() error {
+	m.fs.watchdog.stop()
+	if m.abort != nil {
+		_ = m.abort.Close()
+	}
+	return m.mp.Close()
 }
 
 // Dir is where the mount is.
@@ -198,27 +221,55 @@ func (m *Mounted) Dir() string { return m.mp.Dir() }
 // Client returns the mount's client.
 func (m *Mounted) Client() *varsync.Client { return m.client }
 
-// Wait returns when the mount is gone, by whatever hand.
-func (m *Mounted) Wait() { m.server.Wait() }
+// Wait returns when the mount is gone, by whatever hand. It does not wait for handlers that hang.
+func (m *Mounted) Wait() {
+	select {
+	case <-m.served:
+	case <-m.fs.watchdog.gone:
+	}
+}
 
 // Unmount ends the mount; lazy takes it out of the tree now and lets open files finish. A mount that is in use fails
 // with an error that names who uses it.
 func (m *Mounted) Unmount(lazy bool) error { return m.mp.Unmount(lazy) }
 
-// Close ends what is left after [Mounted.Wait]: values that a release still has to commit, events, the connection.
+// Abort gives errors to whoever uses the mount, now and later; the mount is dead then, wherever it is.
+func (m *Mounted) Abort() error {
+	m.end.Do(func() { close(m.fs.watchdog.hurry) })
+	if m.abort == nil {
+		return nil
+	}
+	return mountpoint.AbortBy(int(m.abort.Fd()))
+}
+
+// Close ends what is left after [Mounted.Wait]: values that a release still has to commit, events, the connection. What
+// hangs is left behind, with an error.
 func (m *Mounted) Close() error {
 	var err error
 	m.once.Do(func() {
-		m.fs.unparkAll()
-		m.fs.warnPrivate()
-		m.client.Drain()
-		m.fs.cancel()
-		m.fs.poker.Load().Close()
-		m.fs.stater.Load().Close()
-		m.fs.notes.stop()
-		err = errors.Join(m.client.Close(), m.mp.Close())
+		done := make(chan error, 1)
+		go func() { done <- m.close() }()
+		t := time.NewTimer(closeTicks * m.fs.watchdog.tick)
+		defer t.Stop()
+		select {
+		case err = <-done:
+		case <-t.C:
+			m.fs.watchdog.dump()
+			err = errors.Join(errors.New("the mount does not end: the log has the stacks of what hangs"), m.Abort())
+		}
 	})
 	return err
+}
+
+func (m *Mounted) close() error {
+	m.fs.unparkAll()
+	m.fs.warnPrivate()
+	m.client.Drain()
+	m.fs.cancel()
+	m.fs.poker.Load().Close()
+	m.fs.stater.Load().Close()
+	m.fs.notes.stop()
+	return errors.Join(m.client.Close(), m.release())
 }
 
 // String names the file system in go-fuse's messages.
@@ -230,8 +281,11 @@ func (f *FS) Init(*fuse.Server) {}
 // opContext bounds a request. It does not end when the caller is interrupted: Go programs interrupt themselves all the
 // time, and a change that was sent happens whether or not anybody waits for it.
 func (f *FS) opContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(f.ctx, f.c.Timeout()+time.Second)
+	return context.WithTimeout(f.ctx, f.opBound())
 }
+
+// opBound is how long a handler waits for the server at most.
+func (f *FS) opBound() time.Duration { return f.c.Timeout() + time.Second }
 
 // isPoke reports whether a request comes from the thread that raises events: FUSE names the calling thread.
 func (f *FS) isPoke(h *fuse.InHeader) bool { return h.Pid != 0 && h.Pid == f.pokeTID.Load() }

@@ -88,12 +88,20 @@ func (k *kernel) invalidateEntry(parent uint64, name string) error {
 	return k.notify(fuse.NOTIFY_INVAL_ENTRY, body)
 }
 
-// notify writes one notification: a reply header with unique 0 and the code where the error would be.
-func (k *kernel) notify(code int32, body []byte) error {
+// notify writes one notification: a reply to no request, with its code where the error would be.
+func (k *kernel) notify(code int32, body []byte) error { return k.send(code, 0, body) }
+
+// answer ends a request for its handler; what the handler answers then reaches nobody.
+func (k *kernel) answer(unique uint64, status fuse.Status) error {
+	return k.send(int32(status), unique, nil)
+}
+
+// send writes to the kernel. What the kernel does not have, a name or a request that was answered already, is no error.
+func (k *kernel) send(code int32, unique uint64, body []byte) error {
 	msg := make([]byte, 0, 16+len(body))
 	msg = binary.NativeEndian.AppendUint32(msg, uint32(16+len(body)))
 	msg = binary.NativeEndian.AppendUint32(msg, uint32(-code))
-	msg = binary.NativeEndian.AppendUint64(msg, 0)
+	msg = binary.NativeEndian.AppendUint64(msg, unique)
 	msg = append(msg, body...)
 	for {
 		_, err := unix.Write(k.fd, msg)
@@ -101,7 +109,7 @@ func (k *kernel) notify(code int32, body []byte) error {
 		case err == unix.EINTR:
 			continue
 		case errors.Is(err, unix.ENOENT):
-			return nil // the kernel does not hold it: nothing to drop
+			return nil
 		}
 		return err
 	}

@@ -23,7 +23,7 @@ func writes(flags uint32) bool { return flags&syscall.O_ACCMODE != syscall.O_RDO
 // Open opens a file. DIRECT_IO and ATOMIC_O_TRUNC together are the only way in which no reader sees a torn or empty
 // value; readers need no FLUSH at close.
 func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
-	defer f.end(f.begin("open", &in.InHeader), &status)
+	defer f.endOpen(f.begin("open", &in.InHeader), out, &status)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	if f.isPoke(&in.InHeader) {
 		out.Fh = pokeHandle
@@ -128,7 +128,7 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 
 // Create makes and opens a file.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) (status fuse.Status) {
-	defer f.end(f.begin("create", &in.InHeader), &status)
+	defer f.endOpen(f.begin("create", &in.InHeader), &out.OpenOut, &status)
 	n, h, err := f.create(in, name)
 	if err != nil {
 		return f.errno("create", err)

@@ -2,28 +2,29 @@ package fs
 
 import (
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // request is a request of the kernel that is being handled.
 type request struct {
-	op      string // empty: the slot is free
-	unique  uint64 // the kernel's number of it
-	node    uint64
-	thread  uint32        // that made it
-	started time.Duration // since the mount's start
-	told    bool          // the watchdog has logged it
-	freed   bool          // the watchdog has answered it
+	op     string // empty: the slot is free
+	unique uint64 // the kernel's number of it
+	node   uint64
+	thread uint32 // that made it
+	since  uint32 // tick in which it came
+	late   bool   // the watchdog has seen that
+	freed  bool   // the watchdog has answered it
 }
 
-// requestShards spreads requests, which are entered and left often.
+// requestShards spreads requests, which come and go often.
 const requestShards = 16
 
 // requests are those being handled, for the watchdog.
 type requests struct {
-	start  time.Time
+	// ticks is the time: a process that was stopped, or had no processor, has not missed anything.
+	ticks  atomic.Uint32
 	shards [requestShards]requestShard
 }
 
@@ -41,12 +42,10 @@ type ticket struct {
 	slot  uint32
 }
 
-func (rs *requests) init() { rs.start = time.Now() }
-
 func (rs *requests) enter(op string, h *fuse.InHeader) ticket {
 	// Numbers of requests are even: the lowest bit marks interrupts.
 	t := ticket{op: op, shard: uint32(h.Unique>>1) % requestShards}
-	r := request{op: op, unique: h.Unique, node: h.NodeId, thread: h.Pid, started: time.Since(rs.start)}
+	r := request{op: op, unique: h.Unique, node: h.NodeId, thread: h.Pid, since: rs.ticks.Load()}
 	s := &rs.shards[t.shard]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,15 +70,55 @@ func (rs *requests) leave(t ticket) (freed bool) {
 	return freed
 }
 
+// overdue returns the requests that have taken so many ticks since the last call, and those to be answered for their
+// handlers; late says whether there are any of the former at all.
+func (rs *requests) overdue(warn, free uint32) (warned, freed []request, late bool) {
+	now := rs.ticks.Load()
+	for i := range rs.shards {
+		s := &rs.shards[i]
+		s.mu.Lock()
+		for k := range s.slots {
+			r := &s.slots[k]
+			age := now - r.since
+			if r.op == "" || age < min(warn, free) {
+				continue
+			}
+			late = true
+			if !r.late {
+				r.late = true
+				warned = append(warned, *r)
+			}
+			if age >= free && !r.freed {
+				r.freed = true
+				freed = append(freed, *r)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return warned, freed, late
+}
+
 // begin is the first thing in a handler, and end its last: `defer f.end(f.begin("op", header), &status)`. In between the
 // watchdog knows of the request.
 func (f *FS) begin(op string, h *fuse.InHeader) ticket { return f.requests.enter(op, h) }
 
 // end also turns a panic into EIO: one bad request must not take the mount down. It must be what is deferred.
 func (f *FS) end(t ticket, status *fuse.Status) {
-	if r := recover(); r != nil {
-		f.log.Error("panic in a request", "op", t.op, "panic", r, "stack", stack())
+	f.panicked(t.op, recover(), status)
+	f.requests.leave(t)
+}
+
+// endOpen is end for what opens: nobody else closes a descriptor that the kernel was not told of.
+func (f *FS) endOpen(t ticket, out *fuse.OpenOut, status *fuse.Status) {
+	f.panicked(t.op, recover(), status)
+	if f.requests.leave(t) && status.Ok() {
+		f.Release(nil, &fuse.ReleaseIn{Fh: out.Fh})
+	}
+}
+
+func (f *FS) panicked(op string, r any, status *fuse.Status) {
+	if r != nil {
+		f.log.Error("panic in a request", "op", op, "panic", r, "stack", stack())
 		*status = fuse.EIO
 	}
-	f.requests.leave(t)
 }

@@ -5,11 +5,12 @@ import (
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 func TestRequests(t *testing.T) {
 	var f FS
-	f.requests.init()
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -44,9 +45,31 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// What was opened for nobody is closed.
+func TestAnsweredOpen(t *testing.T) {
+	m := newMount(t, Options{})
+	m.put("t/s/v", "old")
+	node := m.id("t/s/v")
+	for _, freed := range []bool{false, true} {
+		h := m.header(node)
+		out := &fuse.OpenOut{}
+		func() {
+			status := fuse.OK
+			defer m.endOpen(m.begin("open", &h), out, &status)
+			out.Fh = m.handles.add(&handle{node: node, writable: true, v: m.node(node).(*varsync.Variable), published: true})
+			if freed {
+				m.requests.overdue(0, 0)
+			}
+		}()
+		if left := m.handles.get(out.Fh) != nil; left == freed {
+			t.Errorf("answered already: %v, descriptor left: %v", freed, left)
+		}
+		m.handles.remove(out.Fh)
+	}
+}
+
 func BenchmarkRequests(b *testing.B) {
 	var f FS
-	f.requests.init()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		h := &fuse.InHeader{}

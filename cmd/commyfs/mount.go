@@ -151,6 +151,7 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 type mounted interface {
 	Wait()
 	Unmount(lazy bool) error
+	Abort() error
 }
 
 const (
@@ -197,9 +198,11 @@ func serveMount(m mounted, signals <-chan os.Signal, stderr io.Writer) error {
 			defer t.Stop()
 			select {
 			case <-gone:
+				return nil
 			case <-t.C:
 			}
-			return nil
+			// Otherwise who waits for us now would hang until this process has ended, which could have to wait for them.
+			return m.Abort()
 		}
 	}
 }

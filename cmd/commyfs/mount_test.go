@@ -40,6 +40,13 @@ func (m *fakeMount) Unmount(lazy bool) error {
 	return nil
 }
 
+func (m *fakeMount) Abort() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls = append(m.calls, "abort")
+	return nil
+}
+
 func TestServeMount(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -54,7 +61,7 @@ func TestServeMount(t *testing.T) {
 		{name: "terminated", signals: []os.Signal{syscall.SIGTERM}, want: "unmount"},
 		{name: "busy, interrupted twice", busy: true, signals: []os.Signal{syscall.SIGINT, syscall.SIGINT}, want: "unmount detach"},
 		{name: "busy, terminated once", busy: true, signals: []os.Signal{syscall.SIGTERM}, want: "unmount detach", took: busyGrace},
-		{name: "users do not let go", busy: true, stuck: true, signals: []os.Signal{syscall.SIGTERM, syscall.SIGTERM}, want: "unmount detach", took: detachGrace},
+		{name: "users do not let go", busy: true, stuck: true, signals: []os.Signal{syscall.SIGTERM, syscall.SIGTERM}, want: "unmount detach abort", took: detachGrace},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
