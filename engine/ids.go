@@ -14,13 +14,13 @@ type idBlock struct {
 	next, limit uint64
 }
 
-func putID(limit uint64) Op { return Op{key: keyID, value: encodeFloor(limit)} }
+func putID(limit uint64) Op { return Op{key: keyID, value: encodeNumber(limit)} }
 
 func parseID(value string) (uint64, error) {
 	if value == "" {
 		return FirstID, nil
 	}
-	return decodeFloor([]byte(value))
+	return decodeNumber([]byte(value))
 }
 
 // NextID returns an id, below 1<<63, that this store has never given before, not even before a crash. One call in 4096

@@ -19,6 +19,7 @@ const (
 	prefixFloor    = "/1/f/"
 	prefixDir      = "/1/d/"
 	prefixVariable = "/1/v/"
+	prefixMoved    = "/1/m/"
 	prefixClient   = "/1/c/"
 	prefixAPIKey   = "/1/k/"
 )
@@ -53,6 +54,8 @@ func variablePrefix(service uint64) string { return fmt.Sprintf("%s%016x/", pref
 
 func dirKey(service uint64, name string) string      { return dirPrefix(service) + name }
 func variableKey(service uint64, name string) string { return variablePrefix(service) + name }
+
+func movedKey(id uint64) string { return fmt.Sprintf("%s%016x", prefixMoved, id) }
 
 func clientKey(id string) string   { return prefixClient + hex.EncodeToString([]byte(id)) }
 func apiKeyKey(name string) string { return prefixAPIKey + name }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -54,7 +55,7 @@ func (e *Engine) LoadService(ctx context.Context, service uint64, fn func(Page) 
 			return err
 		}
 		for _, kv := range resp.Kvs {
-			if floor, err = decodeFloor(kv.Value); err != nil {
+			if floor, err = decodeNumber(kv.Value); err != nil {
 				return fmt.Errorf("floor of service %d: %w", service, err)
 			}
 		}
@@ -82,6 +83,22 @@ func (e *Engine) LoadService(ctx context.Context, service uint64, fn func(Page) 
 		return 0, 0, err
 	}
 	return floor, rev, nil
+}
+
+// LoadMoved reads in which services the variables are that are not in the one they were made in.
+func (e *Engine) LoadMoved(ctx context.Context) (map[uint64]uint64, error) {
+	moved := map[uint64]uint64{}
+	_, err := e.load(ctx, func(ctx context.Context, rev int64) error {
+		return e.pages(ctx, prefixMoved, rev, func(key string, value []byte) error {
+			id, err := strconv.ParseUint(key, 16, 64)
+			if err != nil {
+				return fmt.Errorf("%w: key %q of a moved variable", ErrCorrupt, key)
+			}
+			moved[id], err = decodeNumber(value)
+			return err
+		}, nil)
+	})
+	return moved, err
 }
 
 // LoadClients reads the exactly-once records of all clients.

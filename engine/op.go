@@ -37,7 +37,9 @@ func PutService(s Service) Op { return Op{key: serviceKey(s.Tenant, s.Name), val
 func DeleteService(tenant, name string) Op { return Op{key: serviceKey(tenant, name)} }
 
 // PutFloor stores a service's version floor.
-func PutFloor(service, floor uint64) Op { return Op{key: floorKey(service), value: encodeFloor(floor)} }
+func PutFloor(service, floor uint64) Op {
+	return Op{key: floorKey(service), value: encodeNumber(floor)}
+}
 
 // DeleteFloor removes a service's version floor, when the service goes.
 func DeleteFloor(service uint64) Op { return Op{key: floorKey(service)} }
@@ -55,6 +57,12 @@ func PutVariable(service uint64, v Variable) Op {
 
 // DeleteVariable removes the variable of that name.
 func DeleteVariable(service uint64, name string) Op { return Op{key: variableKey(service, name)} }
+
+// PutMoved stores that the variable of that id is in another service than the one it was made in.
+func PutMoved(id, service uint64) Op { return Op{key: movedKey(id), value: encodeNumber(service)} }
+
+// DeleteMoved forgets that, when the variable goes.
+func DeleteMoved(id uint64) Op { return Op{key: movedKey(id)} }
 
 // PutClient stores a client's exactly-once record.
 func PutClient(c Client) Op { return Op{key: clientKey(c.ID), value: c.encode()} }

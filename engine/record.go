@@ -110,9 +110,9 @@ func decodeService(tenant, name string, record []byte) (Service, error) {
 	return Service{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Tenant: tenant, Name: name}, d.err
 }
 
-func encodeFloor(floor uint64) []byte { return binary.AppendUvarint(newRecord(10), floor) }
+func encodeNumber(n uint64) []byte { return binary.AppendUvarint(newRecord(10), n) }
 
-func decodeFloor(record []byte) (uint64, error) {
+func decodeNumber(record []byte) (uint64, error) {
 	d := newDecoder(record)
 	return d.uvarint(), d.err
 }

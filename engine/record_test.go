@@ -20,7 +20,7 @@ func TestShortRecords(t *testing.T) {
 		{"variable", v.encode(), func(b []byte) error { _, err := decodeVariable("", b); return err }},
 		{"client", Client{Time: 300}.encode(), func(b []byte) error { _, err := decodeClient("", b); return err }},
 		{"key", key.encode(), func(b []byte) error { _, err := decodeKey("", b); return err }},
-		{"floor", encodeFloor(300), func(b []byte) error { _, err := decodeFloor(b); return err }},
+		{"floor", encodeNumber(300), func(b []byte) error { _, err := decodeNumber(b); return err }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := c.decode(c.record); err != nil {

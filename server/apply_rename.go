@@ -116,6 +116,7 @@ func (e *evaluator) move(was *variable, s *service, name string) transport.Resul
 	v.writer = e.writer
 	v.slot = e.slot(s)
 	e.put(s, name, entry{v: &v})
+	e.moved.set(v.id, s.id)
 	e.stirred(s, name)
 	e.emit(&event{service: s, kind: transport.EventSet, name: name, time: e.now, v: &v})
 	return resultOf(&v)

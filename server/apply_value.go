@@ -171,6 +171,9 @@ func (e *evaluator) drop(v *variable) {
 	e.put(v.service, v.name, entry{})
 	e.stirred(v.service, v.name)
 	e.ids.set(v.id, nil)
+	if e.moved.get(v.id) != 0 {
+		e.moved.set(v.id, 0)
+	}
 	e.raise(v.service, v.version)
 	e.freed = append(e.freed, slotRef{v.service, v.slot})
 	e.emit(&event{service: v.service, kind: transport.EventDelete, name: v.name, time: e.now, was: v})

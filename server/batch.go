@@ -16,6 +16,7 @@ type batch struct {
 	entries  layer[entryKey, entry]
 	counts   layer[entryKey, int] // number of entries of a directory
 	ids      layer[uint64, *variable]
+	moved    layer[uint64, uint64] // as view.moved has it; 0: not there
 	floors   layer[*service, uint64]
 
 	tenantMetas  layer[*tenant, meta]
@@ -100,6 +101,7 @@ func newBatch(v *view, now int64) *batch {
 			return 0
 		}),
 		ids:    newLayer(v.variable),
+		moved:  newLayer(func(id uint64) uint64 { return v.moved[id] }),
 		floors: newLayer(func(s *service) uint64 { return s.content.Load().floor }),
 
 		tenantMetas:  newLayer(func(t *tenant) meta { return t.meta }),
@@ -116,6 +118,7 @@ func (b *batch) keep() {
 	b.entries.keep()
 	b.counts.keep()
 	b.ids.keep()
+	b.moved.keep()
 	b.floors.keep()
 	b.tenantMetas.keep()
 	b.serviceMetas.keep()
@@ -132,6 +135,7 @@ func (b *batch) rollback() {
 	b.entries.rollback()
 	b.counts.rollback()
 	b.ids.rollback()
+	b.moved.rollback()
 	b.floors.rollback()
 	b.tenantMetas.rollback()
 	b.serviceMetas.rollback()
@@ -158,7 +162,7 @@ func (b *batch) tick() int64 {
 // keys is about how many operations the engine will be given.
 func (b *batch) keys() int {
 	return len(b.entries.over) + len(b.services.over) + len(b.tenants.over) + len(b.floors.over) +
-		len(b.tenantMetas.over) + len(b.serviceMetas.over)
+		len(b.tenantMetas.over) + len(b.serviceMetas.over) + len(b.moved.over)
 }
 
 // empty reports whether the kept reports changed nothing.
@@ -228,6 +232,15 @@ func (b *batch) ops() []engine.Op {
 	for s, floor := range b.floors.over {
 		if b.places.get(s) != (serviceKey{}) && floor != b.floors.base(s) {
 			ops = append(ops, engine.PutFloor(s.id, floor))
+		}
+	}
+	for id, sid := range b.moved.over {
+		switch was := b.moved.base(id); {
+		case sid == was:
+		case sid == 0:
+			ops = append(ops, engine.DeleteMoved(id))
+		default:
+			ops = append(ops, engine.PutMoved(id, sid))
 		}
 	}
 	for s, k := range b.places.over {

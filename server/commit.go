@@ -82,7 +82,7 @@ func (s *Server) commit(items []item) int {
 func (s *Server) evaluate(items []item, full bool) (*batch, []outcome) {
 	b := newBatch(s.view, max(time.Now().UnixNano(), s.lastTime))
 	e := &evaluator{
-		batch: b, ctx: s.ctx, limits: s.limits, nextID: s.engine.NextID, load: s.load, unloaded: s.unloaded, full: full,
+		batch: b, ctx: s.ctx, limits: s.limits, nextID: s.engine.NextID, load: s.load, full: full,
 	}
 	type key struct {
 		client *client

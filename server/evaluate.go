@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/transport"
@@ -16,8 +17,6 @@ type evaluator struct {
 	limits transport.Limits
 	nextID func(context.Context) (uint64, error)
 	load   func(context.Context, *service) error
-	// unloaded returns a service that is not in memory, nil if all are.
-	unloaded func() *service
 	// full: nothing is left but room for deletions.
 	full bool
 
@@ -155,36 +154,37 @@ func (e *evaluator) find(c *transport.Change) (target, error) {
 	return t, nil
 }
 
-// findID finds a variable by its id, wherever it is. A client may know the id from before a restart of the server: then
-// services are loaded until it turns up, the one that the change names first.
+// findID finds a variable by its id: among all that is in memory, else in the services where it can be, which are few.
+// That a variable is not there costs the same whatever the id is.
 func (e *evaluator) findID(c *transport.Change) (target, error) {
 	v := e.ids.get(c.ID)
 	if v == nil {
-		if s := e.services.get(serviceKey{c.Tenant, c.Service}); s != nil {
-			if err := e.ensure(s); err != nil {
+		for _, s := range e.homes(c) {
+			if err := e.open(s, e.places.get(s).tenant); err != nil {
 				return target{}, err
 			}
-			v = e.ids.get(c.ID)
+			if v = e.ids.get(c.ID); v != nil {
+				break
+			}
 		}
 	}
-	for v == nil {
-		s := e.unloaded()
-		if s == nil {
-			return target{}, transport.ErrNotFound
-		}
-		if err := e.ensure(s); err != nil {
-			return target{}, err
-		}
-		v = e.ids.get(c.ID)
-	}
-	if err := e.ensure(v.service); err != nil {
-		return target{}, err
+	if v == nil {
+		return target{}, transport.ErrNotFound
 	}
 	key := e.places.get(v.service)
 	if key == (serviceKey{}) || e.rights(key.tenant) == 0 {
 		return target{}, transport.ErrNotFound
 	}
 	return target{key, v.service, v.name, entry{v: v}}, nil
+}
+
+// homes are the services that are not in memory and can have the variable that c means.
+func (e *evaluator) homes(c *transport.Change) []*service {
+	homes := e.view.homes(c.ID, c.In)
+	if s := e.services.get(serviceKey{c.Tenant, c.Service}); s != nil && s.content.Load() == nil {
+		homes = append(homes, s) // so clients said it before there was Change.In
+	}
+	return slices.DeleteFunc(homes, func(s *service) bool { return e.places.get(s) == (serviceKey{}) })
 }
 
 // findService finds a service of a tenant that the session may see, and loads it.
@@ -202,7 +202,15 @@ func (e *evaluator) findService(tenant, name string) (*service, error) {
 	if s == nil {
 		return nil, transport.ErrNotFound
 	}
-	return s, e.ensure(s)
+	return s, e.open(s, tenant)
+}
+
+// open loads a service for who may change something in its tenant.
+func (e *evaluator) open(s *service, tenant string) error {
+	if err := e.rights.needToChange(tenant); err != nil {
+		return err
+	}
+	return e.ensure(s)
 }
 
 // ensure loads s, in the rare case that the session has not done so before it handed in the report.

@@ -152,7 +152,7 @@ func TestServicesAreLoadedWhenNeeded(t *testing.T) {
 	}
 	p.refused(transport.CodeNotEmpty, at(transport.OpRmdir, "t", "s1", ""))
 	p.refused(transport.CodeNotEmpty, transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s2", ToService: "s0"})
-	if r := p.do(transport.Change{Op: transport.OpStore, ID: last.ID, Data: []byte("by id")})[0]; r.Version != last.Version+1 {
+	if r := p.do(transport.Change{Op: transport.OpStore, ID: last.ID, In: p.service("t", "s4"), Data: []byte("by id")})[0]; r.Version != last.Version+1 {
 		t.Errorf("by id: %+v after %+v", r, last)
 	}
 	m := transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s2", Name: "dir/v", ToService: "s3", ToName: "x"}

@@ -87,16 +87,6 @@ func (c *content) restoreDir(info *dirInfo) error {
 	return nil
 }
 
-// unloaded returns a service that is not in memory, nil if there is none.
-func (s *Server) unloaded() *service {
-	for _, svc := range s.view.services {
-		if svc.content.Load() == nil {
-			return svc
-		}
-	}
-	return nil
-}
-
 // loadTree reads what must be known from the start.
 func (s *Server) loadTree(ctx context.Context) error {
 	tenants, services, rev, err := s.engine.LoadTree(ctx)
@@ -117,6 +107,9 @@ func (s *Server) loadTree(ctx context.Context) error {
 		svc := newService(e.ID, e.Name, t, meta{e.MTime, transport.Mode(e.Mode)})
 		t.services[e.Name] = svc
 		v.services[e.ID] = svc
+	}
+	if v.moved, err = s.engine.LoadMoved(ctx); err != nil {
+		return err
 	}
 	clients, err := s.engine.LoadClients(ctx)
 	if err != nil {

@@ -100,6 +100,13 @@ func (v *view) applyEntries(b *batch) {
 			v.byID[id] = now
 		}
 	}
+	for id, sid := range b.moved.over {
+		if sid == 0 {
+			delete(v.moved, id)
+		} else {
+			v.moved[id] = sid
+		}
+	}
 	for svc, floor := range b.floors.over {
 		svc.content.Load().floor = floor
 	}

@@ -20,7 +20,9 @@ type view struct {
 	services map[uint64]*service
 	// byID has the variables of all loaded services.
 	byID map[uint64]*variable
-	rev  int64
+	// moved has the services of the variables that are not in the one they were made in, loaded or not, by their ids.
+	moved map[uint64]uint64
+	rev   int64
 }
 
 // meta describes a variable or directory beside what it holds.
@@ -104,7 +106,7 @@ type node struct {
 }
 
 func newView() *view {
-	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: map[uint64]*variable{}}
+	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: map[uint64]*variable{}, moved: map[uint64]uint64{}}
 }
 
 func newService(id uint64, name string, t *tenant, m meta) *service {

@@ -78,6 +78,9 @@ func patient(ctx context.Context, bound time.Duration, fn func(ctx context.Conte
 
 // Probe asks the server whether a change would be accepted now, and for a fresh id if Reserve is set.
 func (c *Client) Probe(ctx context.Context, p *transport.Probe) (*transport.Probed, error) {
+	if p.ID != 0 && p.In == 0 {
+		p.In = c.serviceOf(p.ID)
+	}
 	return Call[*transport.Probed](ctx, c, p)
 }
 

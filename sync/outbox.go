@@ -260,7 +260,7 @@ func (v *Variable) change(batch []*Pending) (change transport.Change, value []by
 	if cost >= len(e.Data) {
 		return v.wholeChange(batch)
 	}
-	return transport.Change{Op: transport.OpPatch, ID: v.id, Base: meta.Version, Ranges: ranges, Size: size,
+	return transport.Change{Op: transport.OpPatch, ID: v.id, In: v.s.id, Base: meta.Version, Ranges: ranges, Size: size,
 		Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}, value
 }
 
@@ -284,7 +284,8 @@ func rangesOf(data []byte, found []diff.Range, n int, extent int64) (ranges []tr
 // wholeChange reports the edits as they were written, over whatever is current.
 func (v *Variable) wholeChange(batch []*Pending) (change transport.Change, value []byte) {
 	e := batch[0].edit
-	change.ID, change.Mode, change.HasMTime, change.MTime = v.id, e.Mode, e.HasMTime, e.MTime
+	change.ID, change.In = v.id, v.s.id
+	change.Mode, change.HasMTime, change.MTime = e.Mode, e.HasMTime, e.MTime
 	switch e.Kind {
 	case EditReplace:
 		change.Op, change.Data = transport.OpStore, e.Data

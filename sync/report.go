@@ -56,6 +56,11 @@ func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes
 	if c.ctx.Err() != nil {
 		return nil, errClosed
 	}
+	for i := range changes {
+		if ch := &changes[i]; ch.ID != 0 && ch.In == 0 {
+			ch.In = c.serviceOf(ch.ID)
+		}
+	}
 	if ctx.Err() != nil { // not sent, so that it cannot have been carried out either
 		return nil, timedOut(ctx)
 	}
@@ -94,6 +99,14 @@ func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes
 		return nil, err
 	}
 	return r.results() // it came in at the last moment
+}
+
+// serviceOf is the id of the service in which this client knows a variable, 0 if it does not.
+func (c *Client) serviceOf(id uint64) uint64 {
+	if v, ok := c.index.get(id).(*Variable); ok {
+		return v.s.id
+	}
+	return 0
 }
 
 // results is what the caller is told of a finished report.

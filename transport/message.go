@@ -305,8 +305,11 @@ const (
 // Change is one step of a report. The target is named by ID (a variable, wherever it has been moved to) or by Tenant,
 // Service and Name.
 type Change struct {
-	Op      Op     `msg:"op"`
-	ID      uint64 `msg:"id"`
+	Op Op     `msg:"op"`
+	ID uint64 `msg:"id"`
+	// In is the id of the service in which the client last knew the variable ID: where the server looks for what it does
+	// not hold in memory.
+	In      uint64 `msg:"in"`
 	Tenant  string `msg:"t"`
 	Service string `msg:"s"`
 	Name    string `msg:"n"`
@@ -373,6 +376,7 @@ type ServiceFilePath struct {
 // space, and there can be a variable of that name. Answer: [Probed].
 type Probe struct {
 	ID      uint64 `msg:"id"`
+	In      uint64 `msg:"in"` // as in Change
 	Tenant  string `msg:"t"`
 	Service string `msg:"s"`
 	Name    string `msg:"n"`

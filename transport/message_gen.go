@@ -9,13 +9,16 @@ import (
 // MarshalMsg implements msgp.Marshaler
 func (z *Change) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 23
+	// map header, size 24
 	// string "op"
-	o = append(o, 0xde, 0x0, 0x17, 0xa2, 0x6f, 0x70)
+	o = append(o, 0xde, 0x0, 0x18, 0xa2, 0x6f, 0x70)
 	o = msgp.AppendUint8(o, uint8(z.Op))
 	// string "id"
 	o = append(o, 0xa2, 0x69, 0x64)
 	o = msgp.AppendUint64(o, z.ID)
+	// string "in"
+	o = append(o, 0xa2, 0x69, 0x6e)
+	o = msgp.AppendUint64(o, z.In)
 	// string "t"
 	o = append(o, 0xa1, 0x74)
 	o = msgp.AppendString(o, z.Tenant)
@@ -123,6 +126,12 @@ func (z *Change) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "ID")
+				return
+			}
+		case "in":
+			z.In, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "In")
 				return
 			}
 		case "t":
@@ -315,7 +324,7 @@ func (z *Change) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Change) Msgsize() (s int) {
-	s = 3 + 3 + msgp.Uint8Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.ToTenant) + 3 + msgp.StringPrefixSize + len(z.ToService) + 3 + msgp.StringPrefixSize + len(z.ToName) + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
+	s = 3 + 3 + msgp.Uint8Size + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.ToTenant) + 3 + msgp.StringPrefixSize + len(z.ToService) + 3 + msgp.StringPrefixSize + len(z.ToName) + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
 	for za0001 := range z.Ranges {
 		s += 1 + 2 + msgp.Int64Size + 2 + msgp.BytesPrefixSize + len(z.Ranges[za0001].Data)
 	}
@@ -1999,10 +2008,13 @@ func (z Ping) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Probe) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 6
+	// map header, size 7
 	// string "id"
-	o = append(o, 0x86, 0xa2, 0x69, 0x64)
+	o = append(o, 0x87, 0xa2, 0x69, 0x64)
 	o = msgp.AppendUint64(o, z.ID)
+	// string "in"
+	o = append(o, 0xa2, 0x69, 0x6e)
+	o = msgp.AppendUint64(o, z.In)
 	// string "t"
 	o = append(o, 0xa1, 0x74)
 	o = msgp.AppendString(o, z.Tenant)
@@ -2043,6 +2055,12 @@ func (z *Probe) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "ID")
+				return
+			}
+		case "in":
+			z.In, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "In")
 				return
 			}
 		case "t":
@@ -2093,7 +2111,7 @@ func (z *Probe) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Probe) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.Uint32Size + 2 + msgp.BoolSize
+	s = 1 + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.Uint32Size + 2 + msgp.BoolSize
 	return
 }
 

@@ -1,0 +1,66 @@
+package server
+
+import (
+	"slices"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+// homes are the services that can have a variable which is not in memory: where it was moved to, and the one in which a
+// client knew it. Those that are in memory are left out: it would have been found.
+func (v *view) homes(id, in uint64) []*service {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	var list []*service
+	for _, sid := range []uint64{v.moved[id], in} {
+		if s := v.services[sid]; s != nil && s.content.Load() == nil {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// homes are the services to load before a variable that a client names by its id can be looked for.
+func (r request) homes(id, in uint64) []*service {
+	v := r.server.view
+	if id == 0 || v.variable(id) != nil {
+		return nil
+	}
+	return slices.DeleteFunc(v.homes(id, in), func(svc *service) bool {
+		v.mu.RLock()
+		defer v.mu.RUnlock()
+		return r.rights.needToChange(svc.tenant.name) != nil
+	})
+}
+
+// opened calls fn when a variable that a client names by its id is in memory, if there is one; on another goroutine if
+// that takes a while.
+func (r request) opened(id, in uint64, fn func()) {
+	homes := r.homes(id, in)
+	if len(homes) == 0 {
+		fn()
+		return
+	}
+	r.wg.Go(func() {
+		r.guard(func() {
+			for _, svc := range homes {
+				if err := r.server.load(r.server.ctx, svc); err != nil {
+					r.result(nil, err)
+					return
+				}
+			}
+			fn()
+		})
+	})
+}
+
+// needToChange asks for any right to change something.
+func (r rightsIn) needToChange(tenant string) error {
+	switch have := r(tenant); {
+	case have == 0:
+		return transport.ErrNotFound
+	case have&(transport.RightWrite|transport.RightCreate|transport.RightDelete) == 0:
+		return transport.ErrDenied
+	}
+	return nil
+}

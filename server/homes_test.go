@@ -1,0 +1,153 @@
+package server
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/commy-project/commyfs/transport"
+)
+
+func (p *peer) loaded() int {
+	p.t.Helper()
+	return must[*transport.Status](p, &transport.GetStatus{}).Loaded
+}
+
+// TestUnknownIDLoadsNothing: an id that is nowhere costs no more than an answer, and who may change nothing is told so
+// before anything is looked for.
+func TestUnknownIDLoadsNothing(t *testing.T) {
+	listen, dial := listening(t)
+	d := newDirs(t)
+	s := d.start(t, listen)
+	owner := connect(t, s)
+	reader := owner.createKey("reader", transport.RightRead)
+	writer := owner.createKey("writer", transport.RightRead|transport.RightWrite, "t")
+	const n = 100
+	changes := make([]transport.Change, n)
+	for i := range changes {
+		changes[i] = store("v", "x")
+		changes[i].Service = fmt.Sprint("s", i)
+	}
+	results := owner.do(changes...)
+	secret := store("v", "x")
+	secret.Tenant = "hidden"
+	secretID := owner.do(secret)[0].ID
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s = d.start(t, listen)
+	owner = connect(t, s)
+	id, in := results[7].ID, owner.service("t", "s7")
+	hiddenIn := owner.service("hidden", "s")
+	by := func(op transport.Op, id, in uint64) transport.Change {
+		return transport.Change{Op: op, ID: id, In: in, Data: []byte("y"), ToName: "w"}
+	}
+	peers := map[string]*peer{"owner": owner}
+	for name, key := range map[string]string{"reader": reader, "writer": writer} {
+		p := &peer{t: t, news: make(chan struct{}, 1)}
+		if err := p.dial(dial(s, key)); err != nil {
+			t.Fatal(err)
+		}
+		peers[name] = p
+	}
+	for _, tt := range []struct {
+		who  string
+		c    transport.Change
+		code transport.Code
+		load int
+	}{
+		{"owner", by(transport.OpStore, 1<<40, 0), transport.CodeNotFound, 0},
+		{"owner", by(transport.OpDelete, 1<<40, 1<<41), transport.CodeNotFound, 0},
+		{"owner", by(transport.OpStore, id, 0), transport.CodeNotFound, 0}, // of a client that watches nothing
+		{"reader", by(transport.OpStore, 1<<40, in), transport.CodeDenied, 0},
+		{"reader", by(transport.OpStore, id, in), transport.CodeDenied, 0},
+		{"reader", at(transport.OpDelete, "t", "s8", "v"), transport.CodeDenied, 0},
+		{"reader", at(transport.OpDelete, "t", "s8", "w"), transport.CodeDenied, 0},
+		{"writer", by(transport.OpStore, secretID, hiddenIn), transport.CodeNotFound, 0},
+		{"writer", by(transport.OpStore, secretID, in), transport.CodeNotFound, 1},
+		{"writer", by(transport.OpStore, id, in), transport.CodeOK, 1},
+		{"owner", by(transport.OpRename, 1<<40, in), transport.CodeNotFound, 1},
+		{"owner", by(transport.OpStore, id, 0), transport.CodeOK, 1},
+	} {
+		if a := peers[tt.who].send(tt.c); a.Code != tt.code {
+			t.Errorf("%s: %+v: code %d (%s), want %d", tt.who, tt.c, a.Code, a.Message, tt.code)
+		}
+		if have := owner.loaded(); have != tt.load {
+			t.Fatalf("%s: %+v: %d services are loaded, want %d", tt.who, tt.c, have, tt.load)
+		}
+	}
+	// A probe is answered the same way.
+	_, err := call[*transport.Probed](owner, &transport.Probe{ID: results[9].ID, Want: transport.RightWrite})
+	owner.wantCode(err, transport.CodeNotFound)
+	must[*transport.Probed](owner, &transport.Probe{ID: results[9].ID, In: owner.service("t", "s9"), Want: transport.RightWrite})
+	if have := owner.loaded(); have != 2 {
+		t.Errorf("%d services are loaded", have)
+	}
+}
+
+// TestMovedIsFound: a report that names a variable by its id, and the service in which its client knew it, is carried out
+// once, wherever the variable has gone meanwhile and whichever server gets it.
+func TestMovedIsFound(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	id := p.do(store("v", "a"))[0].ID
+	in := p.service("t", "s")
+	restart := func() {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = d.start(t)
+		p = connect(t, s, as(p.id), func(next *peer) { next.seq = p.seq })
+	}
+	move := func(service, name string) {
+		t.Helper()
+		connect(t, s).do(transport.Change{Op: transport.OpRename, ID: id, In: in, ToTenant: "t", ToService: service, ToName: name, Parents: true})
+	}
+	value := func(service, name, want string) {
+		t.Helper()
+		v := must[*transport.VariableData](connect(t, s), &transport.ReadVariable{Tenant: "t", Service: service, Name: name})
+		if string(v.Variable.Data) != want || v.Variable.ID != id {
+			t.Fatalf("%s/%s is %d, holds %q, want %d, %q", service, name, v.Variable.ID, v.Variable.Data, id, want)
+		}
+	}
+	report := func(seq uint64, data string) {
+		t.Helper()
+		a := must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: seq, Floor: 1,
+			Changes: []transport.Change{{Op: transport.OpAppend, ID: id, In: in, Data: []byte(data)}}})
+		if a.Code != transport.CodeOK || len(a.Results) != 1 || a.Results[0].ID != id {
+			t.Fatalf("report %d: %+v", seq, a)
+		}
+	}
+	report(100, "b")
+	restart()
+	move("other", "w")
+	restart()
+	report(100, "b") // sent again
+	report(101, "c") // new
+	restart()
+	report(101, "c")
+	value("other", "w", "abc")
+	restart()
+	move("third", "x")
+	report(102, "d")
+	move("s", "back")
+	restart()
+	report(103, "e")
+	value("s", "back", "abcde")
+	// Renamed where it is.
+	p.do(renameTo(at(transport.OpRename, "t", "s", "back"), "again"))
+	restart()
+	report(104, "f")
+	report(104, "f")
+	value("s", "again", "abcdef")
+	// Gone, it is nowhere.
+	p.do(at(transport.OpDelete, "t", "s", "again"))
+	restart()
+	p.seq = 200
+	p.refused(transport.CodeNotFound, transport.Change{Op: transport.OpStore, ID: id, In: in})
+	if len(s.view.moved) != 0 {
+		t.Errorf("of what is gone is remembered: %v", s.view.moved)
+	}
+}
