@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -40,7 +41,11 @@ func SelfSigned(dir string, hosts []string) (certFile, keyFile, caFile string, e
 }
 
 func selfSigned(dir string, names []string, now time.Time) (certFile, keyFile, caFile string, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err = os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = syncDir(filepath.Dir(dir))
+	}
+	if err != nil {
 		return "", "", "", err
 	}
 	caFile, caKey := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca.key")
@@ -168,7 +173,20 @@ func issue(certFile, keyFile string, tmpl *x509.Certificate, parent *keyPair) (*
 	if err := writePEM(certFile, "CERTIFICATE", der, 0o644); err != nil {
 		return nil, err
 	}
+	if err := syncDir(filepath.Dir(certFile)); err != nil {
+		return nil, err
+	}
 	return &keyPair{cert: cert, key: key}, nil
+}
+
+// syncDir puts the names in a directory on the disk: clients get copies of a CA that must not be another one after a power
+// cut.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // writePEM replaces a file as a whole.

@@ -5,10 +5,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/commy-project/commyfs/internal/testenv"
 )
 
 func TestServerIsNotTrusted(t *testing.T) {
@@ -178,5 +182,44 @@ func TestClientTLSRefuses(t *testing.T) {
 	}
 	if _, err := ServerTLS(empty, empty); err == nil {
 		t.Error("a server without a certificate")
+	}
+}
+
+// TestSelfSignedIsOnDisk: when the CA can be given to clients, a power cut cannot take it away: file, name and directory
+// are on the disk. strace sees what the kernel is asked for.
+func TestSelfSignedIsOnDisk(t *testing.T) {
+	testenv.Need(t, "strace")
+	if dir := os.Getenv("COMMYFS_TEST_SELFSIGNED"); dir != "" {
+		if _, _, _, err := SelfSigned(filepath.Join(dir, "tls"), nil); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	dir := t.TempDir()
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := exec.Command("strace", "-f", "-y", "-qq", "-e", "trace=fsync,rename,renameat,renameat2,mkdir,mkdirat", "-o", trace,
+		os.Args[0], "-test.run=^TestSelfSignedIsOnDisk$")
+	cmd.Env = append(os.Environ(), "COMMYFS_TEST_SELFSIGNED="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	b, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := string(b)
+	synced := func(dir, after string) {
+		t.Helper()
+		at := strings.LastIndex(calls, after)
+		if at < 0 {
+			t.Fatalf("no %s in\n%s", after, calls)
+		}
+		if !regexp.MustCompile(`fsync\(\d+<` + regexp.QuoteMeta(dir) + `>\)`).MatchString(calls[at:]) {
+			t.Errorf("%s is not synchronised after %s:\n%s", dir, after, calls)
+		}
+	}
+	synced(dir, filepath.Join(dir, "tls")+`", 0700`)
+	for _, name := range []string{"ca.key", "ca.pem", "server.key", "server.pem"} {
+		synced(filepath.Join(dir, "tls"), filepath.Join(dir, "tls", name)+`"`)
 	}
 }
