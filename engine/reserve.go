@@ -17,6 +17,18 @@ type reserve struct {
 	upTo int64 // blocks are set aside up to here
 }
 
+// fallocate is a variable for tests.
+var fallocate = unix.Fallocate
+
+// retry repeats a system call that a signal interrupted; the Go runtime sends itself signals all the time.
+func retry(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // reserveStep is how much is set aside at a time.
 const reserveStep = 16 << 20
 
@@ -33,7 +45,7 @@ func (r *reserve) ensure(upTo int64) error {
 		r.f = f
 	}
 	upTo = (upTo + reserveStep - 1) / reserveStep * reserveStep
-	err := unix.Fallocate(int(r.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, r.upTo, upTo-r.upTo)
+	err := retry(func() error { return fallocate(int(r.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, r.upTo, upTo-r.upTo) })
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)

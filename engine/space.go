@@ -29,7 +29,7 @@ func beyondQuota(quota int64) int64 { return max(quota/8, 128<<20) }
 
 func statfs(dir string) (free, total int64, err error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
+	if err := retry(func() error { return unix.Statfs(dir, &st) }); err != nil {
 		return 0, 0, fmt.Errorf("free space of %s: %w", dir, err)
 	}
 	// Bavail also for root: the blocks reserved for root are nothing that a store should live on.

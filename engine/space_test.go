@@ -183,3 +183,26 @@ func TestReserve(t *testing.T) {
 		t.Errorf("%d MiB left behind the database", got>>20)
 	}
 }
+
+// TestReserveInterrupted: a signal in the middle of fallocate is no full and no broken disk.
+func TestReserveInterrupted(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "db")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	interrupts := 3
+	fallocate = func(fd int, mode uint32, off, n int64) error {
+		if interrupts--; interrupts >= 0 {
+			return unix.EINTR
+		}
+		return unix.Fallocate(fd, mode, off, n)
+	}
+	t.Cleanup(func() { fallocate = unix.Fallocate })
+	r := reserve{path: file}
+	if err := r.ensure(1); err != nil || r.upTo != reserveStep {
+		t.Errorf("%d bytes set aside, %v", r.upTo, err)
+	}
+	if err := r.release(); err != nil {
+		t.Error(err)
+	}
+}

@@ -156,7 +156,10 @@ func (o *serveOptions) makeCertificates() (cert, key, ca string, err error) {
 		return "", "", "", err
 	}
 	defer f.Close()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
 		return "", "", "", err
 	}
 	host, _, _ := net.SplitHostPort(o.listen) // checked
