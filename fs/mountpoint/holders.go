@@ -6,13 +6,20 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"golang.org/x/sys/unix"
 )
 
-// maxHolders bounds the names in an error message.
-const maxHolders = 3
+const (
+	// maxHolders bounds the names in an error message.
+	maxHolders = 3
+	// lookBound is how long a process may take to be looked into. One inside execve can be waiting for the mount.
+	lookBound = 200 * time.Millisecond
+	// maxBlocked bounds those that take longer, since each leaves a thread behind until its execve is over.
+	maxBlocked = 5
+)
 
 // holders names who keeps m busy: mounts inside it, and processes by pid and command. Nothing here asks m's file
 // system, so the answer comes also when m is dead or hung.
@@ -29,15 +36,20 @@ func holders(m mountEntry) []string {
 	if err != nil {
 		return out
 	}
+	blocked := 0
 	for _, p := range procs {
-		if len(out) == maxHolders {
+		if len(out) == maxHolders || blocked == maxBlocked {
 			break
 		}
 		pid, err := strconv.Atoi(p.Name())
 		if err != nil {
 			continue
 		}
-		if how := holds(filepath.Join("/proc", p.Name()), m); how != "" {
+		how, err := bounded(lookBound, func() (string, error) { return holds(filepath.Join("/proc", p.Name()), m), nil })
+		switch {
+		case err != nil:
+			blocked++
+		case how != "":
 			out = append(out, fmt.Sprintf("pid %d (%s, %s)", pid, command(pid), how))
 		}
 	}

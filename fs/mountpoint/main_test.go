@@ -36,6 +36,7 @@ var children = map[string]func(dir string) error{
 	"unprivileged": unprivileged,
 	"allow-other":  allowOther,
 	"hung":         hungWithFusectl,
+	"exec":         execWithFile,
 }
 
 // rerun prepares a re-run of this test binary in the role, started through a shell command line in which "$0" stands
@@ -82,13 +83,15 @@ func tempDir(t *testing.T, mode os.FileMode) string {
 }
 
 // serve runs a file system with one file, "file", on m until it is unmounted; wait then waits for its end.
-func serve(m *mountpoint.Mountpoint) (wait func(), err error) {
+func serve(m *mountpoint.Mountpoint) (wait func(), err error) { return serveRoot(m, &root{}) }
+
+func serveRoot(m *mountpoint.Mountpoint, root fusefs.InodeEmbedder) (wait func(), err error) {
 	fd, err := m.Dup()
 	if err != nil {
 		return nil, err
 	}
 	long := time.Hour
-	raw := fusefs.NewNodeFS(&root{}, &fusefs.Options{AttrTimeout: &long})
+	raw := fusefs.NewNodeFS(root, &fusefs.Options{AttrTimeout: &long})
 	server, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{})
 	if err != nil {
 		return nil, err
@@ -113,9 +116,14 @@ func (r *root) OnAdd(ctx context.Context) {
 // mounted mounts and serves on a new directory for the length of the test.
 func mounted(t *testing.T, o mountpoint.Options) *mountpoint.Mountpoint {
 	t.Helper()
+	return mountedRoot(t, o, &root{})
+}
+
+func mountedRoot(t *testing.T, o mountpoint.Options, root fusefs.InodeEmbedder) *mountpoint.Mountpoint {
+	t.Helper()
 	testenv.NeedFUSE(t)
 	m := mountOn(t, t.TempDir(), o)
-	wait, err := serve(m)
+	wait, err := serveRoot(m, root)
 	if err != nil {
 		t.Fatal(err)
 	}
