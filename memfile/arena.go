@@ -2,6 +2,7 @@ package memfile
 
 import (
 	"errors"
+	iofs "io/fs"
 	"math/bits"
 	"os"
 
@@ -13,13 +14,14 @@ var errFull = errors.New("memory file is full")
 
 // region is a part of the file that gets its disk or memory space as it is used, from the front.
 type region struct {
-	f         *os.File
+	*backing
 	off, size int64
 	have      int64
 }
 
 const (
-	minStep = 16 << 10
+	minStep = 4 << 10  // doubled
+	midStep = 16 << 10 // up to here; then a quarter
 	maxStep = 16 << 20
 )
 
@@ -30,18 +32,61 @@ func (r *region) ensure(n int64) error {
 		return nil
 	}
 	need := min(pageUp(n), r.size)
-	step := min(max(r.have/4, minStep), maxStep)
+	step := min(max(r.have/4, min(r.have, midStep), minStep), maxStep)
 	want := min(pageUp(max(need, r.have+step)), r.size)
-	err := allocate(r.f, r.off+r.have, want-r.have)
+	err := r.allocate(r.off+r.have, want-r.have)
 	if err != nil && want > need {
 		want = need
-		err = allocate(r.f, r.off+r.have, want-r.have)
+		err = r.allocate(r.off+r.have, want-r.have)
+	}
+	if err == errGone {
+		return err
 	}
 	if err != nil {
 		return os.NewSyscallError("fallocate memory file", err)
 	}
 	r.have = want
 	return nil
+}
+
+// errGone means that the file is not at its path any more, so that it cannot be given more space.
+var errGone = errors.New("memory file is gone")
+
+// backing is the file behind a mapping. Once it is in its place its descriptor is closed, as a server can have more
+// services than descriptors, and opened again for the moments in which space is needed.
+type backing struct {
+	f        *os.File // nil once the file is in its place
+	path     string
+	dev, ino uint64
+}
+
+func (b *backing) allocate(off, n int64) error {
+	if b.f != nil {
+		return allocate(b.f, off, n)
+	}
+	f, err := os.OpenFile(b.path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return errGone
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Dev != b.dev || st.Ino != b.ino {
+		return errGone
+	}
+	return allocate(f, off, n)
+}
+
+// settle is called when the file has got its name for good.
+func (b *backing) settle(path string, st *unix.Stat_t) error {
+	f := b.f
+	b.f, b.path, b.dev, b.ino = nil, path, st.Dev, st.Ino
+	return f.Close()
 }
 
 // allocate gives a range that nobody has used yet its space. A file system without fallocate has zeroes written to it.

@@ -17,7 +17,7 @@ import (
 // mapping, which others can write to.
 type file struct {
 	header
-	f      *os.File
+	backing
 	m      *mapping
 	dir    region
 	names  arena
@@ -94,7 +94,7 @@ func newFile(path string, o *WriterOptions, generation uint64, full *file, d dem
 	if err != nil {
 		return nil, err
 	}
-	fl := &file{header: h, f: f}
+	fl := &file{header: h, backing: backing{f: f, path: tmp}}
 	done := false
 	defer func() {
 		if !done { // a fault in vars included
@@ -105,9 +105,9 @@ func newFile(path string, o *WriterOptions, generation uint64, full *file, d dem
 	if err := f.Truncate(h.fileSize); err != nil {
 		return nil, err
 	}
-	fl.dir = region{f: f, off: h.dir, size: int64(h.slots) * entrySize}
-	fl.names = arena{region: region{f: f, off: h.names, size: h.namesSize}, unit: nameUnit}
-	fl.values = arena{region: region{f: f, off: h.values, size: h.valuesSize}, unit: valueUnit}
+	fl.dir = region{backing: &fl.backing, off: h.dir, size: int64(h.slots) * entrySize}
+	fl.names = arena{region: region{backing: &fl.backing, off: h.names, size: h.namesSize}, unit: nameUnit}
+	fl.values = arena{region: region{backing: &fl.backing, off: h.values, size: h.valuesSize}, unit: valueUnit}
 	if err := allocate(f, 0, headerSize); err != nil {
 		return nil, os.NewSyscallError("fallocate memory file", err)
 	}
@@ -272,7 +272,10 @@ func (fl *file) close() error {
 	if fl.m != nil {
 		err = fl.m.unmap()
 	}
-	return errors.Join(err, fl.f.Close())
+	if fl.f != nil {
+		err = errors.Join(err, fl.f.Close())
+	}
+	return err
 }
 
 // supersede marks the file that is not ours any more, and may be anything, as superseded.

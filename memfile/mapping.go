@@ -3,6 +3,9 @@ package memfile
 import (
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -15,14 +18,36 @@ type mapping struct {
 }
 
 func mapFile(f *os.File, size int64, prot int) (*mapping, error) {
+	if n := mapped.Add(1); n > mostMapped() {
+		mapped.Add(-1)
+		return nil, fmt.Errorf("%w: %d, half of vm.max_map_count", ErrTooMany, mostMapped())
+	}
 	b, err := unix.Mmap(int(f.Fd()), 0, int(size), prot, unix.MAP_SHARED)
 	if err != nil {
+		mapped.Add(-1)
 		return nil, fmt.Errorf("map memory file: %w", err)
 	}
 	return &mapping{b}, nil
 }
 
-func (m *mapping) unmap() error { return unix.Munmap(m.b) }
+func (m *mapping) unmap() error {
+	mapped.Add(-1)
+	return unix.Munmap(m.b)
+}
+
+// mapped counts the mappings of this process. The kernel allows each process a number of them, also of memory: a process
+// that has none left dies.
+var mapped atomic.Int64
+
+// mostMapped leaves half of them for everything else.
+var mostMapped = sync.OnceValue(func() int64 {
+	b, err := os.ReadFile("/proc/sys/vm/max_map_count")
+	n, numErr := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil || numErr != nil {
+		n = 65530 // the kernel's default
+	}
+	return n / 2
+})
 
 func (m *mapping) bytes(off, n int64) []byte { return m.b[off : off+n : off+n] }
 

@@ -44,6 +44,8 @@ var (
 	ErrTorn = errors.New("memory file entry does not hold still")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("memory file is closed")
+	// ErrTooMany means that this process maps as many memory files as it may.
+	ErrTooMany = errors.New("too many memory files are mapped")
 	// ErrTooLarge means that a value, a name or a slot is beyond the layout's limits.
 	ErrTooLarge = errors.New("too large for the memory file")
 )

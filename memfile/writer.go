@@ -45,10 +45,19 @@ type identity struct {
 	size       int64
 }
 
-// Create builds a memory file with vars, which may be nil and must yield the same each time it is ranged over (it is
-// twice), renames it to path and marks the file that was there as superseded. The slots are the caller's choice: numbered
-// from 0 for a service just loaded, the ones known to clients when a lost file is made again. Generations grow.
+// Create is [Build] and [Writer.Install].
 func Create(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, error) {
+	w, err := Build(path, o, vars)
+	if err != nil {
+		return nil, err
+	}
+	return w, w.Install()
+}
+
+// Build builds a memory file with vars, which may be nil and must yield the same each time it is ranged over (it is
+// twice). The slots are the caller's choice: numbered from 0 for a service just loaded, the ones known to clients when a
+// lost file is made again. Nobody sees the file before [Writer.Install].
+func Build(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, error) {
 	if o.MinValues == 0 {
 		o.MinValues = 4 << 20
 	}
@@ -71,30 +80,42 @@ func Create(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, erro
 
 	w := &Writer{path: path, o: o}
 	generation := uint64(time.Now().UnixNano()) // above that of a file that is gone
-	before, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err == nil {
-		defer before.Close()
+	if before, err := openBefore(path); err == nil {
 		var g [8]byte
 		if _, err := before.ReadAt(g[:], offGeneration); err == nil {
 			generation = max(generation, binary.LittleEndian.Uint64(g[:])+1)
 		}
+		_ = before.Close()
 	}
 	fl, err := newFile(path, &w.o, generation, nil, d, vars)
-	if err == nil {
-		err = w.install(fl)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("create memory file: %w", err)
 	}
-	if before != nil {
-		supersede(before)
-	}
+	w.cur = fl
 	for i := len(fl.slots) - 1; i >= 0; i-- {
 		if fl.slots[i].state == slotFree {
 			w.free = append(w.free, uint32(i))
 		}
 	}
 	return w, nil
+}
+
+// openBefore opens the file that another writer left at path.
+func openBefore(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+}
+
+// Install renames the file to its path and marks the one that was there as superseded. Generations grow. After an error
+// the Writer is of no use.
+func (w *Writer) Install() error {
+	if w.ident.Load() != nil {
+		return nil // it was full before it was installed
+	}
+	if err := w.install(w.cur); err != nil {
+		w.err = ErrClosed
+		return fmt.Errorf("create memory file: %w", err)
+	}
+	return nil
 }
 
 func (v *Initial) check() error {
@@ -121,6 +142,15 @@ func (w *Writer) Alloc() uint32 {
 	return i
 }
 
+// Adopt keeps a slot that the caller chose, as [Writer.Alloc] does with one of its own choice. It is behind all others.
+func (w *Writer) Adopt(slot uint32) {
+	for i := uint32(len(w.cur.slots)); i < slot; i++ {
+		w.free = append(w.free, i)
+	}
+	w.cur.grow(slot)
+	w.cur.slots[slot].state = slotReserved
+}
+
 // Put makes slot hold the variable: a new one, a new value, a new name, or all of them. The value is copied. rotated tells
 // that a new file has taken the place of the old (also when err is set). After an error other than [ErrCorrupt] readers see
 // what they saw before, and the caller must see to it that they do not take it for current: see [Writer.Abandon].
@@ -133,7 +163,7 @@ func (w *Writer) Put(slot uint32, id, version uint64, mtime int64, name string, 
 		return false, err
 	}
 	err = w.cur.put(&v)
-	if err == errFull {
+	if err == errFull || err == errGone {
 		if err = w.rotate(&v); err != nil {
 			return false, w.failed(err)
 		}
@@ -226,17 +256,31 @@ func (w *Writer) SetNamed(rev uint64) (err error) {
 
 // install renames the new file into place and makes it the current one.
 func (w *Writer) install(fl *file) error {
+	var before *os.File
+	if w.ident.Load() == nil {
+		if f, err := openBefore(w.path); err == nil {
+			defer f.Close()
+			before = f
+		}
+	}
 	var st unix.Stat_t
 	err := unix.Fstat(int(fl.f.Fd()), &st)
 	if err == nil {
-		err = os.Rename(fl.f.Name(), w.path)
+		err = os.Rename(fl.path, w.path)
 	}
 	if err != nil {
-		_ = os.Remove(fl.f.Name())
+		_ = os.Remove(fl.path)
+		_ = fl.close()
+		return err
+	}
+	if err := fl.settle(w.path, &st); err != nil {
 		_ = fl.close()
 		return err
 	}
 	w.cur = fl
+	if before != nil {
+		supersede(before)
+	}
 	w.shrinkAt = max(fl.values.have, minShrink) / valueUnit / shrinkRatio
 	w.ident.Store(&identity{generation: fl.generation, dev: st.Dev, ino: st.Ino, size: st.Size})
 	return nil
@@ -288,7 +332,9 @@ func (w *Writer) leave(s State) error {
 	_ = w.cur.setState(s) // fails only if the file was cut short, which its readers see by themselves
 	var err error
 	var st unix.Stat_t
-	if id := w.ident.Load(); unix.Lstat(w.path, &st) == nil && st.Dev == id.dev && st.Ino == id.ino {
+	if id := w.ident.Load(); id == nil {
+		err = os.Remove(w.cur.path)
+	} else if unix.Lstat(w.path, &st) == nil && st.Dev == id.dev && st.Ino == id.ino {
 		err = os.Remove(w.path)
 	}
 	return errors.Join(err, w.cur.close())
