@@ -18,7 +18,12 @@ import (
 )
 
 // host has a server in this process. Mounts of it have no kernel: the tests make the requests that one would make.
-type host struct{ run string }
+type host struct {
+	t   *testing.T
+	dir string
+	run string
+	srv *server.Server
+}
 
 func newHost(t *testing.T) *host {
 	t.Helper()
@@ -27,13 +32,20 @@ func newHost(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	h := &host{run: filepath.Join(dir, "run")}
-	srv, err := server.Start(t.Context(), server.Options{StateDir: filepath.Join(dir, "state"), RuntimeDir: h.run})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { srv.Close() })
+	h := &host{t: t, dir: dir, run: filepath.Join(dir, "run")}
+	h.start()
+	t.Cleanup(func() { h.srv.Close() })
 	return h
+}
+
+// start starts the server, also once more.
+func (h *host) start() {
+	h.t.Helper()
+	var err error
+	h.srv, err = server.Start(h.t.Context(), server.Options{StateDir: filepath.Join(h.dir, "state"), RuntimeDir: h.run})
+	if err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 func (h *host) options() varsync.Options {
@@ -51,7 +63,12 @@ type mount struct {
 
 func (h *host) mount(t *testing.T, o Options) *mount {
 	t.Helper()
-	f, err := connect(t.Context(), h.options(), o)
+	return h.mountBy(t, h.options(), o)
+}
+
+func (h *host) mountBy(t *testing.T, by varsync.Options, o Options) *mount {
+	t.Helper()
+	f, err := connect(t.Context(), by, o)
 	if err != nil {
 		t.Fatal(err)
 	}

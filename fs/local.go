@@ -116,6 +116,7 @@ type locals struct {
 	ids    map[uint64]*local
 	names  map[localKey]*local
 	hidden map[localKey]*parked
+	ending bool // nothing is parked any more
 	next   uint64
 }
 

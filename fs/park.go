@@ -1,6 +1,9 @@
 package fs
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"slices"
 	"syscall"
 	"time"
@@ -23,6 +26,7 @@ type parked struct {
 	key   localKey
 	timer *time.Timer
 	done  chan struct{} // closed when it is over
+	tried bool          // it could not be carried out, and that was logged
 }
 
 // mayPark reports whether the server can be expected to carry the rename out later: a refusal has to come at once.
@@ -52,15 +56,7 @@ func (f *FS) park(v *varsync.Variable, m move) error {
 	p.l.mu.Lock()
 	p.l.data = slices.Clone(value)
 	p.l.mu.Unlock()
-	f.parking.Add(1)
-	f.locals.mu.Lock()
-	f.locals.hidden[p.key] = p
-	p.timer = time.AfterFunc(parkTime, func() {
-		if err := f.unpark(p); err != nil {
-			f.log.Warn("a rename to a temporary name could not be carried out", "variable", p.v.ID(), "err", err)
-		}
-	})
-	f.locals.mu.Unlock()
+	f.hide(p)
 	f.notes.refreshName(m.newDir, m.newFile) // the kernel has the variable's node there now
 	return nil
 }
@@ -92,6 +88,14 @@ func (f *FS) unpark(p *parked) error {
 	return f.carryOut(p)
 }
 
+// later is unpark when the time is over, or the mount.
+func (f *FS) later(p *parked) {
+	if err := f.unpark(p); err != nil && !p.tried {
+		parent, name, _ := f.locals.where(p.l)
+		f.log.Warn("a rename to a temporary name could not be carried out", "file", filePath(append(pathOfDir(f.node(parent)), name)), "err", err)
+	}
+}
+
 // unparkName carries out what keeps a name from being made into something that is no variable.
 func (f *FS) unparkName(parent uint64, name string) error {
 	p := f.locals.parkedOf(parent, name)
@@ -101,29 +105,81 @@ func (f *FS) unparkName(parent uint64, name string) error {
 	return f.unpark(p)
 }
 
-// carryOut tells the server where the backup is by now, or that it was removed.
+// carryOut tells the server what the variable is called by now. The rename was acknowledged: where it cannot be done, the
+// backup stays what it is.
 func (f *FS) carryOut(p *parked) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
-	parent, name, removed := f.locals.where(p.l)
-	if removed {
-		_, err := f.c.Report(ctx, transport.Change{Op: transport.OpDelete, ID: p.v.ID()})
-		return err
-	}
+	parent, name, _ := f.locals.where(p.l)
 	to, err := f.place(parent)
 	if err == nil {
-		ch := transport.Change{Op: transport.OpRename, ID: p.v.ID()}
-		ch.ToTenant, ch.ToService, ch.ToName = to.target(name)
-		_, err = f.c.Report(ctx, ch)
+		err = f.moveParked(ctx, p, to, name)
 	}
-	if err != nil {
-		f.locals.remove(p.l) // the variable is where it was, with its value
-	} else {
+	switch {
+	case err == nil:
 		v, _ := f.lookup(to, name).(*varsync.Variable)
 		err = f.handOver(ctx, p.l, p.was, v)
+	case f.parkAgain(p, err):
+		return err
+	default:
+		err = f.keepBackup(ctx, p, move{to: to, newName: name}, err)
 	}
 	f.notes.refreshName(parent, fileName(name, to.level))
 	return err
+}
+
+func (f *FS) moveParked(ctx context.Context, p *parked, to place, name string) error {
+	ch := transport.Change{Op: transport.OpRename, ID: p.v.ID()}
+	ch.ToTenant, ch.ToService, ch.ToName = to.target(name)
+	_, err := f.c.Report(ctx, ch)
+	return err
+}
+
+// parkAgain starts anew what was taken and did not succeed, if the server could not be asked and the mount goes on.
+func (f *FS) parkAgain(p *parked, err error) bool {
+	switch transport.CodeOf(err) {
+	case transport.CodeUnavailable, transport.CodeDisconnected:
+		return f.hide(p.again())
+	}
+	return errors.Is(err, context.DeadlineExceeded) && f.hide(p.again())
+}
+
+// again is what was taken, to be parked once more.
+func (p *parked) again() *parked {
+	return &parked{v: p.v, l: p.l, was: p.was, key: p.key, done: make(chan struct{}), tried: true}
+}
+
+// hide has a variable be parked, unless another of its name is, or the mount ends.
+func (f *FS) hide(p *parked) bool {
+	f.locals.mu.Lock()
+	defer f.locals.mu.Unlock()
+	if f.locals.ending || f.locals.hidden[p.key] != nil {
+		return false
+	}
+	f.parking.Add(1)
+	f.locals.hidden[p.key] = p
+	p.timer = time.AfterFunc(parkTime, func() { f.later(p) })
+	return true
+}
+
+// keepBackup is for a variable that cannot be moved, for a reason that stays. If that has the backup's value still, the
+// backup has nothing of its own; else it becomes a variable, or, should that be refused as well, stays in this mount.
+func (f *FS) keepBackup(ctx context.Context, p *parked, m move, cause error) error {
+	p.l.mu.Lock()
+	data := slices.Clone(p.l.data)
+	p.l.mu.Unlock()
+	if !p.v.Gone() && bytes.Equal(data, p.was) {
+		f.locals.remove(p.l)
+		return cause
+	}
+	if m.to.dir == nil {
+		return cause
+	}
+	v, err := f.publish(ctx, m, data)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	return f.handOver(ctx, p.l, data, v)
 }
 
 // renameBackup moves the backup of a parked variable: back to where it was only what was written to it counts, anywhere
@@ -153,17 +209,33 @@ func (f *FS) renameBackup(p *parked, m move) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
 	if p.key == (localKey{m.newDir, m.newName}) {
-		err := f.handOver(ctx, p.l, p.was, p.v)
+		v, was := p.v, p.was
+		if v.Gone() { // removed by somebody else: it is made anew
+			p.l.mu.Lock()
+			was = slices.Clone(p.l.data)
+			p.l.mu.Unlock()
+			var err error
+			if v, err = f.publish(ctx, m, was); err != nil {
+				return err
+			}
+		}
+		err := f.handOver(ctx, p.l, was, v)
 		f.notes.refreshName(m.newDir, m.newFile)
 		return err
 	}
+	if err := f.moveParked(ctx, p, m.to, m.newName); err != nil {
+		f.hide(p.again())
+		return err
+	}
+	var err error
 	if d != nil {
-		if err := f.discardHeld(d); err != nil {
-			return err
-		}
+		err = f.discardHeld(d)
 	}
 	f.locals.move(p.l, m.newDir, m.newName)
-	return f.carryOut(p)
+	v, _ := f.lookup(m.to, m.newName).(*varsync.Variable)
+	err = errors.Join(err, f.handOver(ctx, p.l, p.was, v))
+	f.notes.refreshName(m.newDir, m.newFile)
+	return err
 }
 
 // discard removes a file of this mount.
@@ -187,22 +259,28 @@ func (f *FS) discardHeld(l *local) error {
 		return syscall.ESTALE
 	}
 	defer f.over(p)
+	ctx, cancel := f.opContext()
+	defer cancel()
+	_, err := f.c.Report(ctx, transport.Change{Op: transport.OpDelete, ID: p.v.ID()})
+	if err != nil && !errors.Is(err, transport.ErrNotFound) {
+		f.hide(p.again())
+		return err
+	}
 	f.locals.remove(l)
-	return f.carryOut(p)
+	return err
 }
 
 // unparkAll carries out what is waiting, at the end of the mount.
 func (f *FS) unparkAll() {
-	f.locals.mu.RLock()
+	f.locals.mu.Lock()
+	f.locals.ending = true
 	var all []*parked
 	for _, p := range f.locals.hidden {
 		all = append(all, p)
 	}
-	f.locals.mu.RUnlock()
+	f.locals.mu.Unlock()
 	for _, p := range all {
-		if err := f.unpark(p); err != nil {
-			f.log.Warn("a rename to a temporary name could not be carried out", "variable", p.v.ID(), "err", err)
-		}
+		f.later(p)
 	}
 	f.parking.Wait()
 }

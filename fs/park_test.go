@@ -68,6 +68,16 @@ func TestParkedBackup(t *testing.T) {
 		{"removed", func(m *mount) { m.ok("unlink", m.unlink("t/s/f~")) }, "-", "-"},
 		{"at the end of the mount", func(m *mount) { m.unparkAll() }, "-", "old"},
 		{"written, then the end", func(m *mount) { write(m); m.unparkAll() }, "-", "OLD"},
+		{"written, then removed elsewhere, then the end", func(m *mount) {
+			write(m)
+			m.elsewhere(transport.OpDelete, "f")
+			m.unparkAll()
+		}, "-", "OLD"},
+		{"removed elsewhere, then the end", func(m *mount) { m.elsewhere(transport.OpDelete, "f"); m.unparkAll() }, "-", "old"},
+		{"removed elsewhere, then back", func(m *mount) {
+			m.elsewhere(transport.OpDelete, "f")
+			m.ok("rename", m.rename("t/s/f~", "t/s/f", 0))
+		}, "old", "-"},
 		{"back", func(m *mount) { m.ok("rename", m.rename("t/s/f~", "t/s/f", 0)) }, "old", "-"},
 		{"written, then back", func(m *mount) { write(m); m.ok("rename", m.rename("t/s/f~", "t/s/f", 0)) }, "OLD", "-"},
 		{"a directory takes the name", func(m *mount) { m.mkdir(m.id("t/s"), "f") }, "dir", "old"},
@@ -109,12 +119,61 @@ func TestParkedBackupIsWrittenAfterTheMove(t *testing.T) {
 	m.wantStored("f~", "older")
 }
 
+// elsewhere makes a change that others make.
+func (m *mount) elsewhere(op transport.Op, name string) {
+	m.t.Helper()
+	if _, err := m.c.Report(m.t.Context(), transport.Change{Op: op, Tenant: "t", Service: "s", Name: name}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// What was written to a backup stays, whatever becomes of the rename that was acknowledged.
+func TestParkedIsRefused(t *testing.T) {
+	m := parkedMount(t)
+	f := m.opened("t/s/f~", wr)
+	m.ok("write", f.write(0, "OLD"))
+	m.elsewhere(transport.OpMkdir, "f~")
+	m.unparkAll()
+	m.wantValue("t/s/f", "old")
+	m.wantValue("t/s/f~", "OLD")
+	if got := m.privateFiles(); len(got) != 1 || got[0].Path != "t/s/f~" {
+		t.Errorf("private: %v", got)
+	}
+	m.ok("rename", m.rename("t/s/f~", "t/s/f", 0))
+	m.wantStored("f", "OLD")
+	m.ok("close", f.close())
+}
+
+// While there is no server the backup stays; it becomes the variable when there is one.
+func TestParkedWithoutServer(t *testing.T) {
+	h := newHost(t)
+	by := h.options()
+	by.Timeout = 100 * time.Millisecond
+	m := h.mountBy(t, by, Options{})
+	m.mkdir(rootID, "t")
+	m.mkdir(m.id("t"), "s")
+	m.put("t/s/f", "old")
+	m.ok("rename", m.rename("t/s/f", "t/s/f~", 0))
+	h.srv.Close()
+	f := m.opened("t/s/f~", wr)
+	m.ok("write", f.write(0, "OLD"))
+	m.ok("close", f.close())
+	first := m.locals.parkedOf(m.id("t/s"), "f")
+	eventually(t, "tried", func() bool { p := m.locals.parkedOf(m.id("t/s"), "f"); return p != nil && p != first })
+	m.wantValue("t/s/f~", "OLD")
+	m.want("unlink", m.unlink("t/s/f~"), syscall.EIO)
+	m.want("rename", m.rename("t/s/f~", "t/s/g", 0), syscall.EIO)
+	m.wantValue("t/s/f~", "OLD")
+	h.start()
+	other := h.mount(t, Options{})
+	eventually(t, "moved", func() bool { return other.stored("f~") == "OLD" })
+	other.wantStored("f", "-")
+}
+
 // A refusal comes to the one who removes the backup, and the variable is there again.
 func TestParkedRefusal(t *testing.T) {
 	m := parkedMount(t)
-	if _, err := m.c.Report(t.Context(), transport.Change{Op: transport.OpDelete, Tenant: "t", Service: "s", Name: "f"}); err != nil {
-		t.Fatal(err)
-	}
+	m.elsewhere(transport.OpDelete, "f")
 	m.want("unlink", m.unlink("t/s/f~"), syscall.ENOENT)
 	m.wantNone("t/s/f~")
 	m.wantNone("t/s/f")

@@ -194,26 +194,27 @@ func (f *FS) publish(ctx context.Context, m move, data []byte) (*varsync.Variabl
 }
 
 // handOver makes v what the descriptors of a temporary stand for from now on. v was given the bytes in was: what has
-// been written since follows. v nil: it is gone again, and the temporary with it.
+// been written since follows; where that fails, the temporary stays, with all it has. v nil: it is gone again, and the
+// temporary with it.
 func (f *FS) handOver(ctx context.Context, l *local, was []byte, v *varsync.Variable) error {
 	if v == nil {
 		f.locals.remove(l)
 		return nil
 	}
-	var err error
-	for err == nil {
+	for {
 		l.mu.Lock()
 		if bytes.Equal(l.data, was) {
 			l.v, l.data = v, nil
 			l.mu.Unlock()
-			break
+			f.locals.become(l, v)
+			return nil
 		}
 		was = slices.Clone(l.data)
 		l.mu.Unlock()
-		_, err = v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: was})
+		if _, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: was}); err != nil {
+			return err
+		}
 	}
-	f.locals.become(l, v)
-	return err
 }
 
 // renameShared asks the server to move a variable, a directory, a service or a tenant.
