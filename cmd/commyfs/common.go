@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/commy-project/commyfs/internal/trust"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -96,6 +97,9 @@ func (o *common) apiKey(a *app) (string, error) {
 		key := strings.TrimSpace(a.getenv(apiKeyEnv))
 		return key, checkKey(key, apiKeyEnv)
 	}
+	if err := trust.CheckSecret(o.apiKeyFile); err != nil {
+		return "", usagef("API key: %w", err)
+	}
 	data, err := os.ReadFile(o.apiKeyFile)
 	if errors.Is(err, iofs.ErrNotExist) && strings.HasPrefix(filepath.Base(o.apiKeyFile), keyPrefix) {
 		return "", usagef("--api-key-file: want a file that holds the key, not the key: arguments are for all to see")
@@ -117,6 +121,17 @@ const keyPrefix = "commy_"
 func checkKey(key, where string) error {
 	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("%w: %s does not hold an API key", transport.ErrUnauthorized, where)
+	}
+	return nil
+}
+
+// checkFiles refuses files that others decide about: keys that they can read, authorities that they can write.
+func (o *common) checkFiles() error {
+	if err := trust.CheckAuthority(o.ca); err != nil {
+		return usagef("%s: %w", origin(o.fs, "ca"), err)
+	}
+	if err := trust.CheckSecret(o.key); err != nil {
+		return usagef("%s: %w", origin(o.fs, "key"), err)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	iofs "io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/commy-project/commyfs/internal/trust"
 )
 
 // Options that can also be given as COMMYFS_<NAME> in the environment and as a key in config.yaml carry this annotation.
@@ -148,7 +149,7 @@ func (a *app) readConfig(root *cobra.Command) (*configFile, error) {
 		return c, nil // no home, no file
 	}
 	c.path = filepath.Join(dir, "commyfs", "config.yaml")
-	data, err := os.ReadFile(c.path)
+	data, err := trust.ReadObeyed(c.path)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return c, nil
 	}

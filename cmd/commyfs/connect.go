@@ -52,6 +52,9 @@ func (d *dialer) connect(ctx context.Context) (*transport.Conn, error) {
 
 func (d *dialer) dialServers(ctx context.Context) (*transport.Conn, error) {
 	key, err := d.o.apiKey(d.a)
+	if err == nil {
+		err = d.o.checkFiles()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,10 @@ func (d *dialer) travel(ctx context.Context, server string) *journey {
 	j.key, j.keyErr = d.o.apiKey(d.a)
 	o := transport.DialOptions{URL: server, CAFile: d.o.ca, APIKey: j.key, Options: d.transport()}
 	if j.scheme == "wss" {
-		if o.TLS, j.err = transport.ClientTLS(d.o.ca, d.o.cert, d.o.key); j.err != nil {
+		if j.err = d.o.checkFiles(); j.err == nil {
+			o.TLS, j.err = transport.ClientTLS(d.o.ca, d.o.cert, d.o.key)
+		}
+		if j.err != nil {
 			j.end = "tls"
 			return j
 		}

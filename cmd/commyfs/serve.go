@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/internal/trust"
 	"github.com/commy-project/commyfs/server"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -141,6 +142,9 @@ func (o *serveOptions) certificates(so *server.Options) (ca string, err error) {
 	}
 	if cert == "" {
 		return "", nil
+	}
+	if err := trust.CheckSecret(key); err != nil {
+		return "", usagef("--tls-key: %w", err)
 	}
 	so.TLS, err = transport.ServerTLS(cert, key)
 	return ca, err

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
 )
 
 type watchOptions struct {
@@ -40,13 +41,26 @@ func (a *app) runWatch(ctx context.Context, o *watchOptions, args []string) erro
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	refused := make(chan error, 1)
+	dial := func(dctx context.Context) (*transport.Conn, error) {
+		conn, err := d.dial(dctx)
+		if errors.Is(err, transport.ErrUnauthorized) || errors.Is(err, transport.ErrDenied) {
+			select { // a key that was revoked: nothing will ever come
+			case refused <- err:
+			default:
+			}
+			cancel()
+		}
+		return conn, err
+	}
 	// Values come with the changes: a mapped memory file would be ahead of them.
-	c, err := varsync.New(ctx, varsync.Options{Dial: d.dial, Hello: hello("watch"), Timeout: o.timeout, NoMap: true,
+	c, err := varsync.New(ctx, varsync.Options{Dial: dial, Hello: hello("watch"), Timeout: o.timeout, NoMap: true,
 		OnChange: w.onChange, Logger: d.log})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
 	loaded := make(chan error, 1)
 	go func() {
 		loaded <- w.loadLoop(ctx, c, d.log)
@@ -59,6 +73,10 @@ func (a *app) runWatch(ctx context.Context, o *watchOptions, args []string) erro
 	err = w.printLoop(ctx, a.stdout, write)
 	cancel()
 	err = errors.Join(err, <-loaded, c.Close())
+	select {
+	case err = <-refused:
+	default:
+	}
 	if errors.Is(err, context.Canceled) {
 		return nil // a watch has no other end
 	}
