@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,9 +16,10 @@ const connections = "/sys/fs/fuse/connections"
 // connection is the way to abort a mount that does not answer: whoever waits for it gets an error then, and the mount
 // stays, dead. While it is open the mount keeps its number, so that what is aborted is that mount and no later one.
 type connection struct {
-	at    location
-	mount int // O_PATH descriptor of the mount
-	abort int // fusectl's file, -1: cannot be opened here
+	at      location
+	mount   int // O_PATH descriptor of the mount
+	abort   int // fusectl's file, -1: cannot be opened here
+	control int // fusectl's directory of the connection, or -1
 }
 
 // connect finds a way to abort the commyfs mount on dir; if it finds none, it fails.
@@ -26,12 +28,12 @@ func connect(dir string) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{at: at, mount: fd, abort: -1}
+	c := &connection{at: at, mount: fd, abort: -1, control: -1}
 	if err := at.oursOnly(); err != nil {
 		c.close()
 		return nil, err
 	}
-	if c.abort, err = openAbort(at.minr); err != nil && !privileged() {
+	if err := c.openControl(); err != nil && !privileged() {
 		c.close()
 		return nil, err
 	}
@@ -50,9 +52,11 @@ func (l location) oursOnly() error {
 }
 
 func (c *connection) close() {
-	unix.Close(c.mount)
-	if c.abort >= 0 {
-		unix.Close(c.abort)
+	for _, fd := range []*int{&c.mount, &c.abort, &c.control} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+		}
+		*fd = -1
 	}
 }
 
@@ -70,23 +74,24 @@ func (c *connection) end() error {
 	return fmt.Errorf("abort %s: %w", c.at.path, err)
 }
 
-// openAbort opens fusectl's file that aborts a connection. With privileges that needs no fusectl in the tree: it is
-// mounted where nobody sees it.
-func openAbort(minor uint32) (int, error) {
-	name := fmt.Sprintf("%d/abort", minor)
+// openControl opens fusectl's directory and the file in it that aborts. With privileges that needs no fusectl in the
+// tree: it is mounted where nobody sees it.
+func (c *connection) openControl() error {
+	parent, name := unix.AT_FDCWD, fmt.Sprintf("%s/%d", connections, c.at.minr)
 	if privileged() {
 		if root, err := mountFusectl(); err == nil {
 			defer unix.Close(root)
-			if fd, err := openAt(root, name, unix.O_WRONLY); err == nil {
-				return fd, nil
-			}
+			parent, name = root, strconv.Itoa(int(c.at.minr))
 		}
 	}
-	fd, err := openAt(unix.AT_FDCWD, connections+"/"+name, unix.O_WRONLY)
-	if err != nil {
-		return -1, fmt.Errorf("open %s/%s: %w", connections, name, err)
+	var err error
+	if c.control, err = openAt(parent, name, unix.O_PATH|unix.O_DIRECTORY); err != nil {
+		return fmt.Errorf("open %s/%d: %w", connections, c.at.minr, err)
 	}
-	return fd, nil
+	if c.abort, err = openAt(c.control, "abort", unix.O_WRONLY); err != nil {
+		return fmt.Errorf("open %s/%d/abort: %w", connections, c.at.minr, err)
+	}
+	return nil
 }
 
 func mountFusectl() (int, error) {

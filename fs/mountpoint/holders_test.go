@@ -3,6 +3,7 @@ package mountpoint_test
 import (
 	"context"
 	"errors"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -51,20 +52,30 @@ func execWithFile(dir string) error {
 	return syscall.Exec("/bin/true", []string{"true"}, nil)
 }
 
-// Who holds a busy mount is looked for among processes some of which cannot be looked into: inside execve.
-func TestUnmountBusyByExec(t *testing.T) {
+// inExec mounts for the test, and starts a process that waits for the mount inside execve. The mount answers otherwise;
+// the process goes on when goOn is called.
+func inExec(t *testing.T) (m *mountpoint.Mountpoint, child *exec.Cmd, goOn func()) {
+	t.Helper()
 	testenv.Root(t)
 	r := &slowRoot{began: make(chan struct{}), over: make(chan struct{})}
-	goOn := sync.OnceFunc(func() { close(r.over) })
-	m := mountedRoot(t, mountpoint.Options{}, r)
-	defer goOn()
-	child := rerun(t, "exec", m.Dir(), `exec "$0" "$1"`)
+	goOn = sync.OnceFunc(func() { close(r.over) })
+	m = mountedRoot(t, mountpoint.Options{}, r)
+	t.Cleanup(goOn)
+	child = rerun(t, "exec", m.Dir(), `exec "$0" "$1"`)
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = child.Wait() }()
-	defer goOn()
+	t.Cleanup(func() {
+		goOn()
+		_ = child.Wait() // most tests have waited
+	})
 	<-r.began
+	return m, child, goOn
+}
+
+// Who holds a busy mount is looked for among processes some of which cannot be looked into: inside execve.
+func TestUnmountBusyByExec(t *testing.T) {
+	m, child, goOn := inExec(t)
 	busy := make(chan error, 1)
 	go func() { busy <- m.Unmount(false) }()
 	select {
@@ -81,4 +92,62 @@ func TestUnmountBusyByExec(t *testing.T) {
 	if err := child.Wait(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A lazy unmount aborts a mount that answers some and lets others wait, but not one that is much used.
+func TestDetachStuck(t *testing.T) {
+	m, child, _ := inExec(t)
+	if n, err := (mountpoint.Info{Dir: m.Dir(), Dev: m.Dev()}).Stuck(100 * time.Millisecond); n != 1 || err != nil {
+		t.Errorf("%d requests are stuck, %v, want 1", n, err)
+	}
+	if hung, err := mountpoint.DetachWithin(m.Dir(), 500*time.Millisecond); !hung || err != nil {
+		t.Errorf("hung %v, %v", hung, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil { // exec takes no notice of the error of a close
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a user waits for ever")
+	}
+}
+
+func TestDetachBusy(t *testing.T) {
+	testenv.Root(t)
+	m := mounted(t, mountpoint.Options{})
+	fd, err := unix.Open(m.Dir(), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				var st unix.Statx_t
+				err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st)
+				if err != nil && err != unix.EINTR {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	if n, err := (mountpoint.Info{Dir: m.Dir(), Dev: m.Dev()}).Stuck(2 * time.Second); n != 0 || err != nil {
+		t.Errorf("%d requests are stuck, %v", n, err)
+	}
+	if hung, err := mountpoint.DetachWithin(m.Dir(), 2*time.Second); hung || err != nil {
+		t.Errorf("hung %v, %v", hung, err)
+	}
+	close(stop)
+	wg.Wait()
+	unix.Close(fd)
 }

@@ -15,8 +15,9 @@
 // With CAP_SYS_ADMIN the package calls mount(2) and umount2(2); without it, fusermount3.
 //
 // No function here sends a request to a file system which might not answer, with three exceptions: [Check] asks a mount
-// of ours whether it is dead, and gives up after a bound, [Detach] aborts it then, and [Info.Ask] waits. Everything else reads /proc/self/mountinfo
-// and uses O_PATH descriptors, and so works on dead mounts and on hung ones.
+// of ours whether it is dead, and gives up after a bound, [Detach] aborts it then, and [Info.Ask] waits. Everything else
+// reads /proc/self/mountinfo and uses O_PATH descriptors, and so works on dead mounts and on hung ones. Nor does anything
+// wait for another process, whose files in /proc cannot be read while it is inside execve.
 package mountpoint
 
 import (

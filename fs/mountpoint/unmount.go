@@ -3,7 +3,6 @@ package mountpoint
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -25,31 +24,6 @@ func Unmount(dir string, lazy bool) error {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}
 	return unmount(at, lazy)
-}
-
-// Detach is a lazy [Unmount] after which nobody waits for ever: the connection of a mount that does not answer is
-// aborted first, and hung tells so. Afterwards there would be no way to it.
-func Detach(dir string) (hung bool, err error) {
-	hung, err = unhang(dir, patience)
-	if err != nil {
-		return hung, fmt.Errorf("unmount %s: %w", dir, err)
-	}
-	return hung, Unmount(dir, true)
-}
-
-// unhang aborts the mount on dir if it does not answer.
-func unhang(dir string, patience time.Duration) (bool, error) {
-	c, err := connect(dir)
-	if err != nil {
-		// No mount of ours, which Unmount tells; or one that we cannot abort, so that asking it might hang us too.
-		return false, nil
-	}
-	defer c.close()
-	_, err = bounded(patience, func() (struct{}, error) { return struct{}{}, ask(c.at) })
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return false, nil
-	}
-	return true, c.end()
 }
 
 func unmount(at location, lazy bool) error {

@@ -1,0 +1,4 @@
+package mountpoint
+
+// DetachWithin is [Detach] with another bound.
+var DetachWithin = detachWithin
