@@ -6,12 +6,16 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	varfs "github.com/commy-project/commyfs/fs"
 	"github.com/commy-project/commyfs/fs/mountpoint"
 )
+
+// stuckBound is how long requests to a mount have to be without an answer to be told of.
+const stuckBound = time.Second
 
 // examineMounts asks every mount of ours, those side by side too.
 func examineMounts(ctx context.Context) []finding {
@@ -34,10 +38,15 @@ func examineMounts(ctx context.Context) []finding {
 				return names, nil
 			})
 			found[i] = []finding{judgeMount(m.Dir, err)}
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				if n, _ := m.Stuck(stuckBound); n > 0 {
+					found[i] = append(found[i], judgeStuck(m.Dir, n))
+				}
+			}
 			if err == nil && names != "" {
 				found[i] = append(found[i], good("mount", "%s keeps new files of these names to itself: %s", m.Dir, names))
 				if p := privateOf(ctx, m.Dir); p.Total > 0 {
-					found[i][1].Detail += "; now: " + p.String()
+					found[i][len(found[i])-1].Detail += "; now: " + p.String()
 				}
 			}
 		})
@@ -61,4 +70,10 @@ func judgeMount(dir string, err error) finding {
 		return skipped("mount", "%s is another user's, and answers only them", dir)
 	}
 	return troubled("mount", err, clear)
+}
+
+func judgeStuck(dir string, requests int) finding {
+	return good("mount", "%s has not answered %d requests within %s", dir, requests, stuckBound).but(statusWarn,
+		"its server may be slow: see the check \"server\"; if they stay, the log of the process that serves it tells of them, and `commyfs umount --lazy "+
+			quoted(dir)+"` ends the waiting")
 }

@@ -114,6 +114,7 @@ func TestJudgements(t *testing.T) {
 		{"mount", judgeMount("/m", nil), "ok", "/m"},
 		{"dead mount", judgeMount("/m x", fmt.Errorf("%w: %w", mountpoint.ErrDead, syscall.ENOTCONN)), "fail", "run `commyfs umount --lazy '/m x'`"},
 		{"hung mount", judgeMount("/m", os.ErrDeadlineExceeded), "fail", "run `commyfs umount --lazy /m`, which ends the waiting"},
+		{"requests that wait", judgeStuck("/m", 3), "warn", "3 requests"},
 		{"hidden mount", judgeMount("/m", mountpoint.ErrNotOurs), "warn", "hidden"},
 		{"mount of another", judgeMount("/m", syscall.EACCES), "skip", "another user"},
 		{"odd mount", judgeMount("/m", syscall.EIO), "fail", "--lazy"},
