@@ -178,6 +178,9 @@ func (e *evaluator) relabelDir(s *service, was *dirInfo, name string) *dirInfo {
 	return &d
 }
 
+// overCost stands for the time that it takes to look at an entry of a batch.
+const overCost = 64
+
 // inside lists what is below a directory, as far as one rename can move it.
 func (e *evaluator) inside(s *service, dir string) ([]string, error) {
 	var paths []string
@@ -200,6 +203,7 @@ func (e *evaluator) inside(s *service, dir string) ([]string, error) {
 		}
 		fits = add(it.path, e.entries.get(entryKey{s, it.path}))
 	}
+	e.work += len(e.entries.over) * overCost
 	for k, n := range e.entries.over {
 		if fits && k.service == s && below(k.path, dir) && e.entries.base(k).none() {
 			fits = add(k.path, n)

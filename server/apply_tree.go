@@ -101,6 +101,7 @@ func (e *evaluator) makeService(tenantName, name string, mode transport.Mode, pa
 
 // setService puts a service, or nothing, under a name, and keeps count.
 func (e *evaluator) setService(key serviceKey, s *service) {
+	e.work += putCost
 	was := e.services.get(key)
 	e.services.set(key, s)
 	e.wrote = e.wrote || s != nil

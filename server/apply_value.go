@@ -94,12 +94,13 @@ func (e *evaluator) newData(c *transport.Change, v *variable) ([]byte, error) {
 	size := int64(len(v.data))
 	switch c.Op {
 	case transport.OpStore:
+		e.work += len(c.Data)
 		return cloneUnlessEqual(c.Data, v.data), nil
 	case transport.OpAppend:
 		if size+int64(len(c.Data)) > e.limits.Value {
 			return nil, transport.ErrTooLarge
 		}
-		return append(v.data[:size:size], c.Data...), nil
+		return e.appended(v.data, c.Data), nil
 	case transport.OpPatch:
 		if c.Base != v.version {
 			return nil, transport.ErrStaleBase
@@ -120,12 +121,14 @@ func (e *evaluator) newData(c *transport.Change, v *variable) ([]byte, error) {
 	if size > e.limits.Value {
 		return nil, transport.ErrTooLarge
 	}
-	data := make([]byte, size)
-	copy(data, v.data)
+	e.work += int(size)
+	data := bytes.Clone(v.data[:min(size, int64(len(v.data)))])
+	data = append(data, make([]byte, size-int64(len(data)))...)
 	if c.Op == transport.OpTruncate {
 		return data, nil
 	}
 	for _, r := range c.Ranges {
+		e.work += len(r.Data)
 		switch {
 		case r.Off < 0:
 			return nil, transport.ErrInvalid
@@ -138,6 +141,26 @@ func (e *evaluator) newData(c *transport.Change, v *variable) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// appended is a value with more at its end. What is appended to is given some room, and what comes then is put behind the
+// value where it is: those who have the old value see only as far as it goes, and only the newest value of a variable is
+// ever appended to. So a long value is not copied for each few bytes.
+func (e *evaluator) appended(old, more []byte) []byte {
+	size := len(old) + len(more)
+	if size <= cap(old) {
+		e.work += len(more)
+		return append(old, more...)
+	}
+	e.work += size
+	room := size
+	if size > spareFrom {
+		room = max(size, min(size+size/4, int(e.limits.Value)))
+	}
+	return append(append(make([]byte, 0, room), old...), more...)
+}
+
+// spareFrom is from where on a value that is appended to gets room for more.
+const spareFrom = 1 << 10
 
 func cloneUnlessEqual(data, current []byte) []byte {
 	if bytes.Equal(data, current) {
@@ -179,9 +202,25 @@ func (e *evaluator) drop(v *variable) {
 	e.emit(&event{service: v.service, kind: transport.EventDelete, name: v.name, time: e.now, was: v})
 }
 
-// emit appends an event to the batch.
+// emit appends an event to the batch. A value that the same report replaces has been nobody's: it is merged into the event
+// before, and its memory comes free.
 func (e *evaluator) emit(ev *event) {
 	ev.origin = e.origin
+	switch ev.kind {
+	case transport.EventSet:
+		if i, ok := e.merge[ev.v.id]; ok && ev.was != nil {
+			e.events[i].v, e.events[i].echo = ev.v, false
+			return
+		}
+		if e.merge == nil {
+			e.merge = map[uint64]int{}
+		}
+		e.merge[ev.v.id] = len(e.events)
+	case transport.EventDelete, transport.EventRename, transport.EventMeta:
+		delete(e.merge, ev.id())
+	case transport.EventRenameDir:
+		clear(e.merge)
+	}
 	e.events = append(e.events, ev)
 }
 

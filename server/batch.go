@@ -29,6 +29,8 @@ type batch struct {
 	freed  []slotRef // slots of variables that are gone
 	bytes  int       // value bytes that the engine will be given
 	wrote  bool      // something other than deletions
+	// work is about how many bytes of memory all reports so far have filled, those that were refused as well.
+	work int
 
 	// what to come back to
 	saved struct {
@@ -170,6 +172,7 @@ func (b *batch) empty() bool { return len(b.events) == 0 && len(b.tree) == 0 }
 
 // put makes path name n, in the place of what it named before, and keeps count.
 func (b *batch) put(s *service, path string, n entry) {
+	b.work += putCost + len(path)
 	k := entryKey{s, path}
 	was := b.entries.get(k)
 	if over, ok := b.entries.over[k]; ok && over.v != nil {
@@ -193,6 +196,9 @@ func (b *batch) put(s *service, path string, n entry) {
 		b.counts.set(p, b.counts.get(p)+1)
 	}
 }
+
+// putCost is about what the layers and the tree take for a change of a name, in memory and in time.
+const putCost = 1 << 10
 
 // raise lifts the service's version floor.
 func (b *batch) raise(s *service, version uint64) {

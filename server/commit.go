@@ -22,8 +22,7 @@ func (s *Server) commitLoop() {
 		case items[0].do != nil:
 			items[0].do()
 		default:
-			n := s.commit(items)
-			s.queue.back(items[n:])
+			s.queue.back(s.commit(items))
 		}
 	}
 }
@@ -42,9 +41,9 @@ type outcome struct {
 	tree     bool
 }
 
-// commit carries out as many of the reports as fit into a batch, at least one, and answers them.
-func (s *Server) commit(items []item) int {
-	b, list := s.evaluate(items, false)
+// commit carries out as many of the reports as fit into a batch, at least one, and answers them. It returns the others.
+func (s *Server) commit(items []item) (rest []item) {
+	b, list, rest := s.evaluate(items, false)
 	rev, err := s.store(b, list)
 	if errors.Is(err, engine.ErrNoSpace) {
 		// There may still be room for what makes room.
@@ -52,8 +51,13 @@ func (s *Server) commit(items []item) int {
 		if roomy, err := s.roomy(); roomy || err != nil {
 			s.fullAt.Store(time.Now().UnixNano()) // a probe has no other way to know
 		}
-		items = items[:len(list)]
-		b, list = s.evaluate(items, true)
+		items = items[:0]
+		for _, o := range list {
+			items = append(items, o.item)
+		}
+		var more []item
+		b, list, more = s.evaluate(items, true)
+		rest = append(more, rest...)
 		rev, err = s.store(b, list)
 	}
 	var touched touched
@@ -75,11 +79,14 @@ func (s *Server) commit(items []item) int {
 		touched.add(list[i].session)
 	}
 	touched.wake()
-	return len(list)
+	return rest
 }
 
-// evaluate carries out reports over the view, until the batch is full.
-func (s *Server) evaluate(items []item, full bool) (*batch, []outcome) {
+// maxEvaluate is about how long a batch is collected. Who waits for the next one should not wait for long.
+const maxEvaluate = 10 * time.Millisecond
+
+// evaluate carries out reports over the view, until the batch is full. It returns those that have to wait for the next.
+func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 	b := newBatch(s.view, max(time.Now().UnixNano(), s.lastTime))
 	e := &evaluator{
 		batch: b, ctx: s.ctx, limits: s.limits, nextID: s.engine.NextID, load: s.load, full: full,
@@ -90,11 +97,21 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome) {
 	}
 	seen := map[key]bool{}
 	var list []outcome
-	for _, it := range items {
+	var rest []item
+	wait := map[*session]bool{} // those that have a report in rest
+	began := time.Now()
+	for i, it := range items {
 		c := it.session.client
 		k := key{c, it.report.Seq}
-		if seen[k] {
-			break // its answer is in the batch
+		if wait[it.session] || seen[k] { // its answer is in the batch
+			wait[it.session] = true
+			rest = append(rest, it)
+			continue
+		}
+		start := time.Now()
+		if len(list) > 0 && start.Sub(began) > maxEvaluate {
+			rest = append(rest, items[i:]...)
+			break
 		}
 		seen[k] = true
 		o := outcome{item: it}
@@ -107,9 +124,11 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome) {
 		e.reserve = func(id uint64) bool { return c.holds(id) || s.foreignID(it.session, id) }
 		events, tree := len(b.events), len(b.tree)
 		o.results, o.index, o.err = e.report(it.report)
+		s.queue.spend(it.session, time.Since(start))
 		if o.err == nil {
-			if len(list) > 0 && (b.bytes > maxBatchBytes || b.keys() > maxBatchKeys) {
+			if len(list) > 0 && (b.bytes > maxBatchBytes || b.keys() > maxBatchKeys || b.work > maxWork) {
 				b.rollback()
+				rest = append(rest, items[i:]...)
 				break
 			}
 			b.keep()
@@ -125,7 +144,7 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome) {
 		}
 		list = append(list, o)
 	}
-	return b, list
+	return b, list, rest
 }
 
 // recall answers a report that was answered before.
@@ -213,13 +232,13 @@ func (s *Server) acknowledge(o *outcome, rev int64) {
 			m.Message = transport.ErrInternal.Message // the rest is in the log
 		}
 	}
-	o.session.out.reply(reply{id: o.id, message: m, services: o.services, tree: o.tree, size: o.size})
+	o.session.out.reply(reply{id: o.id, message: m, services: o.services, tree: o.tree, cost: o.cost})
 }
 
 // between runs fn between two batches and waits for it. It fails when the server closes.
 func (s *Server) between(fn func()) error {
 	done := make(chan struct{})
-	if !s.queue.push(item{do: func() { defer close(done); fn() }}) {
+	if !s.queue.call(func() { defer close(done); fn() }) {
 		return transport.ErrUnavailable
 	}
 	<-done

@@ -19,6 +19,8 @@ type evaluator struct {
 	load   func(context.Context, *service) error
 	// full: nothing is left but room for deletions.
 	full bool
+	// merge has the event of this report, by its place in events, that a next value of the variable is merged into.
+	merge map[uint64]int
 
 	origin
 	rights  rightsIn
@@ -34,7 +36,10 @@ const (
 	maxReportKeys  = engine.MaxOps - 2*maxRenamed // operations of the engine for one report
 	maxBatchBytes  = 8 << 20                      // the same for a batch of several reports
 	maxBatchKeys   = 8000
-	maxBatch       = 1000 // reports
+	// maxWork is what one report may have the server do, in bytes of memory that are filled on the way: far more than any
+	// report needs that changes each variable once. A batch is full when its reports have done so much together.
+	maxWork  = 36 << 20
+	maxBatch = 1000 // reports
 )
 
 // report carries out r and leaves it to the caller to keep it. After an error it is rolled back; index tells which change
@@ -54,7 +59,8 @@ func (e *evaluator) report(r *transport.ReportVariableChanges) (results []transp
 	}
 	results = make([]transport.Result, len(r.Changes))
 	e.wrote = false
-	keys := e.keys()
+	clear(e.merge)
+	keys, work := e.keys(), e.work
 	for i := range r.Changes {
 		index = i
 		if results[i], err = e.change(&r.Changes[i]); err != nil {
@@ -65,6 +71,9 @@ func (e *evaluator) report(r *transport.ReportVariableChanges) (results []transp
 				return nil, i, transport.ErrCrossDevice
 			}
 			return nil, i, transport.ErrTooLarge
+		}
+		if e.work-work > maxWork {
+			return nil, i, &transport.Error{Code: transport.CodeTooLarge, Message: "the changes of the report are too much work together"}
 		}
 	}
 	if e.full && e.wrote {

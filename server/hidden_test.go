@@ -311,7 +311,7 @@ func TestHiddenHistory(t *testing.T) {
 // holdCommits stops the committer until the returned function is called: what is reported meanwhile becomes one batch.
 func (s *Server) holdCommits(t *testing.T) func() {
 	gate, held := make(chan struct{}), make(chan struct{})
-	s.queue.push(item{do: func() { close(held); <-gate }})
+	s.queue.call(func() { close(held); <-gate })
 	<-held
 	done := false
 	release := func() {
@@ -342,9 +342,16 @@ func (s *Server) awaitItems(t *testing.T, n int, counts func(item) bool) {
 		s.queue.mu.Lock()
 		defer s.queue.mu.Unlock()
 		have := 0
-		for _, it := range s.queue.items {
-			if counts(it) {
+		for _, fn := range s.queue.do {
+			if counts(item{do: fn}) {
 				have++
+			}
+		}
+		for _, l := range s.queue.lines {
+			for _, it := range l.items {
+				if counts(it) {
+					have++
+				}
 			}
 		}
 		if have < n {

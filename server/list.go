@@ -21,7 +21,7 @@ func (r request) list(m *transport.List) {
 			return
 		}
 		taken := make(chan struct{})
-		r.out.stream(&stream{id: r.id, size: r.size, part: page.More, next: func() (transport.Message, bool) {
+		r.out.stream(&stream{id: r.id, cost: r.cost, part: page.More, next: func() (transport.Message, bool) {
 			close(taken)
 			return page, false
 		}})

@@ -227,8 +227,8 @@ func (s *Server) housekeeping() {
 		} else if err != nil {
 			s.log.Warn("make the runtime directory again", "err", err)
 		}
-		s.queue.push(item{do: s.checkMemory})
-		s.queue.push(item{do: s.forgetClients})
+		s.queue.call(s.checkMemory)
+		s.queue.call(s.forgetClients)
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/transport"
@@ -38,7 +39,7 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 				writers[w] = w
 			}
 			v := &variable{
-				id: e.ID, version: e.Version, meta: meta{e.MTime, transport.Mode(e.Mode)}, service: svc, name: e.Name, writer: w, data: e.Data,
+				id: e.ID, version: e.Version, meta: meta{e.MTime, transport.Mode(e.Mode)}, service: svc, name: e.Name, writer: w, data: slices.Clip(e.Data),
 				slot: c.high, kind: e.Type,
 			}
 			if c.dir(parentOf(v.name)) == nil {

@@ -190,7 +190,7 @@ func (s *Server) pushMoved(moved map[*service]struct{}, t *touched) {
 		svc.watchMu.Lock()
 		for w := range svc.watches {
 			if w.session.local {
-				w.session.out.push(m)
+				w.session.out.moved(m)
 				t.add(w.session)
 			}
 		}

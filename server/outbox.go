@@ -3,20 +3,20 @@ package server
 import (
 	"slices"
 	"sync"
+	"unsafe"
 
 	"github.com/commy-project/commyfs/transport"
 )
 
-// Bounds of what a session may have asked for and not been answered. Beyond them it is not read from.
-const (
-	maxUnanswered      = 1024
-	maxUnansweredBytes = 64 << 20
-)
+// maxUnanswered bounds the requests of a session that have not been answered. Beyond it the session is not read from. The
+// memory that they take is bounded by the session's budget.
+const maxUnanswered = 1024
 
 // outbox is a session's one ordered outgoing stream. What waits is taken all at once and the pushes go first, so that a
 // client has been sent every change up to an acknowledgement's revision before the acknowledgement.
 type outbox struct {
-	wake chan struct{}
+	wake   chan struct{}
+	memory *account // what waits is taken from it
 
 	// mu guards the following.
 	mu     sync.Mutex
@@ -26,29 +26,44 @@ type outbox struct {
 	finishing bool
 	replies   []reply
 	streams   []*stream
-	pushes    []transport.Message
-	tree      *treeWatch // nil: not asked for
+	rotated   map[uint64]*transport.ServiceFileRotated // by service: only the last matters
+	tree      *treeWatch                               // nil: not asked for
 	watches   map[uint64]*watch
 	dirty     []*watch // those with something to send, in the order in which they got it
 
-	unanswered      int
-	unansweredBytes int
+	unanswered int
 }
 
 // reply is the answer to a request. It waits for the snapshots of what it tells of.
 type reply struct {
 	id       uint64
 	message  transport.Message
+	make     func() transport.Message // called when it is about to be sent, in place of message
 	services []*service
 	tree     bool
-	size     int    // of the request
+	cost     int    // what it and its request have of the session's memory
 	after    func() // called when it was sent
+}
+
+// replyCost is about what a reply takes beside its results.
+const replyCost = 256
+
+// cheapen gives back what was taken for the request of a reply and is not needed for the reply.
+func (o *outbox) cheapen(r *reply) {
+	cost := replyCost
+	if m, ok := r.message.(*transport.VariableChangesAcknowledged); ok {
+		cost += len(m.Results) * int(unsafe.Sizeof(transport.Result{}))
+	}
+	if cost < r.cost {
+		o.memory.Give(r.cost - cost)
+		r.cost = cost
+	}
 }
 
 // stream is an answer of several messages. Those that start a watch have id 0 if the server sends them by itself.
 type stream struct {
 	id   uint64
-	size int
+	cost int
 	next func() (m transport.Message, more bool)
 	part bool // the answer goes on with another stream
 	// watch or tree goes live after the last page.
@@ -60,11 +75,12 @@ type stream struct {
 type treeWatch struct {
 	live    bool
 	changes []transport.TreeChange
+	held    int // what they have of the session's memory
 	rev     int64
 }
 
-func newOutbox() *outbox {
-	o := &outbox{wake: make(chan struct{}, 1), watches: map[uint64]*watch{}}
+func newOutbox(memory *account) *outbox {
+	o := &outbox{wake: make(chan struct{}, 1), memory: memory, watches: map[uint64]*watch{}, rotated: map[uint64]*transport.ServiceFileRotated{}}
 	o.room.L = &o.mu
 	return o
 }
@@ -80,39 +96,39 @@ func (o *outbox) signal() {
 func (o *outbox) close() {
 	o.mu.Lock()
 	o.closed = true
-	o.replies, o.streams, o.pushes, o.dirty = nil, nil, nil, nil
-	o.tree = nil
+	o.replies, o.streams, o.dirty = nil, nil, nil
+	o.tree, o.rotated = nil, nil
 	o.mu.Unlock()
 	o.room.Broadcast()
 	o.signal()
 }
 
-// admit counts a request of so many bytes and waits while too many are unanswered. false: the outbox is closed.
-func (o *outbox) admit(size int) bool {
+// admit counts a request and waits while too many are unanswered. false: the outbox is closed.
+func (o *outbox) admit() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for !o.closed && (o.unanswered >= maxUnanswered || o.unanswered > 0 && o.unansweredBytes+size > maxUnansweredBytes) {
+	for !o.closed && o.unanswered >= maxUnanswered {
 		o.room.Wait()
 	}
 	o.unanswered++
-	o.unansweredBytes += size
 	return !o.closed
 }
 
-// answered takes requests off the count.
-func (o *outbox) answered(n, size int) {
+// answered takes n requests off the count, and gives back what they had.
+func (o *outbox) answered(n, cost int) {
+	o.memory.Give(cost)
 	if n == 0 {
 		return
 	}
 	o.mu.Lock()
 	o.unanswered -= n
-	o.unansweredBytes -= size
 	o.mu.Unlock()
 	o.room.Signal()
 }
 
 // reply queues an answer without waking the writer.
 func (o *outbox) reply(r reply) {
+	o.cheapen(&r)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed {
@@ -120,12 +136,12 @@ func (o *outbox) reply(r reply) {
 	}
 }
 
-// push queues a message that no watch is behind, without waking the writer.
-func (o *outbox) push(m transport.Message) {
+// moved queues where a memory file is now, without waking the writer.
+func (o *outbox) moved(m *transport.ServiceFileRotated) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed {
-		o.pushes = append(o.pushes, m)
+		o.rotated[m.Service] = m
 	}
 }
 
@@ -146,9 +162,16 @@ func (o *outbox) events(w *watch, list []*event) {
 	if o.closed || o.watches[w.service.id] != w {
 		return
 	}
-	clean := len(w.pending) == 0 && !w.lost
+	clean, held := len(w.pending) == 0 && !w.lost, w.held
 	for _, ev := range list {
 		w.add(ev)
+	}
+	if more := w.held - held; more > 0 && !o.memory.try(more) {
+		w.held = held
+		w.lose()
+	}
+	if held > w.held {
+		o.memory.Give(held - w.held)
 	}
 	if clean {
 		o.dirty = append(o.dirty, w)
@@ -162,14 +185,23 @@ func (o *outbox) changes(rev int64, list []transport.TreeChange) bool {
 	if o.closed || o.tree == nil {
 		return true
 	}
+	cost := 0
+	for i := range list {
+		cost += int(unsafe.Sizeof(list[i])) + len(list[i].Tenant.Name) + len(list[i].Service.Name)
+	}
+	if len(o.tree.changes)+len(list) > maxStructural || !o.memory.try(cost) {
+		return false
+	}
 	o.tree.changes = append(o.tree.changes, list...)
+	o.tree.held += cost
 	o.tree.rev = rev
-	return len(o.tree.changes) <= maxStructural
+	return true
 }
 
 // load is what the writer sends next.
 type load struct {
 	pushes  []transport.Message
+	held    int // what the pushes have of the session's memory
 	flushes []flush
 	lost    []*watch
 	replies []reply
@@ -180,7 +212,7 @@ type load struct {
 type flush struct {
 	watch *watch
 	list  []pending
-	bytes int
+	held  int
 }
 
 func (l *load) empty() bool {
@@ -192,8 +224,19 @@ func (o *outbox) forget(w *watch) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.watches[w.service.id] == w {
-		delete(o.watches, w.service.id)
+		o.forgetLocked(w.service.id)
 	}
+}
+
+// forgetLocked ends the watch of a service and returns it, nil if there is none.
+func (o *outbox) forgetLocked(service uint64) *watch {
+	w := o.watches[service]
+	if w != nil {
+		delete(o.watches, service)
+		o.memory.Give(w.held)
+		w.drop()
+	}
+	return w
 }
 
 // finish lets the writer end when it has sent what there is.
@@ -215,10 +258,12 @@ func (o *outbox) take() (l load, closed bool) {
 		for part := range slices.Chunk(o.tree.changes, treePage) {
 			l.pushes = append(l.pushes, &transport.TreeChanged{Rev: o.tree.rev, Changes: part})
 		}
-		o.tree.changes = nil
+		l.held, o.tree.held, o.tree.changes = o.tree.held, 0, nil
 	}
-	l.pushes = append(l.pushes, o.pushes...)
-	o.pushes = nil
+	for _, m := range o.rotated {
+		l.pushes = append(l.pushes, m)
+	}
+	clear(o.rotated)
 
 	wait := o.dirty[:0]
 	for _, w := range o.dirty {
@@ -229,8 +274,8 @@ func (o *outbox) take() (l load, closed bool) {
 		case w.lost:
 			l.lost = append(l.lost, w)
 		default:
-			list, bytes := w.take()
-			l.flushes = append(l.flushes, flush{w, list, bytes})
+			list, held := w.take()
+			l.flushes = append(l.flushes, flush{w, list, held})
 		}
 	}
 	clear(o.dirty[len(wait):])

@@ -1,99 +1,174 @@
 package server
 
 import (
+	"container/heap"
 	"sync"
+	"time"
 
 	"github.com/commy-project/commyfs/transport"
 )
 
-// queue is what waits for the committer: reports, and functions that run between batches. Sessions bound what they put
-// into it.
+// queue is what waits for the committer: reports, each session's in its order, and functions that run between batches.
+// Sessions bound what they put into it. Whose reports have taken the committer the least time comes first, so that nobody
+// waits for long behind one who sends very many or very dear ones.
 type queue struct {
 	wake chan struct{}
 
-	// mu guards the following.
+	// mu guards the following, and the lines of all sessions.
 	mu     sync.Mutex
-	items  []item
+	do     []func()
+	lines  lines
+	now    time.Duration // what the line that was served last had spent
 	closed bool
 }
 
-// item is a report or a function.
+// item is a report or, in its place, a function.
 type item struct {
 	session *session
 	id      uint64 // request
 	report  *transport.ReportVariableChanges
-	size    int
+	size    int // see sizeOf
+	cost    int // what it has of the session's memory
 
 	do func()
 }
 
+// line is what one session waits for.
+type line struct {
+	items  []item
+	spent  time.Duration // of the committer's time; who comes back begins with what the others have
+	last   time.Duration // what the last report has taken
+	at     int           // place in the heap, -1: none
+	fenced bool
+}
+
+// What a report is taken to cost before it has been carried out.
+const (
+	turnCost = 10 * time.Microsecond
+	byteCost = time.Nanosecond
+)
+
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-// push queues an item. A session that was fenced off, and a closed queue, take nothing.
+// push queues an item of a session. One that was fenced off, and a closed queue, take nothing.
 func (q *queue) push(it item) bool {
 	q.mu.Lock()
-	if q.closed || it.session != nil && it.session.fenced {
+	l := &it.session.line
+	if q.closed || l.fenced {
 		q.mu.Unlock()
 		return false
 	}
-	q.items = append(q.items, it)
+	l.items = append(l.items, it)
+	q.enterLocked(l)
 	q.mu.Unlock()
+	q.signal()
+	return true
+}
+
+// call queues a function that no session's order is behind: it runs before the next batch.
+func (q *queue) call(fn func()) bool {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return false
+	}
+	q.do = append(q.do, fn)
+	q.mu.Unlock()
+	q.signal()
+	return true
+}
+
+func (q *queue) signal() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return true
+}
+
+// enterLocked puts a line that has items into the heap, if it is not there.
+func (q *queue) enterLocked(l *line) {
+	if l.at < 0 && len(l.items) > 0 {
+		l.spent = max(l.spent, q.now)
+		heap.Push(&q.lines, l)
+	}
 }
 
 // fence drops what a session has queued and refuses what it still sends.
 func (q *queue) fence(s *session) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s.fenced = true
-	keep := q.items[:0]
-	for _, it := range q.items {
-		if it.session != s {
-			keep = append(keep, it)
-		}
+	s.line.fenced = true
+	s.line.items = nil
+	if s.line.at >= 0 {
+		heap.Remove(&q.lines, s.line.at)
 	}
-	clear(q.items[len(keep):])
-	q.items = keep
 }
 
-// take returns the next function, or the reports before it as far as they fit into a batch.
+// take returns the next function, or reports as far as they fit into a batch.
 func (q *queue) take() (items []item, closed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n, size := 0, 0
-	for n < len(q.items) && n < maxBatch {
-		it := &q.items[n]
-		if n > 0 && (it.do != nil || size+it.size > maxBatchBytes) {
+	if len(q.do) > 0 {
+		items = append(items, item{do: q.do[0]})
+		q.do = q.do[1:]
+		return items, q.closed
+	}
+	var took time.Duration
+	for size := 0; len(q.lines) > 0 && len(items) < maxBatch; {
+		l := q.lines[0]
+		it := l.items[0]
+		// A session whose reports take long is likely to go on so: nobody is to wait for it in the same batch.
+		took += l.last
+		if len(items) > 0 && (it.do != nil || size+it.size > maxBatchBytes || took > maxEvaluate) {
 			break
 		}
 		size += it.size
-		n++
+		items = append(items, it)
+		l.items[0] = item{}
+		l.items = l.items[1:]
+		q.now = l.spent
+		l.spent += turnCost + time.Duration(it.size)*byteCost
+		if len(l.items) > 0 {
+			heap.Fix(&q.lines, 0)
+		} else {
+			l.items = nil
+			heap.Pop(&q.lines)
+		}
 		if it.do != nil {
 			break
 		}
 	}
-	items = append(items, q.items[:n]...)
-	rest := copy(q.items, q.items[n:])
-	clear(q.items[rest:])
-	q.items = q.items[:rest]
 	return items, q.closed
 }
 
-// back puts reports before all others: the batch that they were taken for was full. Those of fenced sessions are dropped.
-func (q *queue) back(items []item) {
+// spend says how long a session's report has taken the committer.
+func (q *queue) spend(s *session, d time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	list := make([]item, 0, len(items)+len(q.items))
+	s.line.spent += d
+	s.line.last = d
+	if s.line.at >= 0 {
+		heap.Fix(&q.lines, s.line.at)
+	}
+}
+
+// back puts reports before all others of their sessions: the batch that they were taken for was full.
+func (q *queue) back(items []item) {
+	if len(items) == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	lists := map[*line][]item{}
 	for _, it := range items {
-		if !it.session.fenced {
-			list = append(list, it)
+		if l := &it.session.line; !l.fenced {
+			lists[l] = append(lists[l], it)
 		}
 	}
-	q.items = append(list, q.items...)
+	for l, list := range lists {
+		l.items = append(list, l.items...)
+		q.enterLocked(l)
+	}
 }
 
 // close refuses everything from now on; what is queued is still taken.
@@ -101,8 +176,33 @@ func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.signal()
+}
+
+// lines is a heap of the lines that have items.
+type lines []*line
+
+func (h lines) Len() int           { return len(h) }
+func (h lines) Less(i, j int) bool { return h[i].spent < h[j].spent }
+
+func (h lines) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+
+// Push is for package heap.
+func (h *lines) Push(x any) {
+	l := x.(*line)
+	l.at = len(*h)
+	*h = append(*h, l)
+}
+
+// Pop is for package heap.
+func (h *lines) Pop() any {
+	last := len(*h) - 1
+	l := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	l.at = -1
+	return l
 }

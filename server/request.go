@@ -11,10 +11,22 @@ import (
 type request struct {
 	*session
 	id   uint64
-	size int
+	cost int // what it has of the session's memory
 }
 
-func (r request) answer(m transport.Message) { r.reply(r.id, m, r.size) }
+func (r request) answer(m transport.Message) { r.reply(r.id, m, r.cost) }
+
+// later answers with what fn returns when the answer is about to be sent, so that it takes no memory before.
+func (r request) later(fn func() (transport.Message, error)) {
+	r.out.reply(reply{id: r.id, cost: r.cost, make: func() transport.Message {
+		m, err := fn()
+		if err != nil {
+			return r.refused(err)
+		}
+		return m
+	}})
+	r.out.signal()
+}
 
 // result answers with err, with m if there is none.
 func (r request) result(m transport.Message, err error) {
@@ -22,13 +34,17 @@ func (r request) result(m transport.Message, err error) {
 		r.answer(m)
 		return
 	}
+	r.answer(r.refused(err))
+}
+
+func (r request) refused(err error) *transport.Error {
 	code := transport.CodeOf(err)
 	text := err.Error()
 	if code == transport.CodeInternal {
 		r.server.log.Error("request", "err", err)
 		text = transport.ErrInternal.Message
 	}
-	r.answer(&transport.Error{Code: code, Message: text})
+	return &transport.Error{Code: code, Message: text}
 }
 
 // handle carries out a request, or leaves that to another goroutine where it may take long. Reports stay in order.
@@ -57,23 +73,33 @@ func (r request) handle(m transport.Message) {
 		r.loaded(svc, err, func(svc *service) { r.result(filePath(svc)) })
 	case *transport.ReadVariable:
 		svc, err := r.serviceNamed(m.Tenant, m.Service)
-		r.loaded(svc, err, func(svc *service) { r.result(r.read(svc, m)) })
+		r.loaded(svc, err, func(svc *service) {
+			r.later(func() (transport.Message, error) { return r.read(svc, m) })
+		})
 	case *transport.List:
-		r.wg.Go(func() { r.guard(func() { r.list(m) }) })
+		r.inTurn(func() { r.list(m) })
 	case *transport.GetStatus:
-		r.answer(r.status())
+		r.later(func() (transport.Message, error) { return r.status(), nil })
 	case *transport.CreateKey, *transport.ListKeys, *transport.RevokeKey:
 		r.result(r.administer(m))
 	case *transport.Handover:
 		r.handover()
 	case *transport.Goodbye:
-		if !r.server.queue.push(item{do: func() { r.goodbye() }}) {
+		if !r.server.queue.push(item{session: r.session, do: r.goodbye}) {
 			r.result(nil, transport.ErrUnavailable)
 		}
 	case *transport.Hello:
 		r.result(nil, &transport.Error{Code: transport.CodeInvalid, Message: "hello was said already"})
+	case *transport.Oversized:
+		r.result(nil, tooCostly(m.Cost, r.memory.Limit()))
 	default:
 		r.result(nil, transport.ErrUnsupported)
+	}
+}
+
+func tooCostly(cost, limit int) error {
+	return &transport.Error{
+		Code: transport.CodeTooLarge, Message: fmt.Sprintf("the request takes %d MiB of memory, at most %d are fine", cost>>20, limit>>20),
 	}
 }
 
@@ -98,14 +124,12 @@ func (r request) loaded(svc *service, err error, fn func(*service)) {
 		fn(svc)
 		return
 	}
-	r.wg.Go(func() {
-		r.guard(func() {
-			if err := r.server.load(r.server.ctx, svc); err != nil {
-				r.result(nil, err)
-				return
-			}
-			fn(svc)
-		})
+	r.aside(func() {
+		if err := r.server.load(r.server.ctx, svc); err != nil {
+			r.result(nil, err)
+			return
+		}
+		fn(svc)
 	})
 }
 
@@ -161,7 +185,7 @@ func (r request) report(m *transport.ReportVariableChanges) {
 			}
 		}
 	}
-	if !s.queue.push(item{session: r.session, id: r.id, report: m, size: r.size}) {
+	if !s.queue.push(item{session: r.session, id: r.id, report: m, size: sizeOf(m), cost: r.cost}) {
 		r.result(nil, r.refusal())
 	}
 }
@@ -191,17 +215,16 @@ func (r request) watch(svc *service, m *transport.Watch) {
 	if o.closed {
 		return
 	}
-	delete(svc.watches, o.watches[svc.id])
+	delete(svc.watches, o.forgetLocked(svc.id))
 	o.watches[svc.id] = w
 	svc.watches[w] = struct{}{}
-	o.streams = append(o.streams, &stream{id: r.id, size: r.size, next: snap.next, watch: w})
+	o.streams = append(o.streams, &stream{id: r.id, cost: r.cost, next: snap.next, watch: w})
 	o.signal()
 }
 
 func (r request) unwatch(id uint64) {
 	r.out.mu.Lock()
-	w := r.out.watches[id]
-	delete(r.out.watches, id)
+	w := r.out.forgetLocked(id)
 	r.out.mu.Unlock()
 	if w != nil {
 		w.service.watchMu.Lock()
@@ -294,7 +317,7 @@ func (r request) handover() {
 	case s.opts.Mode != ModeAuto:
 		r.result(nil, &transport.Error{Code: transport.CodeConflict, Message: fmt.Sprintf("a server runs already (pid %d)", s.info.Pid)})
 	default:
-		r.out.reply(reply{id: r.id, message: &transport.Done{}, size: r.size, after: func() { s.leave(ErrHandover) }})
+		r.out.reply(reply{id: r.id, message: &transport.Done{}, cost: r.cost, after: func() { s.leave(ErrHandover) }})
 		r.out.signal()
 	}
 }

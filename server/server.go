@@ -66,6 +66,9 @@ type Options struct {
 	Linger time.Duration
 	// Limits are the bounds Value (at most 16 MiB), Name and Component. Default: 1 MiB, 1024 and 255.
 	Limits transport.Limits
+	// Memory is about how many bytes may be taken at once by what clients ask for: messages that arrive, are carried out or
+	// wait to be sent. What the server holds for all of them, the values above all, comes on top. Default: 128 MiB.
+	Memory int64
 	// Timeout bounds how long Close waits for what is under way. Default: 5 s.
 	Timeout time.Duration
 	// Transport are options for connections.
@@ -93,6 +96,7 @@ func (o *Options) setDefaults() error {
 	o.Limits.Value = min(cmp.Or(o.Limits.Value, 1<<20), engine.MaxValue, memfile.MaxValue)
 	o.Limits.Name = min(cmp.Or(o.Limits.Name, 1024), memfile.MaxName)
 	o.Limits.Component = min(cmp.Or(o.Limits.Component, 255), 255)
+	o.Memory = cmp.Or(o.Memory, defaultMemory)
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
 	o.interval = cmp.Or(o.interval, time.Second)
 	o.handshake = cmp.Or(o.handshake, handshakeTime)
@@ -120,6 +124,9 @@ type Server struct {
 	queue    *queue
 	keys     keys
 	net      listeners
+
+	memory  *budget // for what clients ask for
+	sending *budget // for what is encoded to be sent
 
 	// ctx ends when Close gives up waiting.
 	ctx    context.Context
@@ -166,6 +173,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: o, log: o.Logger, limits: o.Limits,
+		memory: newBudget(o.Memory - o.Memory/sendingPart), sending: newBudget(o.Memory / sendingPart),
 		view: newView(), queue: newQueue(), treeWatchers: map[*session]struct{}{},
 		clients: map[string]*client{}, live: map[*session]struct{}{}, opening: map[*transport.Conn]struct{}{}, idleSince: time.Now(),
 		done: make(chan struct{}), stop: make(chan struct{}),

@@ -47,15 +47,22 @@ type session struct {
 
 	// over is set when the session's credentials are no longer valid, and what its client is told.
 	over atomic.Pointer[transport.Error]
-	// fenced is guarded by queue.mu.
-	fenced bool
+
+	memory  *account // for requests and what waits to be sent
+	sending *account // for what is being sent
+	// sendingSince is since when the writer has waited for the client to take something, 0 if it does not.
+	sendingSince atomic.Int64
+	jobs         jobs
+
+	line line // guarded by queue.mu
 }
 
 // serve runs a session until its connection is over.
 func (s *Server) serve(conn *transport.Conn, key *engine.Key, who principal) {
 	defer conn.Close()
 	c := &session{
-		server: s, conn: conn, local: conn.Local(), key: key, principal: who, rights: everything, out: newOutbox(), connected: time.Now(), written: make(chan struct{}),
+		server: s, conn: conn, local: conn.Local(), key: key, principal: who, rights: everything, connected: time.Now(), written: make(chan struct{}),
+		line: line{at: -1},
 	}
 	if key != nil {
 		c.rights, c.user = rightsOf(key.Tenants, transport.Rights(key.Rights)), key.Name
@@ -63,6 +70,7 @@ func (s *Server) serve(conn *transport.Conn, key *engine.Key, who principal) {
 		c.user = userName(p.UID)
 	}
 
+	conn.SetMaxMessage(maxHello)
 	envs, err := s.firstWords(conn)
 	if err != nil {
 		return
@@ -73,16 +81,22 @@ func (s *Server) serve(conn *transport.Conn, key *engine.Key, who principal) {
 		conn.CloseWith(&transport.Error{Code: transport.CodeInvalid, Message: "a session begins with a hello"})
 		return
 	}
-	c.hello = hello
-	c.writer = c.user + "@" + hello.Host
-	c.writer = c.writer[:min(len(c.writer), maxWriter)]
+	c.hello = bounded(hello)
+	c.writer = clip(c.user+"@"+c.hello.Host, maxWriter)
+	c.memory = s.memory.open(c.principal, c.waitingSince, conn.Done(), conn.Fail)
+	c.sending = s.sending.open(c.principal, c.waitingSince, conn.Done(), conn.Fail)
+	defer c.memory.close()
+	defer c.sending.close()
+	c.out = newOutbox(c.memory)
 	if reason := s.register(c); reason != nil {
 		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: reason})
 		conn.CloseWith(reason)
 		return
 	}
 	defer s.unregister(c)
-	c.out.admit(0)
+	c.out.admit()
+	conn.SetMaxMessage(0)
+	conn.SetBudget(c.memory)
 	c.reply(envs[0].ID, c.welcome(), 0)
 	go func() {
 		defer close(c.written)
@@ -214,10 +228,18 @@ func (s *Server) currentLimits() transport.Limits {
 	return l
 }
 
+// waitingSince is since when the client is to send the rest of a message, or to take one; 0 if it is not.
+func (c *session) waitingSince() int64 {
+	in, out := c.conn.ReceivingSince(), c.sendingSince.Load()
+	if in == 0 || out != 0 && out < in {
+		return out
+	}
+	return in
+}
+
 // receive handles one request. false ends the session.
 func (c *session) receive(e transport.Envelope) (ok bool) {
-	size := sizeOf(e.Message)
-	if !c.out.admit(size) {
+	if !c.out.admit() {
 		return false
 	}
 	defer func() {
@@ -227,7 +249,7 @@ func (c *session) receive(e transport.Envelope) (ok bool) {
 			ok = false
 		}
 	}()
-	r := request{c, e.ID, size}
+	r := request{c, e.ID, e.Cost}
 	if e.ID == 0 {
 		c.conn.CloseWith(&transport.Error{Code: transport.CodeInvalid, Message: "a request has an id"})
 		return false
@@ -248,12 +270,8 @@ func (s *session) refusal() error {
 	return transport.ErrUnavailable
 }
 
-// sizeOf is about what a request takes while it waits.
-func sizeOf(m transport.Message) int {
-	r, ok := m.(*transport.ReportVariableChanges)
-	if !ok {
-		return 0
-	}
+// sizeOf is about how many bytes a report has the engine store.
+func sizeOf(r *transport.ReportVariableChanges) int {
 	size := 0
 	for i := range r.Changes {
 		ch := &r.Changes[i]
@@ -266,8 +284,8 @@ func sizeOf(m transport.Message) int {
 }
 
 // reply queues an answer.
-func (c *session) reply(id uint64, m transport.Message, size int) {
-	c.out.reply(reply{id: id, message: m, size: size})
+func (c *session) reply(id uint64, m transport.Message, cost int) {
+	c.out.reply(reply{id: id, message: m, cost: cost})
 	c.out.signal()
 }
 

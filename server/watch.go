@@ -5,11 +5,9 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-// Bounds of what waits for one watcher of one service. Beyond them it is sent the whole service again.
-const (
-	maxStructural = 100_000
-	maxPending    = 64 << 20
-)
+// maxStructural bounds what waits for one watcher of one service, beside the session's budget. Beyond that it is sent the
+// whole service again.
+const maxStructural = 100_000
 
 // watch is one session's view of one service. All but the first three fields is guarded by the session's outbox.mu.
 type watch struct {
@@ -23,7 +21,7 @@ type watch struct {
 	// open has the entries of pending that later values of the variable, or later modes and times, are merged into, by its id.
 	open       map[uint64]int
 	structural int
-	bytes      int
+	held       int // what pending keeps in memory, values that nobody else has any more among it
 	// lost: pending outgrew its bounds and was dropped.
 	lost bool
 }
@@ -49,7 +47,7 @@ func (w *watch) add(ev *event) {
 	if ev.kind == transport.EventSet && ev.was != nil || ev.kind == transport.EventMeta && ev.v != nil {
 		if i, ok := w.open[ev.v.id]; ok && (w.pending[i].ev.kind == transport.EventMeta) == (ev.kind == transport.EventMeta) {
 			p := &w.pending[i]
-			w.bytes += len(ev.v.data) - len(p.ev.v.data)
+			w.held += len(ev.v.data) - len(p.ev.v.data)
 			p.ev, p.own, p.echo = ev, p.own && own, 0
 			return
 		}
@@ -62,37 +60,50 @@ func (w *watch) add(ev *event) {
 			p.echo = ev.seq
 		}
 		w.open[ev.v.id] = len(w.pending)
-		w.bytes += len(ev.v.data)
+		w.held += len(ev.v.data)
+		if ev.was != nil {
+			w.held += len(ev.was.data)
+		}
 	case transport.EventMeta:
 		if ev.v != nil {
 			w.open[ev.v.id] = len(w.pending)
 		}
 	case transport.EventDelete, transport.EventRename:
 		delete(w.open, ev.id())
+		w.held += len(ev.was.data)
 	case transport.EventRenameDir:
 		clear(w.open)
 	}
 	if ev.kind != transport.EventSet || p.created {
 		w.structural++
 	}
+	w.held += pendingCost + len(ev.name) + len(ev.oldName)
 	w.pending = append(w.pending, p)
-	if w.structural > maxStructural || w.bytes > maxPending {
-		w.drop()
-		w.lost = true
+	if w.structural > maxStructural {
+		w.lose()
 	}
 }
 
+// pendingCost is about what an event takes beside its names and values.
+const pendingCost = 400
+
 // drop forgets what waits.
 func (w *watch) drop() {
-	w.pending, w.structural, w.bytes = nil, 0, 0
+	w.pending, w.structural, w.held = nil, 0, 0
 	clear(w.open)
+}
+
+// lose drops what waits for good: the watcher is sent the whole service again.
+func (w *watch) lose() {
+	w.drop()
+	w.lost = true
 }
 
 // take hands over what waits.
 func (w *watch) take() ([]pending, int) {
-	list, bytes := w.pending, w.bytes
+	list, held := w.pending, w.held
 	w.drop()
-	return list, bytes
+	return list, held
 }
 
 // message is the event as the protocol has it.

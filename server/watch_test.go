@@ -138,7 +138,7 @@ func TestCoalescing(t *testing.T) {
 	sid := p.service("t", "s")
 	svc := s.view.lookup("t", "s")
 
-	stuck := &session{server: s, client: newClient("nobody"), rights: everything, out: newOutbox()}
+	stuck := &session{server: s, client: newClient("nobody"), rights: everything, out: newOutbox(testAccount())}
 	w := &watch{session: stuck, service: svc, values: true, live: true, open: map[uint64]int{}}
 	stuck.out.watches[sid] = w
 	svc.watchMu.Lock()
@@ -170,11 +170,12 @@ func TestCoalescing(t *testing.T) {
 	if closed || len(l.flushes) != 1 {
 		t.Fatalf("taken %+v", l)
 	}
-	envs := l.flushes[0].messages(nil)
-	if len(envs) != 1 {
-		t.Fatalf("%d messages in one step", len(envs))
+	step := &parcel{session: stuck}
+	l.flushes[0].messages(step)
+	if len(step.envs) != 1 {
+		t.Fatalf("%d messages in one step", len(step.envs))
 	}
-	m := envs[0].Message.(*transport.VariableChanged)
+	m := step.envs[0].Message.(*transport.VariableChanged)
 	var got []string
 	for _, e := range m.Changes {
 		got = append(got, fmt.Sprint(e.Kind, e.Name, ":", string(e.Data), e.Created))
@@ -201,7 +202,8 @@ func TestCoalescing(t *testing.T) {
 
 	// Too much to keep: the watch starts anew.
 	big := strings.Repeat("x", 1<<20)
-	for i := range maxPending>>20 + 1 {
+	enough := stuck.out.memory.Limit() >> 20
+	for i := range enough + 1 {
 		p.do(store(fmt.Sprint("big", i), big))
 	}
 	p.do(store("c", "while lost"))
@@ -224,7 +226,7 @@ func TestCoalescing(t *testing.T) {
 		merge(whole, page.(*transport.Snapshot))
 	}
 	stuck.out.ended(l.stream)
-	if len(whole.Vars) != maxPending>>20+3 || whole.Resumed {
+	if len(whole.Vars) != enough+3 || whole.Resumed {
 		t.Errorf("snapshot of %d variables, resumed %v", len(whole.Vars), whole.Resumed)
 	}
 	l, _ = stuck.out.take()

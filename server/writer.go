@@ -1,6 +1,10 @@
 package server
 
 import (
+	"fmt"
+	"runtime/debug"
+	"time"
+
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -10,6 +14,12 @@ const maxStep = 8 << 20
 
 // writeLoop sends what the outbox has, until it is closed or the connection is over.
 func (s *session) writeLoop() {
+	defer func() {
+		if p := recover(); p != nil {
+			s.server.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
+			s.conn.Fail(fmt.Errorf("panic: %v", p))
+		}
+	}()
 	for {
 		l, closed := s.out.take()
 		if closed {
@@ -30,40 +40,78 @@ func (s *session) writeLoop() {
 	}
 }
 
+// parcel is what is encoded and sent at a time: no more than a client will take before long, or one message.
+const parcelBytes = 256 << 10
+
+type parcel struct {
+	*session
+	envs []transport.Envelope
+	size int
+	// answers and what they, and pushes, have of the session's memory
+	answers int
+	cost    int
+	err     error
+}
+
+func (p *parcel) add(id uint64, m transport.Message) {
+	size := m.Msgsize()
+	if p.size > 0 && p.size+size > parcelBytes {
+		p.send()
+	}
+	p.envs = append(p.envs, transport.Envelope{ID: id, Message: m})
+	p.size += size
+}
+
+// send sends what was added. What it takes in encoded form is the client's until it has taken it.
+func (p *parcel) send() {
+	if len(p.envs) > 0 && p.err == nil {
+		if p.err = p.sending.Take(p.size); p.err == nil {
+			p.sendingSince.Store(time.Now().UnixNano())
+			p.err = p.conn.Send(p.envs...)
+			p.sendingSince.Store(0)
+			p.sending.Give(p.size)
+		}
+	}
+	p.out.answered(p.answers, p.cost)
+	clear(p.envs)
+	p.envs, p.size, p.answers, p.cost = p.envs[:0], 0, 0, 0
+}
+
 // send sends one load, pushes first.
 func (s *session) send(l load) error {
-	var envs []transport.Envelope
+	p := &parcel{session: s, cost: l.held}
 	for _, m := range l.pushes {
-		envs = append(envs, transport.Envelope{Message: m})
+		p.add(0, m)
 	}
 	for _, f := range l.flushes {
-		envs = f.messages(envs)
+		f.messages(p)
+		p.cost += f.held
 	}
-	count, size := 0, 0
 	for _, r := range l.replies {
-		envs = append(envs, transport.Envelope{ID: r.id, Message: r.message})
-		count++
-		size += r.size
+		m := r.message
+		if r.make != nil {
+			m = r.make()
+		}
+		p.add(r.id, m)
+		p.answers++
+		p.cost += r.cost
 	}
 	more := true
 	if l.stream != nil {
 		var m transport.Message
 		m, more = l.stream.next()
-		envs = append(envs, transport.Envelope{ID: l.stream.id, Message: m})
-	}
-	if len(envs) > 0 {
-		if err := s.conn.Send(envs...); err != nil {
-			return err
+		p.add(l.stream.id, m)
+		if !more && l.stream.id != 0 && !l.stream.part {
+			p.answers++
+			p.cost += l.stream.cost
 		}
+	}
+	if p.send(); p.err != nil {
+		return p.err
 	}
 	if !more {
-		if l.stream.id != 0 && !l.stream.part {
-			count++
-			size += l.stream.size
-		}
 		s.out.ended(l.stream)
 	}
-	s.out.answered(count, size)
 	for _, r := range l.replies {
 		if r.after != nil {
 			r.after()
@@ -75,34 +123,34 @@ func (s *session) send(l load) error {
 	return nil
 }
 
-// messages appends the flush as one step.
-func (f *flush) messages(envs []transport.Envelope) []transport.Envelope {
+// messages sends the flush as one step.
+func (f *flush) messages(p *parcel) {
 	rev := f.list[len(f.list)-1].ev.rev
 	if len(f.list) > 1 && f.size() > maxStep {
 		pages := &snapshot{service: f.watch.service.id, resumed: true, values: f.watch.values, rev: rev, changes: f.list}
-		for more := true; more; {
+		for more := true; more && p.err == nil; {
 			var m transport.Message
 			m, more = pages.next()
-			envs = append(envs, transport.Envelope{Message: m})
+			p.add(0, m)
 		}
-		return envs
+		return
 	}
 	m := &transport.VariableChanged{Service: f.watch.service.id, Rev: rev, Changes: make([]transport.Event, len(f.list))}
 	for i := range f.list {
 		m.Changes[i] = f.list[i].message(f.watch.values)
 	}
-	return append(envs, transport.Envelope{Message: m})
+	p.add(0, m)
 }
 
 // size is at most about what the flush takes as a message.
 func (f *flush) size() int {
 	size := len(f.list) * eventCost
-	if f.watch.values {
-		size += f.bytes
-	}
 	for i := range f.list {
 		ev := f.list[i].ev
 		size += len(ev.name) + len(ev.oldName)
+		if f.watch.values && ev.v != nil {
+			size += len(ev.v.data)
+		}
 	}
 	return size
 }

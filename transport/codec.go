@@ -9,11 +9,21 @@ import (
 type Envelope struct {
 	ID      uint64
 	Message Message
+	// Cost is what was taken from the connection's [Budget] for a message that was received. Whoever has no more use for
+	// the message gives it back.
+	Cost int
 }
 
 // Unknown stands for a message whose type this program does not know: a newer peer's. A server answers it with
 // [ErrUnsupported]; it cannot be sent.
 type Unknown struct{ Type Type }
+
+// Oversized stands for a message that would take more memory than the connection's [Budget] has, and was not decoded. A
+// server answers it with [ErrTooLarge]; it cannot be sent.
+type Oversized struct {
+	Type Type
+	Cost int // what it would have taken
+}
 
 const lengthSize = 4
 
@@ -41,6 +51,9 @@ func AppendEnvelope(dst []byte, e Envelope) ([]byte, error) {
 func DecodeEnvelope(b []byte) (e Envelope, rest []byte, err error) {
 	raw, rest, err := splitEnvelope(b)
 	if err != nil {
+		return Envelope{}, b, err
+	}
+	if _, err := raw.cost(); err != nil {
 		return Envelope{}, b, err
 	}
 	e, err = raw.decode()
@@ -77,15 +90,24 @@ func splitEnvelope(b []byte) (raw rawEnvelope, rest []byte, err error) {
 	return rawEnvelope{typ: Type(in[0]), id: id, body: in[1+k:]}, rest, nil
 }
 
-// decode returns the message; its []byte fields alias the body.
+// cost checks the body and returns about what decode allocates. The body of a message that is not known is not looked at.
+func (r rawEnvelope) cost() (int, error) {
+	if !known(r.typ) {
+		return messageCost, nil
+	}
+	n, err := bodyCost(r.body)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %T: %w", ErrInvalid, newMessage(r.typ), err)
+	}
+	return n, nil
+}
+
+// decode returns the message, after cost has checked it; its []byte fields alias the body.
 func (r rawEnvelope) decode() (Envelope, error) {
-	m := newMessage(r.typ)
-	if m == nil {
+	if !known(r.typ) {
 		return Envelope{ID: r.id, Message: &Unknown{Type: r.typ}}, nil
 	}
-	if err := checkBody(r.body); err != nil {
-		return Envelope{}, fmt.Errorf("%w: %T: %w", ErrInvalid, m, err)
-	}
+	m := newMessage(r.typ)
 	rest, err := m.UnmarshalMsg(r.body)
 	if err != nil {
 		return Envelope{}, fmt.Errorf("%w: %T: %w", ErrInvalid, m, err)

@@ -308,7 +308,7 @@ func TestCheckBodyAgreesWithMsgp(t *testing.T) {
 	for lead := range 256 {
 		b := append([]byte{byte(lead)}, tail...)
 		want, wantErr := msgp.Skip(b)
-		got, err := skipObject(b, 0)
+		got, err := (&walk{}).object(b, 0)
 		if (err == nil) != (wantErr == nil) {
 			t.Errorf("lead %#x: got %v, msgp says %v", lead, err, wantErr)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"sync"
 	"syscall"
 	"time"
@@ -13,9 +14,13 @@ import (
 
 const (
 	maxBatch   = 256 << 10 // bytes of envelopes that are put into one WebSocket message
-	keepBuffer = 5 << 18   // larger buffers are given back after use; a value of 1 MiB and what surrounds it is not
+	keepBuffer = 64 << 10  // a connection keeps no larger ones
+	poolBuffer = 5 << 18   // a value of 1 MiB and what surrounds it; larger buffers are not kept at all
 	maxQueued  = 16 << 20  // bytes that may wait for a peer that takes nothing before who brings more waits himself
 )
+
+// bigBuffers are shared by all connections: most of those that have sent a large message once will not soon do so again.
+var bigBuffers sync.Pool // of *[]byte
 
 // sender gathers envelopes while another goroutine is writing: senders append under mu, then queue for the right to
 // write. The first to get it writes what all have appended; the others find nothing left to do. So a lone sender writes
@@ -138,6 +143,9 @@ func (c *Conn) flush() error {
 	}
 	err := c.write(buf, cuts)
 	if cap(buf) > keepBuffer {
+		if b := buf; cap(b) <= poolBuffer {
+			bigBuffers.Put(&b)
+		}
 		buf = nil
 	}
 	s.spare, s.spares = buf, cuts
@@ -163,6 +171,7 @@ func (c *Conn) sendFailed(err error) error {
 }
 
 func (s *sender) appendLocked(envs []Envelope, limit int) error {
+	s.makeRoomLocked(envs)
 	size, ncuts, cut := len(s.pending), len(s.cuts), s.cut
 	for _, e := range envs {
 		start := len(s.pending)
@@ -181,6 +190,29 @@ func (s *sender) appendLocked(envs []Envelope, limit int) error {
 		s.pending = out
 	}
 	return nil
+}
+
+// makeRoomLocked sees to it that large envelopes do not grow the buffer by one step after the other.
+func (s *sender) makeRoomLocked(envs []Envelope) {
+	need := len(s.pending)
+	for _, e := range envs {
+		if e.Message != nil {
+			need += e.Message.Msgsize()
+		}
+	}
+	if need <= max(keepBuffer, cap(s.pending)) {
+		return
+	}
+	var bigger []byte
+	if b, _ := bigBuffers.Get().(*[]byte); b != nil && cap(*b) >= need {
+		bigger = (*b)[:0]
+	} else {
+		if room := 1 << bits.Len(uint(need)); need <= poolBuffer {
+			need = min(room, poolBuffer)
+		}
+		bigger = make([]byte, 0, need)
+	}
+	s.pending = append(bigger, s.pending...)
 }
 
 func (c *Conn) write(buf []byte, cuts []int) error {

@@ -2,9 +2,11 @@ package transport
 
 import "errors"
 
+func known(t Type) bool { return int(t) < len(constructors) && constructors[t] != nil }
+
 // newMessage returns an empty message of type t, nil if the type is not known.
 func newMessage(t Type) Message {
-	if int(t) < len(constructors) && constructors[t] != nil {
+	if known(t) {
 		return constructors[t]()
 	}
 	return nil
@@ -87,9 +89,10 @@ func (*ServiceFileRotated) messageType() Type          { return TypeServiceFileR
 func (*Goodbye) messageType() Type                     { return TypeGoodbye }
 func (*Ping) messageType() Type                        { return TypePing }
 
-var errUnknown = errors.New("messages of unknown type cannot be encoded")
+var errUnknown = errors.New("messages that were not decoded cannot be encoded")
 
-func (u *Unknown) messageType() Type { return u.Type }
+func (u *Unknown) messageType() Type   { return u.Type }
+func (o *Oversized) messageType() Type { return o.Type }
 
 // MarshalMsg refuses: the body was not kept.
 func (u *Unknown) MarshalMsg(b []byte) ([]byte, error) { return b, errUnknown }
@@ -99,3 +102,12 @@ func (u *Unknown) UnmarshalMsg(b []byte) ([]byte, error) { return b, errUnknown 
 
 // Msgsize is 0.
 func (u *Unknown) Msgsize() int { return 0 }
+
+// MarshalMsg refuses: the body was not kept.
+func (o *Oversized) MarshalMsg(b []byte) ([]byte, error) { return b, errUnknown }
+
+// UnmarshalMsg refuses: the body is not to be decoded.
+func (o *Oversized) UnmarshalMsg(b []byte) ([]byte, error) { return b, errUnknown }
+
+// Msgsize is 0.
+func (o *Oversized) Msgsize() int { return 0 }
