@@ -25,10 +25,8 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 		}
 	}
 	n, err := f.find(h.NodeId, name)
-	if !f.isPoke(h) {
-		if err == nil && (n == nil || f.behind(h.NodeId)) && f.c.Barrier(f.ctx) {
-			n, err = f.find(h.NodeId, name)
-		}
+	if err == nil && !f.isPoke(h) && f.doubtful(h.NodeId, n) && f.c.Barrier(f.ctx) {
+		n, err = f.find(h.NodeId, name)
 	}
 	if err != nil {
 		return f.errno("lookup", err)
@@ -45,15 +43,26 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 	return fuse.OK
 }
 
-// behind reports whether names in a directory's service are changed already for others on this host, but not yet for us.
-func (f *FS) behind(dir uint64) bool {
+// doubtful reports whether a name in a directory, which stands for n, nil for nothing, may have been changed already for
+// others on this host, but not yet for us: then the server is asked. What memory can tell is never asked for.
+func (f *FS) doubtful(dir uint64, n varsync.Node) bool {
+	var s *varsync.Service
 	switch d := f.node(dir).(type) {
 	case *varsync.Service:
-		return d.Behind()
+		s = d
 	case *varsync.Dir:
-		return d.Service().Behind()
+		s = d.Service()
+	default:
+		return n == nil
 	}
-	return false
+	switch s.Names() {
+	case varsync.NamesCurrent:
+		return false
+	case varsync.NamesBehind:
+		v, ok := n.(*varsync.Variable)
+		return !ok || !v.StillNamed()
+	}
+	return n == nil
 }
 
 // find resolves a file name in a directory; nil if there is nothing.

@@ -52,7 +52,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 // announced to the kernel, or that was acknowledged to somebody on this host and is on its way to us. The kernel, told
 // ESTALE, looks the name up again.
 func (f *FS) misnamed(h *fuse.InHeader, v *varsync.Variable) bool {
-	if v.Service().Behind() {
+	if v.Service().Names() == varsync.NamesBehind && !v.StillNamed() {
 		f.c.Barrier(f.ctx)
 	}
 	ids := []uint64{v.ID()}

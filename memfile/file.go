@@ -117,6 +117,7 @@ func newFile(path string, o *WriterOptions, generation uint64, full *file, d dem
 	if fl.m, err = mapFile(f, h.fileSize, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 		return nil, err
 	}
+	fl.m.store64(offNamed, o.Named)
 	// In three calls, rather than in steps with room to spare in each.
 	err = cmp.Or(fl.dir.ensure(int64(d.slots)*entrySize), fl.names.ensure(d.names), fl.values.ensure(d.values))
 	if err != nil {

@@ -160,25 +160,80 @@ func (r *Reader) Lookup(name string) (slot uint32, id uint64, meta Meta, err err
 
 // named reports whether the slot holds a variable of that name.
 func (r *Reader) named(m *mapping, slot uint32, name string) (e entry, found bool, err error) {
+	err = r.look(m, slot, &e, func() {
+		found = e.id != 0 && int(e.nameLen) == len(name) && string(m.bytes(e.name, int64(e.nameLen))) == name
+	})
+	return e, found && err == nil, err
+}
+
+// look loads the slot's entry into e, checks it, and calls fn to take from it what it needs: again, if the entry changed
+// meanwhile. The blocks of an entry that is in use lie in their areas when fn is called.
+func (r *Reader) look(m *mapping, slot uint32, e *entry, fn func()) error {
 	var p patience
 	for at := r.header.dir + int64(slot)*entrySize; ; {
-		if e = loadEntry(m, at); e.seq&1 == 0 {
-			bad, same := false, false
-			if e.id != 0 {
-				bad = r.checkEntry(&e) != nil
-				same = !bad && int(e.nameLen) == len(name) && string(m.bytes(e.name, int64(e.nameLen))) == name
+		if *e = loadEntry(m, at); e.seq&1 == 0 {
+			bad := e.id != 0 && r.checkEntry(e) != nil
+			if !bad {
+				fn()
 			}
 			if e.unchanged(m, at) {
 				if bad {
-					return e, false, fmt.Errorf("%w: slot %d", ErrCorrupt, slot)
+					return fmt.Errorf("%w: slot %d", ErrCorrupt, slot)
 				}
-				return e, same, nil
+				return nil
 			}
 		}
 		if !p.again() {
-			return e, false, ErrTorn
+			return ErrTorn
 		}
 	}
+}
+
+// Name returns the name of the variable id in slot.
+func (r *Reader) Name(slot uint32, id uint64) (name string, err error) {
+	s := r.shard()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	defer caught(debug.SetPanicOnFault(true), &err)
+	m := s.m
+	if m == nil {
+		return "", ErrClosed
+	}
+	var e entry
+	if slot < min(m.load32(offUsed), r.header.slots) {
+		err = r.look(m, slot, &e, func() { name = string(m.bytes(e.name, int64(e.nameLen))) })
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case e.id != id || id == 0:
+		return "", r.missing(m)
+	}
+	return name, r.current(m)
+}
+
+// Slots returns where the variables are, by their ids, looking at every entry: for who knows a variable from another file
+// of the service.
+func (r *Reader) Slots() (slots map[uint64]uint32, err error) {
+	s := r.shard()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	defer caught(debug.SetPanicOnFault(true), &err)
+	m := s.m
+	if m == nil {
+		return nil, ErrClosed
+	}
+	slots = map[uint64]uint32{}
+	var e entry
+	for slot := range min(m.load32(offUsed), r.header.slots) {
+		if err := r.look(m, slot, &e, func() {}); err != nil {
+			return nil, err
+		}
+		if e.id != 0 {
+			slots[e.id] = slot
+		}
+	}
+	return slots, nil
 }
 
 // errRetry is the entry's way of saying that it was being written.

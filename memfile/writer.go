@@ -17,6 +17,7 @@ import (
 type WriterOptions struct {
 	Service uint64   // id of the service
 	Store   [16]byte // id of the store the service is of
+	Named   uint64   // the first of [Writer.SetNamed]
 
 	// MinValues, MinNames and MinSlots are the least room for values (bytes), names (bytes) and entries in a file.
 	// They cost address space only. Zero: 4 MiB, 64 KiB, 1,024.
@@ -45,13 +46,21 @@ type identity struct {
 	size       int64
 }
 
-// Create is [Build] and [Writer.Install].
+// Create is [Build] and [Writer.Install]. If it fails the file that another writer left at path is marked as superseded all
+// the same: nobody keeps that current any more.
 func Create(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, error) {
 	w, err := Build(path, o, vars)
+	if err == nil {
+		err = w.Install()
+	}
 	if err != nil {
+		if before, err := openBefore(path); err == nil {
+			supersede(before)
+			_ = before.Close()
+		}
 		return nil, err
 	}
-	return w, w.Install()
+	return w, nil
 }
 
 // Build builds a memory file with vars, which may be nil and must yield the same each time it is ranged over (it is

@@ -67,6 +67,12 @@ func want(t testing.TB, r *memfile.Reader, slot uint32, id, version uint64, name
 	if s, i, m, err := r.Lookup(name); err != nil || s != slot || i != id || m != meta {
 		t.Errorf("Lookup(%q) = %d, %d, %+v, %v; want %d, %d, %+v", name, s, i, m, err, slot, id, meta)
 	}
+	if got, err := r.Name(slot, id); err != nil || got != name {
+		t.Errorf("Name(%d, %d) = %q, %v; want %q", slot, id, got, err, name)
+	}
+	if slots, err := r.Slots(); err != nil || slots[id] != slot {
+		t.Errorf("Slots()[%d] = %d, %v; want %d", id, slots[id], err, slot)
+	}
 }
 
 func wantErr(t testing.TB, r *memfile.Reader, slot uint32, id uint64, want error) {
@@ -76,6 +82,9 @@ func wantErr(t testing.TB, r *memfile.Reader, slot uint32, id uint64, want error
 	}
 	if _, err := r.Stat(slot, id); !errors.Is(err, want) {
 		t.Errorf("Stat(%d, %d): error %v, want %v", slot, id, err, want)
+	}
+	if _, err := r.Name(slot, id); !errors.Is(err, want) {
+		t.Errorf("Name(%d, %d): error %v, want %v", slot, id, err, want)
 	}
 }
 
@@ -345,6 +354,23 @@ func TestReplacesFileOfTheServerBefore(t *testing.T) {
 		t.Error(err)
 	}
 	want(t, open(t, path), 0, 1, 2, "a", "new") // it was not the one before's to remove
+}
+
+// Who cannot make a file has its readers know that the one before is not kept current.
+func TestReplacesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m")
+	create(t, path, small, memfile.Initial{ID: 1, Version: 1, MTime: 10, Name: "a", Value: []byte("old")})
+	r := open(t, path)
+	if err := os.Mkdir(path+".new", 0o700); err != nil { // in the way of the next one
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".new/x", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := memfile.Create(path, small, nil); err == nil {
+		t.Fatal("created")
+	}
+	wantErr(t, r, 0, 1, memfile.ErrSuperseded)
 }
 
 func TestMakesARemovedFileAgain(t *testing.T) {

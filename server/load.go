@@ -23,6 +23,10 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 	c := newContent()
 	// Complete since the server started: only the server changes anything.
 	c.log.since = s.startRev
+	// Whoever knows the names from before may not know of the last changes of them.
+	s.view.mu.RLock()
+	c.named = s.view.rev
+	s.view.mu.RUnlock()
 	writers := map[string]string{}
 	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
 		vars := make([]*variable, 0, len(p.Variables))

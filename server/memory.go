@@ -35,7 +35,7 @@ func (s *Server) removeStrays() {
 
 // openMemory makes the memory file of a content that is not yet in use, or has lost its file.
 func (s *Server) openMemory(svc *service, c *content, vars iter.Seq[memfile.Initial]) {
-	o := memfile.WriterOptions{Service: svc.id}
+	o := memfile.WriterOptions{Service: svc.id, Named: uint64(c.named)}
 	if id, err := hex.DecodeString(s.engine.StoreID()); err == nil {
 		copy(o.Store[:], id)
 	}
@@ -128,7 +128,12 @@ func (s *Server) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
 		if ev.kind == transport.EventSet && !ev.created() {
 			continue
 		}
-		if c := ev.service.content.Load(); c != nil && c.mem != nil {
+		c := ev.service.content.Load()
+		if c == nil {
+			continue
+		}
+		c.named = rev
+		if c.mem != nil {
 			_ = c.mem.SetNamed(uint64(rev)) // fails only if the file was damaged, which put finds
 		}
 	}

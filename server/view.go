@@ -61,9 +61,11 @@ type content struct {
 	floor uint64
 	log   eventLog // guarded by view.mu
 
-	// The committer's own: the memory file, nil when it cannot be had, and the first slot that was never in use.
-	mem  *memfile.Writer
-	high uint32
+	// The committer's own: the memory file, nil when it cannot be had, the first slot that was never in use, and the revision
+	// after which no name was made, removed or changed.
+	mem   *memfile.Writer
+	high  uint32
+	named int64
 	// file is where mem can be opened, nil when it cannot.
 	file atomic.Pointer[fileInfo]
 }

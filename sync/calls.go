@@ -86,9 +86,12 @@ func (c *Client) Probe(ctx context.Context, p *transport.Probe) (*transport.Prob
 
 // Barrier brings the copy up to date with everything that the server had acknowledged when it was called: what another
 // client on this host was told is stored can be on its way to us still. Only a server on this host is asked; others are
-// followed at the network's pace. It reports whether it was asked and answered.
+// followed at the network's pace. It reports whether it was asked and answered, and waits half of [Options.Timeout] at
+// most; not at all for a server that has not answered the last time, and was not heard of since.
 func (c *Client) Barrier(ctx context.Context) bool {
-	deadline := time.Now().Add(graceForSuccessor)
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout/2)
+	defer cancel()
+	deadline := time.Now().Add(c.grace())
 	for {
 		l, _, _, _ := c.link.get()
 		switch {
@@ -96,7 +99,7 @@ func (c *Client) Barrier(ctx context.Context) bool {
 			return false
 		case l != nil:
 			err := l.ping(ctx)
-			if transport.CodeOf(err) != transport.CodeDisconnected {
+			if transport.CodeOf(err) != transport.CodeDisconnected || ctx.Err() != nil {
 				return err == nil
 			}
 		}
@@ -110,13 +113,18 @@ func (c *Client) Barrier(ctx context.Context) bool {
 // pingTime is what an answer to a ping takes at most, of a server that can answer.
 const pingTime = 500 * time.Millisecond
 
+var errMute = &transport.Error{Code: transport.CodeUnavailable, Message: "the server does not answer"}
+
 // ping waits for an answer, behind which come all pushes from before; not for a server that has been silent while it
 // should have been heard of.
 func (l *link) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.c.opts.Timeout)
+	if l.mute.Load() == l.conn.Conn().LastReceived().UnixNano() {
+		return errMute
+	}
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p := l.conn.Go(ctx, &transport.Ping{})
-	look := time.NewTimer(pingTime)
+	look := time.NewTimer(min(pingTime, l.c.opts.Timeout/2))
 	defer look.Stop()
 	for ctx.Err() == nil {
 		select {
@@ -133,5 +141,8 @@ func (l *link) ping(ctx context.Context) error {
 		}
 	}
 	_, err := p.Wait(ctx)
+	if err != nil {
+		l.mute.Store(l.conn.Conn().LastReceived().UnixNano())
+	}
 	return err
 }

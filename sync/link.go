@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/transport"
@@ -17,6 +18,7 @@ type link struct {
 	conn    *transport.Client
 	welcome *transport.Welcome
 	resyncs map[uint64]*snapshot // listings that are arriving as pushes; touched by the receiving goroutine alone
+	mute    atomic.Int64         // when the server had last been heard of as a ping was given up
 }
 
 // awaitLink returns the connection, waiting for one until ctx ends. When the server has been silent for longer than the

@@ -14,9 +14,12 @@ import (
 // errReplaced says that the accessor was closed because another one took its place.
 var errReplaced = errors.New("accessor was replaced")
 
-// graceForSuccessor bounds how long a read waits, after a server died, for the file of the next one, before it serves the
-// last value known.
+// graceForSuccessor bounds how long is waited, after a server died, for what the next one says of a variable that is not
+// in its memory file.
 const graceForSuccessor = time.Second
+
+// grace is graceForSuccessor, or half of the timeout if that is shorter.
+func (c *Client) grace() time.Duration { return min(graceForSuccessor, c.opts.Timeout/2) }
 
 // localAccessor reads the memory file of a server on this host.
 type localAccessor struct {
@@ -26,6 +29,9 @@ type localAccessor struct {
 	mu     sync.RWMutex // guards the following
 	r      *memfile.Reader
 	closed bool
+	// slots is where the variables are in r, by their ids: nil until somebody looks for one in vain where the server said
+	// that it is. The next server numbers them anew.
+	slots map[uint64]uint32
 }
 
 var _ Accessor = (*localAccessor)(nil)
@@ -73,13 +79,18 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 		v.s.mu.RLock()
 		slot, gone := v.slot, v.gone
 		v.s.mu.RUnlock()
-		r, err := a.reader()
+		r, err := a.latest(v.s.id)
 		if err != nil {
 			return nil, Meta{}, err
 		}
 		m, data, err := r.Read(slot, v.id, dst)
+		if errors.Is(err, memfile.ErrNoEntry) && !gone {
+			if slot, ok := a.find(r, v.id); ok {
+				m, data, err = r.Read(slot, v.id, dst)
+			}
+		}
 		switch {
-		case err == nil && (a.c.link.up.Load() || !abandoned(r)):
+		case err == nil:
 			return data, Meta{m.Version, m.MTime, int64(m.Size)}, nil
 		case gone:
 			return nil, Meta{}, transport.ErrNotFound
@@ -88,17 +99,16 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 		case errors.Is(err, memfile.ErrSuperseded) && a.rotate(r, v.s.id):
 			continue
 		}
-		// What is left is on its way to be put right: the push that says that the variable is gone; or, when a server was
-		// killed, the next server's file (it numbers its slots anew) and its listing. Offline for longer than a moment, the
-		// last value is the one to serve.
+		// The variable is gone, or the file is lost, and the push that says so is on its way; or, when a server was killed,
+		// the next server's listing.
 		if deadline.IsZero() {
-			deadline = time.Now().Add(graceForSuccessor)
+			deadline = time.Now().Add(a.c.grace())
 		}
 		if a.c.awaitSuccessor(deadline) {
 			continue
 		}
 		switch {
-		case m.Version != 0 && (err == nil || errors.Is(err, memfile.ErrSuperseded)):
+		case m.Version != 0 && errors.Is(err, memfile.ErrSuperseded): // the last value is the one to serve
 			return data, Meta{m.Version, m.MTime, int64(m.Size)}, nil
 		case errors.Is(err, memfile.ErrNoEntry):
 			err = transport.ErrNotFound
@@ -107,8 +117,69 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 	}
 }
 
+// latest returns the reader of the file that holds the last values. While there is no connection, the next server may
+// have left its own file in place of one that is not kept current any more: what it has acknowledged is in there.
+func (a *localAccessor) latest(service uint64) (*memfile.Reader, error) {
+	r, err := a.reader()
+	if err == nil && !a.c.link.up.Load() && abandoned(r) && a.rotate(r, service) {
+		return a.reader()
+	}
+	return r, err
+}
+
+// find returns where the file has a variable that is not where the server said.
+func (a *localAccessor) find(r *memfile.Reader, id uint64) (slot uint32, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed || a.r != r {
+		return 0, false
+	}
+	if a.slots == nil {
+		slots, err := r.Slots()
+		if err != nil {
+			return 0, false
+		}
+		a.slots = slots
+	}
+	slot, ok = a.slots[id]
+	return slot, ok
+}
+
+// named reports whether the file has the variable under the name that it has in the copy.
+func (a *localAccessor) named(v *Variable) bool {
+	v.s.mu.RLock()
+	slot, name := v.slot, v.pathLocked()
+	v.s.mu.RUnlock()
+	r, err := a.latest(v.s.id)
+	if err != nil {
+		return false
+	}
+	got, err := r.Name(slot, v.id)
+	if errors.Is(err, memfile.ErrNoEntry) {
+		if slot, ok := a.find(r, v.id); ok {
+			got, err = r.Name(slot, v.id)
+		}
+	}
+	return err == nil && got == name
+}
+
+// settled reports whether nobody has been told of a name that was made, removed or changed since revision rev.
+func (a *localAccessor) settled(service uint64, rev int64) bool {
+	r, err := a.reader()
+	if err != nil {
+		return false // another one takes its place
+	}
+	named, state, err := r.Named()
+	if err == nil && state == memfile.Closed && !a.c.link.up.Load() {
+		// The server has left. Whoever came after it has left a file of its own once it has changed anything here.
+		return int64(named) <= rev && !a.rotate(r, service)
+	}
+	return err == nil && state == memfile.Live && int64(named) <= rev
+}
+
 // abandoned reports whether the server has left the file: while there is no connection, another server may already be
-// taking writes that this file will not see.
+// taking writes that this file will not see. A server that was killed leaves a file that looks alive, until the next one
+// marks it.
 func abandoned(r *memfile.Reader) bool {
 	st, err := r.State()
 	return err == nil && st != memfile.Live
@@ -129,21 +200,15 @@ func (a *localAccessor) rotate(old *memfile.Reader, service uint64) bool {
 		next.Close()
 		return false
 	}
-	a.r = next
+	a.r, a.slots = next, nil
 	old.Close()
 	return true
-}
-
-// expectsSuccessor reports whether there is no connection, and the next server may be about to take the last one's place.
-func (c *Client) expectsSuccessor() bool {
-	l, _, down, _ := c.link.get()
-	return l == nil && time.Since(down) < graceForSuccessor
 }
 
 // awaitSuccessor waits a moment for the connection to change, and reports whether it is worth trying again.
 func (c *Client) awaitSuccessor(deadline time.Time) bool {
 	l, changed, down, _ := c.link.get()
-	if end := down.Add(graceForSuccessor); l == nil && end.Before(deadline) {
+	if end := down.Add(c.grace()); l == nil && end.Before(deadline) {
 		deadline = end
 	}
 	wait := time.Until(deadline)

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -93,30 +92,32 @@ func (s *Service) Local() bool {
 	return ok
 }
 
-// Behind reports whether names in the service have changed, and the change was acknowledged to somebody on this host, but
-// the copy does not have it yet, or whether that may be because the server is being replaced. Over a network it is not
-// known: then it is false.
-func (s *Service) Behind() bool {
+// Names says how far the names that the copy has of a service can be relied on.
+type Names uint8
+
+const (
+	// NamesFollow: the names follow those of the server at the network's pace.
+	NamesFollow Names = iota
+	// NamesCurrent: the names are those that were last acknowledged to anybody on this host.
+	NamesCurrent
+	// NamesBehind: names in the service have changed, and the change was acknowledged to somebody on this host, but the
+	// copy does not have it yet; or that may be so, because the server is being replaced.
+	NamesBehind
+)
+
+// Names says how far the names in the service can be relied on. It looks at memory only.
+func (s *Service) Names() Names {
 	s.mu.RLock()
 	acc, rev := s.acc, s.rev
 	s.mu.RUnlock()
 	a, ok := acc.(*localAccessor)
-	if !ok {
-		return false
+	switch {
+	case !ok:
+		return NamesFollow
+	case a.settled(s.id, rev):
+		return NamesCurrent
 	}
-	if !s.c.link.up.Load() {
-		return s.c.expectsSuccessor()
-	}
-	r, err := a.reader()
-	if err != nil {
-		return true // another one takes its place
-	}
-	named, state, err := r.Named()
-	if err == nil && state != memfile.Live {
-		a.rotate(r, s.id)
-		return true
-	}
-	return err == nil && int64(named) > rev
+	return NamesBehind
 }
 
 // Root returns the directory at the top of the service, loading the service if need be: it waits on the network only the

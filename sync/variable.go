@@ -78,6 +78,16 @@ func (v *Variable) Mode() transport.Mode {
 	return v.mode
 }
 
+// StillNamed reports whether it is certain that the variable has, for everybody on this host, the name that it has in the
+// copy, also while others have changed: its memory file says so.
+func (v *Variable) StillNamed() bool {
+	v.s.mu.RLock()
+	acc, gone := v.s.acc, v.gone
+	v.s.mu.RUnlock()
+	a, ok := acc.(*localAccessor)
+	return ok && !gone && a.named(v)
+}
+
 // Writer names who committed the value.
 func (v *Variable) Writer() string {
 	v.s.mu.RLock()
