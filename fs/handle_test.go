@@ -368,3 +368,20 @@ func TestSizeOfWhatIsGathered(t *testing.T) {
 		t.Errorf("size %d for others", out.Size)
 	}
 }
+
+// The kernel takes the size that a poke is answered with as it is, also when it has counted more that was written.
+func TestPokeDoesNotTakeBackWhatWasWritten(t *testing.T) {
+	m := newMount(t, Options{})
+	m.put("t/s/v", "hello")
+	f := m.opened("t/s/v", rdwr)
+	defer f.close()
+	m.ok("write", f.write(0, "J"))
+	for off := uint64(10); off < 1000; off += 10 {
+		m.ok("write", f.write(off, "x"))
+		var out fuse.AttrOut
+		m.notes.pokeAttr(f.node, &out)
+		if out.Size != off+1 {
+			t.Fatalf("size %d after a write to %d", out.Size, off)
+		}
+	}
+}

@@ -26,12 +26,14 @@ type kernel struct {
 type lookups struct {
 	mu sync.Mutex
 	m  map[uint64]uint64 // node id -> references that the kernel holds
+	// pages has the nodes of which it was given pages since they were last invalidated.
+	pages map[uint64]struct{}
 }
 
 func (k *kernel) init() {
 	k.fd = -1
 	for i := range k.shards {
-		k.shards[i].m = map[uint64]uint64{}
+		k.shards[i].m, k.shards[i].pages = map[uint64]uint64{}, map[uint64]struct{}{}
 	}
 }
 
@@ -53,7 +55,25 @@ func (k *kernel) forget(id, n uint64) bool {
 		return false
 	}
 	delete(s.m, id)
+	delete(s.pages, id)
 	return true
+}
+
+// paged records that the kernel is given pages of a node.
+func (k *kernel) paged(id uint64) {
+	s := &k.shards[id%16]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pages[id] = struct{}{}
+}
+
+// hasPages reports whether the kernel can have pages of a node.
+func (k *kernel) hasPages(id uint64) bool {
+	s := &k.shards[id%16]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.pages[id]
+	return ok
 }
 
 // knows reports whether the kernel holds the node: one that it does not hold nobody can be watching.
@@ -69,6 +89,10 @@ func (k *kernel) knows(id uint64) bool {
 
 // invalidateNode drops cached attributes and pages of a node.
 func (k *kernel) invalidateNode(id uint64) error {
+	s := &k.shards[id%16]
+	s.mu.Lock()
+	delete(s.pages, id)
+	s.mu.Unlock()
 	body := make([]byte, 0, 24)
 	body = binary.NativeEndian.AppendUint64(body, id)
 	body = binary.NativeEndian.AppendUint64(body, 0) // from offset 0

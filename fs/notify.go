@@ -213,7 +213,11 @@ func (n *notifier) wants(e EventSet) bool { return n.f.o.Events&e == 0 }
 // early, when the old value was still the committed one, and raises CLOSE_WRITE at the right time: only MODIFY is raised
 // again.
 func (n *notifier) changed(it *item) {
-	n.forgetNode(it.ID)
+	// What this mount's writers have written the kernel knows. Invalidating it has the kernel drop the reply to a question
+	// for attributes that is under way: lseek to the end would go by an older size.
+	if !it.ownValue || !n.wants(withoutModify) || !n.f.handles.uncommitted(it.ID) || n.f.kernel.hasPages(it.ID) {
+		n.forgetNode(it.ID)
+	}
 	if !n.watchable(it.ID, it.Parent) {
 		return
 	}

@@ -121,6 +121,10 @@ func (n *notifier) pokeAttr(id uint64, out *fuse.AttrOut) {
 	p := n.current.Load()
 	n.ghostAttr(id, p != nil && p.id == id && p.dir, &out.Attr)
 	out.Ino = id
+	// The kernel takes the size as it is. It has counted what this mount's editors have written since.
+	if v, ok := n.f.node(id).(*varsync.Variable); ok && v.Busy() {
+		setSize(&out.Attr, v.Expected())
+	}
 }
 
 // statTries is how often the kernel is asked to take the second link: an attribute reply counts for nothing in it if

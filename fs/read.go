@@ -17,6 +17,9 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.Read
 	if h == nil {
 		return nil, fuse.EBADF
 	}
+	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
+		f.kernel.paged(in.NodeId) // read into the page cache
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n, err := f.read(h, buf, in.Offset)

@@ -132,6 +132,28 @@ func (v *Variable) startDrain() {
 	}
 }
 
+// Expected is the size that the value will have once the edits are stored that are on their way.
+func (v *Variable) Expected() int64 {
+	v.out.mu.Lock()
+	defer v.out.mu.Unlock()
+	size := v.Current().Size
+	for i, p := range v.out.queue {
+		switch e := p.edit; e.Kind {
+		case EditReplace:
+			size = int64(len(e.Data))
+		case EditWrite:
+			size = max(size, e.Off+int64(len(e.Data)))
+		case EditTruncate:
+			size = e.Size
+		case EditAppend:
+			if i > 0 { // the first one can be in the size already
+				size += int64(len(e.Data))
+			}
+		}
+	}
+	return size
+}
+
 // Busy reports whether edits are on their way.
 func (v *Variable) Busy() bool {
 	v.out.mu.Lock()
