@@ -24,6 +24,11 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 			return status
 		}
 	}
+	if !f.isPoke(h) && h.Pid != f.statTID.Load() {
+		if err := f.may(h, f.node(h.NodeId), mayExec); err != nil {
+			return f.errno("lookup", err)
+		}
+	}
 	n, err := f.find(h.NodeId, name)
 	if err == nil && !f.isPoke(h) && f.doubtful(h.NodeId, n) && f.c.Barrier(f.ctx) {
 		n, err = f.find(h.NodeId, name)
@@ -103,7 +108,8 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	if in.Flags()&fuse.FUSE_GETATTR_FH != 0 {
 		h = f.handles.get(in.Fh())
 	}
-	if n == nil {
+	gone := n == nil
+	if gone {
 		n = f.removed(in.NodeId)
 	}
 	if n == nil {
@@ -122,6 +128,9 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	f.orphanSize(in.NodeId, &out.Attr)
 	if h != nil {
 		h.ownSize(&out.Attr)
+	}
+	if gone && !f.notes.losing(in.NodeId) {
+		out.Nlink = 0
 	}
 	return fuse.OK
 }
@@ -185,7 +194,7 @@ func (h *handle) ownSize(out *fuse.Attr) {
 	}
 }
 
-// SetAttr truncates; times and modes that are already so are accepted and change nothing (S24).
+// SetAttr truncates, and sets modes and times (S24).
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
 	defer f.end(f.begin("setattr", &in.InHeader), &status)
 	if f.isPoke(&in.InHeader) {
@@ -205,7 +214,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	if n == nil || v != nil && !hasFh && in.Valid&fuse.FATTR_SIZE != 0 && f.misnamed(&in.InHeader, v) {
 		return fuse.Status(syscall.ESTALE)
 	}
-	if err := f.setattr(n, h, in, out); err != nil {
+	if err := f.setattr(n, h, in); err != nil {
 		return f.errno("setattr", err)
 	}
 	f.attr(n, &out.Attr)
@@ -215,31 +224,6 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 		h.ownSize(&out.Attr)
 	}
 	return fuse.OK
-}
-
-func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn, out *fuse.AttrOut) error {
-	if err := f.mayChange(&in.InHeader); err != nil {
-		return err
-	}
-	f.attr(n, &out.Attr)
-	_, isLocal := n.(*local)
-	// Who makes a file and sets its mode (rsync, install) goes on; the mode is not kept.
-	if mode, ok := in.GetMode(); ok && !isLocal && mode&0o7777 != out.Mode&0o7777 && !f.handles.made(in.NodeId) {
-		return syscall.EPERM
-	}
-	if uid, ok := in.GetUID(); ok && uid != f.o.UID {
-		return syscall.EPERM
-	}
-	if gid, ok := in.GetGID(); ok && gid != f.o.GID {
-		return syscall.EPERM
-	}
-	if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 && out.Mode&0o222 == 0 {
-		return syscall.EACCES
-	}
-	if size, ok := in.GetSize(); ok {
-		return f.truncate(n, h, int64(size))
-	}
-	return nil
 }
 
 // truncate implements truncate(2), which commits at once, and ftruncate.
@@ -270,6 +254,7 @@ func (f *FS) truncateHandle(n varsync.Node, h *handle, size int64) error {
 			return h.failed
 		}
 		h.reclaim()
+		h.unstamp()
 		h.buf = resize(h.buf, size)
 		h.dirty, h.killed, h.failed, h.refused = true, false, nil, false
 		h.wrote = time.Now()
@@ -334,16 +319,7 @@ func (f *FS) Access(_ <-chan struct{}, in *fuse.AccessIn) (status fuse.Status) {
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
-	var a fuse.Attr
-	f.attr(n, &a)
-	perm := a.Mode >> f.class(&in.InHeader)
-	if in.Mask&2 != 0 && f.o.ReadOnly {
-		return fuse.EROFS
-	}
-	if in.Mask&7&^(perm&7) != 0 {
-		return fuse.EACCES
-	}
-	return fuse.OK
+	return f.errno("access", f.may(&in.InHeader, n, in.Mask&7))
 }
 
 // StatFs answers df from memory, and has the figures refreshed for the next one.

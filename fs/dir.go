@@ -20,7 +20,7 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	if f.isPoke(&in.InHeader) {
 		return f.notes.pokeEntry(in.NodeId, name, out)
 	}
-	res, err := f.structural(&in.InHeader, name, transport.OpMkdir)
+	res, err := f.structural(&in.InHeader, name, transport.Change{Op: transport.OpMkdir, NewMode: transport.NewMode(in.Mode)})
 	if err != nil {
 		return f.errno("mkdir", err)
 	}
@@ -48,7 +48,7 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fus
 	if f.notes.stale(h.NodeId, name, n) {
 		return fuse.Status(syscall.ESTALE)
 	}
-	_, err = f.structural(h, name, transport.OpRmdir)
+	_, err = f.structural(h, name, transport.Change{Op: transport.OpRmdir})
 	return f.errno("rmdir", err)
 }
 
@@ -62,7 +62,7 @@ func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) (status fu
 }
 
 func (f *FS) unlink(h *fuse.InHeader, name string) error {
-	if err := f.mayChange(h); err != nil {
+	if err := f.mayChangeIn(h, h.NodeId); err != nil {
 		return err
 	}
 	n, err := f.find(h.NodeId, name)
@@ -79,7 +79,7 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 			return syscall.ESTALE
 		}
 		removed := f.unlinking(n)
-		_, err := f.structural(h, name, transport.OpDelete)
+		_, err := f.structural(h, name, transport.Change{Op: transport.OpDelete})
 		if err == nil {
 			removed()
 		}
@@ -89,16 +89,15 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 }
 
 // structural reports one change of what a name in a directory stands for.
-func (f *FS) structural(h *fuse.InHeader, name string, op transport.Op) (transport.Result, error) {
-	if err := errors.Join(checkName(name), f.mayChange(h)); err != nil {
+func (f *FS) structural(h *fuse.InHeader, name string, ch transport.Change) (transport.Result, error) {
+	if err := errors.Join(checkName(name), f.mayChangeIn(h, h.NodeId)); err != nil {
 		return transport.Result{}, err
 	}
 	p, err := f.place(h.NodeId)
 	if err != nil {
 		return transport.Result{}, err
 	}
-	ch := transport.Change{Op: op}
-	if op == transport.OpMkdir {
+	if ch.Op == transport.OpMkdir {
 		if err := f.checkNew(p, name); err != nil {
 			return transport.Result{}, err
 		}
@@ -108,7 +107,7 @@ func (f *FS) structural(h *fuse.InHeader, name string, op transport.Op) (transpo
 		ch.Expect = n.ID() // not what somebody else has given the name to meanwhile
 	}
 	name = p.decode(name)
-	if op == transport.OpMkdir {
+	if ch.Op == transport.OpMkdir {
 		if f.locals.byName(h.NodeId, name) != nil {
 			return transport.Result{}, syscall.EEXIST
 		}
@@ -142,7 +141,7 @@ type dirEntry struct {
 // OpenDir opens a directory.
 func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
 	defer f.end(f.begin("opendir", &in.InHeader), &status)
-	if err := f.mayRead(&in.InHeader); err != nil {
+	if err := f.may(&in.InHeader, f.node(in.NodeId), mayRead); err != nil {
 		return f.errno("opendir", err)
 	}
 	if _, err := f.place(in.NodeId); err != nil {
@@ -223,12 +222,13 @@ func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList)
 // ReadDirPlus lists names with attributes: each entry is a lookup.
 func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) (status fuse.Status) {
 	defer f.end(f.begin("readdirplus", &in.InHeader), &status)
+	keep := f.searchable(in.NodeId)
 	return f.readDir(in, func(e fuse.DirEntry, d dirEntry) bool {
 		eo := out.AddDirLookupEntry(e)
 		if eo == nil {
 			return false
 		}
-		if d.name == "." || d.name == ".." {
+		if !keep || d.name == "." || d.name == ".." {
 			return true
 		}
 		// The listing can be older than the last change: a name that was taken away since would stay in the kernel.

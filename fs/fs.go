@@ -83,6 +83,7 @@ type FS struct {
 	notes  notifier
 
 	handles  handles
+	rootOnly bool // nobody but root can come in
 	callers  callers
 	requests requests
 	watchdog watchdog
@@ -132,6 +133,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	}
 	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger}
 	f.handles.init()
+	f.rootOnly = !o.AllowOther && os.Geteuid() == 0
 	f.callers.init()
 	f.watchdog.init(f)
 	f.kernel.init()

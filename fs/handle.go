@@ -66,6 +66,8 @@ type handle struct {
 	idle      *time.Timer
 	wrote     time.Time // the last write since, and
 	part      bool      // it looks like a part of one
+	stamped   bool      // somebody has set a time since the last write:
+	mtime     int64     // the value is committed with it
 	killed    bool      // the last process to flush was being killed: what it had not flushed is dropped
 	asked     time.Time
 
@@ -108,7 +110,7 @@ func (h *handle) edit() {
 	h.snap, h.own, h.read, h.changed = h.buf, false, false, true
 	h.edits, h.edited = nil, 0
 	h.replacing, h.cleared, h.dirty, h.published, h.refused, h.begun = false, false, false, true, false, true
-	h.buf, h.lent = nil, false
+	h.buf, h.lent, h.stamped = nil, false, false
 }
 
 // temporary reports whether the handle is on a file that only this mount knows, and that has not become a variable.
@@ -237,11 +239,6 @@ func (hs *handles) uncommitted(node uint64) bool {
 // edited reports whether a writer of the node edits what is there.
 func (hs *handles) edited(node uint64) bool {
 	return hs.any(node, func(h *handle) bool { return h.editor })
-}
-
-// made reports whether a descriptor that made the file is open.
-func (hs *handles) made(node uint64) bool {
-	return hs.any(node, func(h *handle) bool { return h.created })
 }
 
 func (hs *handles) any(node uint64, is func(*handle) bool) bool {

@@ -29,7 +29,10 @@ type local struct {
 	mu    sync.Mutex // guards the following
 	data  []byte     // a temporary's content
 	mtime time.Time
-	v     *varsync.Variable // what it has become
+	mode  transport.Mode
+	// stamped: somebody has set mtime since the last write.
+	stamped bool
+	v       *varsync.Variable // what it has become
 
 	settled chan struct{} // closed when a draft is committed, removed or given up
 	once    sync.Once
@@ -67,7 +70,7 @@ func (l *local) resize(size int64) *varsync.Variable {
 	defer l.mu.Unlock()
 	if l.v == nil && l.temp {
 		l.data = resize(l.data, size)
-		l.mtime = time.Now()
+		l.mtime, l.stamped = time.Now(), false
 	}
 	return l.v
 }
@@ -150,14 +153,14 @@ func (ls *locals) in(parent uint64) []*local {
 }
 
 // add makes a file. id 0 takes the next one of the mount's own.
-func (ls *locals) add(id, parent uint64, name string, temp bool) *local {
+func (ls *locals) add(id, parent uint64, name string, temp bool, mode transport.Mode) *local {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if id == 0 {
 		ls.next++
 		id = localBit | ls.next
 	}
-	l := &local{id: id, temp: temp, parent: parent, name: name, mtime: time.Now(), settled: make(chan struct{})}
+	l := &local{id: id, temp: temp, parent: parent, name: name, mode: mode, mtime: time.Now(), settled: make(chan struct{})}
 	ls.ids[id] = l
 	ls.names[localKey{parent, name}] = l
 	return l
@@ -259,8 +262,8 @@ func (ls *locals) become(l *local, v *varsync.Variable) {
 }
 
 // commitTo is commitDraft for a draft that is a variable already.
-func (f *FS) commitTo(ctx context.Context, v *varsync.Variable, op transport.Op, value []byte) error {
-	e := varsync.Edit{Kind: varsync.EditReplace, Data: value}
+func (f *FS) commitTo(ctx context.Context, v *varsync.Variable, op transport.Op, value []byte, d described) error {
+	e := varsync.Edit{Kind: varsync.EditReplace, Data: value, HasMTime: d.hasMTime, MTime: d.mtime}
 	switch op {
 	case transport.OpCreate:
 		return nil
@@ -275,8 +278,9 @@ func (f *FS) commitTo(ctx context.Context, v *varsync.Variable, op transport.Op,
 func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value []byte) (*varsync.Variable, error) {
 	l.naming.Lock()
 	defer l.naming.Unlock()
+	d := l.described()
 	if v := l.committed(); v != nil { // while this waited: it was moved over the variable, or another descriptor was first
-		return v, f.commitTo(ctx, v, op, value)
+		return v, f.commitTo(ctx, v, op, value, d)
 	}
 	parent, name, removed := f.locals.where(l)
 	if removed {
@@ -286,7 +290,7 @@ func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value [
 	if err != nil {
 		return nil, err
 	}
-	ch := transport.Change{Op: op, Data: value, Create: true, NewID: l.id}
+	ch := transport.Change{Op: op, Data: value, Create: true, NewID: l.id, NewMode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	res, err := f.c.Report(ctx, ch)
 	if errors.Is(err, transport.ErrExists) && op == transport.OpCreate {

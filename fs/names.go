@@ -162,6 +162,14 @@ func (n *notifier) lost(thread uint32, ids ...uint64) bool {
 	return lost
 }
 
+// losing reports whether it is still to be announced that a node has lost a name.
+func (n *notifier) losing(id uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	m := n.lostNames[id]
+	return m != nil && m.waiting > 0
+}
+
 // changing reports whether a change of the name is still to be announced.
 func (n *notifier) changing(parent uint64, name string) bool {
 	n.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -109,92 +108,6 @@ func (f *FS) rights(p place) transport.Rights {
 	return p.tenant.Rights()
 }
 
-// mayChange checks a change in a place before the server is asked: the mount's own restriction, and the mode bits for
-// users other than the owner, whom the server does not know.
-func (f *FS) mayChange(h *fuse.InHeader) error {
-	if f.o.ReadOnly {
-		return syscall.EROFS
-	}
-	return f.mode(h, 0o2)
-}
-
-func (f *FS) mayRead(h *fuse.InHeader) error { return f.mode(h, 0o4) }
-
-// mode refuses what the mode bits refuse somebody else.
-func (f *FS) mode(h *fuse.InHeader, want uint32) error {
-	if f.foreign(h) && f.o.Umask>>f.class(h)&want != 0 {
-		return syscall.EACCES
-	}
-	return nil
-}
-
-// class tells which of the mode bits are about who makes a request, by how far they are shifted.
-func (f *FS) class(h *fuse.InHeader) int {
-	switch {
-	case !f.foreign(h):
-		return 6
-	case f.inGroup(h):
-		return 3
-	}
-	return 0
-}
-
-// foreign reports whether a request comes from neither the owner of the files nor root: only possible with AllowOther.
-func (f *FS) foreign(h *fuse.InHeader) bool {
-	return f.o.AllowOther && h.Uid != 0 && h.Uid != f.o.UID
-}
-
-// attr describes a node to the kernel. Nlink is never 0: the kernel would take the file for removed and end its watches.
-func (f *FS) attr(n varsync.Node, out *fuse.Attr) {
-	out.Ino = n.ID()
-	out.Owner = fuse.Owner{Uid: f.o.UID, Gid: f.o.GID}
-	out.Blksize = ioSize
-	switch n := n.(type) {
-	case root:
-		f.dirAttr(f.rights(place{}), 0, out)
-	case *varsync.Tenant:
-		f.dirAttr(n.Rights(), n.MTime(), out)
-	case *varsync.Service:
-		f.dirAttr(n.Tenant().Rights(), n.MTime(), out)
-	case *varsync.Dir:
-		f.dirAttr(n.Service().Tenant().Rights(), n.MTime(), out)
-	case *varsync.Variable:
-		m := n.Current()
-		f.fileAttr(n.Service().Tenant().Rights(), m.Size, m.MTime, out)
-		out.Nlink = f.notes.links(out.Ino)
-	case *local:
-		size, mtime := n.stat()
-		f.fileAttr(transport.RightRead|transport.RightWrite, size, mtime, out)
-	}
-}
-
-func (f *FS) dirAttr(r transport.Rights, mtime int64, out *fuse.Attr) {
-	mode := uint32(0o555)
-	if !f.o.ReadOnly && r&(transport.RightCreate|transport.RightDelete) != 0 {
-		mode = 0o777
-	}
-	out.Mode = syscall.S_IFDIR | mode&^f.o.Umask
-	out.Nlink = 2
-	setTimes(out, mtime)
-}
-
-func (f *FS) fileAttr(r transport.Rights, size, mtime int64, out *fuse.Attr) {
-	mode := uint32(0o444)
-	if !f.o.ReadOnly && r&transport.RightWrite != 0 {
-		mode = 0o666
-	}
-	out.Mode = syscall.S_IFREG | mode&^f.o.Umask
-	out.Nlink = 1
-	out.Size = uint64(size)
-	out.Blocks = (out.Size + 511) / 512
-	setTimes(out, mtime)
-}
-
-func setTimes(out *fuse.Attr, ns int64) {
-	t := time.Unix(0, ns)
-	out.SetTimes(&t, &t, &t)
-}
-
 // entry fills the reply that gives a node to the kernel, and counts it. Nodes with changes of this mount that are not
 // committed are not cached: the kernel would keep a size that is not true. Nor are those of the second link; see keepWatches.
 //
@@ -218,7 +131,7 @@ func (f *FS) entry(n varsync.Node, out *fuse.EntryOut) {
 // attrValidity is how long the kernel may keep attributes. A reply that is on its way to the kernel can miss the
 // invalidation; the poke that raises MODIFY comes behind it. Without that poke they have to expire.
 func (f *FS) attrValidity() uint64 {
-	if f.notes.wants(withoutModify) {
+	if f.notes.wants(withoutModify | withoutAttrib) {
 		return validity
 	}
 	return 1
@@ -229,7 +142,7 @@ func (f *FS) attrValidity() uint64 {
 func (f *FS) newEntry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.EntryOut) {
 	f.notes.back(h.Pid, n.ID())
 	f.entry(n, out)
-	if f.notes.told(h.Pid, h.NodeId, name, n.ID()) {
+	if f.notes.told(h.Pid, h.NodeId, name, n.ID()) || !f.searchable(h.NodeId) {
 		out.EntryValid = 0
 	}
 }

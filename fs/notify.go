@@ -155,6 +155,13 @@ func (n *notifier) next() *item {
 
 func (n *notifier) handle(it *item) {
 	it.Parent = orRoot(it.Parent)
+	switch it.Kind {
+	case varsync.Created, varsync.Deleted, varsync.Renamed:
+		n.forgetNode(it.Parent) // its time
+		if it.Kind == varsync.Renamed {
+			n.forgetNode(orRoot(it.OldParent))
+		}
+	}
 	switch {
 	case it.refresh:
 		n.forgetName(it.Parent, it.name)
@@ -254,9 +261,26 @@ func pathOf(v *varsync.Variable) []string {
 	return append([]string{s.Tenant().Name(), s.Name()}, components(v.Name())...)
 }
 
+// forgetNames has the kernel ask for the names in a directory, which it has kept while everybody could search that.
+func (n *notifier) forgetNames(dir uint64) {
+	entries, err := n.f.list(dir)
+	if err != nil {
+		n.f.log.Debug("names in a directory", "dir", dir, "err", err)
+		return
+	}
+	for _, e := range entries[2:] {
+		if n.f.kernel.knows(e.id) {
+			n.forgetName(dir, e.name)
+		}
+	}
+}
+
 // described announces another mode or mtime: ATTRIB, unless the kernel has raised that itself.
 func (n *notifier) described(it *item) {
 	n.forgetNode(it.ID)
+	if it.Dir && !n.f.searchable(it.ID) {
+		n.forgetNames(it.ID)
+	}
 	if it.Own || !n.watchable(it.ID, it.Parent) || !n.wants(withoutAttrib) {
 		return
 	}

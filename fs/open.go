@@ -37,6 +37,9 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 	if v, ok := n.(*varsync.Variable); ok && f.misnamed(&in.InHeader, v) {
 		return fuse.Status(syscall.ESTALE)
 	}
+	if err := f.mayOpen(&in.InHeader, n, in.Flags); err != nil {
+		return f.errno("open", err)
+	}
 	h, err := f.open(n, in)
 	if err != nil {
 		return f.errno("open", err)
@@ -81,19 +84,9 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 	default:
 		return nil, syscall.EISDIR
 	}
-	if h.reads {
-		if err := f.mayRead(&in.InHeader); err != nil {
-			return nil, err
-		}
-	}
 	trunc := in.Flags&syscall.O_TRUNC != 0
-	if h.writable || trunc {
-		if err := f.mayChange(&in.InHeader); err != nil {
-			return nil, err
-		}
-		if h.v != nil && h.v.Service().Tenant().Rights()&transport.RightWrite == 0 {
-			return nil, syscall.EACCES
-		}
+	if (h.writable || trunc) && h.v != nil && h.v.Service().Tenant().Rights()&transport.RightWrite == 0 {
+		return nil, syscall.EACCES
 	}
 	if h.l != nil && h.l.temp {
 		if trunc {
@@ -141,7 +134,7 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 }
 
 func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, error) {
-	if err := errors.Join(checkName(name), f.mayChange(&in.InHeader)); err != nil {
+	if err := errors.Join(checkName(name), f.mayChangeIn(&in.InHeader, in.NodeId)); err != nil {
 		return nil, nil, err
 	}
 	p, err := f.place(in.NodeId)
@@ -166,6 +159,9 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		if in.Flags&syscall.O_EXCL != 0 {
 			return nil, nil, syscall.EEXIST
 		}
+		if err := f.mayOpen(&in.InHeader, l, in.Flags); err != nil {
+			return nil, nil, err
+		}
 		h, err := f.open(l, open)
 		return l, h, err
 	}
@@ -176,12 +172,15 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		return v, h, err
 	}
 	if f.o.Temporary.makes(name, in.Flags, in.Mode) && f.lookup(p, name) == nil {
-		l := f.locals.add(0, in.NodeId, name, true)
+		l := f.locals.add(0, in.NodeId, name, true, transport.NewMode(in.Mode))
 		h, err := f.open(l, open)
 		return l, h, err
 	}
 	if in.Flags&syscall.O_EXCL == 0 {
 		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // it came while the kernel thought it was not there
+			if err := f.mayOpen(&in.InHeader, v, in.Flags); err != nil {
+				return nil, nil, err
+			}
 			open.Flags = in.Flags
 			h, err := f.open(v, open)
 			return v, h, err
@@ -191,7 +190,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 	defer cancel()
 	if in.Flags&syscall.O_EXCL != 0 || !writes(in.Flags) {
 		// Whether the name is free is for the server to say: lock files work across hosts.
-		v, err := f.makeVariable(ctx, p, name)
+		v, err := f.makeVariable(ctx, p, name, in.Mode)
 		if errors.Is(err, transport.ErrExists) && in.Flags&syscall.O_EXCL == 0 {
 			err = syscall.ESTALE // it has just come: the kernel looks again
 		}
@@ -210,7 +209,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	l := f.locals.add(answer.ID, in.NodeId, name, false)
+	l := f.locals.add(answer.ID, in.NodeId, name, false, transport.NewMode(in.Mode))
 	h := &handle{l: l, reads: reads(in.Flags), writable: true, created: true, appending: in.Flags&syscall.O_APPEND != 0, asked: time.Now()}
 	h.replacing = open.Flags&syscall.O_TRUNC != 0
 	h.writer.Store(in.Pid)
@@ -219,8 +218,8 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 }
 
 // makeVariable creates an empty variable that did not exist.
-func (f *FS) makeVariable(ctx context.Context, p place, name string) (*varsync.Variable, error) {
-	ch := transport.Change{Op: transport.OpCreate}
+func (f *FS) makeVariable(ctx context.Context, p place, name string, mode uint32) (*varsync.Variable, error) {
+	ch := transport.Change{Op: transport.OpCreate, NewMode: transport.NewMode(mode)}
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	res, err := f.c.Report(ctx, ch)
 	if err != nil {
@@ -248,7 +247,7 @@ func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.E
 }
 
 func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
-	if err := errors.Join(checkName(name), f.mayChange(&in.InHeader)); err != nil {
+	if err := errors.Join(checkName(name), f.mayChangeIn(&in.InHeader, in.NodeId)); err != nil {
 		return nil, err
 	}
 	if t := in.Mode & syscall.S_IFMT; t != 0 && t != syscall.S_IFREG {
@@ -273,5 +272,5 @@ func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	return f.makeVariable(ctx, p, name)
+	return f.makeVariable(ctx, p, name, in.Mode)
 }

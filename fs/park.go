@@ -52,7 +52,7 @@ func (f *FS) park(v *varsync.Variable, m move) error {
 		}
 	}
 	p := &parked{v: v, was: value, key: localKey{m.oldDir, m.oldName}, done: make(chan struct{})}
-	p.l = f.locals.add(0, m.newDir, m.newName, true)
+	p.l = f.locals.add(0, m.newDir, m.newName, true, v.Mode())
 	p.l.mu.Lock()
 	p.l.data = slices.Clone(value)
 	p.l.mu.Unlock()
@@ -175,7 +175,7 @@ func (f *FS) keepBackup(ctx context.Context, p *parked, m move, cause error) err
 	if m.to.dir == nil {
 		return cause
 	}
-	v, err := f.publish(ctx, m, data)
+	v, err := f.publish(ctx, m, data, p.l.described())
 	if err != nil {
 		return errors.Join(cause, err)
 	}
@@ -215,7 +215,7 @@ func (f *FS) renameBackup(p *parked, m move) error {
 			was = slices.Clone(p.l.data)
 			p.l.mu.Unlock()
 			var err error
-			if v, err = f.publish(ctx, m, was); err != nil {
+			if v, err = f.publish(ctx, m, was, p.l.described()); err != nil {
 				return err
 			}
 		}

@@ -69,7 +69,7 @@ func (n *notifier) ghostAttr(id uint64, dir bool, out *fuse.Attr) {
 	out.Ino = id
 	out.Mode, out.Nlink = syscall.S_IFREG|0o644, 1
 	if dir {
-		out.Mode, out.Nlink = syscall.S_IFDIR|0o755, 2
+		out.Mode = syscall.S_IFDIR | 0o755
 	}
 	out.Owner = fuse.Owner{Uid: n.f.o.UID, Gid: n.f.o.GID}
 }
@@ -87,6 +87,9 @@ func (n *notifier) pokeEntry(parent uint64, name string, out *fuse.EntryOut) fus
 		return fuse.OK
 	}
 	n.f.entry(node, out)
+	if !n.f.searchable(parent) {
+		out.EntryValid = 0
+	}
 	return fuse.OK
 }
 

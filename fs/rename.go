@@ -26,7 +26,7 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 }
 
 func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
-	if err := errors.Join(checkName(newName), f.mayChange(&in.InHeader)); err != nil {
+	if err := errors.Join(checkName(newName), f.mayChangeIn(&in.InHeader, in.NodeId), f.mayChangeIn(&in.InHeader, in.Newdir)); err != nil {
 		return err
 	}
 	if in.Flags&^unix.RENAME_NOREPLACE != 0 {
@@ -146,7 +146,7 @@ func (f *FS) renameLocal(l *local, m move) error {
 	l.mu.Unlock()
 	ctx, cancel := f.opContext()
 	defer cancel()
-	v, err := f.publish(ctx, m, data)
+	v, err := f.publish(ctx, m, data, l.described())
 	if err != nil {
 		return err
 	}
@@ -167,20 +167,28 @@ func (f *FS) draftOver(l *local, v *varsync.Variable, m move) error {
 	if f.handles.edited(l.id) {
 		return syscall.EBUSY // an edit of the draft would become one of the variable's old value
 	}
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if _, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditMeta, Mode: l.perm()}); err != nil {
+		return err
+	}
 	f.locals.become(l, v)
 	f.notes.refreshName(m.newDir, m.newFile)
 	return nil
 }
 
 // publish makes data the value of what the move leads to. The variable that it returns is nil if it is gone again.
-func (f *FS) publish(ctx context.Context, m move, data []byte) (*varsync.Variable, error) {
+func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*varsync.Variable, error) {
 	if v, ok := m.dst.(*varsync.Variable); ok {
-		_, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data})
+		_, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime})
 		if !errors.Is(err, transport.ErrNotFound) { // else it has just been removed: the name is free
 			return v, err
 		}
 	}
-	ch := transport.Change{Op: transport.OpStore, Data: data, Create: true, HasVersion: m.noReplace} // version 0: it must not exist
+	ch := transport.Change{
+		Op: transport.OpStore, Data: data, Create: true, HasVersion: m.noReplace, // version 0: it must not exist
+		Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime,
+	}
 	ch.Tenant, ch.Service, ch.Name = m.to.target(m.newName)
 	res, err := f.c.Report(ctx, ch)
 	if m.noReplace && errors.Is(err, transport.ErrConflict) {

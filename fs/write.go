@@ -32,6 +32,7 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	if err := f.write(h, int64(in.Offset), data, in.Pid); err != nil {
 		return 0, f.errno("write", err)
 	}
+	h.unstamp()
 	return uint32(len(data)), fuse.OK
 }
 
@@ -279,7 +280,7 @@ func (f *FS) publishValue(h *handle) error {
 		}
 		return err
 	}
-	e := varsync.Edit{Kind: varsync.EditReplace, Data: h.buf}
+	e := varsync.Edit{Kind: varsync.EditReplace, Data: h.buf, HasMTime: h.stamped, MTime: h.mtime}
 	if !h.dirty {
 		if h.l != nil && h.l.id == v.ID() {
 			return nil // another descriptor has made the variable of the draft

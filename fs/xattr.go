@@ -42,7 +42,7 @@ func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []b
 	case *varsync.Variable:
 		value, ok = f.xattr(n, name)
 	case root:
-		if err := f.mayRead(h); err != nil {
+		if err := f.may(h, f.node(h.NodeId), mayRead); err != nil {
 			return 0, f.errno("getxattr", err)
 		}
 		value, ok = f.rootXattr(name)

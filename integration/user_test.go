@@ -89,7 +89,9 @@ func TestS2_AllowOther(t *testing.T) {
 	if err := os.Chmod(h.dir, 0o755); err != nil { // the way there is open
 		t.Fatal(err)
 	}
-	h.Mount().Mkdir("t/s")
+	all := h.Mount("--umask", "0")
+	all.Mkdir("t/s")
+	all.chmod(0o777, "t", "t/s")
 	const (
 		stranger = "--regid=65534 --clear-groups"
 		member   = "--regid=65534 --groups=65533,4321"
@@ -111,6 +113,7 @@ func TestS2_AllowOther(t *testing.T) {
 		t.Run(tt.umask+tt.who, func(t *testing.T) {
 			m := h.Mount("--allow-other", "--umask", tt.umask, "--gid", "4321")
 			m.Write("t/s/v", "old")
+			m.chmod(0o666, "t/s/v")
 			st, err := os.Stat(m.Path("t/s/v"))
 			if err != nil || st.Mode().Perm() != tt.mode {
 				t.Errorf("mode %v, %v, want %v", st.Mode(), err, tt.mode)

@@ -1,0 +1,176 @@
+package fs
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs/transport"
+)
+
+// described is a mode and a time that somebody sets.
+type described struct {
+	mode     transport.Mode // 0: none
+	hasMTime bool
+	mtime    int64
+}
+
+func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn) error {
+	if f.o.ReadOnly {
+		return syscall.EROFS
+	}
+	if uid, ok := in.GetUID(); ok && uid != f.o.UID {
+		return syscall.EPERM
+	}
+	if gid, ok := in.GetGID(); ok && gid != f.o.GID {
+		return syscall.EPERM
+	}
+	var d described
+	if mode, ok := in.GetMode(); ok {
+		if f.foreign(&in.InHeader) {
+			return syscall.EPERM
+		}
+		d.mode = transport.NewMode(mode) // without set-id and sticky bits, which have no meaning here
+	}
+	if size, ok := in.GetSize(); ok {
+		if h == nil {
+			if err := f.may(&in.InHeader, n, mayWrite); err != nil {
+				return err
+			}
+		}
+		if err := f.truncate(n, h, int64(size)); err != nil {
+			return err
+		}
+	} else if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 {
+		if err := f.mayTouch(n, in); err != nil {
+			return err
+		}
+		if t, ok := in.GetMTime(); ok {
+			d.hasMTime, d.mtime = true, t.UnixNano()
+		}
+	}
+	if d == (described{}) {
+		return nil
+	}
+	return f.describe(n, in.NodeId, d)
+}
+
+// mayTouch checks who sets times: the owner any, others who may write the present one.
+func (f *FS) mayTouch(n varsync.Node, in *fuse.SetAttrIn) error {
+	set := func(given, now uint32) bool { return in.Valid&(given|now) == given }
+	switch {
+	case f.ceiling(n)&0o222 == 0:
+		return syscall.EACCES
+	case !f.foreign(&in.InHeader):
+		return nil
+	case set(fuse.FATTR_ATIME, fuse.FATTR_ATIME_NOW), set(fuse.FATTR_MTIME, fuse.FATTR_MTIME_NOW):
+		return syscall.EPERM
+	}
+	return f.may(&in.InHeader, n, mayWrite)
+}
+
+// describe gives a node a mode and a time, behind the changes of its value that were made before. node is the kernel's
+// number for it.
+func (f *FS) describe(n varsync.Node, node uint64, d described) error {
+	if l, ok := n.(*local); ok {
+		v := l.describe(d)
+		if v == nil {
+			return nil
+		}
+		n = v
+	}
+	ctx, cancel := f.opContext()
+	defer cancel()
+	ch := transport.Change{Op: transport.OpSetMeta, Expect: n.ID(), Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
+	switch n := n.(type) {
+	case root:
+		if d.mode != 0 {
+			return syscall.EPERM
+		}
+		return nil // nobody keeps it
+	case *varsync.Variable:
+		if d.hasMTime {
+			f.stamp(node, d.mtime)
+		}
+		_, err := n.Commit(ctx, varsync.Edit{Kind: varsync.EditMeta, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime})
+		if errors.Is(err, transport.ErrNotFound) && f.handles.uncommitted(node) {
+			return nil // removed while it is open: nobody else sees it
+		}
+		return err
+	case *varsync.Tenant:
+		ch.Tenant = n.Name()
+	case *varsync.Service:
+		ch.Tenant, ch.Service = n.Tenant().Name(), n.Name()
+	case *varsync.Dir:
+		ch.Tenant, ch.Service, ch.Name = n.Service().Tenant().Name(), n.Service().Name(), n.Name()
+	}
+	_, err := f.c.Report(ctx, ch)
+	return err
+}
+
+// stamp has the descriptors that gather a value give it this time when they commit it: cp -p and tar set the time before
+// they close.
+func (f *FS) stamp(node uint64, mtime int64) {
+	for _, h := range f.handles.of(node) {
+		if !h.writable {
+			continue
+		}
+		h.mu.Lock()
+		if h.seesOwn() {
+			h.stamped, h.mtime = true, mtime
+		}
+		h.unlock()
+	}
+}
+
+// unstamp forgets a time that was set: something was written since. h.mu must be held.
+func (h *handle) unstamp() {
+	h.stamped = false
+	if h.l != nil {
+		h.l.mu.Lock()
+		h.l.stamped = false
+		h.l.mu.Unlock()
+	}
+}
+
+// describe gives a file of this mount a mode and a time, which go to the server with its value. It returns the variable
+// that the file has become, if it has: that is what to describe.
+func (l *local) describe(d described) *varsync.Variable {
+	if !l.temp {
+		l.naming.Lock() // not while a commit is on its way that does not have it
+		defer l.naming.Unlock()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.v != nil {
+		return l.v
+	}
+	if d.mode != 0 {
+		l.mode = d.mode
+	}
+	if d.hasMTime {
+		l.mtime, l.stamped = time.Unix(0, d.mtime), true
+	}
+	return nil
+}
+
+// perm is the file's mode.
+func (l *local) perm() transport.Mode {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mode
+}
+
+// described is what the variable is to have that the file becomes.
+func (l *local) described() described {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := described{mode: l.mode, hasMTime: l.stamped}
+	if l.stamped {
+		d.mtime = l.mtime.UnixNano()
+	}
+	return d
+}
