@@ -154,10 +154,11 @@ func TestBuild(t *testing.T) {
 	if _, err := w.Delete(0); err != nil {
 		t.Fatal(err)
 	}
-	w.Adopt(5)
+	w.Extend(8)
 	if _, err := w.Put(5, 6, 1, 1, "f", []byte("6")); err != nil {
 		t.Fatal(err)
 	}
+	w.FreeReserved()
 	if err := w.Install(); err != nil {
 		t.Fatal(err)
 	}
@@ -175,10 +176,10 @@ func TestBuild(t *testing.T) {
 		}
 	}
 	given := map[uint32]bool{}
-	for range 5 {
+	for range 7 {
 		given[w.Alloc()] = true
 	}
-	for _, slot := range []uint32{0, 1, 3, 4, 6} {
+	for _, slot := range []uint32{0, 1, 3, 4, 6, 7, 8} {
 		if !given[slot] {
 			t.Errorf("slot %d is not given again: %v", slot, given)
 		}

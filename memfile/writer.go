@@ -151,13 +151,23 @@ func (w *Writer) Alloc() uint32 {
 	return i
 }
 
-// Adopt keeps a slot that the caller chose, as [Writer.Alloc] does with one of its own choice. It is behind all others.
-func (w *Writer) Adopt(slot uint32) {
-	for i := uint32(len(w.cur.slots)); i < slot; i++ {
-		w.free = append(w.free, i)
+// Extend keeps all slots below n that the file does not have yet for a [Writer.Put]: the caller has given them away by
+// itself. [Writer.FreeReserved] frees those that were not put.
+func (w *Writer) Extend(n uint32) {
+	for i := uint32(len(w.cur.slots)); i < n; i++ {
+		w.cur.grow(i)
+		w.cur.slots[i].state = slotReserved
 	}
-	w.cur.grow(slot)
-	w.cur.slots[slot].state = slotReserved
+}
+
+// FreeReserved frees all slots that are kept for a [Writer.Put].
+func (w *Writer) FreeReserved() {
+	for i := range w.cur.slots {
+		if s := &w.cur.slots[i]; s.state == slotReserved {
+			s.state = slotFree
+			w.free = append(w.free, uint32(i))
+		}
+	}
 }
 
 // Put makes slot hold the variable: a new one, a new value, a new name, or all of them. The value is copied. rotated tells

@@ -167,6 +167,12 @@ func (e *evaluator) find(c *transport.Change) (target, error) {
 // That a variable is not there costs the same whatever the id is.
 func (e *evaluator) findID(c *transport.Change) (target, error) {
 	v := e.ids.get(c.ID)
+	if v != nil && v.service.content.Load() == nil { // let go, and about to be forgotten
+		if err := e.open(v.service, e.places.get(v.service).tenant); err != nil {
+			return target{}, err
+		}
+		v = e.ids.get(c.ID)
+	}
 	if v == nil {
 		for _, s := range e.homes(c) {
 			if err := e.open(s, e.places.get(s).tenant); err != nil {
@@ -225,6 +231,7 @@ func (e *evaluator) open(s *service, tenant string) error {
 // ensure loads s, in the rare case that the session has not done so before it handed in the report.
 func (e *evaluator) ensure(s *service) error {
 	if s.content.Load() != nil {
+		s.use()
 		return nil
 	}
 	return e.load(e.ctx, s)

@@ -42,6 +42,14 @@ func (l *eventLog) add(ev *event) {
 	l.next = (l.next + 1) % logLength
 }
 
+// last is the revision of the last record, or since.
+func (l *eventLog) last() int64 {
+	if len(l.records) == 0 {
+		return l.since
+	}
+	return l.records[(l.next+len(l.records)-1)%len(l.records)].rev
+}
+
 // after returns what came after rev, and whether the log goes back so far.
 func (l *eventLog) after(rev int64) ([]record, bool) {
 	if rev < l.since {

@@ -23,7 +23,11 @@ func (v *view) homes(id, in uint64) []*service {
 // homes are the services to load before a variable that a client names by its id can be looked for.
 func (r request) homes(id, in uint64) []*service {
 	v := r.server.view
-	if id == 0 || v.variable(id) != nil {
+	if id == 0 {
+		return nil
+	}
+	if known := v.variable(id); known != nil {
+		known.service.use()
 		return nil
 	}
 	return slices.DeleteFunc(v.homes(id, in), func(svc *service) bool {
@@ -41,16 +45,14 @@ func (r request) opened(id, in uint64, fn func()) {
 		fn()
 		return
 	}
-	r.wg.Go(func() {
-		r.guard(func() {
-			for _, svc := range homes {
-				if err := r.server.load(r.server.ctx, svc); err != nil {
-					r.result(nil, err)
-					return
-				}
+	r.aside(func() {
+		for _, svc := range homes {
+			if err := r.server.load(r.server.ctx, svc); err != nil {
+				r.result(nil, err)
+				return
 			}
-			fn()
-		})
+		}
+		fn()
 	})
 }
 

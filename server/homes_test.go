@@ -21,7 +21,7 @@ func TestUnknownIDLoadsNothing(t *testing.T) {
 	owner := connect(t, s)
 	reader := owner.createKey("reader", transport.RightRead)
 	writer := owner.createKey("writer", transport.RightRead|transport.RightWrite, "t")
-	const n = 100
+	const n = 1000
 	changes := make([]transport.Change, n)
 	for i := range changes {
 		changes[i] = store("v", "x")

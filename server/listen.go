@@ -227,7 +227,7 @@ func (s *Server) housekeeping() {
 		} else if err != nil {
 			s.log.Warn("make the runtime directory again", "err", err)
 		}
-		s.queue.call(s.checkMemory)
+		s.queue.call(s.sweep)
 		s.queue.call(s.forgetClients)
 	}
 }

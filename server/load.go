@@ -12,6 +12,7 @@ import (
 // load brings a service's content into memory, once. Nothing changes the content of a service that is not loaded, so
 // what is read is current whenever it is read.
 func (s *Server) load(ctx context.Context, svc *service) error {
+	svc.use()
 	if svc.content.Load() != nil {
 		return nil
 	}
@@ -21,8 +22,7 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 		return nil
 	}
 	c := newContent()
-	// Complete since the server started: only the server changes anything.
-	c.log.since = s.startRev
+	c.log.since = svc.since.Load()
 	// Whoever knows the names from before may not know of the last changes of them.
 	s.view.mu.RLock()
 	c.named = s.view.rev
@@ -53,11 +53,7 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 			vars = append(vars, v)
 			c.high++
 		}
-		s.view.mu.Lock()
-		for _, v := range vars {
-			s.view.byID[v.id] = v
-		}
-		s.view.mu.Unlock()
+		s.view.remember(vars)
 		return nil
 	})
 	if err != nil {
@@ -65,8 +61,12 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 		return fromEngine(err)
 	}
 	c.floor = floor
-	s.openMemory(svc, c, c.initials())
+	s.view.mu.Lock()
+	defer s.view.mu.Unlock()
 	svc.content.Store(c)
+	if s.view.services[svc.id] == svc {
+		s.view.addLoaded(svc)
+	}
 	return nil
 }
 
@@ -80,8 +80,15 @@ func (s *Server) look(svc *service, fn func(*content) error) error {
 	if s.view.services[svc.id] != svc {
 		return transport.ErrNotFound
 	}
-	return fn(svc.content.Load())
+	c := svc.content.Load()
+	if c == nil {
+		return errLetGo
+	}
+	return fn(c)
 }
+
+// errLetGo is what a session says that comes to a service the moment after it was let go. Its client tries again.
+var errLetGo = &transport.Error{Code: transport.CodeUnavailable, Message: "the service is not in memory"}
 
 // restoreDir adds a directory; its parents come first.
 func (c *content) restoreDir(info *dirInfo) error {
@@ -100,7 +107,6 @@ func (s *Server) loadTree(ctx context.Context) error {
 	}
 	v := s.view
 	v.rev = rev
-	s.startRev = rev
 	for _, t := range tenants {
 		v.tenants[t.Name] = &tenant{id: t.ID, name: t.Name, meta: meta{t.MTime, transport.Mode(t.Mode)}, services: map[string]*service{}}
 	}
@@ -110,6 +116,7 @@ func (s *Server) loadTree(ctx context.Context) error {
 			return fmt.Errorf("service %q has no tenant %q", e.Name, e.Tenant)
 		}
 		svc := newService(e.ID, e.Name, t, meta{e.MTime, transport.Mode(e.Mode)})
+		svc.since.Store(rev) // only the server changes anything
 		t.services[e.Name] = svc
 		v.services[e.ID] = svc
 	}

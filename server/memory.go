@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/hex"
 	"fmt"
 	"iter"
 	"os"
@@ -33,37 +32,11 @@ func (s *Server) removeStrays() {
 	}
 }
 
-// openMemory makes the memory file of a content that is not yet in use, or has lost its file.
-func (s *Server) openMemory(svc *service, c *content, vars iter.Seq[memfile.Initial]) {
-	o := memfile.WriterOptions{Service: svc.id, Named: uint64(c.named)}
-	if id, err := hex.DecodeString(s.engine.StoreID()); err == nil {
-		copy(o.Store[:], id)
-	}
-	mem, err := memfile.Create(memoryPath(s.opts.RuntimeDir, svc.id), o, vars)
-	if err != nil {
-		s.log.Warn("no memory file", "service", svc.id, "err", err)
-		return
-	}
-	c.mem = mem
-	c.file.Store(&fileInfo{mem.Path(), mem.Generation()})
-}
-
-func (c *content) initials() iter.Seq[memfile.Initial] {
+func (f frozen) initials() iter.Seq[memfile.Initial] {
 	return func(yield func(memfile.Initial) bool) {
-		for w := (frozen{c.nodes.root}).from(""); ; {
+		for w := f.from(""); ; {
 			it, ok := w.next()
 			if !ok || it.v != nil && !yield(it.v.initial()) {
-				return
-			}
-		}
-	}
-}
-
-// initials is what the batch puts into a service that is new.
-func (b *batch) initials(svc *service) iter.Seq[memfile.Initial] {
-	return func(yield func(memfile.Initial) bool) {
-		for _, v := range b.ids.over {
-			if v != nil && v.service == svc && !yield(v.initial()) {
 				return
 			}
 		}
@@ -93,36 +66,21 @@ func (c *content) giveSlot(slot uint32) {
 // writeMemory brings the memory files to where the batch leads. Services with a new file, or none any more, are put into
 // moved.
 func (s *Server) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
-	fresh := map[*service]bool{}
 	for svc, key := range b.places.over {
-		c := svc.content.Load()
-		switch {
-		case c == nil:
-		case key == serviceKey{}:
+		if c := svc.content.Load(); c != nil && key == (serviceKey{}) {
 			s.closeMemory(c)
-		case s.view.services[svc.id] == nil:
-			fresh[svc] = true
-			s.openMemory(svc, c, b.initials(svc))
 		}
 	}
 	for _, r := range b.freed {
-		c := r.service.content.Load()
-		if c.mem == nil || fresh[r.service] {
-			continue
-		}
-		rotated, err := c.mem.Delete(r.slot)
-		s.wroteMemory(r.service, c, rotated, err, moved)
+		s.writeSlot(r.service, moved, func(mem *memfile.Writer) (bool, error) { return mem.Delete(r.slot) })
 	}
 	for id, v := range b.ids.over {
 		if v == nil || v == b.ids.base(id) {
 			continue
 		}
-		c := v.service.content.Load()
-		if c.mem == nil || fresh[v.service] {
-			continue
-		}
-		rotated, err := c.mem.Put(v.slot, v.id, v.version, v.mtime, v.name, v.data)
-		s.wroteMemory(v.service, c, rotated, err, moved)
+		s.writeSlot(v.service, moved, func(mem *memfile.Writer) (bool, error) {
+			return mem.Put(v.slot, v.id, v.version, v.mtime, v.name, v.data)
+		})
 	}
 	for _, ev := range b.events {
 		if ev.kind == transport.EventSet && !ev.created() {
@@ -139,6 +97,18 @@ func (s *Server) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
 	}
 }
 
+// writeSlot has a service's memory file changed, if there is one, or the one that is being built once it is.
+func (s *Server) writeSlot(svc *service, moved map[*service]struct{}, change func(*memfile.Writer) (bool, error)) {
+	c := svc.content.Load()
+	switch {
+	case c.mem != nil:
+		rotated, err := change(c.mem)
+		s.wroteMemory(svc, c, rotated, err, moved)
+	case c.building != nil:
+		c.building.changes = append(c.building.changes, change)
+	}
+}
+
 func (s *Server) wroteMemory(svc *service, c *content, rotated bool, err error, moved map[*service]struct{}) {
 	if err == nil && !rotated {
 		return
@@ -148,10 +118,24 @@ func (s *Server) wroteMemory(svc *service, c *content, rotated bool, err error, 
 		c.file.Store(&fileInfo{c.mem.Path(), c.mem.Generation()})
 		return
 	}
-	s.log.Warn("memory file lost", "service", svc.id, "err", err)
-	_ = c.mem.Abandon()
-	c.mem = nil
+	s.noMemory(svc, err)
+	s.abandonMemory(c)
+}
+
+// noMemory tells that a service has no memory file, which can go for very many at once.
+func (s *Server) noMemory(svc *service, err error) {
+	s.memoryLog.do(func(more int) {
+		s.log.Warn("no memory file: the values are sent over the connection", "service", svc.id, "err", err, "not logged since", more)
+	})
+}
+
+// abandonMemory gives a file up that its service may go on without: who has it mapped has to ask anew.
+func (s *Server) abandonMemory(c *content) {
 	c.file.Store(nil)
+	if c.mem != nil {
+		_ = c.mem.Abandon()
+		c.mem = nil
+	}
 }
 
 func (s *Server) closeMemory(c *content) {
@@ -162,35 +146,14 @@ func (s *Server) closeMemory(c *content) {
 	}
 }
 
-// checkMemory makes the memory files again that somebody removed, or that could not be had before. The committer calls
-// it now and then.
-func (s *Server) checkMemory() {
-	moved := map[*service]struct{}{}
-	for _, svc := range s.view.services {
-		c := svc.content.Load()
-		if c == nil {
-			continue
-		}
-		if c.mem != nil && !c.mem.Intact() {
-			s.wroteMemory(svc, c, true, c.mem.Rotate(), moved)
-		}
-		if c.mem == nil {
-			if s.openMemory(svc, c, c.initials()); c.mem != nil {
-				moved[svc] = struct{}{}
-			}
-		}
-	}
-	var touched touched
-	s.pushMoved(moved, &touched)
-	touched.wake()
-}
-
 // pushMoved tells the watchers of services where the memory file is now.
 func (s *Server) pushMoved(moved map[*service]struct{}, t *touched) {
 	for svc := range moved {
 		m := &transport.ServiceFileRotated{Service: svc.id}
-		if f := svc.content.Load().file.Load(); f != nil {
-			m.Path, m.Generation = f.path, f.generation
+		if c := svc.content.Load(); c != nil {
+			if f := c.file.Load(); f != nil {
+				m.Path, m.Generation = f.path, f.generation
+			}
 		}
 		svc.watchMu.Lock()
 		for w := range svc.watches {

@@ -14,7 +14,11 @@ import (
 // wantInFile compares the service memory file of t/s with what the server says.
 func wantInFile(t *testing.T, p *peer, path string) {
 	t.Helper()
-	snap := p.mustWatch(&transport.Watch{Service: p.service("t", "s"), Values: true})
+	sid := p.service("t", "s")
+	if file := must[*transport.ServiceFilePath](p, &transport.GetServiceFilePath{Service: sid}); file.Path != path {
+		t.Fatalf("the file is at %s, want %s", file.Path, path)
+	}
+	snap := p.mustWatch(&transport.Watch{Service: sid, Values: true})
 	testenv.Eventually(t, bound, func() error { // it may just be replaced
 		r, err := memfile.Open(path)
 		if err != nil {
@@ -101,6 +105,7 @@ func TestMemoryFileLost(t *testing.T) {
 	p.do(store("other", ""))
 	p.do(store("v", "1"))
 	sid := p.service("t", "s")
+	must[*transport.ServiceFilePath](p, &transport.GetServiceFilePath{Service: sid})
 	p.mustWatch(&transport.Watch{Service: sid, Values: true})
 	svc := s.view.lookup("t", "s")
 	block := memoryPath(d.run, sid) + ".new" // in the way of a new file

@@ -55,11 +55,15 @@ func (v *view) applyTree(b *batch) {
 		}
 		svc.name, svc.tenant = k.name, v.tenants[k.tenant]
 		svc.tenant.services[k.name] = svc
-		v.services[svc.id] = svc
+		if v.services[svc.id] != svc {
+			v.services[svc.id] = svc
+			v.addLoaded(svc)
+		}
 	}
 	for svc, k := range b.places.over {
-		if k == (serviceKey{}) {
+		if k == (serviceKey{}) && v.services[svc.id] == svc {
 			delete(v.services, svc.id)
+			v.removeLoaded(svc)
 		}
 	}
 	for t, m := range b.tenantMetas.over {
@@ -157,6 +161,7 @@ func (s *Server) broadcastTree(b *batch, rev int64, t *touched) {
 // its eyes. The caller holds view.mu.
 func (v *view) forgetHistory(b *batch, rev int64) {
 	forget := func(svc *service) {
+		svc.since.Store(rev)
 		if c := svc.content.Load(); c != nil {
 			c.log = eventLog{since: rev}
 		}

@@ -69,8 +69,7 @@ func (r request) handle(m transport.Message) {
 			r.result(nil, transport.ErrUnsupported)
 			return
 		}
-		svc, err := r.service(m.Service)
-		r.loaded(svc, err, func(svc *service) { r.result(filePath(svc)) })
+		r.filePath(m)
 	case *transport.ReadVariable:
 		svc, err := r.serviceNamed(m.Tenant, m.Service)
 		r.loaded(svc, err, func(svc *service) {
@@ -121,6 +120,7 @@ func (r request) loaded(svc *service, err error, fn func(*service)) {
 		return
 	}
 	if svc.content.Load() != nil {
+		svc.use()
 		fn(svc)
 		return
 	}
@@ -199,6 +199,10 @@ func (r request) watch(svc *service, m *transport.Watch) {
 		r.result(nil, err)
 		return
 	}
+	if svc.content.Load() == nil {
+		r.result(nil, errLetGo)
+		return
+	}
 	var snap *snapshot
 	if m.Since > 0 && m.Store == s.engine.StoreID() {
 		snap = v.resumeLocked(svc, m.Since, m.Values, r.session.client.id)
@@ -230,15 +234,9 @@ func (r request) unwatch(id uint64) {
 		w.service.watchMu.Lock()
 		delete(w.service.watches, w)
 		w.service.watchMu.Unlock()
+		w.service.use()
 	}
-}
-
-func filePath(svc *service) (*transport.ServiceFilePath, error) {
-	f := svc.content.Load().file.Load()
-	if f == nil {
-		return nil, &transport.Error{Code: transport.CodeUnavailable, Message: "the service has no memory file now"}
-	}
-	return &transport.ServiceFilePath{Path: f.path, Generation: f.generation}, nil
+	r.unask(id)
 }
 
 func (r request) read(svc *service, m *transport.ReadVariable) (*transport.VariableData, error) {
@@ -251,13 +249,17 @@ func (r request) read(svc *service, m *transport.ReadVariable) (*transport.Varia
 	if err := v.mayReadLocked(r.session, svc); err != nil {
 		return nil, err
 	}
-	n := svc.content.Load().find(m.Name)
+	c := svc.content.Load()
+	if c == nil {
+		return nil, errLetGo
+	}
+	n := c.find(m.Name)
 	switch {
 	case n.d != nil:
 		return nil, transport.ErrIsDirectory
 	case n.v == nil:
 		for p := parentOf(m.Name); p != ""; p = parentOf(p) {
-			if svc.content.Load().find(p).v != nil {
+			if c.find(p).v != nil {
 				return nil, transport.ErrNotDirectory
 			}
 		}

@@ -71,6 +71,8 @@ type Options struct {
 	Memory int64
 	// Timeout bounds how long Close waits for what is under way. Default: 5 s.
 	Timeout time.Duration
+	// Idle is how long a service that nobody uses is kept in memory. Default: 1 min.
+	Idle time.Duration
 	// Transport are options for connections.
 	Transport transport.Options
 	// Logger gets what happens. Default: discard.
@@ -98,6 +100,7 @@ func (o *Options) setDefaults() error {
 	o.Limits.Component = min(cmp.Or(o.Limits.Component, 255), 255)
 	o.Memory = cmp.Or(o.Memory, defaultMemory)
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
+	o.Idle = cmp.Or(o.Idle, time.Minute)
 	o.interval = cmp.Or(o.interval, time.Second)
 	o.handshake = cmp.Or(o.handshake, handshakeTime)
 	if o.Logger == nil {
@@ -132,7 +135,11 @@ type Server struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	startRev int64
+	builds     chan struct{} // holds one for each memory file that is being made
+	rebuilding atomic.Bool   // a lost one is being made again
+	memoryLog  rarely
+	swept      int // how far the last sweep came; the committer's own
+
 	// firstID is the first id that this process has given.
 	firstID uint64
 	// lastTime is the latest commit time; the committer's own.
@@ -176,7 +183,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		memory: newBudget(o.Memory - o.Memory/sendingPart), sending: newBudget(o.Memory / sendingPart),
 		view: newView(), queue: newQueue(), treeWatchers: map[*session]struct{}{},
 		clients: map[string]*client{}, live: map[*session]struct{}{}, opening: map[*transport.Conn]struct{}{}, idleSince: time.Now(),
-		done: make(chan struct{}), stop: make(chan struct{}),
+		done: make(chan struct{}), stop: make(chan struct{}), builds: make(chan struct{}, maxBuilds),
 	}
 	s.keys.byName = map[string]engine.Key{}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os/user"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -44,6 +46,7 @@ type session struct {
 	out       *outbox
 	written   chan struct{} // closed when the writer has ended
 	wg        sync.WaitGroup
+	asked     map[uint64]*service // whose memory files; guarded by out.mu
 
 	// over is set when the session's credentials are no longer valid, and what its client is told.
 	over atomic.Pointer[transport.Error]
@@ -196,8 +199,13 @@ func (s *Server) unregister(c *session) {
 	c.out.closed = true
 	watches := c.out.watches
 	c.out.watches = map[uint64]*watch{}
+	asked := slices.Collect(maps.Keys(c.asked))
 	c.out.mu.Unlock()
+	for _, id := range asked {
+		c.unask(id)
+	}
 	for _, w := range watches {
+		w.service.use()
 		w.service.watchMu.Lock()
 		delete(w.service.watches, w)
 		w.service.watchMu.Unlock()

@@ -22,7 +22,9 @@ type view struct {
 	byID map[uint64]*variable
 	// moved has the services of the variables that are not in the one they were made in, loaded or not, by their ids.
 	moved map[uint64]uint64
-	rev   int64
+	// loaded has the services that are in memory, in no order.
+	loaded []*service
+	rev    int64
 }
 
 // meta describes a variable or directory beside what it holds.
@@ -46,26 +48,33 @@ type service struct {
 	tenant *tenant
 	meta
 
+	// content is nil while the service is not in memory. It becomes so only between two batches, and under view.mu.
 	loading sync.Mutex
 	content atomic.Pointer[content]
+	at      int          // in view.loaded; guarded by view.mu
+	used    atomic.Int64 // when somebody last used it; here and below Unix nanoseconds
+	unasked atomic.Int64 // when the last of askers left
+	since   atomic.Int64 // nothing has happened in it after this revision while it was not in memory
 
-	// watchMu guards watches. Lock order: view.mu, watchMu, outbox.mu.
+	// watchMu guards the following. Lock order: view.mu, watchMu, outbox.mu.
 	watchMu sync.Mutex
 	watches map[*watch]struct{}
+	askers  map[*session]struct{} // who have asked for the memory file, and may have it mapped
 }
 
-// content is what a loaded service holds. It is never let go while the server runs.
+// content is what a loaded service holds.
 type content struct {
 	root  *dir // at the top, which has no name
 	nodes ordered
 	floor uint64
 	log   eventLog // guarded by view.mu
 
-	// The committer's own: the memory file, nil when it cannot be had, the first slot that was never in use, and the revision
-	// after which no name was made, removed or changed.
-	mem   *memfile.Writer
-	high  uint32
-	named int64
+	// The committer's own: the memory file, nil when there is none; the one that is being made, if any; the revision of
+	// the last change of names; and the first slot that was never in use.
+	mem      *memfile.Writer
+	building *build
+	named    int64
+	high     uint32
 	// file is where mem can be opened, nil when it cannot.
 	file atomic.Pointer[fileInfo]
 }
@@ -112,7 +121,7 @@ func newView() *view {
 }
 
 func newService(id uint64, name string, t *tenant, m meta) *service {
-	return &service{id: id, name: name, tenant: t, meta: m, watches: map[*watch]struct{}{}}
+	return &service{id: id, name: name, tenant: t, meta: m, watches: map[*watch]struct{}{}, askers: map[*session]struct{}{}}
 }
 
 func newContent() *content {

@@ -159,6 +159,10 @@ func (f *flush) size() int {
 func (s *session) resync(w *watch) {
 	v := s.server.view
 	v.mu.RLock()
+	if w.service.content.Load() == nil {
+		v.mu.RUnlock()
+		return // the watch has ended
+	}
 	snap := v.snapshotLocked(w.service, w.values)
 	s.out.mu.Lock()
 	w.drop()
