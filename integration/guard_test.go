@@ -359,6 +359,9 @@ func TestUmount_LazyOfHanging(t *testing.T) {
 		}
 		return nil
 	})
+	if r := h.Run("umount", b.Dir); r.Code == 0 || !strings.Contains(r.Stderr, "--lazy") || len(mountsBelow(b.Dir)) == 0 {
+		t.Errorf("a mount that hangs and is in use: %v", r)
+	}
 	r := h.Run("umount", "--lazy", b.Dir)
 	if r.Code != 0 || !strings.Contains(r.Stderr, b.Dir+" did not answer") || r.Took > slower(10*time.Second) {
 		t.Errorf("a mount that hangs, after %v: %v", r.Took, r)

@@ -45,7 +45,7 @@ func examineMounts(ctx context.Context) []finding {
 			}
 			if err == nil && names != "" {
 				found[i] = append(found[i], good("mount", "%s keeps new files of these names to itself: %s", m.Dir, names))
-				if p := privateOf(ctx, m.Dir); p.Total > 0 {
+				if p, _ := privateOf(ctx, m.Dir, askingBound); p.Total > 0 {
 					found[i][len(found[i])-1].Detail += "; now: " + p.String()
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	varfs "github.com/commy-project/commyfs/fs"
 	"github.com/commy-project/commyfs/fs/mountpoint"
@@ -20,9 +21,9 @@ type privateFile struct {
 	Size int64  `json:"size"`
 }
 
-// privateOf asks a mount. What does not answer, or is none of ours, tells nothing.
-func privateOf(ctx context.Context, dir string) privateFiles {
-	p, _ := mountpoint.Bounded(ctx, askingBound, func() (privateFiles, error) {
+// privateOf asks a mount. What does not answer within the bound, or is none of ours, tells nothing.
+func privateOf(ctx context.Context, dir string, bound time.Duration) (privateFiles, error) {
+	return mountpoint.Bounded(ctx, bound, func() (privateFiles, error) {
 		files, total, err := varfs.Private(dir)
 		p := privateFiles{Total: total}
 		for _, f := range files {
@@ -30,7 +31,6 @@ func privateOf(ctx context.Context, dir string) privateFiles {
 		}
 		return p, err
 	})
-	return p
 }
 
 // String names the first few.

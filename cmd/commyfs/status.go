@@ -96,7 +96,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 		if info.Mount != "" {
 			m := mountJSON{Dir: info.Mount, ClientInfo: info}
 			if info.Host == me.Host {
-				m.Private = privateOf(ctx, info.Mount)
+				m.Private, _ = privateOf(ctx, info.Mount, askingBound)
 			}
 			s.Mounts = append(s.Mounts, m)
 		}

@@ -1,12 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs/fs/mountpoint"
 )
+
+// goneBound is how long a mount may take to say what goes with it; it does so from memory.
+const goneBound = time.Second
 
 func (a *app) newUmountCommand() *cobra.Command {
 	var lazy bool
@@ -19,8 +25,12 @@ func (a *app) newUmountCommand() *cobra.Command {
 			if args[0] == "" {
 				return usagef("umount: the directory's name is empty")
 			}
-			private := privateOf(cmd.Context(), args[0])
-			hung, err := false, error(nil)
+			private, err := privateOf(cmd.Context(), args[0], goneBound)
+			if errors.Is(err, os.ErrDeadlineExceeded) && !lazy {
+				// What still asks for them keeps the mount busy.
+				return fmt.Errorf("umount %s: it does not answer: use --lazy", args[0])
+			}
+			hung := false
 			if lazy {
 				hung, err = mountpoint.Detach(args[0])
 			} else {
