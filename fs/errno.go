@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -36,6 +37,10 @@ var codeErrno = map[transport.Code]syscall.Errno{
 func (f *FS) errno(op string, err error) fuse.Status {
 	if err == nil {
 		return fuse.OK
+	}
+	var failed *varsync.ServiceError
+	if errors.As(err, &failed) {
+		return fuse.EIO // said once already
 	}
 	// Ours first: why a server cannot be reached may be an errno of its own, which is not the caller's.
 	if e, ok := codeErrno[transport.CodeOf(err)]; ok {

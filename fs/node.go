@@ -58,6 +58,9 @@ func (f *FS) place(id uint64) (place, error) {
 		}
 		return place{tenant: n.Tenant(), service: n, dir: d, level: names.Variable}, nil
 	case *varsync.Dir:
+		if err := n.Service().Failed(); err != nil {
+			return place{}, err
+		}
 		return place{tenant: n.Service().Tenant(), service: n.Service(), dir: n, level: names.Nested}, nil
 	case nil:
 		return place{}, syscall.ESTALE
@@ -151,7 +154,7 @@ func (f *FS) newEntry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.E
 func (f *FS) watch(s *varsync.Service) {
 	ctx, cancel := f.opContext()
 	defer cancel()
-	if _, err := s.Root(ctx); err != nil {
+	if _, err := s.Root(ctx); err != nil && s.Failed() == nil {
 		f.log.Warn("a service could not be loaded", "service", s.ID(), "err", err)
 	}
 }

@@ -17,6 +17,8 @@ type fake struct {
 	handle  func(send func(id uint64, m transport.Message), id uint64, m transport.Message)
 	options transporttest.Options
 	value   string // of v
+	// watch answers what asks for the service in the place of the fake, unless it is nil or says no
+	watch func(send func(id uint64, m transport.Message), id uint64) bool
 
 	mu    sync.Mutex // guards the following
 	dials int
@@ -58,6 +60,9 @@ func (f *fake) serve(conn *transport.Conn) {
 				send(e.ID, &transport.Tree{Tenants: []transport.TenantInfo{{ID: fakeTenant, Name: "t", Rights: 31}},
 					Services: []transport.ServiceInfo{{ID: fakeService, Tenant: fakeTenant, Name: "s"}}})
 			case *transport.Watch:
+				if f.watch != nil && f.watch(send, e.ID) {
+					continue
+				}
 				send(e.ID, &transport.Snapshot{Service: fakeService, Rev: 1, Vars: []transport.Variable{
 					{ID: fakeVariable, Name: "v", Version: 1, Size: int64(len(f.value)), Data: []byte(f.value)}}})
 			case *transport.Goodbye:

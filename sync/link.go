@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -149,15 +148,11 @@ func (l *link) begin(ctx context.Context) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			err := l.watch(l.c.ctx, s)
-			if errors.Is(err, transport.ErrNotFound) || errors.Is(err, transport.ErrDenied) {
-				err = nil // it went while we were asking; the tree says so
-			}
-			mu.Lock()
-			if first == nil {
+			if err := l.bring(s); err != nil && l.conn.Err() != nil {
+				mu.Lock()
 				first = err
+				mu.Unlock()
 			}
-			mu.Unlock()
 		})
 	}
 	wg.Wait()

@@ -21,8 +21,8 @@ func (l *link) listing(ctx context.Context, s *Service, progress func()) error {
 	if l.welcome.Local && !l.c.opts.NoMap {
 		if a, err := l.openLocal(ctx, s); err == nil {
 			acc = a
-		} else if errors.Is(err, transport.ErrNotFound) || ctx.Err() != nil {
-			return err
+		} else if errors.Is(err, transport.ErrNotFound) || errors.Is(err, transport.ErrInternal) || ctx.Err() != nil {
+			return err // which the watch would meet as well
 		} else {
 			l.c.opts.Logger.Warn("memory file not usable, reading over the connection", "service", s.id, "err", err)
 		}
@@ -67,7 +67,7 @@ func (l *link) page(s *Service, sn *snapshot, p *transport.Snapshot, acc Accesso
 		l.c.notify(notices)
 		if !ok {
 			s.forgetRevision()
-			return errors.New("the changes do not fit the copy")
+			return errMisfit
 		}
 		return nil
 	}
@@ -101,7 +101,7 @@ func (l *link) push(m transport.Message) {
 		notices, ok := s.apply(l, m.Rev, m.Changes)
 		l.c.notify(notices)
 		if !ok {
-			l.misfit(s)
+			s.leave(errMisfit)
 		}
 	case *transport.Snapshot:
 		l.resync(m)
@@ -109,7 +109,7 @@ func (l *link) push(m transport.Message) {
 		// A new file is found by its path when the old one says that it is superseded. None at all means that the values
 		// have to come over the connection from now on.
 		if s, _ := l.c.index.get(m.Service).(*Service); s != nil && m.Path == "" && s.Local() {
-			l.misfit(s)
+			s.leave(errMisfit)
 		}
 	}
 }
@@ -130,22 +130,15 @@ func (l *link) resync(p *transport.Snapshot) {
 		delete(l.resyncs, p.Service)
 	}
 	s.mu.RLock()
-	acc := s.acc
+	acc, loaded := s.acc, s.loaded
 	s.mu.RUnlock()
-	if acc == nil && !p.More {
-		return // not loaded
+	if !loaded {
+		delete(l.resyncs, p.Service) // a listing of its own is on the way, if anybody wants it
+		return
 	}
 	if err := l.page(s, sn, p, acc); err != nil {
-		l.misfit(s)
+		s.leave(errMisfit)
 	}
-}
-
-// misfit ends a connection whose stream does not fit the copy of a service, or that has lost its memory file; the next
-// one loads it whole.
-func (l *link) misfit(s *Service) {
-	l.c.opts.Logger.Warn("the copy of a service has to be loaded anew", "service", s.id)
-	s.forgetRevision()
-	l.conn.Fail(errors.New("a service has to be loaded anew"))
 }
 
 // forgetRevision makes the next watch ask for everything.

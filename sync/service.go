@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/commy-project/commyfs/transport"
 )
@@ -25,8 +26,10 @@ type Service struct {
 
 	mu      sync.RWMutex // guards the following
 	loaded  bool
+	filled  bool     // it has been loaded before
 	loading *loading // nil unless under way
-	rev     int64    // engine revision that the copy has come to, or is being brought to
+	failure failure
+	rev     int64 // engine revision that the copy has come to, or is being brought to
 	root    *Dir
 	acc     Accessor // nil until loaded
 }
@@ -78,7 +81,7 @@ func (s *Service) meta() (mtime int64, mode transport.Mode) {
 	defer s.c.mu.RUnlock()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.loaded {
+	if s.filled {
 		return s.root.mtime, s.root.mode
 	}
 	return s.mtime, s.mode
@@ -174,6 +177,12 @@ func (s *Service) startLoading() (*loading, error) {
 	if s.loaded || s.loading != nil {
 		return s.loading, nil
 	}
+	if s.root.gone {
+		return nil, transport.ErrNotFound
+	}
+	if err := s.failure.err; err != nil && time.Now().Before(s.failure.next) {
+		return nil, err
+	}
 	ld := &loading{done: make(chan struct{})}
 	started := s.c.spawn(func() {
 		ld.err = s.fetch()
@@ -197,8 +206,8 @@ func (s *Service) fetch() error {
 		if err != nil {
 			return err
 		}
-		err = l.watch(s.c.ctx, s)
-		if err == nil || !isRetryable(err) {
+		err = l.bring(s)
+		if err == nil || l.conn.Err() == nil {
 			return err
 		}
 		if pause(ctx) != nil {

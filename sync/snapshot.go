@@ -30,8 +30,9 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := !s.loaded
-	s.rev = rev
+	first := !s.filled
+	s.rev, s.filled = rev, true
+	s.wellLocked()
 	var notices []Notice
 	s.loaded, s.acc = true, acc
 	if len(s.root.children) == 0 && first {
