@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,9 +131,7 @@ var errClosed = fmt.Errorf("%w: connection closed: %w", ErrDisconnected, net.Err
 
 func (c *Conn) close(code int, reason string) {
 	if c.Err() == nil {
-		if len(reason) > closeReason {
-			reason = reason[:closeReason]
-		}
+		reason = strings.ToValidUTF8(reason[:min(len(reason), closeReason)], "") // or the peer refuses the frame
 		// A peer that takes nothing must not hold us up: what is left of the deadline is the raw connection's.
 		stop := time.AfterFunc(closeWait, func() { c.Fail(errClosed) })
 		_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(closeWait))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -284,6 +285,7 @@ func TestCloseTellsThePeer(t *testing.T) {
 	}{
 		{"close", func(c *Conn) { _ = c.Close() }, []error{ErrDisconnected}, ErrUnauthorized},
 		{"reason", func(c *Conn) { c.CloseWith(&Error{Code: CodeUnauthorized, Message: "key revoked"}) }, []error{ErrUnauthorized, ErrDisconnected}, ErrDenied},
+		{"long reason", func(c *Conn) { c.CloseWith(&Error{Code: CodeUnauthorized, Message: strings.Repeat("é", 100)}) }, []error{ErrUnauthorized, ErrDisconnected}, ErrDenied},
 		{"fail", func(c *Conn) { c.Fail(io.ErrUnexpectedEOF) }, []error{ErrDisconnected}, ErrUnauthorized},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,11 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
 	"time"
+
+	"github.com/commy-project/commyfs/internal/names"
 )
 
 // The queue of changes may grow so far before modifications of one variable are merged: the last value is what counts.
@@ -70,8 +71,10 @@ func (w *watcher) printLoop(ctx context.Context, out io.Writer, write func(io.Wr
 // changeJSON is a line of watch --output json.
 type changeJSON struct {
 	Path    string  `json:"path"`
-	Event   string  `json:"event"` // "create", "modify", "attrib", "delete" or "move"
+	RawPath []byte  `json:"path_base64,omitempty"` // of one that is no UTF-8
+	Event   string  `json:"event"`                 // "create", "modify", "attrib", "delete" or "move"
 	OldPath string  `json:"old_path,omitempty"`
+	RawOld  []byte  `json:"old_path_base64,omitempty"`
 	Dir     bool    `json:"dir,omitempty"`
 	Mode    string  `json:"mode,omitempty"` // of attrib
 	Version uint64  `json:"version,omitempty"`
@@ -82,7 +85,8 @@ type changeJSON struct {
 }
 
 func jsonChange(w io.Writer, c *change) error {
-	line := changeJSON{Path: c.path, Event: c.event, OldPath: c.oldPath, Dir: c.dir, Mode: c.mode, Version: c.version, Writer: c.writer, Time: c.time()}
+	line := changeJSON{Path: c.path, RawPath: raw(c.path), Event: c.event, OldPath: c.oldPath, RawOld: raw(c.oldPath), Dir: c.dir, Mode: c.mode,
+		Version: c.version, Writer: c.writer, Time: c.time()}
 	if c.hasValue {
 		size := len(c.value)
 		value := c.value
@@ -91,16 +95,16 @@ func jsonChange(w io.Writer, c *change) error {
 		}
 		line.Size, line.Value = &size, &value
 	}
-	return json.NewEncoder(w).Encode(line)
+	return writeJSON(w, line)
 }
 
 // shownValue is how much of a value a line of text shows.
 const shownValue = 64
 
 func textChange(w io.Writer, c *change) error {
-	path := c.path
+	path := names.Show(c.path)
 	if c.oldPath != "" {
-		path = c.oldPath + " -> " + path
+		path = names.Show(c.oldPath) + " -> " + path
 	}
 	if c.dir {
 		path += "/"
@@ -114,9 +118,9 @@ func textChange(w io.Writer, c *change) error {
 	}
 	value, more := c.value, ""
 	if len(value) > shownValue {
-		value, more = value[:shownValue], "..."
+		value, more = []byte(names.Cut(string(value), shownValue)), "..."
 	}
-	_, err := fmt.Fprintf(w, "%s %-6s %s version %d, %d bytes by %s: %s%s\n", c.time(), c.event, path, c.version, len(c.value), c.writer,
+	_, err := fmt.Fprintf(w, "%s %-6s %s version %d, %d bytes by %s: %s%s\n", c.time(), c.event, path, c.version, len(c.value), names.Show(c.writer),
 		strconv.Quote(string(value)), more)
 	return err
 }

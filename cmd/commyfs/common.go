@@ -211,7 +211,7 @@ func (l *logging) logger(w io.Writer, otherwise slog.Level) *slog.Logger {
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	if l.format.value == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(slog.NewJSONHandler(jsonWriter{w}, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
 }

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs/fs/mountpoint"
 	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/internal/names"
 )
 
 const (
@@ -124,7 +124,7 @@ func (a *app) runDoctor(ctx context.Context, cmd *cobra.Command, o *doctorOption
 		if err != nil {
 			return err
 		}
-		return json.NewEncoder(a.stdout).Encode(r)
+		return writeJSON(a.stdout, r)
 	}
 	r, err := a.sendDoctor(ctx)
 	if err != nil {
@@ -190,28 +190,18 @@ func (a *app) sendDoctor(ctx context.Context) (*report, error) {
 
 func (r *report) print(a *app, inJSON bool) error {
 	if inJSON {
-		return json.NewEncoder(a.stdout).Encode(r.Findings)
+		return writeJSON(a.stdout, r.Findings)
 	}
 	for _, f := range r.Findings {
 		line := f.Detail
 		if f.Fix != "" {
 			line += ": " + f.Fix
 		}
-		if _, err := fmt.Fprintf(a.stdout, "%-4s  %-11s  %s\n", f.Status, f.Check, printable(line)); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "%-4s  %-11s  %s\n", f.Status, f.Check, names.Printable(line)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// printable keeps names that others chose from writing lines of their own, or to the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }
 
 // unhang is what to do about what nothing else is known of.

@@ -357,7 +357,7 @@ func TestDoctorConfiguration(t *testing.T) {
 func TestDoctorPrints(t *testing.T) {
 	r := &report{Findings: []finding{good("a", "b\nok    c"), {"mount", "fail", "/m is dead", "run x"}}}
 	for inJSON, want := range map[bool]string{
-		false: "ok    a            b?ok    c\nfail  mount        /m is dead: run x\n",
+		false: "ok    a            b\\nok    c\nfail  mount        /m is dead: run x\n",
 		true: `[{"check":"a","status":"ok","detail":"b\nok    c","fix":""},` +
 			`{"check":"mount","status":"fail","detail":"/m is dead","fix":"run x"}]` + "\n",
 	} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -73,5 +74,6 @@ func errorLine(err error) string {
 	if errors.Is(err, context.Canceled) {
 		return "interrupted"
 	}
-	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	return names.Printable(strings.Join(lines, "; "))
 }

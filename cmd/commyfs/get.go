@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -39,14 +38,13 @@ func (a *app) runGet(ctx context.Context, o *getOptions, args []string) error {
 		return err
 	}
 	return a.withClient(ctx, &o.common, "get", func(c *varsync.Client) error {
-		enc := json.NewEncoder(a.stdout)
 		for _, p := range paths {
 			v, err := readVariable(ctx, c, p, false)
 			if err != nil {
 				return err
 			}
 			if o.json() {
-				err = enc.Encode(valueJSON{describe(p, v), v.Data})
+				err = writeJSON(a.stdout, valueJSON{describe(p, v), v.Data})
 			} else {
 				_, err = a.stdout.Write(v.Data)
 			}
@@ -70,7 +68,8 @@ func readVariable(ctx context.Context, c *varsync.Client, p path, stat bool) (*t
 // entryJSON describes what has a path: a line of get, ls and stat --output json.
 type entryJSON struct {
 	Path    string `json:"path"`
-	Type    string `json:"type"` // "tenant", "service", "directory" or "variable"
+	RawPath []byte `json:"path_base64,omitempty"` // of one that is no UTF-8
+	Type    string `json:"type"`                  // "tenant", "service", "directory" or "variable"
 	ID      uint64 `json:"id"`
 	Version uint64 `json:"version,omitempty"` // of a variable, as what follows
 	Size    *int64 `json:"size,omitempty"`
@@ -85,7 +84,7 @@ type valueJSON struct {
 }
 
 func describe(p path, v *transport.Variable) entryJSON {
-	return entryJSON{p.String(), "variable", v.ID, v.Version, &v.Size, formatMode(v.Mode, false), formatTime(v.MTime), v.Writer}
+	return entryJSON{p.String(), raw(p.String()), "variable", v.ID, v.Version, &v.Size, formatMode(v.Mode, false), formatTime(v.MTime), v.Writer}
 }
 
 // formatMode shows permission bits as chmod(1) takes them.

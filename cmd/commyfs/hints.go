@@ -24,7 +24,7 @@ func explain(p path, err error, limits transport.Limits) error {
 	case errors.Is(err, transport.ErrNameTooLong):
 		err = fmt.Errorf("%w: at most %d bytes, and %d between slashes", err, limits.Name, limits.Component)
 	}
-	return fmt.Errorf("%s: %w", p, err)
+	return fmt.Errorf("%s: %w", p.shown(), err)
 }
 
 // explainConflict adds what the condition on a version met. It may have changed since.

@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -144,21 +144,21 @@ func (a *app) runKeyList(ctx context.Context, o *keyListOptions) error {
 		if err != nil {
 			return needsAdmin(err)
 		}
-		enc := json.NewEncoder(a.stdout)
 		for _, k := range reply.Keys {
 			rights := formatRights(k.Rights)
 			if o.json() {
-				err = enc.Encode(struct {
+				err = writeJSON(a.stdout, struct {
 					transport.KeyInfo
-					Rights  []string `json:"rights"`
-					Created string   `json:"created"`
-				}{k, rights, formatTime(k.Created)})
+					RawTenants [][]byte `json:"tenants_base64,omitempty"` // if one is no UTF-8
+					Rights     []string `json:"rights"`
+					Created    string   `json:"created"`
+				}{k, rawList(k.Tenants), rights, formatTime(k.Created)})
 			} else {
 				tenants := "all tenants"
 				if len(k.Tenants) > 0 {
 					tenants = strings.Join(k.Tenants, " ")
 				}
-				_, err = fmt.Fprintf(a.stdout, "%-16s %s  %s  %s\n", k.Name, formatTime(k.Created), strings.Join(rights, ","), tenants)
+				_, err = fmt.Fprintf(a.stdout, "%-16s %s  %s  %s\n", names.Show(k.Name), formatTime(k.Created), strings.Join(rights, ","), names.Show(tenants))
 			}
 			if err != nil {
 				return err

@@ -3,12 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -87,15 +87,15 @@ func list(ctx context.Context, c *varsync.Client, p path, recursive bool, fn fun
 
 // printer prints entries, by whole paths or by their last component.
 func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*transport.Entry) error {
-	enc := json.NewEncoder(w)
 	return func(e *transport.Entry) error {
 		if o.json() {
-			return enc.Encode(describeEntry(e))
+			return writeJSON(w, describeEntry(e))
 		}
 		name := pathOfEntry(e).String()
 		if !whole {
 			name = pathOfEntry(e).base()
 		}
+		name = names.Show(name)
 		if e.Dir {
 			name += "/"
 		}
@@ -103,7 +103,7 @@ func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*transport.Entry) 
 			_, err := fmt.Fprintln(w, name)
 			return err
 		}
-		version, size, writer := fmt.Sprint(e.Version), fmt.Sprint(e.Size), e.Writer
+		version, size, writer := fmt.Sprint(e.Version), fmt.Sprint(e.Size), names.Show(e.Writer)
 		if e.Dir {
 			version, size, writer = "-", "-", "-"
 		}
@@ -114,7 +114,7 @@ func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*transport.Entry) 
 
 func describeEntry(e *transport.Entry) entryJSON {
 	p := pathOfEntry(e)
-	out := entryJSON{Path: p.String(), ID: e.ID, Mode: formatMode(e.Mode, e.Dir), MTime: formatTime(e.MTime)}
+	out := entryJSON{Path: p.String(), RawPath: raw(p.String()), ID: e.ID, Mode: formatMode(e.Mode, e.Dir), MTime: formatTime(e.MTime)}
 	switch {
 	case p.service == "":
 		out.Type = "tenant"

@@ -192,7 +192,7 @@ func serveMount(m mounted, signals <-chan os.Signal, stderr io.Writer) error {
 			if detach != nil {
 				how = fmt.Sprintf("detaching it in %s", busyGrace)
 			}
-			fmt.Fprintf(stderr, "commyfs: %v: %s\n", err, how)
+			fmt.Fprintf(stderr, "commyfs: %s: %s\n", errorLine(err), how)
 		case lazy:
 			t := time.NewTimer(detachGrace)
 			defer t.Stop()

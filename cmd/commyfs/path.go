@@ -105,10 +105,10 @@ func formatPath(components []string) string {
 
 func pathOfEntry(e *transport.Entry) path { return path{e.Tenant, e.Service, e.Name} }
 
-// shown is String, with something to see for the root.
+// shown is String for messages, with something to see for the root.
 func (p path) shown() string {
 	if s := p.String(); s != "" {
-		return s
+		return names.Show(s)
 	}
 	return "/"
 }

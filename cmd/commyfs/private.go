@@ -8,6 +8,7 @@ import (
 
 	varfs "github.com/commy-project/commyfs/fs"
 	"github.com/commy-project/commyfs/fs/mountpoint"
+	"github.com/commy-project/commyfs/internal/names"
 )
 
 // privateFiles are the files that a mount alone has. Total can be more than are named.
@@ -17,8 +18,9 @@ type privateFiles struct {
 }
 
 type privateFile struct {
-	Path string `json:"path"`
-	Size int64  `json:"size"`
+	Path    string `json:"path"`
+	RawPath []byte `json:"path_base64,omitempty"` // of one that is no UTF-8
+	Size    int64  `json:"size"`
 }
 
 // privateOf asks a mount. What does not answer within the bound, or is none of ours, tells nothing.
@@ -27,7 +29,7 @@ func privateOf(ctx context.Context, dir string, bound time.Duration) (privateFil
 		files, total, err := varfs.Private(dir)
 		p := privateFiles{Total: total}
 		for _, f := range files {
-			p.Files = append(p.Files, privateFile(f))
+			p.Files = append(p.Files, privateFile{f.Path, raw(f.Path), f.Size})
 		}
 		return p, err
 	})
@@ -38,10 +40,10 @@ func (p privateFiles) String() string {
 	const most = 10
 	var out []string
 	for _, f := range p.Files[:min(most, len(p.Files))] {
-		out = append(out, varfs.PrivateFile(f).String())
+		out = append(out, varfs.PrivateFile{Path: names.Show(f.Path), Size: f.Size}.String())
 	}
 	if more := p.Total - len(out); more > 0 {
 		out = append(out, fmt.Sprintf("and %d more", more))
 	}
-	return printable(strings.Join(out, ", "))
+	return strings.Join(out, ", ")
 }

@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -52,7 +52,7 @@ func (a *app) runStat(ctx context.Context, o *statOptions, args []string) error 
 				return err
 			}
 			if o.json() {
-				err = json.NewEncoder(a.stdout).Encode(e)
+				err = writeJSON(a.stdout, e)
 			} else {
 				err = printStat(a.stdout, e)
 			}
@@ -91,13 +91,13 @@ func stat(ctx context.Context, c *varsync.Client, p path) (*entryJSON, error) {
 	case err != nil:
 		return nil, err
 	}
-	return nil, fmt.Errorf("%s: %w", p, transport.ErrNotFound)
+	return nil, fmt.Errorf("%s: %w", p.shown(), transport.ErrNotFound)
 }
 
 func printStat(w io.Writer, e *entryJSON) error {
-	_, err := fmt.Fprintf(w, "%s\n  type    %s\n  id      %d\n", e.Path, e.Type, e.ID)
+	_, err := fmt.Fprintf(w, "%s\n  type    %s\n  id      %d\n", names.Show(e.Path), e.Type, e.ID)
 	if err == nil && e.Size != nil {
-		_, err = fmt.Fprintf(w, "  version %d\n  size    %d\n  writer  %s\n", e.Version, *e.Size, e.Writer)
+		_, err = fmt.Fprintf(w, "  version %d\n  size    %d\n  writer  %s\n", e.Version, *e.Size, names.Show(e.Writer))
 	}
 	if err == nil {
 		_, err = fmt.Fprintf(w, "  mode    %s\n  mtime   %s\n", e.Mode, e.MTime)

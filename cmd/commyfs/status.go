@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -31,20 +29,26 @@ func (a *app) newStatusCommand() *cobra.Command {
 }
 
 type statusJSON struct {
-	Connected bool                   `json:"connected"`
-	Error     string                 `json:"error,omitempty"`
-	Server    *transport.ServerInfo  `json:"server,omitempty"`
-	Store     string                 `json:"store,omitempty"`
-	Rev       int64                  `json:"rev,omitempty"`
-	Limits    *transport.Limits      `json:"limits,omitempty"`
-	Services  int                    `json:"services"`
-	Loaded    int                    `json:"loaded"`
-	Mounts    []mountJSON            `json:"mounts"`
-	Sessions  []transport.ClientInfo `json:"sessions"` // those of mounts included
+	Connected bool                  `json:"connected"`
+	Error     string                `json:"error,omitempty"`
+	Server    *transport.ServerInfo `json:"server,omitempty"`
+	Store     string                `json:"store,omitempty"`
+	Rev       int64                 `json:"rev,omitempty"`
+	Limits    *transport.Limits     `json:"limits,omitempty"`
+	Services  int                   `json:"services"`
+	Loaded    int                   `json:"loaded"`
+	Mounts    []mountJSON           `json:"mounts"`
+	Sessions  []sessionJSON         `json:"sessions"` // those of mounts included
+}
+
+type sessionJSON struct {
+	transport.ClientInfo
+	RawMount []byte `json:"mount_base64,omitempty"` // of one that is no UTF-8
 }
 
 type mountJSON struct {
 	Dir     string       `json:"dir"`
+	RawDir  []byte       `json:"dir_base64,omitempty"`
 	Private privateFiles `json:"private,omitzero"` // only of this host's mounts
 	transport.ClientInfo
 }
@@ -55,11 +59,11 @@ func (a *app) runStatus(ctx context.Context, o *statusOptions) error {
 		return err
 	}
 	if err != nil {
-		s = &statusJSON{Error: errorLine(err), Mounts: []mountJSON{}, Sessions: []transport.ClientInfo{}}
+		s = &statusJSON{Error: errorLine(err), Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
 		err = &exitError{code: exitCode(err), err: err}
 	}
 	if o.json() {
-		if werr := json.NewEncoder(a.stdout).Encode(s); werr != nil {
+		if werr := writeJSON(a.stdout, s); werr != nil {
 			return werr
 		}
 		return err
@@ -86,15 +90,15 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 		st.Server.Mode = "remote"
 	}
 	s := &statusJSON{Connected: true, Server: &st.Server, Store: st.Store, Rev: st.Rev, Limits: &st.Limits, Services: st.Services,
-		Loaded: st.Loaded, Mounts: []mountJSON{}, Sessions: []transport.ClientInfo{}}
+		Loaded: st.Loaded, Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
 	me := hello("status")
 	for _, info := range st.Sessions {
 		if info.Program == me.Program && info.Pid == me.Pid && info.Host == me.Host {
 			continue
 		}
-		s.Sessions = append(s.Sessions, info)
+		s.Sessions = append(s.Sessions, sessionJSON{info, raw(info.Mount)})
 		if info.Mount != "" {
-			m := mountJSON{Dir: info.Mount, ClientInfo: info}
+			m := mountJSON{Dir: info.Mount, RawDir: raw(info.Mount), ClientInfo: info}
 			if info.Host == me.Host {
 				m.Private, _ = privateOf(ctx, info.Mount, askingBound)
 			}
@@ -106,13 +110,13 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 
 func (s *statusJSON) print(a *app) error {
 	const mib = 1 << 20
-	_, err := fmt.Fprintf(a.stdout, "server    %s, pid %d on %s, %s, version %s, since %s\n", s.Server.URL, s.Server.Pid, s.Server.Host,
+	err := showf(a.stdout, "server    %s, pid %d on %s, %s, version %s, since %s\n", s.Server.URL, s.Server.Pid, s.Server.Host,
 		s.Server.Mode, s.Server.Version, formatTime(s.Server.Started))
 	if err == nil {
-		_, err = fmt.Fprintf(a.stdout, "store     %s, revision %d, %d services, %d in memory\n", s.Store, s.Rev, s.Services, s.Loaded)
+		err = showf(a.stdout, "store     %s, revision %d, %d services, %d in memory\n", s.Store, s.Rev, s.Services, s.Loaded)
 	}
 	if err == nil {
-		_, err = fmt.Fprintf(a.stdout, "limits    values of %d bytes, names of %d bytes (%d a component), %d of %d MiB free\n", s.Limits.Value,
+		err = showf(a.stdout, "limits    values of %d bytes, names of %d bytes (%d a component), %d of %d MiB free\n", s.Limits.Value,
 			s.Limits.Name, s.Limits.Component, s.Limits.Free/mib, s.Limits.Total/mib)
 	}
 	host, _ := os.Hostname()
@@ -129,10 +133,10 @@ func (s *statusJSON) print(a *app) error {
 		if c.Host != host {
 			where = " on " + c.Host
 		}
-		_, err = fmt.Fprintf(a.stdout, "%-9s %s, pid %d%s, %s, since %s\n", kind, what, c.Pid, where, c.User, formatTime(c.Connected))
+		err = showf(a.stdout, "%-9s %s, pid %d%s, %s, since %s\n", kind, what, c.Pid, where, c.User, formatTime(c.Connected))
 		if c.Mount != "" {
 			if p := mounts[0].Private; err == nil && p.Total > 0 {
-				_, err = fmt.Fprintf(a.stdout, "          has alone %s\n", p)
+				err = showf(a.stdout, "          has alone %s\n", p)
 			}
 			mounts = mounts[1:]
 		}

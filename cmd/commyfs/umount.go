@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs/fs/mountpoint"
+	"github.com/commy-project/commyfs/internal/names"
 )
 
 // goneBound is how long a mount may take to say what goes with it; it does so from memory.
@@ -37,7 +38,7 @@ func (a *app) newUmountCommand() *cobra.Command {
 				err = mountpoint.Unmount(args[0], false)
 			}
 			if hung && err == nil {
-				fmt.Fprintf(a.stderr, "commyfs: %s did not answer: who waited for it has an error now\n", args[0])
+				fmt.Fprintf(a.stderr, "commyfs: %s did not answer: who waited for it has an error now\n", names.Show(args[0]))
 			}
 			if private.Total > 0 && err == nil {
 				fmt.Fprintf(a.stderr, "commyfs: gone with the mount, which alone had them: %s\n", private)

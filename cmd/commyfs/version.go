@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -41,7 +40,7 @@ func (a *app) newVersionCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			v := versionJSON{currentVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH, diff.Implementation()}
 			if o.json() {
-				return json.NewEncoder(a.stdout).Encode(v)
+				return writeJSON(a.stdout, v)
 			}
 			_, err := fmt.Fprintf(a.stdout, "commyfs %s (%s, %s/%s, diff %s)\n", v.Version, v.Go, v.OS, v.Arch, v.Diff)
 			return err
