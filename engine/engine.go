@@ -24,7 +24,8 @@
 //	/1/f/<sid>                    version floor of a service
 //	/1/d/<sid>/<name>             directory of a service
 //	/1/v/<sid>/<name>             variable: header, then the value
-//	/1/c/<client>                 exactly-once record of a client
+//	/1/r/<client>/<slot>          an answer to a report of a client, for exactly-once
+//	/1/c/<client>                 all of them together, as schema 1 had it
 //	/1/k/<name>                   API key
 //
 // <sid> is the service's id in 16 hexadecimal digits, <client> hexadecimal too. Names may hold any byte; in <tenant> the

@@ -25,7 +25,7 @@ func TestReopenKeepsEverything(t *testing.T) {
 		{1030, "a/b\x00/\xff", 1<<63 - 1, 1<<63 - 1, 33000, "root@host", 200, []byte("value\x00\xff")},
 		{ID: 1031, Name: "empty", Version: 1, Data: []byte{}},
 	}
-	clients := []Client{{"\x00\x01client", 11, []byte("seq")}}
+	results := []Result{{"\x00\x01client", 0, []byte("seq")}, {"\x00\x01client", 1 << 40, []byte{}}}
 	keys := []Key{{"k\x00", [32]byte{1, 2, 31: 3}, []string{"plant", "x*"}, 7, 12}, {Name: "none", Rights: 1<<32 - 1}}
 
 	e := open(t, Options{Dir: dir})
@@ -33,7 +33,7 @@ func TestReopenKeepsEverything(t *testing.T) {
 		PutTenant(tenants[0]), PutTenant(tenants[1]), PutService(services[0]), PutService(services[1]),
 		PutFloor(1026, 41), PutDir(1026, dirs[0]), PutDir(1026, dirs[1]), PutVariable(1026, vars[0]), PutVariable(1026, vars[1]),
 		PutVariable(1027, Variable{ID: 1032, Name: "other service"}),
-		PutClient(clients[0]), PutKey(keys[0]), PutKey(keys[1]),
+		PutResult(results[0]), PutResult(results[1]), PutKey(keys[0]), PutKey(keys[1]),
 	)
 	store := e.StoreID()
 	if len(store) != 32 {
@@ -45,7 +45,7 @@ func TestReopenKeepsEverything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		gotClients, err := e.LoadClients(t.Context())
+		gotResults, err := e.LoadResults(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestReopenKeepsEverything(t *testing.T) {
 			got, want any
 		}{
 			{"tenants", gotTenants, tenants}, {"services", gotServices, services}, {"dirs", s.dirs, dirs},
-			{"variables", s.vars, vars}, {"floor", s.floor, uint64(41)}, {"clients", gotClients, clients}, {"keys", gotKeys, keys},
+			{"variables", s.vars, vars}, {"floor", s.floor, uint64(41)}, {"results", gotResults, results}, {"keys", gotKeys, keys},
 		} {
 			if !reflect.DeepEqual(c.got, c.want) {
 				t.Errorf("%s: got %+v, want %+v", c.what, c.got, c.want)
@@ -80,8 +80,8 @@ func TestReopenKeepsEverything(t *testing.T) {
 	}
 
 	commit(t, e, DeleteTenant(tenants[1].Name), DeleteService(services[1].Tenant, services[1].Name), DeleteFloor(1026),
-		DeleteDir(1026, dirs[1].Name), DeleteVariable(1026, vars[0].Name), DeleteClient(clients[0].ID), DeleteKey(keys[0].Name))
-	tenants, services, dirs, vars, clients, keys = tenants[:1], services[:1], dirs[:1], vars[1:], nil, keys[1:]
+		DeleteDir(1026, dirs[1].Name), DeleteVariable(1026, vars[0].Name), DeleteResult(results[0].Client, 0), DeleteKey(keys[0].Name))
+	tenants, services, dirs, vars, results, keys = tenants[:1], services[:1], dirs[:1], vars[1:], results[1:], keys[1:]
 	if s := load(t, e, 1026); s.floor != 0 {
 		t.Errorf("floor is %d after deleting it, want 0", s.floor)
 	}
@@ -287,7 +287,7 @@ func TestEarlierSchema(t *testing.T) {
 	e := open(t, Options{Dir: dir})
 	id := e.StoreID()
 	for key, value := range map[string]string{keyStore: "1 " + id, tenantKey("t"): "\x01\x05\x06", dirKey(7, "d"): "\x01\x08\x0a",
-		variableKey(7, "v"): "\x01\x09\x03\x0c\x01w\x00value"} {
+		variableKey(7, "v"): "\x01\x09\x03\x0c\x01w\x00value", clientKey("c"): "\x01\x0canswers"} {
 		if _, err := e.kv.Put(t.Context(), key, value); err != nil {
 			t.Fatal(err)
 		}
@@ -313,6 +313,14 @@ func TestEarlierSchema(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+	clients, err := e.LoadClients(t.Context())
+	if err != nil || len(clients) != 1 || clients[0].ID != "c" || clients[0].Time != 6 || string(clients[0].Data) != "answers" {
+		t.Errorf("got clients %+v (%v)", clients, err)
+	}
+	commit(t, e, DeleteClient("c"))
+	if clients, err = e.LoadClients(t.Context()); err != nil || len(clients) != 0 {
+		t.Errorf("got clients %+v (%v), want none", clients, err)
 	}
 	marks, err := e.readMarks(t.Context())
 	if want := strconv.Itoa(Schema) + " " + id; err != nil || marks.store != want {

@@ -3,10 +3,12 @@ package engine
 import (
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
-// Schema is the layout of keys and records that this package writes, and the newest that it reads. Schema 1 had no modes.
+// Schema is the layout of keys and records that this package writes, and the newest that it reads. Schema 1 had no modes,
+// and the answers of a client in one record.
 const Schema = 2
 
 const (
@@ -21,6 +23,7 @@ const (
 	prefixVariable = "/1/v/"
 	prefixMoved    = "/1/m/"
 	prefixClient   = "/1/c/"
+	prefixResult   = "/1/r/"
 	prefixAPIKey   = "/1/k/"
 )
 
@@ -57,5 +60,23 @@ func variableKey(service uint64, name string) string { return variablePrefix(ser
 
 func movedKey(id uint64) string { return fmt.Sprintf("%s%016x", prefixMoved, id) }
 
-func clientKey(id string) string   { return prefixClient + hex.EncodeToString([]byte(id)) }
+func clientKey(id string) string { return prefixClient + hex.EncodeToString([]byte(id)) }
+
+func resultKey(client string, slot uint64) string {
+	return fmt.Sprintf("%s%x/%016x", prefixResult, client, slot)
+}
+
+// splitResultKey takes a result's key without the prefix.
+func splitResultKey(key string) (client string, slot uint64, err error) {
+	name, number, _ := strings.Cut(key, "/")
+	id, err := hex.DecodeString(name)
+	if err == nil {
+		slot, err = strconv.ParseUint(number, 16, 64)
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("%w: result key %q", ErrCorrupt, key)
+	}
+	return string(id), slot, nil
+}
+
 func apiKeyKey(name string) string { return prefixAPIKey + name }

@@ -101,7 +101,23 @@ func (e *Engine) LoadMoved(ctx context.Context) (map[uint64]uint64, error) {
 	return moved, err
 }
 
-// LoadClients reads the exactly-once records of all clients.
+// LoadResults reads the answers to all clients.
+func (e *Engine) LoadResults(ctx context.Context) (results []Result, err error) {
+	_, err = e.load(ctx, func(ctx context.Context, rev int64) error {
+		return e.pages(ctx, prefixResult, rev, func(key string, value []byte) error {
+			client, slot, err := splitResultKey(key)
+			if err != nil {
+				return err
+			}
+			d := newDecoder(value)
+			results = append(results, Result{Client: client, Slot: slot, Data: d.b})
+			return d.err
+		}, nil)
+	})
+	return results, err
+}
+
+// LoadClients reads the exactly-once records that schema 1 had.
 func (e *Engine) LoadClients(ctx context.Context) (clients []Client, err error) {
 	_, err = e.load(ctx, func(ctx context.Context, rev int64) error {
 		return e.pages(ctx, prefixClient, rev, func(key string, value []byte) error {

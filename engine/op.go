@@ -64,10 +64,15 @@ func PutMoved(id, service uint64) Op { return Op{key: movedKey(id), value: encod
 // DeleteMoved forgets that, when the variable goes.
 func DeleteMoved(id uint64) Op { return Op{key: movedKey(id)} }
 
-// PutClient stores a client's exactly-once record.
-func PutClient(c Client) Op { return Op{key: clientKey(c.ID), value: c.encode()} }
+// PutResult stores an answer to a client.
+func PutResult(r Result) Op {
+	return Op{key: resultKey(r.Client, r.Slot), value: append(newRecord(len(r.Data)), r.Data...)}
+}
 
-// DeleteClient forgets a client.
+// DeleteResult forgets an answer to a client.
+func DeleteResult(client string, slot uint64) Op { return Op{key: resultKey(client, slot)} }
+
+// DeleteClient forgets what schema 1 had of a client.
 func DeleteClient(id string) Op { return Op{key: clientKey(id)} }
 
 // PutKey stores an API key under its name.

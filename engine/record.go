@@ -147,11 +147,6 @@ func decodeVariable(name string, record []byte) (Variable, error) {
 	return v, d.err
 }
 
-func (c Client) encode() []byte {
-	b := binary.AppendVarint(newRecord(10+len(c.Data)), c.Time)
-	return append(b, c.Data...)
-}
-
 func decodeClient(id string, record []byte) (Client, error) {
 	d := newDecoder(record)
 	c := Client{ID: id, Time: d.varint()}

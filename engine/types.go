@@ -49,7 +49,15 @@ type Variable struct {
 	Data []byte
 }
 
-// Client is the exactly-once record of a client: what the server wants to know about its last reports.
+// Result is an answer to a report of a client, kept for exactly-once. Slots are the server's to give: what is put into one
+// takes the place of what was in it.
+type Result struct {
+	Client string // raw bytes
+	Slot   uint64
+	Data   []byte
+}
+
+// Client is the exactly-once record of a client as schema 1 had it: all answers together. It is only read.
 type Client struct {
 	ID   string // raw bytes
 	Time int64

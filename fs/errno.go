@@ -30,6 +30,7 @@ var codeErrno = map[transport.Code]syscall.Errno{
 	transport.CodeUnsupported:  syscall.EOPNOTSUPP,
 	transport.CodeUnavailable:  syscall.EIO,
 	transport.CodeDisconnected: syscall.EIO,
+	transport.CodeForgotten:    syscall.EIO,
 }
 
 // errno maps every error to what a system call returns. It never yields ENOSYS, which the kernel takes as "never ask

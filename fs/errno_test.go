@@ -26,12 +26,13 @@ func TestErrnoIsTotal(t *testing.T) {
 		transport.CodeConflict: syscall.ESTALE, transport.CodeCrossDevice: syscall.EXDEV,
 		transport.CodeUnavailable: syscall.EIO, transport.CodeUnsupported: syscall.EOPNOTSUPP,
 		transport.CodeDisconnected: syscall.EIO,
+		transport.CodeForgotten:    syscall.EIO,
 	}
 	for c := range transport.Code(255) {
 		code := c + 1
 		expected, known := want[code]
 		if !known {
-			if code <= transport.CodeDisconnected {
+			if code <= transport.CodeForgotten {
 				t.Errorf("code %d has no errno in this table", code)
 			}
 			expected = syscall.EIO // of a newer server

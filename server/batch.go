@@ -29,6 +29,8 @@ type batch struct {
 	freed  []slotRef // slots of variables that are gone
 	bytes  int       // value bytes that the engine will be given
 	wrote  bool      // something other than deletions
+	// answers is about how many bytes the answers to the reports take in the store.
+	answers int
 	// work is about how many bytes of memory all reports so far have filled, those that were refused as well.
 	work int
 

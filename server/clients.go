@@ -1,23 +1,22 @@
 package server
 
 import (
-	"encoding/binary"
-	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
-	"github.com/commy-project/commyfs/transport"
 )
 
 const (
-	maxResults  = 4096 // answers that are kept for one client
 	maxReserved = 4096 // ids set aside for one client
 	clientIDLen = 16
-	// forgetAfter is how long a client that is not connected is remembered.
+	// forgetAfter is how long a client that is not connected is remembered, and an answer that nobody asks for.
 	forgetAfter = 10 * time.Minute
+	// maxGone bounds the clients that are remembered although they are not connected, and maxGoneReserved the ids that they
+	// have set aside.
+	maxGone         = 4096
+	maxGoneReserved = 64 << 10
 )
 
 // client is what outlives a session: the answers to its reports that it has not said to have received. They are stored
@@ -34,20 +33,28 @@ type client struct {
 	mu       sync.Mutex
 	reserved map[uint64]struct{}
 
-	// The committer's own.
-	floor   uint64
-	results map[uint64]answer
-	stored  bool // the engine has a record
-}
+	// born is when the server got to know the client, the zero time if it did from the store.
+	born time.Time
 
-// answer is what an accepted report got.
-type answer struct {
-	rev     int64
-	results []transport.Result
+	// old has the answers of a record of schema 1, which are in no slot.
+	old map[uint64]answer
+
+	// The committer's own: see results.go. Answers up to lost may have been forgotten, free slots hold nothing that is of
+	// use, those from high on never held anything.
+	floor   uint64
+	lost    uint64
+	results map[uint64]answer
+	bytes   int
+	free    []uint64
+	high    uint64
+	mark    uint64 // slot of the mark, if there is one
+	marked  bool
 }
 
 func newClient(id string) *client {
-	return &client{id: id, left: time.Now(), reserved: map[uint64]struct{}{}, results: map[uint64]answer{}}
+	// Slots never are those of a client of the same name that was forgotten: its answers may yet have to be deleted.
+	high := uint64(time.Now().UnixNano())
+	return &client{id: id, left: time.Now(), reserved: map[uint64]struct{}{}, results: map[uint64]answer{}, mark: high, high: high + 1}
 }
 
 // reserve sets an id aside. A client that never uses what it asked for loses some of them.
@@ -76,79 +83,63 @@ func (c *client) used(id uint64) {
 	delete(c.reserved, id)
 }
 
-// advance forgets answers that the client has.
-func (c *client) advance(floor uint64) {
-	if floor <= c.floor {
-		return
+// reservations is how many ids the client has set aside; with drop it has none from then on.
+func (c *client) reservations(drop bool) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if drop {
+		clear(c.reserved)
 	}
-	c.floor = floor
-	for seq := range c.results {
-		if seq < floor {
-			delete(c.results, seq)
-		}
-	}
+	return len(c.reserved)
 }
 
-// The record's format: a byte for the version of the format, then uvarints: floor, number of answers, and for each its
-// seq, number of results, and the results: id, version, mtime, size, unchanged.
-const clientRecordVersion = 1
-
-// record is the client as the engine is to keep it once the new answers hold.
-func (c *client) record(fresh map[uint64]answer, now int64) engine.Op {
-	b := []byte{clientRecordVersion}
-	b = binary.AppendUvarint(b, c.floor)
-	b = binary.AppendUvarint(b, uint64(len(c.results)+len(fresh)))
-	for _, m := range []map[uint64]answer{c.results, fresh} {
-		for _, seq := range slices.Sorted(maps.Keys(m)) {
-			b = binary.AppendUvarint(b, seq)
-			b = binary.AppendUvarint(b, uint64(len(m[seq].results)))
-			for _, r := range m[seq].results {
-				b = binary.AppendUvarint(b, r.ID)
-				b = binary.AppendUvarint(b, r.Version)
-				b = binary.AppendUvarint(b, uint64(r.MTime))
-				b = binary.AppendUvarint(b, uint64(r.Size))
-				unchanged := byte(0)
-				if r.Unchanged {
-					unchanged = 1
-				}
-				b = append(b, unchanged)
+// forgetClients drops what is remembered of clients that have not been connected for long, or of whom there is nothing to
+// remember. The committer calls it now and then.
+func (s *Server) forgetClients() {
+	var gone, old []*client
+	s.mu.Lock()
+	for _, cl := range s.clients {
+		if cl.session == nil {
+			gone = append(gone, cl)
+		}
+	}
+	slices.SortFunc(gone, func(a, b *client) int { return b.left.Compare(a.left) })
+	kept, reserved := 0, 0
+	for _, cl := range gone {
+		ids := cl.reservations(reserved > maxGoneReserved)
+		reserved += ids
+		switch {
+		case time.Since(cl.left) > forgetAfter, len(cl.results)+ids == 0:
+		case kept == maxGone:
+			if cl.left.After(s.forgot) {
+				s.forgot = cl.left
 			}
+		default:
+			kept++
+			continue
 		}
+		old = append(old, cl)
+		delete(s.clients, cl.id)
 	}
-	return engine.PutClient(engine.Client{ID: c.id, Time: now, Data: b})
+	s.mu.Unlock()
+	for _, cl := range old {
+		s.forget(cl)
+	}
+	s.forgetResults()
 }
 
-var errClientRecord = errors.New("client record cannot be read")
-
-// restoreClient reads what record has written. rev is the store's: the answers' own is not kept.
-func restoreClient(r engine.Client, rev int64) (c *client, err error) {
-	c = newClient(r.ID)
-	c.stored = true
-	b := r.Data
-	if len(b) == 0 || b[0] != clientRecordVersion {
-		return nil, errClientRecord
+// forget drops the answers to a client. The committer calls it.
+func (s *Server) forget(cl *client) {
+	for seq, a := range cl.results {
+		cl.take(seq, a)
+		s.answers -= a.bytes
+		s.stale = append(s.stale, engine.DeleteResult(cl.id, a.slot))
 	}
-	b = b[1:]
-	next := func() uint64 {
-		v, n := binary.Uvarint(b)
-		if n <= 0 {
-			err = errClientRecord
-			b = nil
-			return 0
-		}
-		b = b[n:]
-		return v
+	for _, slot := range cl.free {
+		s.stale = append(s.stale, engine.DeleteResult(cl.id, slot))
 	}
-	c.floor = next()
-	for n := next(); n > 0 && err == nil; n-- {
-		seq := next()
-		a := answer{rev: rev}
-		for k := next(); k > 0 && err == nil; k-- {
-			r := transport.Result{ID: next(), Version: next(), MTime: int64(next()), Size: int64(next())}
-			r.Unchanged = next() == 1
-			a.results = append(a.results, r)
-		}
-		c.results[seq] = a
+	cl.free = nil
+	if delete(s.marks, cl); cl.marked {
+		s.stale = append(s.stale, engine.DeleteResult(cl.id, cl.mark))
 	}
-	return c, err
 }

@@ -35,6 +35,7 @@ type outcome struct {
 	err     error
 	rev     int64
 	changed bool // it is part of the batch
+	answer  answer
 	known   bool // it had been answered before
 	// what to wait for before the answer
 	services []*service
@@ -115,7 +116,7 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 		}
 		seen[k] = true
 		o := outcome{item: it}
-		if o.known, o.err = o.recall(); o.known || o.err != nil {
+		if o.known, o.err = s.recall(&o); o.known || o.err != nil {
 			list = append(list, o)
 			continue
 		}
@@ -126,7 +127,8 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 		o.results, o.index, o.err = e.report(it.report)
 		s.queue.spend(it.session, time.Since(start))
 		if o.err == nil {
-			if len(list) > 0 && (b.bytes > maxBatchBytes || b.keys() > maxBatchKeys || b.work > maxWork) {
+			b.answers += len(o.results) * resultBytes
+			if len(list) > 0 && (b.bytes+b.answers > maxBatchBytes || b.keys() > maxBatchKeys || b.work > maxWork) {
 				b.rollback()
 				rest = append(rest, items[i:]...)
 				break
@@ -148,12 +150,12 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 }
 
 // recall answers a report that was answered before.
-func (o *outcome) recall() (bool, error) {
+func (s *Server) recall(o *outcome) (bool, error) {
 	c, r := o.session.client, o.report
 	if r.Seq == 0 {
 		return false, transport.ErrInvalid
 	}
-	c.advance(r.Floor)
+	s.advance(c, r.Floor)
 	if a, ok := c.results[r.Seq]; ok {
 		o.results, o.rev = a.results, a.rev
 		return true, nil
@@ -161,8 +163,12 @@ func (o *outcome) recall() (bool, error) {
 	if r.Seq < c.floor {
 		return false, &transport.Error{Code: transport.CodeInvalid, Message: "report below the client's own floor"}
 	}
-	if len(c.results) >= maxResults {
-		return false, &transport.Error{Code: transport.CodeInvalid, Message: "too many answers that the client has not said to have"}
+	if a, ok := c.old[r.Seq]; ok {
+		o.results, o.rev = a.results, a.rev
+		return true, nil
+	}
+	if s.forgotten(c, r) {
+		return false, transport.ErrForgotten
 	}
 	return false, nil
 }
@@ -173,23 +179,28 @@ func (s *Server) store(b *batch, list []outcome) (int64, error) {
 		return 0, nil
 	}
 	ops := b.ops()
-	fresh := map[*client]map[uint64]answer{}
+	count := map[*client]int{}
 	for i := range list {
 		if o := &list[i]; o.changed {
 			c := o.session.client
-			if fresh[c] == nil {
-				fresh[c] = map[uint64]answer{}
-			}
-			fresh[c][o.report.Seq] = answer{results: o.results}
+			o.answer = answer{results: o.results, time: b.now}
+			data := c.encode(o.report.Seq, o.answer)
+			o.answer.bytes = len(data) + answerCost
+			ops = append(ops, engine.PutResult(engine.Result{Client: c.id, Slot: c.slot(count[c]), Data: data}))
+			count[c]++
 		}
 	}
-	for c, answers := range fresh {
-		ops = append(ops, c.record(answers, b.now))
-	}
+	left, stored := s.leftovers(maxStale)
+	ops = append(ops, left...)
+	commit := s.engine.CommitFreeing
 	if b.wrote {
-		return s.engine.Commit(s.ctx, ops)
+		commit = s.engine.Commit
 	}
-	return s.engine.CommitFreeing(s.ctx, ops)
+	rev, err := commit(s.ctx, ops)
+	if err == nil {
+		stored()
+	}
+	return rev, err
 }
 
 // remember keeps what store has stored.
@@ -200,12 +211,18 @@ func (s *Server) remember(list []outcome, rev int64) {
 			continue
 		}
 		c := o.session.client
-		c.results[o.report.Seq] = answer{rev, o.results}
-		c.stored = true
+		o.answer.rev = rev
+		c.keep(o.report.Seq, o.answer)
+		s.answers += o.answer.bytes
 		for _, ch := range o.report.Changes {
 			if ch.NewID != 0 {
 				c.used(ch.NewID)
 			}
+		}
+	}
+	for i := range list { // now that all slots are given
+		if list[i].changed {
+			s.bound(list[i].session.client)
 		}
 	}
 }

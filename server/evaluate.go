@@ -38,8 +38,9 @@ const (
 	maxBatchKeys   = 8000
 	// maxWork is what one report may have the server do, in bytes of memory that are filled on the way: far more than any
 	// report needs that changes each variable once. A batch is full when its reports have done so much together.
-	maxWork  = 36 << 20
-	maxBatch = 1000 // reports
+	maxWork     = 36 << 20
+	maxBatch    = 1000 // reports
+	resultBytes = 25   // about what a result takes in the store
 )
 
 // report carries out r and leaves it to the caller to keep it. After an error it is rolled back; index tells which change

@@ -123,16 +123,8 @@ func (s *Server) loadTree(ctx context.Context) error {
 	if v.moved, err = s.engine.LoadMoved(ctx); err != nil {
 		return err
 	}
-	clients, err := s.engine.LoadClients(ctx)
-	if err != nil {
+	if err := s.loadClients(ctx, rev); err != nil {
 		return err
-	}
-	for _, r := range clients {
-		c, err := restoreClient(r, rev)
-		if err != nil {
-			return fmt.Errorf("client %x: %w", r.ID, err)
-		}
-		s.clients[c.id] = c
 	}
 	keys, err := s.engine.LoadKeys(ctx)
 	if err != nil {
@@ -140,6 +132,39 @@ func (s *Server) loadTree(ctx context.Context) error {
 	}
 	for _, k := range keys {
 		s.keys.byName[k.Name] = k
+	}
+	return nil
+}
+
+// loadClients reads the answers to the clients of the server before.
+func (s *Server) loadClients(ctx context.Context, rev int64) error {
+	results, err := s.engine.LoadResults(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range results {
+		c := s.clients[r.Client]
+		if c == nil {
+			c = newClient(r.Client)
+			s.clients[r.Client] = c
+		}
+		if err := c.restore(r, rev); err != nil {
+			return fmt.Errorf("client %x: %w", r.Client, err)
+		}
+	}
+	for _, c := range s.clients {
+		s.restored(c)
+	}
+	old, err := s.engine.LoadClients(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range old {
+		c, err := restoreLegacy(r, rev)
+		if err != nil {
+			return fmt.Errorf("client %x: %w", r.ID, err)
+		}
+		s.legacy[r.ID] = c
 	}
 	return nil
 }

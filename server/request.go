@@ -283,8 +283,13 @@ func (r request) status() *transport.Status {
 		}
 	}
 	s.view.mu.RUnlock()
+	size := 0
 	for _, c := range s.sessions() {
 		if r.maySee(c) {
+			if size += len(c.hello.Program) + len(c.hello.Host) + len(c.hello.Mount) + len(c.user) + entryCost; size > maxStatus {
+				m.More++
+				continue
+			}
 			m.Sessions = append(m.Sessions, transport.ClientInfo{
 				Program: c.hello.Program, Pid: c.hello.Pid, Host: c.hello.Host, Mount: c.hello.Mount, User: c.user,
 				Remote: c.conn.RemoteAddr().String(), Connected: c.connected.UnixNano(),
@@ -324,6 +329,9 @@ func (r request) handover() {
 	}
 }
 
+// maxStatus is about how many bytes of sessions fit into a status.
+const maxStatus = 4 << 20
+
 // goodbye forgets the client. The committer calls it, when it has carried out what the client asked for before.
 func (r request) goodbye() {
 	s := r.server
@@ -333,5 +341,6 @@ func (r request) goodbye() {
 	}
 	s.mu.Unlock()
 	s.forget(r.client)
+	s.forgetResults()
 	r.answer(&transport.Done{})
 }

@@ -140,10 +140,18 @@ type Server struct {
 	memoryLog  rarely
 	swept      int // how far the last sweep came; the committer's own
 
+	// up is when the server was started.
+	up time.Time
 	// firstID is the first id that this process has given.
 	firstID uint64
 	// lastTime is the latest commit time; the committer's own.
 	lastTime int64
+	// answers is how many bytes the answers to all clients take, stale deletes what the store holds of them in vain, looked is
+	// when they were looked through; the committer's own.
+	answers int
+	stale   []engine.Op
+	marks   map[*client]struct{} // whose mark in the store has to be written anew
+	looked  time.Time
 	// fullAt is when the engine last had no space although the disk had, in Unix nanoseconds.
 	fullAt atomic.Int64
 
@@ -153,6 +161,8 @@ type Server struct {
 	// mu guards the following.
 	mu        sync.Mutex
 	clients   map[string]*client
+	legacy    map[string]*client // what schema 1 knew, by what it called them
+	forgot    time.Time          // of the clients that were forgotten early, when the last one left
 	live      map[*session]struct{}
 	opening   map[*transport.Conn]struct{} // have not said hello
 	idleSince time.Time
@@ -182,7 +192,8 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		opts: o, log: o.Logger, limits: o.Limits,
 		memory: newBudget(o.Memory - o.Memory/sendingPart), sending: newBudget(o.Memory / sendingPart),
 		view: newView(), queue: newQueue(), treeWatchers: map[*session]struct{}{},
-		clients: map[string]*client{}, live: map[*session]struct{}{}, opening: map[*transport.Conn]struct{}{}, idleSince: time.Now(),
+		clients: map[string]*client{}, legacy: map[string]*client{}, marks: map[*client]struct{}{}, live: map[*session]struct{}{},
+		opening: map[*transport.Conn]struct{}{}, idleSince: time.Now(), up: time.Now(),
 		done: make(chan struct{}), stop: make(chan struct{}), builds: make(chan struct{}, maxBuilds),
 	}
 	s.keys.byName = map[string]engine.Key{}

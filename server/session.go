@@ -162,6 +162,12 @@ func (s *Server) register(c *session) *transport.Error {
 	cl := s.clients[id]
 	if cl == nil {
 		cl = newClient(id)
+		cl.born = time.Now()
+		for _, name := range []string{id, string(c.hello.Client)} {
+			if l := s.legacy[name]; l != nil {
+				cl.born, cl.floor, cl.old = time.Time{}, l.floor, l.results
+			}
+		}
 		s.clients[id] = cl
 	}
 	old := cl.session
@@ -295,35 +301,6 @@ func sizeOf(r *transport.ReportVariableChanges) int {
 func (c *session) reply(id uint64, m transport.Message, cost int) {
 	c.out.reply(reply{id: id, message: m, cost: cost})
 	c.out.signal()
-}
-
-// forgetClients drops the records of clients that have not been connected for long.
-func (s *Server) forgetClients() {
-	var old []*client
-	s.mu.Lock()
-	for _, cl := range s.clients {
-		if cl.session == nil && time.Since(cl.left) > forgetAfter {
-			old = append(old, cl)
-			delete(s.clients, cl.id)
-		}
-	}
-	s.mu.Unlock()
-	for _, cl := range old {
-		s.forget(cl)
-	}
-}
-
-// forget drops a client's record. The committer calls it.
-func (s *Server) forget(cl *client) {
-	cl.results = map[uint64]answer{}
-	if !cl.stored {
-		return
-	}
-	if _, err := s.engine.CommitFreeing(s.ctx, []engine.Op{engine.DeleteClient(cl.id)}); err != nil {
-		s.log.Warn("forget client", "err", err)
-		return
-	}
-	cl.stored = false
 }
 
 // foreignID reports whether a client may use an id that it has not reserved with this server: one that the server before

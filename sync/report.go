@@ -20,6 +20,7 @@ type report struct {
 	ack   *transport.VariableChangesAcknowledged
 	err   error
 
+	first    time.Time // when it was sent first
 	finished bool
 	// givenUp: nobody waits any more. It is not sent again, and kept only while it is on a connection, for its echo.
 	givenUp bool
@@ -166,6 +167,11 @@ func (rs *reports) send(l *link, r *report) {
 	r.on = l
 	msg := r.msg
 	msg.Floor = rs.floorLocked()
+	if now := time.Now(); r.first.IsZero() {
+		r.first = now
+	} else {
+		msg.Age = max(1, now.Sub(r.first).Nanoseconds())
+	}
 	rs.mu.Unlock()
 	err := l.conn.Start(r.ctx, &msg, func(m transport.Message, err error) { rs.answered(l, r, m, err) })
 	if err != nil && r.ctx.Err() != nil {

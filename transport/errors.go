@@ -30,6 +30,7 @@ const (
 	CodeUnavailable // try again: the server starts, stops or cannot reach its engine
 	CodeUnsupported
 	CodeDisconnected // no connection within the bound; made by the client itself
+	CodeForgotten    // the report was sent before, and what became of it is no longer known
 )
 
 // Sentinels, matched by code with errors.Is.
@@ -53,6 +54,7 @@ var (
 	ErrUnavailable  = &Error{Code: CodeUnavailable, Message: "server not available"}
 	ErrUnsupported  = &Error{Code: CodeUnsupported, Message: "not supported"}
 	ErrDisconnected = &Error{Code: CodeDisconnected, Message: "server unreachable"}
+	ErrForgotten    = &Error{Code: CodeForgotten, Message: "the server no longer knows whether it carried out the report"}
 )
 
 // Error is a refusal, on the wire and off it. It is the answer to a request that was refused.

@@ -282,6 +282,9 @@ type ReportVariableChanges struct {
 	// Floor: the client has the answers to all reports below it and will not ask again.
 	Floor   uint64   `msg:"f"`
 	Changes []Change `msg:"c"`
+	// Age is how long ago, in nanoseconds, the report was sent for the first time; 0: this is the first time. It tells a
+	// server that does not know the client whether it may have forgotten it: then the answer is CodeForgotten.
+	Age int64 `msg:"a"`
 }
 
 // Op says what a [Change] asks for.
@@ -445,6 +448,7 @@ type Status struct {
 	Services int          `msg:"sv"`
 	Loaded   int          `msg:"ld"` // services held in memory
 	Sessions []ClientInfo `msg:"ss"`
+	More     int          `msg:"mo"` // sessions that are not in the list, because it would be too long
 }
 
 // ClientInfo describes a session, for status.

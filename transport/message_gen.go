@@ -2319,9 +2319,9 @@ func (z *ReadVariable) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *ReportVariableChanges) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 3
+	// map header, size 4
 	// string "q"
-	o = append(o, 0x83, 0xa1, 0x71)
+	o = append(o, 0x84, 0xa1, 0x71)
 	o = msgp.AppendUint64(o, z.Seq)
 	// string "f"
 	o = append(o, 0xa1, 0x66)
@@ -2336,6 +2336,9 @@ func (z *ReportVariableChanges) MarshalMsg(b []byte) (o []byte, err error) {
 			return
 		}
 	}
+	// string "a"
+	o = append(o, 0xa1, 0x61)
+	o = msgp.AppendInt64(o, z.Age)
 	return
 }
 
@@ -2388,6 +2391,12 @@ func (z *ReportVariableChanges) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "a":
+			z.Age, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Age")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -2406,6 +2415,7 @@ func (z *ReportVariableChanges) Msgsize() (s int) {
 	for za0001 := range z.Changes {
 		s += z.Changes[za0001].Msgsize()
 	}
+	s += 2 + msgp.Int64Size
 	return
 }
 
@@ -3091,9 +3101,9 @@ func (z *Snapshot) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 7
+	// map header, size 8
 	// string "srv"
-	o = append(o, 0x87, 0xa3, 0x73, 0x72, 0x76)
+	o = append(o, 0x88, 0xa3, 0x73, 0x72, 0x76)
 	o, err = z.Server.MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Server")
@@ -3128,6 +3138,9 @@ func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 			return
 		}
 	}
+	// string "mo"
+	o = append(o, 0xa2, 0x6d, 0x6f)
+	o = msgp.AppendInt(o, z.More)
 	return
 }
 
@@ -3204,6 +3217,12 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "mo":
+			z.More, bts, err = msgp.ReadIntBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "More")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -3222,6 +3241,7 @@ func (z *Status) Msgsize() (s int) {
 	for za0001 := range z.Sessions {
 		s += z.Sessions[za0001].Msgsize()
 	}
+	s += 3 + msgp.IntSize
 	return
 }
 

@@ -204,7 +204,7 @@ func receiveError(err error) error {
 		return fmt.Errorf("receive: %w: %w", err, ErrDisconnected)
 	}
 	switch {
-	case ce.Code > closeCodeBase && ce.Code <= closeCodeBase+int(CodeDisconnected):
+	case ce.Code > closeCodeBase && ce.Code <= closeCodeBase+int(CodeForgotten):
 		reason := &Error{Code: Code(ce.Code - closeCodeBase), Message: ce.Text}
 		if reason.Message == "" {
 			reason.Message = "no reason given"
