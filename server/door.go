@@ -35,6 +35,7 @@ const (
 type door struct {
 	log       *slog.Logger
 	handshake time.Duration
+	most      int // connections in all
 
 	// mu guards the following.
 	mu         sync.Mutex
@@ -46,7 +47,7 @@ type door struct {
 }
 
 func newDoor(log *slog.Logger, handshake time.Duration) *door {
-	return &door{log: log, handshake: handshake, strangers: map[netip.Prefix][]*visitor{}, guests: map[principal]int{}}
+	return &door{log: log, handshake: handshake, most: mostConnections(), strangers: map[netip.Prefix][]*visitor{}, guests: map[principal]int{}}
 }
 
 // visitor is a connection as the door counts it.
@@ -86,8 +87,14 @@ func (g *guarded) Accept() (net.Conn, error) {
 	pause := 5 * time.Millisecond
 	for {
 		c, err := g.Listener.Accept()
-		if err == nil {
+		if err == nil && g.door.hasRoom() {
 			return g.door.arrived(c), nil
+		}
+		if err == nil {
+			_ = c.Close()
+			g.door.complain("too many connections for the limit of open files", "last", c.RemoteAddr())
+			g.door.makeRoom()
+			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return nil, err
@@ -97,6 +104,13 @@ func (g *guarded) Accept() (net.Conn, error) {
 		time.Sleep(pause)
 		pause = min(2*pause, time.Second)
 	}
+}
+
+// hasRoom reports whether there can be one more connection of any kind.
+func (d *door) hasRoom() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.waiting+d.inside < d.most
 }
 
 func (d *door) arrived(c net.Conn) *visitor {
