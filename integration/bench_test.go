@@ -59,7 +59,7 @@ func TestBench(t *testing.T) {
 		t.Errorf("report of a run of %v: %+v", r.Took, report)
 	}
 	want := map[string]bool{"wake/commyfs_wss": true}
-	for _, c := range []string{"open_read_close", "pread", "pwrite", "stat", "echo", "wake"} {
+	for _, c := range []string{"open_read_close", "pread", "pwrite", "pwrite_fsync", "stat", "echo", "wake"} {
 		for _, s := range []string{"tmpfs", "minimal", "commyfs"} {
 			want[c+"/"+s] = true
 		}

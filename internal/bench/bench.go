@@ -7,7 +7,7 @@
 //
 // What is measured is asked for its work: a write is read back after the slice, and waited for, so that nobody's slice
 // pays for what another has put off. That waiting is in no figure: a pwrite on commyfs is what its caller waits for,
-// which after the first on a descriptor is not the server; echo and wake have the server in them. Every figure includes
+// which is no commit; pwrite_fsync, echo and wake have the server in them. Every figure includes
 // two readings of the clock, [Report.ClockUS] together.
 //
 // [Run] leaves nothing behind, however it ends: no mount, process or file. A child that does not end is killed, and

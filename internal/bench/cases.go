@@ -24,19 +24,21 @@ type work struct {
 
 // operation is a line of the report for each file system.
 type operation struct {
-	name string
-	far  bool // also between hosts
-	open func(ctx context.Context, r *runner, s *system, path string) (*work, error)
+	name  string
+	about string // what is in the figure
+	far   bool   // also between hosts
+	open  func(ctx context.Context, r *runner, s *system, path string) (*work, error)
 }
 
 // cases are the operations in the order of the report.
 var cases = []operation{
-	{"open_read_close", false, openReadClose},
-	{"pread", false, pread},
-	{"pwrite", false, pwrite},
-	{"stat", false, stat},
-	{"echo", false, echo},
-	{"wake", true, wake},
+	{"open_read_close", "open for reading, read, close", false, openReadClose},
+	{"pread", "on an open descriptor", false, pread},
+	{"pwrite", "on an open descriptor: what the writer waits for, which is no commit", false, pwrite},
+	{"pwrite_fsync", "pwrite and fsync: on commyfs a commit, stored at the server", false, pwriteFsync},
+	{"stat", "by path", false, stat},
+	{"echo", "echo > file by a shell: on commyfs a commit", false, echo},
+	{"wake", "from pwrite on one mount until who waits for the event on another has read the value", true, wake},
 }
 
 // trial is the measuring of one operation on one file system.
@@ -154,8 +156,25 @@ func pread(_ context.Context, _ *runner, _ *system, path string) (*work, error) 
 	return &work{op: op, close: func() error { return unix.Close(fd) }}, nil
 }
 
-// pwrite writes another number each time: identical writes are no changes and cost less.
+// pwrite ends when the writer may go on. On commyfs that is before anybody else can know of the value.
 func pwrite(_ context.Context, _ *runner, _ *system, path string) (*work, error) {
+	return writing(path, func(int) error { return nil })
+}
+
+// pwriteFsync ends when the value is committed.
+func pwriteFsync(_ context.Context, _ *runner, _ *system, path string) (*work, error) {
+	return writing(path, fsync)
+}
+
+func fsync(fd int) error {
+	if err := ignoringEINTR(func() error { return unix.Fsync(fd) }); err != nil {
+		return fmt.Errorf("fsync: %w", err)
+	}
+	return nil
+}
+
+// writing writes another number each time: identical writes are no changes and cost less.
+func writing(path string, commit func(fd int) error) (*work, error) {
 	fd, err := openFile(path, unix.O_RDWR)
 	if err != nil {
 		return nil, err
@@ -167,12 +186,15 @@ func pwrite(_ context.Context, _ *runner, _ *system, path string) (*work, error)
 		binary.LittleEndian.PutUint64(buf[:], number)
 		start := time.Now()
 		n, err := unix.Pwrite(fd, buf[:], 0)
+		if err == nil {
+			err = commit(fd)
+		}
 		d := time.Since(start)
 		return d, checkWritten(n, err)
 	}
 	settle := func() error {
-		if err := ignoringEINTR(func() error { return unix.Fsync(fd) }); err != nil {
-			return fmt.Errorf("fsync: %w", err)
+		if err := fsync(fd); err != nil {
+			return err
 		}
 		if _, err := unix.Pread(fd, got[:], 0); err != nil {
 			return fmt.Errorf("read back: %w", err)

@@ -67,8 +67,11 @@ type minimalFile struct {
 
 var _ fusefs.NodeOpener = (*minimalFile)(nil)
 
-// Open keeps the page cache out.
-func (f *minimalFile) Open(context.Context, uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+// Open keeps the page cache out, and has no FLUSH sent for what is only read, as commyfs does.
+func (f *minimalFile) Open(_ context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	if flags&syscall.O_ACCMODE == syscall.O_RDONLY {
+		return nil, fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH, 0
+	}
 	return nil, fuse.FOPEN_DIRECT_IO, 0
 }
 

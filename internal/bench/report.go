@@ -17,16 +17,18 @@ import (
 
 // Report is the result of a run. Its JSON form is for comparing runs by program, so names stay.
 type Report struct {
-	Version        string   `json:"version"`
-	Diff           string   `json:"diff"` // the implementation in use
-	Machine        Machine  `json:"machine"`
-	StateFS        string   `json:"state_fs"` // the file system that the servers' state was on
-	Started        string   `json:"started"`
-	Seconds        float64  `json:"seconds"` // the whole run
-	SecondsPerCase float64  `json:"seconds_per_case"`
-	SliceMS        float64  `json:"slice_ms"`
-	ClockUS        float64  `json:"clock_us"` // what timing itself adds to each figure
-	Results        []Result `json:"results"`
+	Version        string  `json:"version"`
+	Diff           string  `json:"diff"` // the implementation in use
+	Machine        Machine `json:"machine"`
+	StateFS        string  `json:"state_fs"` // the file system that the servers' state was on
+	Started        string  `json:"started"`
+	Seconds        float64 `json:"seconds"` // the whole run
+	SecondsPerCase float64 `json:"seconds_per_case"`
+	SliceMS        float64 `json:"slice_ms"`
+	ClockUS        float64 `json:"clock_us"` // what timing itself adds to each figure
+	// Cases says what is in the figures of each operation.
+	Cases   map[string]string `json:"cases"`
+	Results []Result          `json:"results"`
 }
 
 // Machine is what the figures belong to.
@@ -52,7 +54,12 @@ type Result struct {
 }
 
 func newReport(o Options) *Report {
+	abouts := map[string]string{}
+	for _, c := range cases {
+		abouts[c.name] = c.about
+	}
 	return &Report{
+		Cases:   abouts,
 		Version: o.Version,
 		Diff:    diff.Implementation(),
 		Machine: Machine{CPUs: runtime.NumCPU(), Arch: runtime.GOARCH, Kernel: kernelRelease(), Go: runtime.Version(),
@@ -142,7 +149,15 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\t%d\t%.2f\t%.2f\t%s\t%s\t\n", name, res.System, res.Count, res.P50, res.P99, ratioText(res.ToTmpfs),
 			ratioText(res.ToMinimal))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	legend := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, c := range cases {
+		fmt.Fprintf(legend, "%s\t%s\n", c.name, c.about)
+	}
+	return legend.Flush()
 }
 
 func ratioText(ratio float64) string {

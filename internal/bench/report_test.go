@@ -41,7 +41,7 @@ func TestReport_JSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := func(m any) string { return strings.Join(slices.Sorted(maps.Keys(m.(map[string]any))), " ") }
-	if k, want := keys(got), "clock_us diff machine results seconds seconds_per_case slice_ms started state_fs version"; k != want {
+	if k, want := keys(got), "cases clock_us diff machine results seconds seconds_per_case slice_ms started state_fs version"; k != want {
 		t.Errorf("report has %s\nwant %s", k, want)
 	}
 	if k, want := keys(got["machine"]), "arch cpus go kernel uid"; k != want {
