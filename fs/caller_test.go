@@ -114,3 +114,34 @@ func TestInGroup(t *testing.T) {
 		}
 	}
 }
+
+// Who reads a file that somebody is about to write for the first time waits for that, but not for itself.
+func TestOpenOfDraft(t *testing.T) {
+	m := newMount(t, Options{})
+	m.draftWait = time.Hour
+	f := m.made("t/s/draft", trunc)
+	open := func(pid uint32) chan fuse.Status {
+		done := make(chan fuse.Status, 1)
+		go func() {
+			in := &fuse.OpenIn{InHeader: m.header(f.node), Flags: syscall.O_RDONLY}
+			in.Pid = pid
+			done <- m.Open(nil, in, &fuse.OpenOut{})
+		}()
+		return done
+	}
+	select {
+	case status := <-open(uint32(syscall.Getpid())):
+		m.ok("open of one's own", status)
+	case <-time.After(10 * time.Second):
+		t.Fatal("a process waits for itself")
+	}
+	other := open(1)
+	select {
+	case <-other:
+		t.Error("another process does not wait")
+	case <-time.After(100 * time.Millisecond):
+	}
+	m.ok("write", f.write(0, "value"))
+	m.ok("close", f.close())
+	m.ok("open of another", <-other)
+}

@@ -96,6 +96,8 @@ type FS struct {
 	ctx     context.Context // ends with the mount
 	cancel  context.CancelFunc
 	parking sync.WaitGroup // parked variables
+
+	draftWait time.Duration
 }
 
 // Mounted is a mount in use.
@@ -131,7 +133,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger}
+	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger, draftWait: draftWait}
 	f.handles.init()
 	f.rootOnly = !o.AllowOther && os.Geteuid() == 0
 	f.callers.init()

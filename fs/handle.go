@@ -260,7 +260,12 @@ func (hs *handles) gathering(node uint64, by *asker) *handle {
 	return nil
 }
 
-// asker is a thread that asks for attributes.
+// writtenBy reports whether a process has made the node's file, or writes to it.
+func (hs *handles) writtenBy(node uint64, by *asker) bool {
+	return slices.ContainsFunc(hs.of(node), by.wrote)
+}
+
+// asker is a thread that asks.
 type asker struct {
 	tid     uint32
 	process func(tid uint32) int

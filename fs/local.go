@@ -97,10 +97,13 @@ func (l *local) release() {
 
 func (l *local) settle() { l.once.Do(func() { close(l.settled) }) }
 
+// draftWait is how long a reader waits for a draft.
+const draftWait = time.Second
+
 // awaitDraft waits a moment for a draft's first commit: somebody is between creating the file and writing it, and a
 // reader that came in between must not see the empty moment.
-func (l *local) awaitDraft() {
-	t := time.NewTimer(time.Second)
+func (l *local) awaitDraft(most time.Duration) {
+	t := time.NewTimer(most)
 	defer t.Stop()
 	select {
 	case <-l.settled:

@@ -31,8 +31,12 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 	}
 	n := f.node(in.NodeId)
 	if l, ok := n.(*local); ok && !l.temp && !(writes(in.Flags) && in.Flags&syscall.O_TRUNC != 0) {
-		l.awaitDraft()
-		n = f.node(in.NodeId)
+		// A process that has not written yet what it has made itself does not wait for itself.
+		by := &asker{tid: in.Pid, process: f.callers.process}
+		if !f.handles.writtenBy(in.NodeId, by) {
+			l.awaitDraft(f.draftWait)
+			n = f.node(in.NodeId)
+		}
 	}
 	if v, ok := n.(*varsync.Variable); ok && f.misnamed(&in.InHeader, v) {
 		return fuse.Status(syscall.ESTALE)
