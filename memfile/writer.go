@@ -54,13 +54,19 @@ func Create(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, erro
 		err = w.Install()
 	}
 	if err != nil {
-		if before, err := openBefore(path); err == nil {
-			supersede(before)
-			_ = before.Close()
-		}
+		Supersede(path)
 		return nil, err
 	}
 	return w, nil
+}
+
+// Supersede marks the file at path, if there is one, as superseded: for who takes the place of its writer, which may have
+// been killed, and has no file of his own yet.
+func Supersede(path string) {
+	if before, err := openBefore(path); err == nil {
+		supersede(before)
+		_ = before.Close()
+	}
 }
 
 // Build builds a memory file with vars, which may be nil and must yield the same each time it is ranged over (it is

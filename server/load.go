@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -61,6 +62,8 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 		return fromEngine(err)
 	}
 	c.floor = floor
+	// A server that was killed leaves a file that looks alive. From now on there can be changes that are not in it.
+	memfile.Supersede(memoryPath(s.opts.RuntimeDir, svc.id))
 	s.view.mu.Lock()
 	defer s.view.mu.Unlock()
 	svc.content.Store(c)

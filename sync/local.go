@@ -79,7 +79,11 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 		v.s.mu.RLock()
 		slot, gone := v.slot, v.gone
 		v.s.mu.RUnlock()
-		r, err := a.latest(v.s.id)
+		r, err := a.reader()
+		current := a.c.link.up.Load() // then the server tells when it leaves its file
+		if err == nil && !current {
+			r, current, err = a.latest(v.s.id)
+		}
 		if err != nil {
 			return nil, Meta{}, err
 		}
@@ -90,7 +94,7 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 			}
 		}
 		switch {
-		case err == nil:
+		case err == nil && current:
 			return data, Meta{m.Version, m.MTime, int64(m.Size)}, nil
 		case gone:
 			return nil, Meta{}, transport.ErrNotFound
@@ -99,8 +103,9 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 		case errors.Is(err, memfile.ErrSuperseded) && a.rotate(r, v.s.id):
 			continue
 		}
-		// The variable is gone, or the file is lost, and the push that says so is on its way; or, when a server was killed,
-		// the next server's listing.
+		// The variable is gone, or the file is lost, and the push that says so is on its way; or the server has left, and the
+		// next one, which may have taken changes, is about to be connected to. Offline for longer than a moment, the last
+		// value is the one to serve.
 		if deadline.IsZero() {
 			deadline = time.Now().Add(a.c.grace())
 		}
@@ -108,7 +113,7 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 			continue
 		}
 		switch {
-		case m.Version != 0 && errors.Is(err, memfile.ErrSuperseded): // the last value is the one to serve
+		case m.Version != 0 && (err == nil || errors.Is(err, memfile.ErrSuperseded)):
 			return data, Meta{m.Version, m.MTime, int64(m.Size)}, nil
 		case errors.Is(err, memfile.ErrNoEntry):
 			err = transport.ErrNotFound
@@ -117,14 +122,18 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 	}
 }
 
-// latest returns the reader of the file that holds the last values. While there is no connection, the next server may
-// have left its own file in place of one that is not kept current any more: what it has acknowledged is in there.
-func (a *localAccessor) latest(service uint64) (*memfile.Reader, error) {
-	r, err := a.reader()
-	if err == nil && !a.c.link.up.Load() && abandoned(r) && a.rotate(r, service) {
-		return a.reader()
+// latest returns the reader of the file that holds the last values, as far as one can see, and whether it is certain that
+// it does: the next server may have left its own file in place of one that is not kept current any more, or none at all.
+func (a *localAccessor) latest(service uint64) (r *memfile.Reader, current bool, err error) {
+	r, err = a.reader()
+	if err != nil || !abandoned(r) {
+		return r, err == nil, err
 	}
-	return r, err
+	if !a.rotate(r, service) {
+		return r, false, nil
+	}
+	r, err = a.reader()
+	return r, err == nil && !abandoned(r), err
 }
 
 // find returns where the file has a variable that is not where the server said.
@@ -150,8 +159,8 @@ func (a *localAccessor) named(v *Variable) bool {
 	v.s.mu.RLock()
 	slot, name := v.slot, v.pathLocked()
 	v.s.mu.RUnlock()
-	r, err := a.latest(v.s.id)
-	if err != nil {
+	r, current, err := a.latest(v.s.id)
+	if err != nil || !current {
 		return false
 	}
 	got, err := r.Name(slot, v.id)
@@ -165,21 +174,17 @@ func (a *localAccessor) named(v *Variable) bool {
 
 // settled reports whether nobody has been told of a name that was made, removed or changed since revision rev.
 func (a *localAccessor) settled(service uint64, rev int64) bool {
-	r, err := a.reader()
-	if err != nil {
-		return false // another one takes its place
+	r, current, err := a.latest(service)
+	if err != nil || !current {
+		return false
 	}
 	named, state, err := r.Named()
-	if err == nil && state == memfile.Closed && !a.c.link.up.Load() {
-		// The server has left. Whoever came after it has left a file of its own once it has changed anything here.
-		return int64(named) <= rev && !a.rotate(r, service)
-	}
 	return err == nil && state == memfile.Live && int64(named) <= rev
 }
 
 // abandoned reports whether the server has left the file: while there is no connection, another server may already be
-// taking writes that this file will not see. A server that was killed leaves a file that looks alive, until the next one
-// marks it.
+// taking writes that this file will not see. A server that was killed leaves a file that looks alive until the next one
+// takes any.
 func abandoned(r *memfile.Reader) bool {
 	st, err := r.State()
 	return err == nil && st != memfile.Live

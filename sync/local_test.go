@@ -3,10 +3,14 @@ package sync_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/memfile"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -78,6 +82,7 @@ func TestKnownValuesNeverWait(t *testing.T) {
 	h.stop(t)
 	h.start(t)
 	other := h.client(t, false)
+	variable(t, other, "t", "s", "a") // has it make a file
 	store(t, other, "t", "s", "a", "new")
 	store(t, other, "t", "s", "z", "z")
 	for _, ch := range []transport.Change{
@@ -105,5 +110,37 @@ func TestKnownValuesNeverWait(t *testing.T) {
 	})
 	if _, _, err := dc.Load(nil); !errors.Is(err, transport.ErrNotFound) {
 		t.Errorf("a deleted variable: %v", err)
+	}
+}
+
+// The file of a server that was killed looks alive, until the next server may change something that is in it: also if
+// nobody asks that for a file.
+func TestFileOfADeadServer(t *testing.T) {
+	h := newHost(t)
+	c := h.client(t, false)
+	store(t, c, "t", "s", "v", "1")
+	s := variable(t, c, "t", "s", "v").Service()
+	path := filepath.Join(h.run, fmt.Sprintf("service_%d.mem", s.ID()))
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	h.stop(t)
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := memfile.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	h.start(t)
+	if st, err := r.State(); err != nil || st != memfile.Live {
+		t.Errorf("state %v, %v before there was a change", st, err)
+	}
+	store(t, h.client(t, true), "t", "s", "v", "2")
+	if st, err := r.State(); err != nil || st != memfile.Superseded {
+		t.Errorf("state %v, %v behind the acknowledgement of a change", st, err)
 	}
 }
