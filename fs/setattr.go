@@ -75,6 +75,9 @@ func (f *FS) mayTouch(n varsync.Node, in *fuse.SetAttrIn) error {
 // describe gives a node a mode and a time, behind the changes of its value that were made before. node is the kernel's
 // number for it.
 func (f *FS) describe(n varsync.Node, node uint64, d described) error {
+	if d.hasMTime {
+		f.stamp(node, d.mtime)
+	}
 	if l, ok := n.(*local); ok {
 		v := l.describe(d)
 		if v == nil {
@@ -92,9 +95,6 @@ func (f *FS) describe(n varsync.Node, node uint64, d described) error {
 		}
 		return nil // nobody keeps it
 	case *varsync.Variable:
-		if d.hasMTime {
-			f.stamp(node, d.mtime)
-		}
 		_, err := n.Commit(ctx, varsync.Edit{Kind: varsync.EditMeta, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime})
 		if errors.Is(err, transport.ErrNotFound) && f.handles.uncommitted(node) {
 			return nil // removed while it is open: nobody else sees it

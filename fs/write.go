@@ -29,10 +29,10 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	}
 	h.mu.Lock()
 	defer h.unlock()
+	h.unstamp()
 	if err := f.write(h, int64(in.Offset), data, in.Pid); err != nil {
 		return 0, f.errno("write", err)
 	}
-	h.unstamp()
 	return uint32(len(data)), fuse.OK
 }
 

@@ -94,6 +94,21 @@ func TestTwoHosts(t *testing.T) {
 		}
 	})
 
+	t.Run("modes and times", func(t *testing.T) {
+		then := time.Unix(1e9, 7)
+		near.chmod(0o600, "t/s/v", "t/s")
+		if err := os.Chtimes(near.Path("t/s/v"), then, then); err != nil {
+			t.Fatal(err)
+		}
+		far.waitMode("t/s/v", 0o600)
+		far.waitMode("t/s", 0o600)
+		far.waitTime("t/s/v", then)
+		far.chmod(0o755, "t/s", "t/s/v")
+		near.waitMode("t/s", 0o755)
+		near.waitMode("t/s/v", 0o755)
+		near.waitTime("t/s/v", then)
+	})
+
 	t.Run("status", func(t *testing.T) {
 		s := near.h.Status()
 		if !s.Connected || s.Server.Mode != "serve" || s.Server.Pid != r.serve.Pid() || s.Server.URL != r.serve.URL {

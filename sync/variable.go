@@ -16,10 +16,10 @@ type Variable struct {
 	parent  *Dir
 	version uint64
 	mtime   int64
-	mode    transport.Mode
 	writer  string
 	size    int64
 	slot    uint32
+	mode    transport.Mode
 	gone    bool
 	removed bool   // gone because somebody removed it, not because it is out of our sight
 	value   []byte // buffered services only; never modified, only replaced

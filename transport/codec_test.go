@@ -50,6 +50,8 @@ func fill(v reflect.Value, seed *uint64) {
 		v.SetUint(*seed * 1_000_000_007)
 	case reflect.Uint32:
 		v.SetUint(*seed * 70_001)
+	case reflect.Uint16:
+		v.SetUint(*seed * 7 & 0xffff)
 	case reflect.Uint8:
 		v.SetUint(*seed & 0xff)
 	default:

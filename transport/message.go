@@ -64,7 +64,7 @@ const (
 )
 
 // Mode is nine permission bits with [ModeSet]. The zero Mode says that nobody has set any.
-type Mode uint32
+type Mode uint16
 
 // ModeSet marks a Mode whose bits somebody has set, be they 0.
 const ModeSet Mode = 1 << 15

@@ -78,10 +78,10 @@ func (z *Change) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendUint64(o, z.IfVersion)
 	// string "nm"
 	o = append(o, 0xa2, 0x6e, 0x6d)
-	o = msgp.AppendUint32(o, uint32(z.NewMode))
+	o = msgp.AppendUint16(o, uint16(z.NewMode))
 	// string "mo"
 	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint32(o, uint32(z.Mode))
+	o = msgp.AppendUint16(o, uint16(z.Mode))
 	// string "ht"
 	o = append(o, 0xa2, 0x68, 0x74)
 	o = msgp.AppendBool(o, z.HasMTime)
@@ -274,8 +274,8 @@ func (z *Change) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			}
 		case "nm":
 			{
-				var zb0005 uint32
-				zb0005, bts, err = msgp.ReadUint32Bytes(bts)
+				var zb0005 uint16
+				zb0005, bts, err = msgp.ReadUint16Bytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "NewMode")
 					return
@@ -284,8 +284,8 @@ func (z *Change) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			}
 		case "mo":
 			{
-				var zb0006 uint32
-				zb0006, bts, err = msgp.ReadUint32Bytes(bts)
+				var zb0006 uint16
+				zb0006, bts, err = msgp.ReadUint16Bytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Mode")
 					return
@@ -328,7 +328,7 @@ func (z *Change) Msgsize() (s int) {
 	for za0001 := range z.Ranges {
 		s += 1 + 2 + msgp.Int64Size + 2 + msgp.BytesPrefixSize + len(z.Ranges[za0001].Data)
 	}
-	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Int64Size + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint32Size + 3 + msgp.Uint32Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size
+	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Int64Size + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint16Size + 3 + msgp.Uint16Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size
 	return
 }
 
@@ -547,7 +547,7 @@ func (z *DirInfo) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendInt64(o, z.MTime)
 	// string "mo"
 	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint32(o, uint32(z.Mode))
+	o = msgp.AppendUint16(o, uint16(z.Mode))
 	return
 }
 
@@ -589,8 +589,8 @@ func (z *DirInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			}
 		case "mo":
 			{
-				var zb0002 uint32
-				zb0002, bts, err = msgp.ReadUint32Bytes(bts)
+				var zb0002 uint16
+				zb0002, bts, err = msgp.ReadUint16Bytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Mode")
 					return
@@ -611,7 +611,7 @@ func (z *DirInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *DirInfo) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint32Size
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint16Size
 	return
 }
 
@@ -772,7 +772,7 @@ func (z *Entry) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendInt64(o, z.MTime)
 	// string "mo"
 	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint32(o, uint32(z.Mode))
+	o = msgp.AppendUint16(o, uint16(z.Mode))
 	// string "w"
 	o = append(o, 0xa1, 0x77)
 	o = msgp.AppendString(o, z.Writer)
@@ -844,8 +844,8 @@ func (z *Entry) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			}
 		case "mo":
 			{
-				var zb0002 uint32
-				zb0002, bts, err = msgp.ReadUint32Bytes(bts)
+				var zb0002 uint16
+				zb0002, bts, err = msgp.ReadUint16Bytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Mode")
 					return
@@ -878,7 +878,7 @@ func (z *Entry) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Entry) Msgsize() (s int) {
-	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.BoolSize + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.BoolSize + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size
 	return
 }
 
@@ -906,7 +906,7 @@ func (z *Event) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendInt64(o, z.MTime)
 	// string "mo"
 	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint32(o, uint32(z.Mode))
+	o = msgp.AppendUint16(o, uint16(z.Mode))
 	// string "tm"
 	o = append(o, 0xa2, 0x74, 0x6d)
 	o = msgp.AppendInt64(o, z.Time)
@@ -1009,8 +1009,8 @@ func (z *Event) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			}
 		case "mo":
 			{
-				var zb0003 uint32
-				zb0003, bts, err = msgp.ReadUint32Bytes(bts)
+				var zb0003 uint16
+				zb0003, bts, err = msgp.ReadUint16Bytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Mode")
 					return
@@ -1133,7 +1133,7 @@ func (z *Event) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Event) Msgsize() (s int) {
-	s = 3 + 2 + msgp.Uint8Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.OldName) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint32Size + 3 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
+	s = 3 + 2 + msgp.Uint8Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.OldName) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 3 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
 	for za0001 := range z.Ranges {
 		s += 1 + 2 + msgp.Int64Size + 2 + msgp.BytesPrefixSize + len(z.Ranges[za0001].Data)
 	}
@@ -1907,15 +1907,15 @@ func (z ListKeys) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z Mode) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	o = msgp.AppendUint32(o, uint32(z))
+	o = msgp.AppendUint16(o, uint16(z))
 	return
 }
 
 // UnmarshalMsg implements msgp.Unmarshaler
 func (z *Mode) UnmarshalMsg(bts []byte) (o []byte, err error) {
 	{
-		var zb0001 uint32
-		zb0001, bts, err = msgp.ReadUint32Bytes(bts)
+		var zb0001 uint16
+		zb0001, bts, err = msgp.ReadUint16Bytes(bts)
 		if err != nil {
 			err = msgp.WrapError(err)
 			return
@@ -1928,7 +1928,7 @@ func (z *Mode) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z Mode) Msgsize() (s int) {
-	s = msgp.Uint32Size
+	s = msgp.Uint16Size
 	return
 }
 
@@ -2833,7 +2833,7 @@ func (z *ServiceInfo) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendInt64(o, z.MTime)
 	// string "mo"
 	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint32(o, uint32(z.Mode))
+	o = msgp.AppendUint16(o, uint16(z.Mode))
 	return
 }
 
@@ -2881,8 +2881,8 @@ func (z *ServiceInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			}
 		case "mo":
 			{
-				var zb0002 uint32
-				zb0002, bts, err = msgp.ReadUint32Bytes(bts)
+				var zb0002 uint16
+				zb0002, bts, err = msgp.ReadUint16Bytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Mode")
 					return
@@ -2903,7 +2903,7 @@ func (z *ServiceInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *ServiceInfo) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint32Size
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint16Size
 	return
 }
 
@@ -3263,7 +3263,7 @@ func (z *TenantInfo) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendUint32(o, uint32(z.Rights))
 	// string "mo"
 	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint32(o, uint32(z.Mode))
+	o = msgp.AppendUint16(o, uint16(z.Mode))
 	return
 }
 
@@ -3315,8 +3315,8 @@ func (z *TenantInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			}
 		case "mo":
 			{
-				var zb0003 uint32
-				zb0003, bts, err = msgp.ReadUint32Bytes(bts)
+				var zb0003 uint16
+				zb0003, bts, err = msgp.ReadUint16Bytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Mode")
 					return
@@ -3337,7 +3337,7 @@ func (z *TenantInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *TenantInfo) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 2 + msgp.Uint32Size + 3 + msgp.Uint32Size
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 2 + msgp.Uint32Size + 3 + msgp.Uint16Size
 	return
 }
 
@@ -3746,7 +3746,7 @@ func (z *Variable) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendInt64(o, z.MTime)
 	// string "mo"
 	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint32(o, uint32(z.Mode))
+	o = msgp.AppendUint16(o, uint16(z.Mode))
 	// string "w"
 	o = append(o, 0xa1, 0x77)
 	o = msgp.AppendString(o, z.Writer)
@@ -3806,8 +3806,8 @@ func (z *Variable) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			}
 		case "mo":
 			{
-				var zb0002 uint32
-				zb0002, bts, err = msgp.ReadUint32Bytes(bts)
+				var zb0002 uint16
+				zb0002, bts, err = msgp.ReadUint16Bytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Mode")
 					return
@@ -3852,7 +3852,7 @@ func (z *Variable) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Variable) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.BytesPrefixSize + len(z.Data)
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.BytesPrefixSize + len(z.Data)
 	return
 }
 
