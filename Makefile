@@ -13,7 +13,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 packages = $(shell go list ./... | grep -v /integration$$)
 
-.PHONY: all deps build run stop test lint unit race kernels integration fuzz bench bench-diff asm image clean
+.PHONY: all deps build run stop test lint unit race kernels integration fuzz conformance bench bench-diff asm image clean
 
 all: build
 
@@ -83,6 +83,10 @@ integration:
 
 fuzz:
 	.ci/fuzz 10s
+
+# Foreign suites; not part of `make test`. What they need, and what they say, is in docs/testing.md.
+conformance:
+	.ci/conformance $(ARGS)
 
 bench: build
 	go test -run '^$$' -bench . -benchmem $(packages)
