@@ -30,6 +30,12 @@ type Client struct {
 	tenants    map[string]*Tenant
 	mtime      int64 // of the root; see MTime
 
+	unmapped struct { // what was last logged of it
+		sync.Mutex
+		last time.Time
+		more int
+	}
+
 	index   index
 	link    linkState
 	reports reports

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/commy-project/commyfs/transport"
 )
@@ -24,7 +25,7 @@ func (l *link) listing(ctx context.Context, s *Service, progress func()) error {
 		} else if errors.Is(err, transport.ErrNotFound) || errors.Is(err, transport.ErrInternal) || ctx.Err() != nil {
 			return err // which the watch would meet as well
 		} else {
-			l.c.opts.Logger.Warn("memory file not usable, reading over the connection", "service", s.id, "err", err)
+			l.c.notMapped(s, err)
 		}
 	}
 	_, values := acc.(bufferAccessor)
@@ -54,6 +55,20 @@ func (l *link) listing(ctx context.Context, s *Service, progress func()) error {
 	}
 	acc.Close()
 	return err
+}
+
+// unmappedEvery is how often it is logged that services are not mapped: it can be thousands at once.
+const unmappedEvery = time.Minute
+
+func (c *Client) notMapped(s *Service, err error) {
+	c.unmapped.Lock()
+	defer c.unmapped.Unlock()
+	if time.Since(c.unmapped.last) < unmappedEvery {
+		c.unmapped.more++
+		return
+	}
+	c.opts.Logger.Warn("memory file not usable, reading over the connection", "service", s.id, "err", err, "not logged since", c.unmapped.more)
+	c.unmapped.last, c.unmapped.more = time.Now(), 0
 }
 
 // page takes one page of a listing, on the receiving goroutine.
