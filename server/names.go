@@ -58,11 +58,6 @@ func parentOf(path string) string {
 	return path[:i]
 }
 
-// baseOf is the last component of path. It shares path's bytes.
-func baseOf(path string) string {
-	return path[strings.LastIndexByte(path, '/')+1:]
-}
-
 // below reports whether path lies inside directory dir, at any depth.
 func below(path, dir string) bool {
 	return dir == "" || len(path) > len(dir) && path[len(dir)] == '/' && path[:len(dir)] == dir
