@@ -235,6 +235,9 @@ func (e *evaluator) ensure(s *service) error {
 		s.use()
 		return nil
 	}
+	if f := s.failed.Load(); f != nil {
+		return f.err // the session has just tried; everybody would wait here
+	}
 	return e.load(e.ctx, s)
 }
 

@@ -20,6 +20,10 @@ func (r request) list(m *transport.List) {
 			r.result(nil, err)
 			return
 		}
+		last := !page.More
+		if last && l.failed != nil {
+			page.More = true // the error comes behind it
+		}
 		taken := make(chan struct{})
 		r.out.stream(&stream{id: r.id, cost: r.cost, part: page.More, next: func() (transport.Message, bool) {
 			close(taken)
@@ -31,6 +35,10 @@ func (r request) list(m *transport.List) {
 		select {
 		case <-taken:
 		case <-r.conn.Done():
+			return
+		}
+		if last {
+			r.result(nil, l.failed)
 			return
 		}
 	}
@@ -46,6 +54,8 @@ type lister struct {
 	r         request
 	recursive bool
 	tops      []top // tenants and services that are left, in order
+
+	failed error // of the first service that could not be loaded: it is listed, and what is in it is not
 
 	// What is left of the service that the walk is in.
 	nodes   *inside // nil: nothing
@@ -176,6 +186,8 @@ func (l *lister) next() (transport.Entry, bool, error) {
 			case transport.CodeOK:
 			case transport.CodeNotFound, transport.CodeDenied:
 				continue // gone by now, or out of sight
+			case transport.CodeInternal:
+				l.failed = cmp.Or(l.failed, err)
 			default:
 				return transport.Entry{}, false, err
 			}

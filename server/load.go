@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/memfile"
@@ -21,6 +22,10 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 	defer svc.loading.Unlock()
 	if svc.content.Load() != nil {
 		return nil
+	}
+	before := svc.failed.Load()
+	if before != nil && time.Since(before.at) < retryLoad {
+		return before.err
 	}
 	c := newContent()
 	c.log.since = svc.since.Load()
@@ -58,9 +63,9 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 		return nil
 	})
 	if err != nil {
-		s.log.Error("load service", "service", svc.id, "err", err)
-		return fromEngine(err)
+		return s.notLoaded(svc, c, before, err)
 	}
+	svc.failed.Store(nil)
 	c.floor = floor
 	// A server that was killed leaves a file that looks alive. From now on there can be changes that are not in it.
 	memfile.Supersede(memoryPath(s.opts.RuntimeDir, svc.id))
@@ -71,6 +76,30 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 		s.view.addLoaded(svc)
 	}
 	return nil
+}
+
+// retryLoad is how long a service that could not be loaded is not tried again: to find out can take as long as to load it.
+const retryLoad = time.Second
+
+// loadFailure is why a service could not be loaded the last time.
+type loadFailure struct {
+	err  error // for clients
+	text string
+	at   time.Time
+}
+
+// notLoaded gives up a load. A service with a record that cannot be read, say, fails for who wants it, and is logged when
+// that begins; the committer does not try it.
+func (s *Server) notLoaded(svc *service, c *content, before *loadFailure, err error) error {
+	s.view.forget(c.nodes.freeze())
+	f := &loadFailure{fromEngine(err), err.Error(), time.Now()}
+	if before == nil || before.text != f.text {
+		s.log.Error("load service", "service", svc.id, "err", err)
+	}
+	if transport.CodeOf(f.err) == transport.CodeInternal {
+		svc.failed.Store(f)
+	}
+	return f.err
 }
 
 // look calls fn with the content of a service, loaded if need be, under view.mu.RLock.

@@ -51,10 +51,11 @@ type service struct {
 	// content is nil while the service is not in memory. It becomes so only between two batches, and under view.mu.
 	loading sync.Mutex
 	content atomic.Pointer[content]
-	at      int          // in view.loaded; guarded by view.mu
-	used    atomic.Int64 // when somebody last used it; here and below Unix nanoseconds
-	unasked atomic.Int64 // when the last of askers left
-	since   atomic.Int64 // nothing has happened in it after this revision while it was not in memory
+	failed  atomic.Pointer[loadFailure] // nil unless it could not be loaded the last time
+	at      int                         // in view.loaded; guarded by view.mu
+	used    atomic.Int64                // when somebody last used it; here and below Unix nanoseconds
+	unasked atomic.Int64                // when the last of askers left
+	since   atomic.Int64                // nothing has happened in it after this revision while it was not in memory
 
 	// watchMu guards the following. Lock order: view.mu, watchMu, outbox.mu.
 	watchMu sync.Mutex
