@@ -15,8 +15,12 @@ func (r request) list(m *transport.List) {
 		return
 	}
 	for {
+		if r.memory.Take(pageBytes) != nil {
+			return // the session ends
+		}
 		page, err := l.page(pageBytes, pageEntries)
 		if err != nil {
+			r.memory.Give(pageBytes)
 			r.result(nil, err)
 			return
 		}
@@ -27,6 +31,7 @@ func (r request) list(m *transport.List) {
 		taken := make(chan struct{})
 		r.out.stream(&stream{id: r.id, cost: r.cost, part: page.More, next: func() (transport.Message, bool) {
 			close(taken)
+			r.memory.Give(pageBytes)
 			return page, false
 		}})
 		if !page.More {
@@ -45,7 +50,7 @@ func (r request) list(m *transport.List) {
 }
 
 // pageEntries bounds a page beside pageBytes.
-const pageEntries = 8192
+const pageEntries = 2048
 
 // lister walks over what a [transport.List] asks for, in order, and holds no lock between two pages. What is in a service
 // is of one moment, that at which the walk comes to it: so whatever was under its name all the time is listed once, and

@@ -235,8 +235,21 @@ func (o *outbox) forgetLocked(service uint64) *watch {
 		delete(o.watches, service)
 		o.memory.Give(w.held)
 		w.drop()
+		o.hollowLocked(w)
 	}
 	return w
+}
+
+// hollowLocked drops the snapshot of a watch that has ended, if nothing of it was sent: nobody can make use of it. The answer
+// says that there is nothing new. The first stream is the writer's.
+func (o *outbox) hollowLocked(w *watch) {
+	for i, s := range o.streams {
+		if i > 0 && s.watch == w {
+			s.next = func() (transport.Message, bool) {
+				return &transport.Snapshot{Service: w.service.id, Resumed: true, Rev: w.rev}, false
+			}
+		}
+	}
 }
 
 // finish lets the writer end when it has sent what there is.

@@ -210,7 +210,7 @@ func (r request) watch(svc *service, m *transport.Watch) {
 	if snap == nil {
 		snap = v.snapshotLocked(svc, m.Values)
 	}
-	w := &watch{session: r.session, service: svc, values: m.Values, open: map[uint64]int{}}
+	w := &watch{session: r.session, service: svc, values: m.Values, rev: snap.rev, open: map[uint64]int{}}
 	svc.watchMu.Lock()
 	defer svc.watchMu.Unlock()
 	o := r.out

@@ -5,7 +5,7 @@ import (
 )
 
 // pageBytes is about what a page of a long answer takes.
-const pageBytes = 1 << 20
+const pageBytes = parcelBytes
 
 // Rough costs of the parts of a page beside names and values.
 const (

@@ -12,6 +12,30 @@ const treePage = 5000
 
 // watchTree answers with all that the session may see, and has it told of every change from that moment on.
 func (r request) watchTree() {
+	o := r.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	if o.tree != nil {
+		o.memory.Give(o.tree.held)
+	}
+	tree := &treeWatch{}
+	o.tree = tree
+	// The tree is put together when it is its turn to be sent: many that are asked for take no more memory than one.
+	var pages *treePages
+	o.streams = append(o.streams, &stream{id: r.id, cost: r.cost, tree: tree, next: func() (transport.Message, bool) {
+		if pages == nil {
+			pages = r.treeNow(tree)
+		}
+		return pages.next()
+	}})
+	o.signal()
+}
+
+// treeNow is all that the session may see. From now on every change is queued for the watch, unless it was replaced.
+func (r request) treeNow(tree *treeWatch) *treePages {
 	s, v := r.server, r.server.view
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -31,13 +55,12 @@ func (r request) watchTree() {
 	o := r.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
-		return
+	if !o.closed && o.tree == tree {
+		o.memory.Give(tree.held)
+		tree.held, tree.changes = 0, nil // from before, when another watch was asked for
+		s.treeWatchers[r.session] = struct{}{}
 	}
-	o.tree = &treeWatch{}
-	s.treeWatchers[r.session] = struct{}{}
-	o.streams = append(o.streams, &stream{id: r.id, next: p.next, tree: o.tree})
-	o.signal()
+	return p
 }
 
 // treePages hands out a tree: tenants, then services.

@@ -9,11 +9,12 @@ import (
 // whole service again.
 const maxStructural = 100_000
 
-// watch is one session's view of one service. All but the first three fields is guarded by the session's outbox.mu.
+// watch is one session's view of one service. All but the first four fields is guarded by the session's outbox.mu.
 type watch struct {
 	session *session
 	service *service
 	values  bool
+	rev     int64 // of the snapshot
 
 	// live: the watcher has the snapshot that pending comes after.
 	live    bool

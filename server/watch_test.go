@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -365,4 +366,51 @@ func TestWatchTree(t *testing.T) {
 	if v := must[*transport.VariableData](p, &transport.ReadVariable{Tenant: "u", Service: "x", Name: "v"}); v.Variable.Name != "v" {
 		t.Errorf("moved variable %+v", v)
 	}
+}
+
+// TestWatchesOfOneService: of many watches that are asked for at once the last one holds, and has everything; those before it
+// are answered, too.
+func TestWatchesOfOneService(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	p.do(store("a", "1"), store("b", "2"))
+	sid := p.service("t", "s")
+	watcher := connect(t, s)
+	var calls []*transport.Pending
+	for range 200 {
+		calls = append(calls, watcher.cl.Go(t.Context(), &transport.Watch{Service: sid, Values: true}))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	for i, c := range calls {
+		m, err := c.Wait(ctx)
+		snap, ok := m.(*transport.Snapshot)
+		if err != nil || !ok || snap.More || !snap.Resumed && len(snap.Vars) != 2 || snap.Resumed && len(snap.Vars)+len(snap.Changes) != 0 {
+			t.Fatalf("watch %d: %+v, %v", i, m, err)
+		}
+		if i == len(calls)-1 && snap.Resumed {
+			t.Error("the last watch was told nothing")
+		}
+	}
+	p.do(store("a", "3"))
+	watcher.await("the change", func(l []transport.Message) bool { return len(events(l, sid)) == 1 })
+
+	for range 20 {
+		calls = append(calls, watcher.cl.Go(t.Context(), &transport.WatchTree{}))
+	}
+	for _, c := range calls[200:] {
+		if m, err := c.Wait(ctx); err != nil || len(m.(*transport.Tree).Services) != 1 {
+			t.Fatalf("tree: %+v, %v", m, err)
+		}
+	}
+	p.do(at(transport.OpMkdir, "other", "", ""))
+	watcher.await("the tenant, once", func(l []transport.Message) bool {
+		n := 0
+		for _, m := range l {
+			if _, ok := m.(*transport.TreeChanged); ok {
+				n++
+			}
+		}
+		return n == 1
+	})
 }
