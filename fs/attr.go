@@ -126,11 +126,20 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 		out.AttrValid = f.attrValidity()
 	}
 	f.orphanSize(in.NodeId, &out.Attr)
+	committed := out.Size
 	if h != nil {
 		h.ownSize(&out.Attr)
 	}
 	if gone && !f.notes.losing(in.NodeId) {
 		out.Nlink = 0
+	}
+	if out.Size != committed && in.Flags()&fuse.FUSE_GETATTR_FH == 0 {
+		// The caller is shown what it is gathering, but the kernel must not take that for the size of what others read: it
+		// does not, if it has been told since it asked that its attributes are old. (With a descriptor it is lseek that asks,
+		// and goes by what the kernel has taken.)
+		f.kernel.invalidateAttr(in.NodeId)
+	} else {
+		f.kernel.sized(in.NodeId, out.Size, false)
 	}
 	return fuse.OK
 }
@@ -214,15 +223,18 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	if n == nil || v != nil && !hasFh && in.Valid&fuse.FATTR_SIZE != 0 && f.misnamed(&in.InHeader, v) {
 		return fuse.Status(syscall.ESTALE)
 	}
-	if err := f.setattr(n, h, in); err != nil {
+	done, err := f.emptiesOpened(in)
+	if !done {
+		err = f.setattr(n, h, in)
+	}
+	if err != nil {
 		return f.errno("setattr", err)
 	}
+	// The committed size, also to who is gathering a value: the kernel takes it for everybody's.
 	f.attr(n, &out.Attr)
 	out.Ino = in.NodeId
 	f.orphanSize(in.NodeId, &out.Attr)
-	if h != nil {
-		h.ownSize(&out.Attr)
-	}
+	f.kernel.sized(in.NodeId, out.Size, true)
 	return fuse.OK
 }
 

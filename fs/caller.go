@@ -45,6 +45,11 @@ func (c *callers) read(tid uint32, file string) ([]byte, error) {
 	if file == "status" {
 		slots, bound = c.statuses, statusBound
 	}
+	return c.readFor(tid, file, slots, bound)
+}
+
+// readFor is read with a bound of the caller's.
+func (c *callers) readFor(tid uint32, file string, slots chan struct{}, bound time.Duration) ([]byte, error) {
 	t := time.NewTimer(bound)
 	defer t.Stop()
 	select {

@@ -74,6 +74,7 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 		return
 	}
 	defer f.handles.remove(in.Fh)
+	f.openings.closed(h)
 	var status fuse.Status
 	defer f.end(f.begin("release", &in.InHeader), &status)
 	h.mu.Lock()

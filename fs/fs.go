@@ -5,8 +5,10 @@
 // Identity. A node's number is the id that the server gave it, so the kernel, every mount and every restart agree on it,
 // and a request finds its node without a table of our own. Numbers with the top bit set are files of this mount alone.
 //
-// Reading. Files are opened DIRECT_IO with ATOMIC_O_TRUNC: a read at offset 0 takes a snapshot of a committed value,
-// reads behind it continue the snapshot, and no page cache can mix two versions. See handle.go.
+// Reading. Files are opened DIRECT_IO, and without ATOMIC_O_TRUNC: a read at offset 0 takes a snapshot of a committed value,
+// reads behind it continue the snapshot. What reads by way of the page cache all the same is refused, unless it is a private
+// mapping; the kernel's idea of the size, by which it goes then, is never that of an empty file when the value is none. See
+// handle.go, opening.go and cached.go.
 //
 // Writing. A descriptor that replaces (O_TRUNC, or creating) gathers its value and commits it whole at flush, fsync or
 // release; any other commits each write. See write.go.
@@ -84,6 +86,7 @@ type FS struct {
 
 	handles  handles
 	rootOnly bool // nobody but root can come in
+	openings openings
 	callers  callers
 	requests requests
 	watchdog watchdog
@@ -168,10 +171,13 @@ func (m *Mounted) mount(o Options) error {
 	server, err := fuse.NewServer(m.fs, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
 		MaxWrite:          maxWrite,
 		DisableSplice:     true, // with writes of 1 MiB a pipe is too small
-		ExtraCapabilities: fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO,
-		MaxBackground:     64,
-		Logger:            log.New(io.Discard, "", 0),
-		Name:              "commyfs",
+		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
+		// Reads into the page cache are made by the thread that asks for them, which waits meanwhile: what it is doing can be
+		// seen. See copies.
+		DisabledCapabilities: fuse.CAP_ASYNC_READ,
+		MaxBackground:        64,
+		Logger:               log.New(io.Discard, "", 0),
+		Name:                 "commyfs",
 	})
 	if err != nil { // it has closed its descriptor
 		return errors.Join(fmt.Errorf("fuse: %w", err), mp.Unmount(true), mp.Close())

@@ -32,7 +32,9 @@ type handle struct {
 	created   bool // it made the file
 	editor    bool // it was opened to edit what is there
 	replacing bool
-	appending bool // O_APPEND: the server decides where the end is
+	appending bool   // O_APPEND: the server decides where the end is
+	opener    uint32 // thread
+	exec      bool   // execve opened it
 
 	// For stat, which does not take mu: that is held while a commit waits for the server.
 	writer   atomic.Uint32 // thread that opened it to replace, or wrote last
@@ -190,6 +192,14 @@ func (hs *handles) movedOver(id uint64, v *varsync.Variable) {
 	if n := hs.nodes[id]; n != nil {
 		n.moved = v
 	}
+}
+
+// replaces makes an open descriptor one that replaces.
+func (hs *handles) replaces(h *handle) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	h.writable, h.editor = true, false // open(O_RDONLY|O_TRUNC) truncates on Linux
+	h.replacing = true
 }
 
 // of returns the open descriptors of a node.

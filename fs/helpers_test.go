@@ -177,7 +177,7 @@ func (f *file) write(off uint64, data string) fuse.Status {
 
 func (f *file) read(off uint64) (string, fuse.Status) {
 	buf := make([]byte, 1<<16)
-	res, status := f.m.Read(nil, &fuse.ReadIn{InHeader: f.m.header(f.node), Fh: f.fh, Offset: off, Size: uint32(len(buf))}, buf)
+	res, status := f.m.Read(nil, &fuse.ReadIn{InHeader: f.m.header(f.node), Fh: f.fh, Offset: off, Size: uint32(len(buf)), ReadFlags: fuse.READ_LOCKOWNER}, buf)
 	if status != 0 {
 		return "", status
 	}

@@ -28,12 +28,16 @@ type lookups struct {
 	m  map[uint64]uint64 // node id -> references that the kernel holds
 	// pages has the nodes of which it was given pages since they were last invalidated.
 	pages map[uint64]struct{}
+	// sizes has what it was last told, of files. empty marks those that it may take for empty.
+	sizes map[uint64]uint64
+	empty map[uint64]struct{}
 }
 
 func (k *kernel) init() {
 	k.fd = -1
 	for i := range k.shards {
 		k.shards[i].m, k.shards[i].pages = map[uint64]uint64{}, map[uint64]struct{}{}
+		k.shards[i].sizes, k.shards[i].empty = map[uint64]uint64{}, map[uint64]struct{}{}
 	}
 }
 
@@ -56,7 +60,65 @@ func (k *kernel) forget(id, n uint64) bool {
 	}
 	delete(s.m, id)
 	delete(s.pages, id)
+	delete(s.sizes, id)
+	delete(s.empty, id)
 	return true
+}
+
+// sized records the size of a file that a reply tells. The kernel takes one that answers SETATTR as it is, any other only if
+// nothing else was told since it asked.
+func (k *kernel) sized(id, size uint64, taken bool) {
+	s := &k.shards[id%16]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sizes[id] = size
+	if size == 0 {
+		s.empty[id] = struct{}{}
+	} else if taken {
+		delete(s.empty, id)
+	}
+}
+
+// lastSize returns the size that was told last.
+func (k *kernel) lastSize(id uint64) uint64 {
+	s := &k.shards[id%16]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sizes[id]
+}
+
+// takesForEmpty reports whether the kernel may take a file for empty.
+func (k *kernel) takesForEmpty(id uint64) bool {
+	s := &k.shards[id%16]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.empty[id]
+	return ok
+}
+
+// grow makes the kernel take a file for one of at least so many bytes, size > 0. It is given the last byte of a page that it
+// does not take for read.
+func (k *kernel) grow(id uint64, size int64) error {
+	if (size-1)%blockSize == 0 {
+		size++ // the first byte of a page at the end of the file would be taken for the whole page
+	}
+	body := make([]byte, 0, 25)
+	body = binary.NativeEndian.AppendUint64(body, id)
+	body = binary.NativeEndian.AppendUint64(body, uint64(size-1))
+	body = binary.NativeEndian.AppendUint32(body, 1)
+	body = binary.NativeEndian.AppendUint32(body, 0)
+	body = append(body, 0)
+	return k.notify(fuse.NOTIFY_STORE_CACHE, body)
+}
+
+// invalidateAttr drops cached attributes of a node, and the answer to a question for them that the kernel has asked. It waits
+// for nothing.
+func (k *kernel) invalidateAttr(id uint64) {
+	body := make([]byte, 0, 24)
+	body = binary.NativeEndian.AppendUint64(body, id)
+	body = binary.NativeEndian.AppendUint64(body, ^uint64(0)) // no pages
+	body = binary.NativeEndian.AppendUint64(body, 0)
+	_ = k.notify(fuse.NOTIFY_INVAL_INODE, body) // it fails when the mount ends
 }
 
 // paged records that the kernel is given pages of a node.

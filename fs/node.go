@@ -123,6 +123,9 @@ func (f *FS) entry(n varsync.Node, out *fuse.EntryOut) {
 	out.NodeId = n.ID()
 	f.kernel.learn(n.ID()) // before the attributes are looked at: a change from now on is announced
 	f.attr(n, &out.Attr)
+	if !isDir(n) {
+		f.kernel.sized(n.ID(), out.Size, false)
+	}
 	if _, isLocal := n.(*local); !isLocal && (isDir(n) || out.Nlink == 1) {
 		out.EntryValid = validity
 		if !f.handles.uncommitted(n.ID()) {

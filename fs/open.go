@@ -20,8 +20,8 @@ func reads(flags uint32) bool { return flags&syscall.O_ACCMODE != syscall.O_WRON
 
 func writes(flags uint32) bool { return flags&syscall.O_ACCMODE != syscall.O_RDONLY }
 
-// Open opens a file. DIRECT_IO and ATOMIC_O_TRUNC together are the only way in which no reader sees a torn or empty
-// value; readers need no FLUSH at close.
+// Open opens a file. With DIRECT_IO, and O_TRUNC as a request of its own, no reader sees a torn or empty value; readers need
+// no FLUSH at close.
 func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
 	defer f.endOpen(f.begin("open", &in.InHeader), out, &status)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
@@ -30,7 +30,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 		return fuse.OK
 	}
 	n := f.node(in.NodeId)
-	if l, ok := n.(*local); ok && !l.temp && !(writes(in.Flags) && in.Flags&syscall.O_TRUNC != 0) {
+	if l, ok := n.(*local); ok && !l.temp && (reads(in.Flags) || in.Flags&syscall.O_APPEND != 0) {
 		// A process that has not written yet what it has made itself does not wait for itself.
 		by := &asker{tid: in.Pid, process: f.callers.process}
 		if !f.handles.writtenBy(in.NodeId, by) {
@@ -51,7 +51,12 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 	if !h.writable {
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
 	}
+	h.opener, h.exec = in.Pid, in.Flags&fmodeExec != 0
 	out.Fh = f.handles.add(h)
+	f.openings.opened(in.Pid, h)
+	if v, ok := n.(*varsync.Variable); ok && h.reads {
+		f.showSize(v)
+	}
 	return fuse.OK
 }
 
@@ -105,10 +110,8 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 			h.base = h.v.Current().Version
 		}
 		if f.o.Sync != SyncNever {
-			if err := f.ask(h); errors.Is(err, transport.ErrNotFound) {
-				return nil, syscall.ESTALE // removed elsewhere: the kernel looks again, and makes it anew if that is asked for
-			} else if err != nil {
-				return nil, err
+			if err := f.ask(h); err != nil {
+				return nil, orStale(err)
 			}
 		}
 	} else if h.v != nil && h.reads {
@@ -121,6 +124,14 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 		return nil, syscall.ESTALE // its last writer has just given it up
 	}
 	return h, nil
+}
+
+// orStale is ESTALE for what has been removed elsewhere: the kernel looks again, and makes it anew if that is asked for.
+func orStale(err error) error {
+	if errors.Is(err, transport.ErrNotFound) {
+		return syscall.ESTALE
+	}
+	return err
 }
 
 // Create makes and opens a file.

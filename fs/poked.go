@@ -128,6 +128,7 @@ func (n *notifier) pokeAttr(id uint64, out *fuse.AttrOut) {
 	if v, ok := n.f.node(id).(*varsync.Variable); ok && v.Busy() {
 		setSize(&out.Attr, v.Expected())
 	}
+	n.f.kernel.sized(id, out.Size, true)
 }
 
 // statTries is how often the kernel is asked to take the second link: an attribute reply counts for nothing in it if

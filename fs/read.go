@@ -17,12 +17,17 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.Read
 	if h == nil {
 		return nil, fuse.EBADF
 	}
+	read := f.read
 	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
-		f.kernel.paged(in.NodeId) // read into the page cache
+		if f.copies(h, in.Pid) {
+			return nil, fuse.EINVAL
+		}
+		f.kernel.paged(in.NodeId)
+		read = f.readPage
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n, err := f.read(h, buf, in.Offset)
+	n, err := read(h, buf, in.Offset)
 	if err != nil {
 		return nil, f.errno("read", err)
 	}

@@ -100,7 +100,16 @@ func (rs *requests) overdue(warn, free uint32) (warned, freed []request, late bo
 
 // begin is the first thing in a handler, and end its last: `defer f.end(f.begin("op", header), &status)`. In between the
 // watchdog knows of the request.
-func (f *FS) begin(op string, h *fuse.InHeader) ticket { return f.requests.enter(op, h) }
+func (f *FS) begin(op string, h *fuse.InHeader) ticket {
+	switch op {
+	case "setattr", "getxattr", "release":
+		// Between the two requests of O_TRUNC the kernel asks for security.capability, and what was closed before is released
+		// in its own time.
+	default:
+		f.openings.take(h.Pid)
+	}
+	return f.requests.enter(op, h)
+}
 
 // end also turns a panic into EIO: one bad request must not take the mount down. It must be what is deferred.
 func (f *FS) end(t ticket, status *fuse.Status) {

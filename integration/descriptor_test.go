@@ -153,3 +153,52 @@ while True:
 		}
 	}
 }
+
+// TestS4_PageCache: what copies by way of the page cache gets the value that was committed last, whole, or an errno; copies
+// inside the mount are whole too.
+func TestS4_PageCache(t *testing.T) {
+	testenv.Need(t, "python3", "cp")
+	h, a, b := twoMounts(t)
+	const program = `
+import errno, mmap, os, shutil, sys
+def sendfile(path):
+    with open(path, "rb", buffering=0) as f, open(sys.argv[1], "w+b", buffering=0) as out:
+        try:
+            while os.sendfile(out.fileno(), f.fileno(), None, 1 << 20): pass
+        except OSError as e:
+            if e.errno != errno.EINVAL: raise
+            return None
+        return os.pread(out.fileno(), 1 << 20, 0)
+def copy(path):
+    shutil.copyfile(path, sys.argv[1])
+    with open(sys.argv[1], "rb") as f: return f.read()
+def private(path):
+    with open(path, "rb") as f:
+        n = os.fstat(f.fileno()).st_size
+        return mmap.mmap(f.fileno(), n, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)[:] if n else b""
+def inside(path):
+    copy = os.path.dirname(path) + "/copy"
+    if os.system("rm -f '%s'; cp '%s' '%s'" % (copy, path, copy)): raise Exception("cp")
+    with open(copy, "rb") as f: return f.read()
+wrong, refused = [], 0
+for i in range(40):
+    for value in (b"%d " % i + b"x" * (i * 4001 % 90000), b""):
+        with open(sys.argv[2], "wb") as f:
+            assert os.fstat(f.fileno()).st_size == 0
+            if i % 2: f.truncate(0)
+            f.write(value)
+        if not value: # published when the descriptor is released
+            while os.stat(sys.argv[3]).st_size or os.stat(sys.argv[2]).st_size: pass
+        for path in sys.argv[2:]:
+            for read in sendfile, copy, private, inside:
+                got = read(path)
+                if got is None: refused += 1
+                elif got != value: wrong.append((read.__name__, path, i, len(value), len(got)))
+print(len(wrong), wrong[:5], refused > 0)`
+	a.Write("t/s/v", "x")
+	b.WaitValue("t/s/v", "x")
+	r := runCmd(t, h.command("python3", "-c", program, h.path("copy"), a.Path("t/s/v"), b.Path("t/s/v")))
+	if r.Code != 0 || strings.TrimSpace(r.Stdout) != "0 [] True" {
+		t.Error(r)
+	}
+}

@@ -211,14 +211,3 @@ func TestDirectoryTimes(t *testing.T) {
 		t.Errorf("after a restart\n%v\nwant\n%v", got, want)
 	}
 }
-
-// stirred sets the time of the directory in which a name has come or gone.
-func (r *replica) stirred(name string, time int64) {
-	for _, d := range r.dirs {
-		if d.Name == parentOf(name) {
-			d.MTime = time
-			return
-		}
-	}
-	r.fail("no directory for %s", name)
-}

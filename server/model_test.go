@@ -55,6 +55,17 @@ func (r *replica) events(list []transport.Event) {
 	}
 }
 
+// stirred sets the time of the directory in which a name has come or gone.
+func (r *replica) stirred(name string, time int64) {
+	for _, d := range r.dirs {
+		if d.Name == parentOf(name) {
+			d.MTime = time
+			return
+		}
+	}
+	r.fail("no directory for %s", name)
+}
+
 func (r *replica) event(e transport.Event) {
 	v := r.vars[e.ID]
 	if structural := e.Kind != transport.EventMeta && (e.Kind != transport.EventSet || e.Created); structural != (e.Time != 0) {

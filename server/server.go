@@ -17,8 +17,8 @@
 //   - A session sees and does what its credentials open; a hidden tenant is not there.
 //   - No input of a client ends the server.
 //
-// Lock order: service.loading, view.mu, service.watchMu, outbox.mu, budget.mu. The others are leaves. None but the first is
-// held across the network or the engine.
+// Lock order: view.mu, service.watchMu, outbox.mu. Server.mu, client.mu, keys.mu and queue.mu are leaves. None is held
+// across the network or the engine.
 package server
 
 import (

@@ -111,7 +111,13 @@ func (s *Service) leave(err error) {
 }
 
 // wellLocked notes that the service can be used.
-func (s *Service) wellLocked() { s.failure.err, s.failure.well = nil, time.Now() }
+func (s *Service) wellLocked() {
+	f := &s.failure
+	if f.err != nil {
+		s.c.opts.Logger.Info("a service can be used again", "id", s.id)
+	}
+	f.err, f.well = nil, time.Now()
+}
 
 // bring loads a service, or brings it up to date. What is wrong with the service alone takes it out of use; what is
 // wrong with the connection, which has ended then, is left to the caller.

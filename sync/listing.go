@@ -92,11 +92,7 @@ func (l *link) page(s *Service, sn *snapshot, p *transport.Snapshot, acc Accesso
 	if gone {
 		return transport.ErrNotFound // while it was being listed
 	}
-	failed := s.Failed()
 	l.c.notify(s.replace(l, sn, p.Rev, acc))
-	if failed != nil {
-		l.c.opts.Logger.Info("a service can be used again", "id", s.id)
-	}
 	if old != nil && old != acc {
 		old.Close()
 	}

@@ -10,9 +10,8 @@
 // is ever applied out of order. After a reconnect each service resumes from the revision it had; changes in flight are
 // sent again under their old sequence numbers and take effect once.
 //
-// Lock order: Client.mu (tenants and services) -> Service.mu (directories and variables). The locks of reports, linkState,
-// index, localAccessor and outbox, and Client.life, are leaves; those of the connection are never taken with one of ours
-// held. No lock is held across network I/O, logging or a call of [Options.OnChange].
+// Lock order: Client.mu (tenants and services) -> Service.mu (directories and variables) -> Client.link.mu (connection
+// and reports in flight) -> Client.index.mu (ids); Client.life is a leaf. No lock is held across network I/O or a call of [Options.OnChange].
 package sync
 
 import (

@@ -1,0 +1,138 @@
+package fs
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// open(O_TRUNC) is two requests of one thread with nothing between them: OPEN without the flag, and SETATTR of the size
+// without a descriptor. (Were it one, as ATOMIC_O_TRUNC has it, the kernel would take the file for empty at once, and sendfile
+// of a value that is still the committed one would find nothing.) openings has what a thread has opened until it asks for
+// anything else.
+type openings struct {
+	m sync.Map // thread -> *handle
+	n atomic.Int64
+}
+
+func (os *openings) opened(thread uint32, h *handle) {
+	if _, had := os.m.Swap(thread, h); !had {
+		os.n.Add(1)
+	}
+}
+
+// take ends what is known of a thread, and returns what it has just opened, nil if that was nothing.
+func (os *openings) take(thread uint32) *handle {
+	if os.n.Load() == 0 {
+		return nil
+	}
+	h, ok := os.m.LoadAndDelete(thread)
+	if !ok {
+		return nil
+	}
+	os.n.Add(-1)
+	return h.(*handle)
+}
+
+// closed forgets a descriptor.
+func (os *openings) closed(h *handle) {
+	if os.m.CompareAndDelete(h.opener, h) {
+		os.n.Add(-1)
+	}
+}
+
+// emptiesOpened carries out the second request of open(O_TRUNC). It reports false if that is not what the request is.
+func (f *FS) emptiesOpened(in *fuse.SetAttrIn) (done bool, err error) {
+	if in.Valid&^fuse.FATTR_LOCKOWNER != fuse.FATTR_SIZE || in.Size != 0 {
+		return false, nil
+	}
+	h := f.openings.take(in.Pid)
+	if in.Pid == 0 {
+		h = f.openedUnseen(in.NodeId)
+	}
+	if h == nil || h.node != in.NodeId || f.syscall(in.Pid) == sysTruncate {
+		return false, nil
+	}
+	h.mu.Lock()
+	defer h.unlock()
+	return true, f.replace(h, &in.InHeader)
+}
+
+// openedUnseen is what a thread may have opened that cannot be told from others: it is in another pid namespace.
+func (f *FS) openedUnseen(node uint64) *handle {
+	for _, h := range f.handles.of(node) {
+		if h.opener != 0 || !h.mu.TryLock() {
+			continue
+		}
+		unused := !h.replacing && !h.read && !h.begun && h.gone == nil && len(h.pending) == 0
+		h.mu.Unlock()
+		if unused {
+			return h
+		}
+	}
+	return nil
+}
+
+// replace makes a descriptor that has been opened a replacing one.
+func (f *FS) replace(h *handle, in *fuse.InHeader) error {
+	e := varsync.Edit{Kind: varsync.EditTruncate}
+	if o := f.private(h); o != nil {
+		o.carryOut(e)
+		return nil
+	}
+	if h.temporary() {
+		h.l.resize(0)
+		return nil
+	}
+	v := f.variable(h)
+	if v != nil {
+		// One that is open for writing was checked at the open; open(O_RDONLY|O_TRUNC) truncates as well.
+		if err := f.may(in, v, mayWrite); err != nil && !h.writable {
+			return err
+		}
+	}
+	if v != nil {
+		h.base = v.Current().Version
+	}
+	if f.o.Sync != SyncNever {
+		if err := f.ask(h); err != nil {
+			return orStale(err)
+		}
+	}
+	f.handles.replaces(h)
+	h.writer.Store(in.Pid)
+	return nil
+}
+
+const (
+	sysTruncate = unix.SYS_TRUNCATE
+	sysUnknown  = -1
+)
+
+// syscallBound is how long a request waits for what its thread is doing. Only a thread inside execve takes so long to tell,
+// and one that has read by a mapping what execve is to be given.
+const syscallBound = 500 * time.Millisecond
+
+// syscall returns the number of the system call that a thread is in, sysUnknown if that cannot be seen.
+func (f *FS) syscall(thread uint32) int {
+	for range 100 {
+		data, err := f.callers.readFor(thread, "syscall", f.callers.probes, syscallBound)
+		if err != nil {
+			return sysUnknown
+		}
+		number, _, _ := strings.Cut(string(data), " ")
+		if n, err := strconv.Atoi(number); err == nil {
+			return n
+		}
+		time.Sleep(100 * time.Microsecond) // it runs: it has not begun to wait for the answer yet
+	}
+	return sysUnknown
+}
