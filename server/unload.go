@@ -7,15 +7,24 @@ import (
 )
 
 const (
-	sweepStep = 4096 // loaded services that are looked after in one go
-	idStep    = 1024 // ids that are put into view.byID, or taken from there, in one go
+	// So many loaded services are looked after in one go, and for so long: who commits waits meanwhile.
+	sweepStep = 4096
+	sweepTime = 20 * time.Millisecond
+
+	idStep = 1024 // ids that are put into view.byID, or taken from there, in one go
 )
 
 // sweep lets go of services that nobody uses and of memory files that nobody asks for, and sees to it that the others are
 // where they belong. The committer calls it now and then.
 func (s *Server) sweep() {
 	moved := map[*service]struct{}{}
-	for _, svc := range s.nextLoaded() {
+	began := time.Now()
+	list := s.nextLoaded()
+	for i, svc := range list {
+		if time.Since(began) > sweepTime {
+			s.swept -= len(list) - i // the next time
+			break
+		}
 		c := svc.content.Load()
 		if c == nil || s.view.services[svc.id] != svc {
 			continue
