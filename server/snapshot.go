@@ -47,8 +47,9 @@ func (s *snapshot) next() (transport.Message, bool) {
 // fill puts directories and variables into a page.
 func (s *snapshot) fill(m *transport.Snapshot) (size int) {
 	for s.nodes != nil {
-		it, ok := s.held, true
+		it := s.held
 		if s.held = (named{}); it.path == "" {
+			var ok bool
 			if it, ok = s.nodes.next(); !ok {
 				s.nodes = nil
 				break
