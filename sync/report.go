@@ -170,7 +170,8 @@ func (rs *reports) send(l *link, r *report) {
 	if now := time.Now(); r.first.IsZero() {
 		r.first = now
 	} else {
-		msg.Age = max(1, now.Sub(r.first).Nanoseconds())
+		// The one clock stands while the machine sleeps, the other can be set back.
+		msg.Age = max(1, now.Sub(r.first).Nanoseconds(), now.UnixNano()-r.first.UnixNano())
 	}
 	rs.mu.Unlock()
 	err := l.conn.Start(r.ctx, &msg, func(m transport.Message, err error) { rs.answered(l, r, m, err) })
