@@ -100,11 +100,14 @@ func TestUnload(t *testing.T) {
 		t.Errorf("resumed: %+v", next)
 	}
 	must[*transport.Done](p, &transport.Unwatch{Service: sid})
+	keeper := connect(t, s) // or it could be let go, and what happened with it
+	keeper.mustWatch(&transport.Watch{Service: sid})
 	p.do(store("b", "3"))
 	if next := p.mustWatch(resume); !next.Resumed || len(next.Changes) != 1 || next.Changes[0].Name != "b" {
 		t.Errorf("resumed after a change: %+v", next)
 	}
 	must[*transport.Done](p, &transport.Unwatch{Service: sid})
+	must[*transport.Done](keeper, &transport.Unwatch{Service: sid})
 	p.awaitLoaded(0)
 	if next := p.mustWatch(resume); next.Resumed || len(next.Vars) != 3 {
 		t.Errorf("resumed, though what happened is forgotten: %+v", next)
