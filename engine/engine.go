@@ -26,6 +26,8 @@
 //	/1/v/<sid>/<name>             variable: header, then the value
 //	/1/r/<client>/<slot>          an answer to a report of a client, for exactly-once
 //	/1/c/<client>                 all of them together, as schema 1 had it
+//	/1/forgot                     of the clients that were forgotten early, when the last one left
+//	/1/reserved                   ids that are set aside for clients, while no server runs
 //	/1/k/<name>                   API key
 //
 // <sid> is the service's id in 16 hexadecimal digits, <client> hexadecimal too. Names may hold any byte; in <tenant> the

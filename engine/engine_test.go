@@ -41,15 +41,15 @@ func TestReopenKeepsEverything(t *testing.T) {
 	}
 	check := func(e *Engine) {
 		t.Helper()
-		gotTenants, gotServices, gotRev, err := e.LoadTree(t.Context())
+		gotTenants, gotServices, gotRev, err := e.LoadTree(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		gotResults, err := e.LoadResults(t.Context())
+		gotResults, err := e.LoadResults(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		gotKeys, err := e.LoadKeys(t.Context())
+		gotKeys, err := e.LoadKeys(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func TestServiceNamesDoNotCollide(t *testing.T) {
 		ops = append(ops, PutService(Service{ID: uint64(i + 1), Tenant: n[0], Name: n[1]}))
 	}
 	commit(t, e, ops...)
-	_, services, _, err := e.LoadTree(t.Context())
+	_, services, _, err := e.LoadTree(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestEarlierSchema(t *testing.T) {
 	}
 	e.Close()
 	e = open(t, Options{Dir: dir})
-	tenants, _, _, err := e.LoadTree(t.Context())
+	tenants, _, _, err := e.LoadTree(t.Context(), nil)
 	if want := (Tenant{ID: 5, Name: "t", MTime: 3}); err != nil || len(tenants) != 1 || tenants[0] != want {
 		t.Errorf("got tenants %+v (%v), want %+v", tenants, err, want)
 	}
@@ -314,12 +314,12 @@ func TestEarlierSchema(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	clients, err := e.LoadClients(t.Context())
+	clients, err := e.LoadClients(t.Context(), nil)
 	if err != nil || len(clients) != 1 || clients[0].ID != "c" || clients[0].Time != 6 || string(clients[0].Data) != "answers" {
 		t.Errorf("got clients %+v (%v)", clients, err)
 	}
 	commit(t, e, DeleteClient("c"))
-	if clients, err = e.LoadClients(t.Context()); err != nil || len(clients) != 0 {
+	if clients, err = e.LoadClients(t.Context(), nil); err != nil || len(clients) != 0 {
 		t.Errorf("got clients %+v (%v), want none", clients, err)
 	}
 	marks, err := e.readMarks(t.Context())
@@ -333,7 +333,7 @@ func TestNewerRecordIsRefused(t *testing.T) {
 	if _, err := e.kv.Put(t.Context(), tenantKey("t"), string([]byte{recordFormat + 1})+"whatever"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, _, err := e.LoadTree(t.Context()); !errors.Is(err, ErrSchema) {
+	if _, _, _, err := e.LoadTree(t.Context(), nil); !errors.Is(err, ErrSchema) {
 		t.Errorf("got error %v, want %v", err, ErrSchema)
 	}
 }
@@ -422,7 +422,7 @@ func TestClose(t *testing.T) {
 	if _, err := e.Commit(t.Context(), []Op{PutFloor(1, 1)}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Commit: got error %v, want %v", err, ErrClosed)
 	}
-	if _, _, _, err := e.LoadTree(t.Context()); !errors.Is(err, ErrClosed) {
+	if _, _, _, err := e.LoadTree(t.Context(), nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("LoadTree: got error %v, want %v", err, ErrClosed)
 	}
 	if _, err := e.NextID(t.Context()); !errors.Is(err, ErrClosed) {

@@ -16,6 +16,9 @@ const (
 	keyID    = "/1/id"
 	keyBatch = "/1/b"
 
+	keyForgot   = "/1/forgot"
+	keyReserved = "/1/reserved"
+
 	prefixTenant   = "/1/t/"
 	prefixService  = "/1/s/"
 	prefixFloor    = "/1/f/"

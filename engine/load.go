@@ -19,12 +19,15 @@ type Page struct {
 }
 
 // LoadTree reads all tenants and services, in the order of their names, at one revision.
-func (e *Engine) LoadTree(ctx context.Context) (tenants []Tenant, services []Service, rev int64, err error) {
+func (e *Engine) LoadTree(ctx context.Context, aside Aside) (tenants []Tenant, services []Service, rev int64, err error) {
 	rev, err = e.load(ctx, func(ctx context.Context, rev int64) error {
 		err := e.pages(ctx, prefixTenant, rev, func(key string, value []byte) error {
 			t, err := decodeTenant(key, value)
+			if err != nil {
+				return aside.put(Damaged{Tenant: key}, err)
+			}
 			tenants = append(tenants, t)
-			return err
+			return nil
 		}, nil)
 		if err != nil {
 			return err
@@ -32,11 +35,14 @@ func (e *Engine) LoadTree(ctx context.Context) (tenants []Tenant, services []Ser
 		return e.pages(ctx, prefixService, rev, func(key string, value []byte) error {
 			tenant, name, err := splitServiceKey(key)
 			if err != nil {
-				return err
+				return aside.put(Damaged{}, err)
 			}
 			s, err := decodeService(tenant, name, value)
+			if err != nil {
+				return aside.put(Damaged{Tenant: tenant, Service: name}, err)
+			}
 			services = append(services, s)
-			return err
+			return nil
 		}, nil)
 	})
 	if err != nil {
@@ -86,63 +92,115 @@ func (e *Engine) LoadService(ctx context.Context, service uint64, fn func(Page) 
 }
 
 // LoadMoved reads in which services the variables are that are not in the one they were made in.
-func (e *Engine) LoadMoved(ctx context.Context) (map[uint64]uint64, error) {
+func (e *Engine) LoadMoved(ctx context.Context, aside Aside) (map[uint64]uint64, error) {
 	moved := map[uint64]uint64{}
 	_, err := e.load(ctx, func(ctx context.Context, rev int64) error {
 		return e.pages(ctx, prefixMoved, rev, func(key string, value []byte) error {
 			id, err := strconv.ParseUint(key, 16, 64)
 			if err != nil {
-				return fmt.Errorf("%w: key %q of a moved variable", ErrCorrupt, key)
+				return aside.put(Damaged{}, fmt.Errorf("%w: key %q of a moved variable", ErrCorrupt, key))
 			}
-			moved[id], err = decodeNumber(value)
-			return err
+			service, err := decodeNumber(value)
+			if err != nil {
+				return aside.put(Damaged{}, fmt.Errorf("moved variable %d: %w", id, err))
+			}
+			moved[id] = service
+			return nil
 		}, nil)
 	})
 	return moved, err
 }
 
 // LoadResults reads the answers to all clients.
-func (e *Engine) LoadResults(ctx context.Context) (results []Result, err error) {
+func (e *Engine) LoadResults(ctx context.Context, aside Aside) (results []Result, err error) {
 	_, err = e.load(ctx, func(ctx context.Context, rev int64) error {
 		return e.pages(ctx, prefixResult, rev, func(key string, value []byte) error {
 			client, slot, err := splitResultKey(key)
 			if err != nil {
-				return err
+				return aside.put(Damaged{}, err)
 			}
 			d := newDecoder(value)
+			if d.err != nil {
+				return aside.put(Damaged{Client: client, Slot: slot}, d.err)
+			}
 			results = append(results, Result{Client: client, Slot: slot, Data: d.b})
-			return d.err
+			return nil
 		}, nil)
 	})
 	return results, err
 }
 
 // LoadClients reads the exactly-once records that schema 1 had.
-func (e *Engine) LoadClients(ctx context.Context) (clients []Client, err error) {
+func (e *Engine) LoadClients(ctx context.Context, aside Aside) (clients []Client, err error) {
 	_, err = e.load(ctx, func(ctx context.Context, rev int64) error {
 		return e.pages(ctx, prefixClient, rev, func(key string, value []byte) error {
 			id, err := hex.DecodeString(key)
 			if err != nil {
-				return fmt.Errorf("%w: client key %q", ErrCorrupt, key)
+				return aside.put(Damaged{}, fmt.Errorf("%w: client key %q", ErrCorrupt, key))
 			}
 			c, err := decodeClient(string(id), value)
+			if err != nil {
+				return aside.put(Damaged{Client: string(id)}, err)
+			}
 			clients = append(clients, c)
-			return err
+			return nil
 		}, nil)
 	})
 	return clients, err
 }
 
 // LoadKeys reads the API keys, in the order of their names.
-func (e *Engine) LoadKeys(ctx context.Context) (keys []Key, err error) {
+func (e *Engine) LoadKeys(ctx context.Context, aside Aside) (keys []Key, err error) {
 	_, err = e.load(ctx, func(ctx context.Context, rev int64) error {
 		return e.pages(ctx, prefixAPIKey, rev, func(key string, value []byte) error {
 			k, err := decodeKey(key, value)
+			if err != nil {
+				return aside.put(Damaged{Name: key}, err)
+			}
 			keys = append(keys, k)
-			return err
+			return nil
 		}, nil)
 	})
 	return keys, err
+}
+
+// LoadForgot reads what PutForgot has stored, 0 if nothing.
+func (e *Engine) LoadForgot(ctx context.Context) (nanos int64, err error) {
+	err = e.loadKey(ctx, keyForgot, func(value []byte) error {
+		n, err := decodeNumber(value)
+		nanos = int64(n)
+		return err
+	})
+	return nanos, err
+}
+
+// LoadReserved reads what PutReserved has stored, nil if nothing.
+func (e *Engine) LoadReserved(ctx context.Context) (ids map[string][]uint64, err error) {
+	err = e.loadKey(ctx, keyReserved, func(value []byte) error {
+		ids = map[string][]uint64{}
+		d := newDecoder(value)
+		for len(d.b) > 0 {
+			client := d.string()
+			for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+				ids[client] = append(ids[client], d.uvarint())
+			}
+		}
+		return d.err
+	})
+	return ids, err
+}
+
+// loadKey calls fn with the value of a key, if there is one.
+func (e *Engine) loadKey(ctx context.Context, key string, fn func(value []byte) error) error {
+	_, err := e.load(ctx, func(ctx context.Context, rev int64) error {
+		resp, err := e.kv.Get(ctx, key, clientv3.WithRev(rev), clientv3.WithSerializable())
+		if err != nil {
+			return err
+		}
+		_, err = eachKey(resp.Kvs, "", func(_ string, value []byte) error { return fn(value) })
+		return err
+	})
+	return err
 }
 
 // readers holds the revisions that loads are reading, which compaction must leave.

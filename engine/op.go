@@ -1,6 +1,10 @@
 package engine
 
-import clientv3 "go.etcd.io/etcd/client/v3"
+import (
+	"encoding/binary"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
 
 // Op is one step of a batch: a key to put or to delete. Batches are made with the constructors below.
 type Op struct {
@@ -71,6 +75,24 @@ func PutResult(r Result) Op {
 
 // DeleteResult forgets an answer to a client.
 func DeleteResult(client string, slot uint64) Op { return Op{key: resultKey(client, slot)} }
+
+// PutForgot stores, in Unix nanoseconds, when the last of the clients left that were forgotten before their time.
+func PutForgot(nanos int64) Op { return Op{key: keyForgot, value: encodeNumber(uint64(nanos))} }
+
+// PutReserved stores the ids that are set aside for clients, by the clients' names.
+func PutReserved(ids map[string][]uint64) Op {
+	b := newRecord(1 << 10)
+	for client, list := range ids {
+		b = binary.AppendUvarint(appendString(b, client), uint64(len(list)))
+		for _, id := range list {
+			b = binary.AppendUvarint(b, id)
+		}
+	}
+	return Op{key: keyReserved, value: b}
+}
+
+// DeleteReserved forgets them.
+func DeleteReserved() Op { return Op{key: keyReserved} }
 
 // DeleteClient forgets what schema 1 had of a client.
 func DeleteClient(id string) Op { return Op{key: clientKey(id)} }

@@ -246,6 +246,9 @@ func (e *evaluator) renameService(c *transport.Change) (transport.Result, error)
 	if err := e.rights.needNew(to.tenant, transport.RightCreate); err != nil {
 		return transport.Result{}, err
 	}
+	if e.view.damaged[to.tenant][to.name] {
+		return transport.Result{}, errDamaged
+	}
 	t := e.tenants.get(to.tenant)
 	if t == nil {
 		if !c.Parents {
@@ -290,7 +293,7 @@ func (e *evaluator) renameTenant(c *transport.Change) (transport.Result, error) 
 	}
 	t := e.tenants.get(from)
 	if t == nil {
-		return transport.Result{}, transport.ErrNotFound
+		return transport.Result{}, e.noTenant(from)
 	}
 	if err := e.rights.need(from, transport.RightDelete); err != nil {
 		return transport.Result{}, err
@@ -305,6 +308,9 @@ func (e *evaluator) renameTenant(c *transport.Change) (transport.Result, error) 
 	}
 	if err := e.rights.needNew(to, transport.RightCreate); err != nil {
 		return transport.Result{}, err
+	}
+	if e.view.damaged[from] != nil || e.view.damaged[to] != nil {
+		return transport.Result{}, errDamaged
 	}
 	if there := e.tenants.get(to); there != nil {
 		if c.NoReplace {

@@ -49,6 +49,9 @@ func (e *evaluator) mkdir(c *transport.Change) (transport.Result, error) {
 
 // makeTenant makes a tenant whose name is checked and free.
 func (e *evaluator) makeTenant(name string, mode transport.Mode) (*tenant, error) {
+	if e.view.damaged[name] != nil {
+		return nil, errDamaged
+	}
 	id, err := e.id()
 	if err != nil {
 		return nil, err
@@ -57,6 +60,14 @@ func (e *evaluator) makeTenant(name string, mode transport.Mode) (*tenant, error
 	e.setTenant(name, t)
 	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, time: e.now, after: serviceKey{tenant: name}})
 	return t, nil
+}
+
+// noTenant is why there is no tenant of that name.
+func (e *evaluator) noTenant(name string) error {
+	if e.view.damaged[name] != nil {
+		return errDamaged
+	}
+	return transport.ErrNotFound
 }
 
 func (e *evaluator) setTenant(name string, t *tenant) {
@@ -74,6 +85,9 @@ func (e *evaluator) makeService(tenantName, name string, mode transport.Mode, pa
 	}
 	if err := e.rights.needNew(tenantName, transport.RightCreate); err != nil {
 		return nil, err
+	}
+	if e.view.damaged[tenantName][name] {
+		return nil, errDamaged
 	}
 	t := e.tenants.get(tenantName)
 	if t == nil {
@@ -141,7 +155,7 @@ func (e *evaluator) rmdir(c *transport.Change) (transport.Result, error) {
 	case c.Service == "" && c.Name == "":
 		t := e.tenants.get(c.Tenant)
 		if t == nil {
-			return transport.Result{}, transport.ErrNotFound
+			return transport.Result{}, e.noTenant(c.Tenant)
 		}
 		return transport.Result{ID: t.id}, e.dropTenant(c.Tenant, t)
 	case c.Name == "":
@@ -164,6 +178,9 @@ func (e *evaluator) rmdir(c *transport.Change) (transport.Result, error) {
 func (e *evaluator) dropTenant(name string, t *tenant) error {
 	if e.crowds.get(name) != 0 {
 		return transport.ErrNotEmpty
+	}
+	if e.view.damaged[name] != nil {
+		return errDamaged // a service in it
 	}
 	e.setTenant(name, nil)
 	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, time: e.tick(), before: serviceKey{tenant: name}})

@@ -25,9 +25,10 @@ const (
 type client struct {
 	id string // see principal.client
 
-	// session and left are guarded by Server.mu.
+	// session, left and line are guarded by Server.mu.
 	session *session
 	left    time.Time
+	line    *line // what the session, or the last one, has sent that is not carried out yet; nil: nothing
 
 	// mu guards reserved.
 	mu       sync.Mutex
@@ -35,6 +36,9 @@ type client struct {
 
 	// born is when the server got to know the client, the zero time if it did from the store.
 	born time.Time
+
+	// damaged: an answer to it cannot be read, so what it sends again may have been carried out.
+	damaged bool
 
 	// old has the answers of a record of schema 1, which are in no slot.
 	old map[uint64]answer
@@ -99,7 +103,7 @@ func (s *Server) forgetClients() {
 	var gone, old []*client
 	s.mu.Lock()
 	for _, cl := range s.clients {
-		if cl.session == nil {
+		if cl.session == nil && !s.queue.waits(cl) {
 			gone = append(gone, cl)
 		}
 	}
@@ -109,10 +113,10 @@ func (s *Server) forgetClients() {
 		ids := cl.reservations(reserved > maxGoneReserved)
 		reserved += ids
 		switch {
-		case time.Since(cl.left) > forgetAfter, len(cl.results)+ids == 0:
+		case time.Since(cl.left) > forgetAfter, len(cl.results)+ids == 0 && cl.lost < max(cl.floor, 1) && !cl.damaged:
 		case kept == maxGone:
 			if cl.left.After(s.forgot) {
-				s.forgot = cl.left
+				s.forgot, s.early = cl.left, true
 			}
 		default:
 			kept++

@@ -122,7 +122,7 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 		}
 		e.origin = origin{it.session, c.id, it.report.Seq}
 		e.rights, e.writer = it.session.rights, it.session.writer
-		e.reserve = func(id uint64) bool { return c.holds(id) || s.foreignID(it.session, id) }
+		e.reserve = c.holds
 		events, tree := len(b.events), len(b.tree)
 		o.results, o.index, o.err = e.report(it.report)
 		s.queue.spend(it.session, time.Since(start))

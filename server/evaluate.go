@@ -216,6 +216,9 @@ func (e *evaluator) findService(tenant, name string) (*service, error) {
 	}
 	s := e.services.get(serviceKey{tenant, name})
 	if s == nil {
+		if d := e.view.damaged[tenant]; d[""] || d[name] {
+			return nil, errDamaged
+		}
 		return nil, transport.ErrNotFound
 	}
 	return s, e.open(s, tenant)

@@ -31,6 +31,8 @@ type keys struct {
 	// mu guards byName.
 	mu     sync.RWMutex
 	byName map[string]engine.Key
+	// damaged are the names of those that cannot be read. It does not change.
+	damaged []string
 }
 
 // check finds the key that text is.
@@ -125,6 +127,10 @@ func (s *Server) createKey(m *transport.CreateKey) (string, error) {
 			err = &transport.Error{Code: transport.CodeExists, Message: "a key of that name exists"}
 			return
 		}
+		if slices.Contains(s.keys.damaged, m.Name) {
+			err = &transport.Error{Code: transport.CodeExists, Message: "a key of that name exists, and its record cannot be read"}
+			return
+		}
 		if _, err = s.engine.Commit(s.ctx, []engine.Op{engine.PutKey(key)}); err != nil {
 			err = fromEngine(err)
 			return
@@ -164,7 +170,7 @@ func (r request) revokeKey(name string) error {
 		for _, c := range s.sessions() {
 			if c.key != nil && c.key.Name == name {
 				c.over.Store(errRevoked)
-				s.queue.fence(c)
+				s.queue.fence(&c.line)
 				over = append(over, c)
 			}
 		}

@@ -105,7 +105,10 @@ func (l *lister) addTops(tenant string) error {
 			return err
 		}
 		t := v.tenants[tenant]
-		if t == nil {
+		switch {
+		case t == nil && v.damaged[tenant] != nil:
+			return errDamaged
+		case t == nil:
 			return transport.ErrNotFound
 		}
 		l.addServices(t)

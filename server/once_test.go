@@ -161,11 +161,23 @@ func TestReservedIDs(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	p = connect(t, d.start(t), as(p.id))
+	s = d.start(t)
+	p = connect(t, s, as(p.id))
 	p.seq = 100
 	c = store("after", "1")
 	c.NewID = id
 	if r := p.do(c)[0]; r.ID != id {
 		t.Errorf("made with id %d, want %d, reserved with the server before", r.ID, id)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// One that a variable has which is not in memory.
+	p = connect(t, d.start(t), as(p.id))
+	p.seq = 200
+	c = store("v", "1")
+	c.Service, c.NewID = "other", id
+	if r := p.do(c)[0]; r.ID == id {
+		t.Error("two variables have one id")
 	}
 }

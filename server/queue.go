@@ -94,14 +94,25 @@ func (q *queue) enterLocked(l *line) {
 }
 
 // fence drops what a session has queued and refuses what it still sends.
-func (q *queue) fence(s *session) {
+func (q *queue) fence(l *line) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s.line.fenced = true
-	s.line.items = nil
-	if s.line.at >= 0 {
-		heap.Remove(&q.lines, s.line.at)
+	l.fenced = true
+	l.items = nil
+	if l.at >= 0 {
+		heap.Remove(&q.lines, l.at)
 	}
+}
+
+// waits reports whether something that a client has sent, which is no longer connected, is still to be carried out. The
+// committer calls it, with Server.mu held.
+func (q *queue) waits(cl *client) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if cl.line != nil && len(cl.line.items) == 0 {
+		cl.line = nil // and the session with it
+	}
+	return cl.line != nil
 }
 
 // take returns the next function, or reports as far as they fit into a batch.

@@ -161,8 +161,12 @@ func (r request) serviceNamed(tenant, name string) (*service, error) {
 	if err := r.rights.need(tenant, transport.RightRead); err != nil {
 		return nil, err
 	}
-	svc := r.server.view.lookup(tenant, name)
+	v := r.server.view
+	svc := v.lookup(tenant, name)
 	if svc == nil {
+		if d := v.damaged[tenant]; d[""] || d[name] {
+			return nil, errDamaged
+		}
 		return nil, transport.ErrNotFound
 	}
 	return svc, nil
@@ -332,15 +336,20 @@ func (r request) handover() {
 // maxStatus is about how many bytes of sessions fit into a status.
 const maxStatus = 4 << 20
 
-// goodbye forgets the client. The committer calls it, when it has carried out what the client asked for before.
+// goodbye forgets the client. The committer calls it, when it has carried out what the client asked for before. What comes
+// after it is refused: there is nobody to keep the answers for.
 func (r request) goodbye() {
 	s := r.server
+	s.queue.fence(&r.line)
 	s.mu.Lock()
-	if s.clients[r.client.id] == r.client && r.client.session == r.session {
+	mine := s.clients[r.client.id] == r.client && r.client.line == &r.line
+	if mine {
 		delete(s.clients, r.client.id)
 	}
 	s.mu.Unlock()
-	s.forget(r.client)
-	s.forgetResults()
+	if mine {
+		s.forget(r.client)
+		s.forgetResults()
+	}
 	r.answer(&transport.Done{})
 }

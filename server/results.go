@@ -149,7 +149,7 @@ func (s *Server) forgetResults() {
 			s.mu.Unlock()
 		}
 	}
-	for len(s.stale)+len(s.marks) > 0 {
+	for len(s.stale)+len(s.marks) > 0 || s.early {
 		ops, stored := s.leftovers(engine.MaxOps / 4)
 		if _, err := s.engine.CommitFreeing(s.ctx, ops); err != nil {
 			s.log.Warn("forget clients", "err", err)
@@ -171,7 +171,11 @@ func (s *Server) leftovers(most int) (ops []engine.Op, stored func()) {
 	for _, c := range marked {
 		ops = append(ops, engine.PutResult(engine.Result{Client: c.id, Slot: c.mark, Data: c.encode(0, answer{})}))
 	}
+	if s.early {
+		ops = append(ops, engine.PutForgot(s.forgot.UnixNano()))
+	}
 	return ops, func() {
+		s.early = false
 		s.stale = s.stale[len(stale):]
 		for _, c := range marked {
 			delete(s.marks, c)
@@ -184,11 +188,17 @@ func (s *Server) forgotten(c *client, r *transport.ReportVariableChanges) bool {
 	if r.Seq <= c.lost {
 		return true
 	}
-	if r.Age <= 0 || c.born.IsZero() {
+	if r.Age <= 0 {
+		return false
+	}
+	first := time.Now().Add(-time.Duration(r.Age))
+	if (c.damaged || s.unknown) && first.Before(s.up) {
+		return true
+	}
+	if c.born.IsZero() {
 		return false
 	}
 	// The server has come to know the client after the report was sent first: for the first time, or again.
-	first := time.Now().Add(-time.Duration(r.Age))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return first.Before(c.born) && (time.Duration(r.Age) > forgetAfter/2 || !first.After(s.forgot))

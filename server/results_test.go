@@ -23,7 +23,7 @@ func ack(p *peer, r *transport.ReportVariableChanges) *transport.VariableChanges
 // stored is what the store has of answers.
 func (s *Server) stored(t *testing.T) (n, bytes int) {
 	t.Helper()
-	list, err := s.engine.LoadResults(t.Context())
+	list, err := s.engine.LoadResults(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,8 +142,10 @@ type Server struct {
 
 	// up is when the server was started.
 	up time.Time
-	// firstID is the first id that this process has given.
-	firstID uint64
+	// unknown: there is an answer in the store that cannot be read, and nobody knows to whom.
+	unknown bool
+	// damaged is how many records of the store cannot be read.
+	damaged int
 	// lastTime is the latest commit time; the committer's own.
 	lastTime int64
 	// answers is how many bytes the answers to all clients take, stale deletes what the store holds of them in vain, looked is
@@ -152,6 +154,7 @@ type Server struct {
 	stale   []engine.Op
 	marks   map[*client]struct{} // whose mark in the store has to be written anew
 	looked  time.Time
+	early   bool // forgot has to be stored
 	// fullAt is when the engine last had no space although the disk had, in Unix nanoseconds.
 	fullAt atomic.Int64
 
@@ -162,7 +165,7 @@ type Server struct {
 	mu        sync.Mutex
 	clients   map[string]*client
 	legacy    map[string]*client // what schema 1 knew, by what it called them
-	forgot    time.Time          // of the clients that were forgotten early, when the last one left
+	forgot    time.Time          // of the clients that were forgotten early, when the last one left; the committer sets it
 	live      map[*session]struct{}
 	opening   map[*transport.Conn]struct{} // have not said hello
 	idleSince time.Time
@@ -232,9 +235,6 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	if err := s.loadTree(ctx); err != nil {
 		return fmt.Errorf("load store: %w", err)
-	}
-	if s.firstID, err = s.engine.NextID(ctx); err != nil {
-		return err
 	}
 	s.removeStrays()
 	s.info = transport.ServerInfo{Pid: os.Getpid(), Version: o.Version, Mode: o.Mode, Host: host, Started: time.Now().UnixNano()}
@@ -363,6 +363,7 @@ func (s *Server) close() error {
 	}
 	var err error
 	if s.engine != nil {
+		s.storeReserved()
 		err = s.engine.Close()
 	}
 	for _, l := range []*StateLock{s.runlock, s.lock} {

@@ -170,13 +170,15 @@ func (s *Server) register(c *session) *transport.Error {
 		}
 		s.clients[id] = cl
 	}
-	old := cl.session
-	cl.session = c
+	old, line := cl.session, cl.line
+	cl.session, cl.line = c, &c.line
 	c.client = cl
 	s.live[c] = struct{}{}
 	s.mu.Unlock()
+	if line != nil {
+		s.queue.fence(line)
+	}
 	if old != nil {
-		s.queue.fence(old)
 		old.conn.Fail(errReplaced)
 	}
 	// The key may have been revoked since it was checked; from here on revoking finds the session.
@@ -301,10 +303,4 @@ func sizeOf(r *transport.ReportVariableChanges) int {
 func (c *session) reply(id uint64, m transport.Message, cost int) {
 	c.out.reply(reply{id: id, message: m, cost: cost})
 	c.out.signal()
-}
-
-// foreignID reports whether a client may use an id that it has not reserved with this server: one that the server before
-// this one has given it. Only the server's own user is believed so much.
-func (s *Server) foreignID(c *session, id uint64) bool {
-	return c.key == nil && id >= engine.FirstID && id < s.firstID && s.view.services[id] == nil
 }

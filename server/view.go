@@ -22,6 +22,9 @@ type view struct {
 	byID map[uint64]*variable
 	// moved has the services of the variables that are not in the one they were made in, loaded or not, by their ids.
 	moved map[uint64]uint64
+	// damaged has the names of tenants (the service is empty) and services whose records cannot be read: by tenant, then by
+	// service. It does not change.
+	damaged map[string]map[string]bool
 	// loaded has the services that are in memory, in no order.
 	loaded []*service
 	rev    int64
