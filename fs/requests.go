@@ -122,6 +122,7 @@ func (f *FS) endOpen(t ticket, out *fuse.OpenOut, status *fuse.Status) {
 	f.panicked(t.op, recover(), status)
 	if f.requests.leave(t) && status.Ok() {
 		f.Release(nil, &fuse.ReleaseIn{Fh: out.Fh})
+		*status = fuse.EIO // should the watchdog's answer come behind ours
 	}
 }
 

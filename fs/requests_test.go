@@ -53,8 +53,8 @@ func TestAnsweredOpen(t *testing.T) {
 	for _, freed := range []bool{false, true} {
 		h := m.header(node)
 		out := &fuse.OpenOut{}
+		status := fuse.OK
 		func() {
-			status := fuse.OK
 			defer m.endOpen(m.begin("open", &h), out, &status)
 			out.Fh = m.handles.add(&handle{node: node, writable: true, v: m.node(node).(*varsync.Variable), published: true})
 			if freed {
@@ -63,6 +63,9 @@ func TestAnsweredOpen(t *testing.T) {
 		}()
 		if left := m.handles.get(out.Fh) != nil; left == freed {
 			t.Errorf("answered already: %v, descriptor left: %v", freed, left)
+		}
+		if status.Ok() == freed {
+			t.Errorf("answered already: %v, and now: %v", freed, status)
 		}
 		m.handles.remove(out.Fh)
 	}
