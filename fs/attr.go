@@ -1,16 +1,13 @@
 package fs
 
 import (
-	"errors"
 	"slices"
 	"syscall"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // Lookup finds a name in a directory, in memory unless the service is looked at for the first time.
@@ -41,7 +38,7 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 		return fuse.ENOENT
 	}
 	if f.isPoke(h) {
-		f.entry(n, out)
+		f.entry(0, n, out)
 	} else {
 		f.newEntry(h, name, n, out)
 	}
@@ -163,8 +160,10 @@ func (f *FS) removed(node uint64) (n varsync.Node) {
 		if n == nil {
 			n = h.target()
 		}
-		if h.writable && f.handles.orphan(node) == nil && h.mu.TryLock() { // nobody has looked since
-			f.private(h)
+		if f.handles.orphan(node) == nil && h.mu.TryLock() { // nobody has looked since
+			if h.writable {
+				f.private(h)
+			}
 			h.unlock()
 		}
 	}
@@ -230,98 +229,15 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	if err != nil {
 		return f.errno("setattr", err)
 	}
+	if now := f.node(in.NodeId); now != nil {
+		n = now // a draft is a variable now
+	}
 	// The committed size, also to who is gathering a value: the kernel takes it for everybody's.
 	f.attr(n, &out.Attr)
 	out.Ino = in.NodeId
 	f.orphanSize(in.NodeId, &out.Attr)
 	f.kernel.sized(in.NodeId, out.Size, true)
 	return fuse.OK
-}
-
-// truncate implements truncate(2), which commits at once, and ftruncate.
-func (f *FS) truncate(n varsync.Node, h *handle, size int64) error {
-	if size < 0 {
-		return syscall.EINVAL
-	}
-	if err := f.checkSize(0, size); err != nil {
-		return err
-	}
-	if h == nil {
-		return f.truncateNode(n, size)
-	}
-	h.mu.Lock()
-	defer h.unlock()
-	return f.truncateHandle(n, h, size)
-}
-
-func (f *FS) truncateHandle(n varsync.Node, h *handle, size int64) error {
-	e := varsync.Edit{Kind: varsync.EditTruncate, Size: size}
-	o := f.private(h)
-	switch {
-	case o != nil:
-		o.carryOut(e)
-		return nil
-	case h.replacing:
-		if h.failed != nil && size > 0 {
-			return h.failed
-		}
-		h.reclaim()
-		h.unstamp()
-		h.buf = resize(h.buf, size)
-		h.dirty, h.killed, h.failed, h.refused = true, false, nil, false
-		h.wrote = time.Now()
-		return nil
-	case size == 0 && !h.appending && f.variable(h) != nil && f.o.Sync != SyncAlways:
-		return f.clear(h)
-	}
-	err := f.truncateNode(n, size)
-	if errors.Is(err, transport.ErrNotFound) {
-		if o := f.lost(h); o != nil {
-			o.carryOut(e)
-			return nil
-		}
-	}
-	if err == nil && f.variable(h) != nil {
-		f.remember(h, e)
-	}
-	return err
-}
-
-func (f *FS) truncateNode(n varsync.Node, size int64) error {
-	if o := f.handles.orphan(n.ID()); o != nil {
-		o.carryOut(varsync.Edit{Kind: varsync.EditTruncate, Size: size})
-		return nil
-	}
-	switch n := n.(type) {
-	case *varsync.Variable:
-		return f.truncateVariable(n, size)
-	case *local:
-		if v := n.resize(size); v != nil {
-			return f.truncateVariable(v, size)
-		}
-		if n.temp {
-			return nil
-		}
-		return f.truncateDraft(n, size)
-	}
-	return syscall.EISDIR
-}
-
-func (f *FS) truncateVariable(v *varsync.Variable, size int64) error {
-	if v.Service().Tenant().Rights()&transport.RightWrite == 0 {
-		return syscall.EACCES
-	}
-	ctx, cancel := f.opContext()
-	defer cancel()
-	_, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditTruncate, Size: size})
-	return err
-}
-
-func (f *FS) truncateDraft(l *local, size int64) error {
-	ctx, cancel := f.opContext()
-	defer cancel()
-	_, err := f.commitDraft(ctx, l, transport.OpStore, make([]byte, size))
-	return err
 }
 
 // Access tells what the mode bits say: the daemon, not the kernel, decides.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -79,4 +80,22 @@ func TestCopyFileRange(t *testing.T) {
 		t.Errorf("copied to the end: %v", status)
 	}
 	m.ok("close", to.close())
+}
+
+// A copy is a write: a time that was set before it is not that of the value (S24).
+func TestCopyFileRangeIsAWrite(t *testing.T) {
+	m := newMount(t, Options{})
+	m.put("t/s/v", "0123456789")
+	from, to := m.opened("t/s/v", syscall.O_RDONLY), m.made("t/s/w", trunc)
+	defer from.release()
+	then := time.Unix(1e9, 7)
+	m.utimes(to.node, then)
+	if _, status := m.CopyFileRange(nil, &fuse.CopyFileRangeIn{InHeader: m.header(from.node), FhIn: from.fh, Len: 10,
+		NodeIdOut: to.node, FhOut: to.fh}); status != 0 {
+		t.Fatal(status)
+	}
+	m.ok("close", to.close())
+	if _, mtime := m.kept("w"); mtime.Equal(then) {
+		t.Error("dated before its last write")
+	}
 }

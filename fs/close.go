@@ -3,6 +3,7 @@ package fs
 import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -104,7 +105,7 @@ func (f *FS) finish(h *handle) error {
 		}
 		ctx, cancel := f.opContext()
 		defer cancel()
-		_, err := f.commitDraft(ctx, h.l, transport.OpCreate, nil)
+		_, err := f.commitDraft(ctx, h.l, transport.OpCreate, nil, varsync.Edit{})
 		return err
 	case !h.killed && !h.refused && (h.dirty || !h.published):
 		return f.commit(h)

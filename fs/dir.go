@@ -237,7 +237,7 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 			return true
 		}
 		if _, service := n.(*varsync.Service); !service { // listing a tenant is no reason to load its services
-			f.entry(n, eo)
+			f.entry(in.Pid, n, eo)
 		}
 		return true
 	})

@@ -62,11 +62,13 @@ func (f *FS) writeEdit(h *handle, off int64, data []byte) error {
 func (f *FS) writeDraft(h *handle, off int64, data []byte) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
+	e := varsync.Edit{Kind: varsync.EditWrite, Off: off, Data: slices.Clone(data)}
 	var err error
 	if h.appending {
-		h.v, err = f.commitDraft(ctx, h.l, transport.OpAppend, slices.Clone(data))
+		e.Kind = varsync.EditAppend
+		h.v, err = f.commitDraft(ctx, h.l, transport.OpAppend, e.Data, e)
 	} else {
-		h.v, err = f.commitDraft(ctx, h.l, transport.OpStore, writeAt(nil, off, data))
+		h.v, err = f.commitDraft(ctx, h.l, transport.OpStore, writeAt(nil, off, data), e)
 	}
 	if h.v == nil && err == nil { // it has been removed
 		return f.writePrivate(h, f.private(h), off, data)

@@ -175,6 +175,32 @@ func TestClearedDescriptorRests(t *testing.T) {
 	m.wantStored("v", piece)
 }
 
+// A commit that was refused while a descriptor rested does not keep what it gathers later from being published when it
+// rests: some keep such a descriptor open for ever.
+func TestClearedDescriptorRestsAgain(t *testing.T) {
+	m := newMount(t, Options{})
+	m.put("t/s/v", "old")
+	f := m.opened("t/s/v", wr)
+	defer f.close()
+	m.ok("ftruncate", f.truncate(0))
+	h := m.handles.get(f.fh)
+	h.mu.Lock()
+	h.refused = true // as by a server that was away
+	h.mu.Unlock()
+	time.Sleep(2 * clearTime) // nothing is to happen
+	m.wantStored("v", "old")
+	m.ok("ftruncate", f.truncate(0))
+	m.ok("write", f.write(0, "new"))
+	eventually(t, "published", func() bool { return m.stored("v") == "new" })
+	m.ok("ftruncate", f.truncate(0))
+	h.mu.Lock()
+	h.refused = true
+	h.mu.Unlock()
+	time.Sleep(2 * clearTime)
+	m.ok("write", f.write(0, "newer"))
+	eventually(t, "published", func() bool { return m.stored("v") == "newer" })
+}
+
 // The size that a descriptor's process is shown is that of what it has gathered, from the open on.
 func TestSizeOfWhatIsGathered(t *testing.T) {
 	m := newMount(t, Options{})
@@ -195,6 +221,44 @@ func TestSizeOfWhatIsGathered(t *testing.T) {
 	if out.Size != 5 {
 		t.Errorf("size %d for others", out.Size)
 	}
+}
+
+// A lookup tells a process the size of what it gathers, but nobody makes the kernel take a file for shorter than the
+// committed value is.
+func TestSizeAtALookup(t *testing.T) {
+	m := newMount(t, Options{})
+	m.put("t/s/v", "hello")
+	draft, f := m.made("t/s/new", trunc), m.opened("t/s/v", trunc)
+	defer draft.close()
+	defer f.close()
+	size := func(name string, pid int) uint64 {
+		t.Helper()
+		h := m.header(m.id("t/s"))
+		h.Pid = uint32(pid)
+		var out fuse.EntryOut
+		m.ok("lookup", m.Lookup(nil, &h, name, &out))
+		if out.AttrValid != 0 {
+			t.Errorf("%s: kept for %d s", name, out.AttrValid)
+		}
+		return out.Size
+	}
+	check := func(name string, own, others uint64) {
+		t.Helper()
+		if got := size(name, os.Getpid()); got != own {
+			t.Errorf("%s: size %d, want %d", name, got, own)
+		}
+		if got := size(name, os.Getppid()); got != others {
+			t.Errorf("%s: size %d for others, want %d", name, got, others)
+		}
+	}
+	check("new", 0, 0)
+	check("v", 5, 5)
+	m.ok("write", draft.write(0, "abc"))
+	m.ok("write", f.write(0, "abc"))
+	check("new", 3, 0)
+	check("v", 5, 5)
+	m.ok("write", f.write(3, "defg"))
+	check("v", 7, 5)
 }
 
 // The kernel takes the size that a poke is answered with as it is, also when it has counted more that was written.

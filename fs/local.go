@@ -264,26 +264,19 @@ func (ls *locals) become(l *local, v *varsync.Variable) {
 	l.settle()
 }
 
-// commitTo is commitDraft for a draft that is a variable already.
-func (f *FS) commitTo(ctx context.Context, v *varsync.Variable, op transport.Op, value []byte, d described) error {
-	e := varsync.Edit{Kind: varsync.EditReplace, Data: value, HasMTime: d.hasMTime, MTime: d.mtime}
-	switch op {
-	case transport.OpCreate:
-		return nil
-	case transport.OpAppend:
-		e.Kind = varsync.EditAppend
-	}
-	_, err := v.Commit(ctx, e)
-	return err
-}
-
-// commitDraft publishes a draft's first value. value nil stands for the empty value.
-func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value []byte) (*varsync.Variable, error) {
+// commitDraft publishes a draft's first value, which op and value say. value nil stands for the empty value. Should the draft
+// be a variable by then, that is changed by e; by nothing where op is transport.OpCreate.
+func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value []byte, e varsync.Edit) (*varsync.Variable, error) {
 	l.naming.Lock()
 	defer l.naming.Unlock()
 	d := l.described()
 	if v := l.committed(); v != nil { // while this waited: it was moved over the variable, or another descriptor was first
-		return v, f.commitTo(ctx, v, op, value, d)
+		if op == transport.OpCreate {
+			return v, nil
+		}
+		e.HasMTime, e.MTime = d.hasMTime, d.mtime
+		_, err := v.Commit(ctx, e)
+		return v, err
 	}
 	parent, name, removed := f.locals.where(l)
 	if removed {

@@ -114,21 +114,30 @@ func (f *FS) rights(p place) transport.Rights {
 // entry fills the reply that gives a node to the kernel, and counts it. Nodes with changes of this mount that are not
 // committed are not cached: the kernel would keep a size that is not true. Nor are those of the second link; see keepWatches.
 //
+// The thread that asks, 0 for nobody, is shown the size of what its process gathers, unless the committed value has more: the
+// kernel takes the size for everybody's, and would cut what others read.
+//
 // A service is loaded before the kernel has it: a watch on its directory asks nothing more of us, and from then on its
 // changes must come. Without a connection it is answered all the same, and loaded when there is one.
-func (f *FS) entry(n varsync.Node, out *fuse.EntryOut) {
+func (f *FS) entry(thread uint32, n varsync.Node, out *fuse.EntryOut) {
 	if s, ok := n.(*varsync.Service); ok {
 		f.watch(s)
 	}
 	out.NodeId = n.ID()
 	f.kernel.learn(n.ID()) // before the attributes are looked at: a change from now on is announced
 	f.attr(n, &out.Attr)
+	writers := f.handles.uncommitted(n.ID())
+	if writers && thread != 0 {
+		if g := f.handles.gathering(n.ID(), &asker{tid: thread, process: f.callers.process}); g != nil {
+			setSize(&out.Attr, max(int64(out.Size), g.gathered.Load()-1))
+		}
+	}
 	if !isDir(n) {
 		f.kernel.sized(n.ID(), out.Size, false)
 	}
 	if _, isLocal := n.(*local); !isLocal && (isDir(n) || out.Nlink == 1) {
 		out.EntryValid = validity
-		if !f.handles.uncommitted(n.ID()) {
+		if !writers {
 			out.AttrValid = f.attrValidity()
 		}
 	}
@@ -147,7 +156,7 @@ func (f *FS) attrValidity() uint64 {
 // cached, so that the announcement finds the node that it is about.
 func (f *FS) newEntry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.EntryOut) {
 	f.notes.back(h.Pid, n.ID())
-	f.entry(n, out)
+	f.entry(h.Pid, n, out)
 	if f.notes.told(h.Pid, h.NodeId, name, n.ID()) || !f.searchable(h.NodeId) {
 		out.EntryValid = 0
 	}

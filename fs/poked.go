@@ -86,7 +86,7 @@ func (n *notifier) pokeEntry(parent uint64, name string, out *fuse.EntryOut) fus
 		n.ghost(p, out)
 		return fuse.OK
 	}
-	n.f.entry(node, out)
+	n.f.entry(0, node, out)
 	if !n.f.searchable(parent) {
 		out.EntryValid = 0
 	}

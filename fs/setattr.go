@@ -41,7 +41,7 @@ func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn) error {
 				return err
 			}
 		}
-		if err := f.truncate(n, h, int64(size)); err != nil {
+		if err := f.truncate(n, in.NodeId, h, int64(size)); err != nil {
 			return err
 		}
 	} else if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 {
@@ -115,7 +115,7 @@ func (f *FS) describe(n varsync.Node, node uint64, d described) error {
 // they close.
 func (f *FS) stamp(node uint64, mtime int64) {
 	for _, h := range f.handles.of(node) {
-		if !h.writable {
+		if h.gathered.Load() == 0 {
 			continue
 		}
 		h.mu.Lock()

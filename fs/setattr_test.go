@@ -2,6 +2,7 @@ package fs
 
 import (
 	"fmt"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -158,6 +159,43 @@ func TestModesAndTimesOfWriters(t *testing.T) {
 					t.Errorf("shown as %o of %v with %d links", out.Mode, out.ModTime(), out.Nlink)
 				}
 			})
+		}
+	}
+}
+
+// Times are set while others open the file and empty it.
+func TestTimesBesideEmptyingOpens(t *testing.T) {
+	m := newMount(t, Options{})
+	m.put("t/s/v", "x")
+	node := m.id("t/s/v")
+	var wg sync.WaitGroup
+	for tid := range 2 {
+		wg.Go(func() {
+			for range 50 {
+				h := m.header(node)
+				h.Pid = uint32(1<<22 + tid)
+				var out fuse.OpenOut
+				if status := m.Open(nil, &fuse.OpenIn{InHeader: h, Flags: syscall.O_RDONLY}, &out); status != 0 {
+					t.Errorf("open: %v", status)
+					return
+				}
+				in := &fuse.SetAttrIn{}
+				in.InHeader, in.Valid = h, fuse.FATTR_SIZE|fuse.FATTR_LOCKOWNER
+				if status := m.SetAttr(nil, in, &fuse.AttrOut{}); status != 0 {
+					t.Errorf("empty: %v", status)
+				}
+				m.Release(nil, &fuse.ReleaseIn{InHeader: h, Fh: out.Fh})
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	for {
+		select {
+		case <-done:
+			return
+		default:
+			m.utimes(node, time.Unix(1e9, 0))
 		}
 	}
 }

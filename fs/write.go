@@ -29,7 +29,6 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	}
 	h.mu.Lock()
 	defer h.unlock()
-	h.unstamp()
 	if err := f.write(h, int64(in.Offset), data, in.Pid); err != nil {
 		return 0, f.errno("write", err)
 	}
@@ -37,6 +36,7 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 }
 
 func (f *FS) write(h *handle, off int64, data []byte, thread uint32) error {
+	h.unstamp()
 	if h.temporary() {
 		if err := f.writeTemp(h, off, data); err != errMoved {
 			return err
@@ -139,6 +139,7 @@ func (f *FS) writeReplacing(h *handle, off int64, data []byte) error {
 		h.buf = writeAt(h.buf, off, data)
 		h.dirty, h.killed, h.refused = true, false, false
 		h.wrote, h.part = time.Now(), len(data)%blockSize == 0
+		h.rest()
 		if f.o.Sync == SyncAlways {
 			err = f.commit(h)
 		}
@@ -176,6 +177,13 @@ func (f *FS) clear(h *handle) error {
 	h.wrote, h.part = time.Now(), false
 	h.idle = time.AfterFunc(clearTime, func() { f.rested(h) })
 	return nil
+}
+
+// rest has a cleared descriptor be looked at later, also one whose commit was refused meanwhile.
+func (h *handle) rest() {
+	if h.cleared {
+		h.idle.Reset(clearTime)
+	}
 }
 
 // rested publishes what a cleared descriptor has, once it has rested for long enough.
@@ -274,7 +282,7 @@ func (f *FS) publishValue(h *handle) error {
 			op = transport.OpCreate // nothing was written: it is whose value it is that was first
 		}
 		var err error
-		h.v, err = f.commitDraft(ctx, h.l, op, h.buf)
+		h.v, err = f.commitDraft(ctx, h.l, op, h.buf, varsync.Edit{Kind: varsync.EditReplace, Data: h.buf})
 		if h.v == nil && err == nil {
 			f.private(h) // it has been removed
 		}
@@ -288,7 +296,7 @@ func (f *FS) publishValue(h *handle) error {
 		e.HasVersion, e.IfVersion = h.l == nil, h.base // a draft that was moved over the variable is its value
 	}
 	if f.o.Sync == SyncNever {
-		v.Enqueue(e)
+		h.pending = append(h.pending, pendingEdit{v.Enqueue(e), e}) // its own reads wait for it
 		return nil
 	}
 	res, err := v.Commit(ctx, e)

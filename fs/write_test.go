@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -303,6 +304,21 @@ func TestSyncNeverLosesNothingAtTheEnd(t *testing.T) {
 	m.c.Drain()
 	m.wantStored("log", strings.Repeat("x", 500))
 	f.close()
+}
+
+// A descriptor sees its own writes also when nothing waits for the server (S6).
+func TestSyncNeverSeesItsOwn(t *testing.T) {
+	m := newMount(t, Options{Sync: SyncNever})
+	m.put("t/s/v", "old")
+	f := m.opened("t/s/v", rdwr|syscall.O_TRUNC)
+	for i := range 200 {
+		want := fmt.Sprintf("value %d", i)
+		m.ok("ftruncate", f.truncate(0))
+		m.ok("write", f.write(0, want))
+		m.ok("fsync", f.fsync())
+		f.wantRead(0, want)
+	}
+	m.ok("close", f.close())
 }
 
 // A stat does not wait for a commit that waits for the server (S19).

@@ -49,6 +49,47 @@ os.fsync(f.fileno()); f.write(b"34"); f.write(b"5"); print(size()); f.truncate(2
 	}
 }
 
+// TestS9_TruncateByPath: truncate of a path counts for what a descriptor gathers, and stat of the path, whatever is asked for,
+// shows the writer what it has written.
+func TestS9_TruncateByPath(t *testing.T) {
+	testenv.Need(t, "python3")
+	h, a, b := twoMounts(t)
+	for _, c := range []struct{ name, program, prints, after string }{
+		{"of a value", `
+import os
+f = open("v", "w+b", buffering=0)
+f.write(b"abcdef"); os.truncate("v", 3); print(os.stat("v").st_size, f.seek(0), f.read())
+os.truncate("v", 5); print(os.stat("v").st_size, f.seek(0), f.read()); f.write(b"g")`, `3 0 b'abc'
+5 0 b'abc\x00\x00'`, "abc\x00\x00g"},
+		{"of a new file", `
+import os
+os.remove("v")
+f = open("v", "w+b", buffering=0)
+f.write(b"abcdef"); os.truncate("v", 3); print(os.stat("v").st_size, f.seek(0), f.read())
+os.truncate("v", 5); print(os.stat("v").st_size, f.seek(3), f.read())`, `3 0 b'abc'
+5 3 b'\x00\x00'`, "abc\x00\x00"},
+		{"by another process", `
+import os, subprocess
+f = open("v", "wb", buffering=0)
+f.write(b"abcdef"); subprocess.run(["python3", "-c", "import os; os.truncate('v', 4)"], check=True); f.write(b"g")`, "", "abcd\x00\x00g"},
+		{"statx that asks for nothing", `
+import ctypes, os, struct
+os.remove("v")
+f = open("v", "w+b", buffering=0)
+f.write(b"@" * 256)
+buf = ctypes.create_string_buffer(256)
+print(ctypes.CDLL(None).statx(-100, b"v", 0, 0, buf), struct.unpack_from("Q", buf, 40)[0])`, "0 256", strings.Repeat("@", 256)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a.Write("t/s/v", "hello")
+			if r := h.python(a, c.program); r.Code != 0 || strings.TrimSpace(r.Stdout) != c.prints {
+				t.Errorf("want %s: %v", c.prints, r)
+			}
+			b.WaitValue("t/s/v", c.after)
+		})
+	}
+}
+
 // TestS9_IdleDescriptor: a descriptor that was opened with O_TRUNC and never written destroys nothing that was committed
 // after the open, and after its first commit it edits.
 func TestS9_IdleDescriptor(t *testing.T) {
