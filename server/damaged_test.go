@@ -90,6 +90,9 @@ func TestDamagedRecords(t *testing.T) {
 			t.Errorf("%d records are logged, %d counted", n, s.damaged)
 		}
 		p = connect(t, s)
+		if st := must[*transport.Status](p, &transport.GetStatus{}); st.Damaged != s.damaged {
+			t.Errorf("the status has %d damaged records, want %d", st.Damaged, s.damaged)
+		}
 		p.do(transport.Change{Op: transport.OpAppend, Tenant: "half", Service: "good", Name: "v", Data: []byte("1")})
 		p.do(transport.Change{Op: transport.OpAppend, Tenant: "good", Service: "s", Name: "v", Data: []byte("1")})
 		for _, at := range []serviceKey{{"bad", "s"}, {"bad", "new"}, {"half", "bad"}, {"half", "twin"}, {"lone", "s"}} {

@@ -275,6 +275,9 @@ func (r request) read(svc *service, m *transport.ReadVariable) (*transport.Varia
 func (r request) status() *transport.Status {
 	s := r.server
 	m := &transport.Status{Server: s.info, Store: s.engine.StoreID(), Limits: s.currentLimits()}
+	if r.key == nil {
+		m.Damaged = s.damaged
+	}
 	s.view.mu.RLock()
 	m.Rev = s.view.rev
 	for _, svc := range s.view.services {

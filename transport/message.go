@@ -449,6 +449,7 @@ type Status struct {
 	Loaded   int          `msg:"ld"` // services held in memory
 	Sessions []ClientInfo `msg:"ss"`
 	More     int          `msg:"mo"` // sessions that are not in the list, because it would be too long
+	Damaged  int          `msg:"dm"` // records of the store that cannot be read; the log of the server says which
 }
 
 // ClientInfo describes a session, for status.

@@ -3101,9 +3101,9 @@ func (z *Snapshot) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 8
+	// map header, size 9
 	// string "srv"
-	o = append(o, 0x88, 0xa3, 0x73, 0x72, 0x76)
+	o = append(o, 0x89, 0xa3, 0x73, 0x72, 0x76)
 	o, err = z.Server.MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Server")
@@ -3141,6 +3141,9 @@ func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "mo"
 	o = append(o, 0xa2, 0x6d, 0x6f)
 	o = msgp.AppendInt(o, z.More)
+	// string "dm"
+	o = append(o, 0xa2, 0x64, 0x6d)
+	o = msgp.AppendInt(o, z.Damaged)
 	return
 }
 
@@ -3223,6 +3226,12 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "More")
 				return
 			}
+		case "dm":
+			z.Damaged, bts, err = msgp.ReadIntBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Damaged")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -3241,7 +3250,7 @@ func (z *Status) Msgsize() (s int) {
 	for za0001 := range z.Sessions {
 		s += z.Sessions[za0001].Msgsize()
 	}
-	s += 3 + msgp.IntSize
+	s += 3 + msgp.IntSize + 3 + msgp.IntSize
 	return
 }
 

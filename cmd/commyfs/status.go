@@ -37,6 +37,7 @@ type statusJSON struct {
 	Limits    *transport.Limits     `json:"limits,omitempty"`
 	Services  int                   `json:"services"`
 	Loaded    int                   `json:"loaded"`
+	Damaged   int                   `json:"damaged,omitempty"` // records that the server cannot read
 	Mounts    []mountJSON           `json:"mounts"`
 	Sessions  []sessionJSON         `json:"sessions"` // those of mounts included
 }
@@ -90,7 +91,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 		st.Server.Mode = "remote"
 	}
 	s := &statusJSON{Connected: true, Server: &st.Server, Store: st.Store, Rev: st.Rev, Limits: &st.Limits, Services: st.Services,
-		Loaded: st.Loaded, Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
+		Loaded: st.Loaded, Damaged: st.Damaged, Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
 	me := hello("status")
 	for _, info := range st.Sessions {
 		if info.Program == me.Program && info.Pid == me.Pid && info.Host == me.Host {
@@ -114,6 +115,9 @@ func (s *statusJSON) print(a *app) error {
 		s.Server.Mode, s.Server.Version, formatTime(s.Server.Started))
 	if err == nil {
 		err = showf(a.stdout, "store     %s, revision %d, %d services, %d in memory\n", s.Store, s.Rev, s.Services, s.Loaded)
+	}
+	if err == nil && s.Damaged > 0 {
+		err = showf(a.stdout, "damaged   %d records of the store cannot be read: the server's log says which\n", s.Damaged)
 	}
 	if err == nil {
 		err = showf(a.stdout, "limits    values of %d bytes, names of %d bytes (%d a component), %d of %d MiB free\n", s.Limits.Value,
