@@ -51,7 +51,7 @@ func ParseTemporaries(list []string) (Temporaries, error) {
 			continue
 		}
 		r := parseRule(s)
-		if _, err := path.Match(r.pattern, ""); err != nil || r.pattern == "" {
+		if _, err := path.Match(r.pattern, ""); err != nil || r.pattern == "" || strings.Contains(r.pattern, "/") {
 			return Temporaries{}, fmt.Errorf("%q is no pattern: want names with *, ? and [a-z], defaults, or none", s)
 		}
 		t.rules = append(t.rules, r)

@@ -77,7 +77,7 @@ func TestParseTemporaries(t *testing.T) {
 			t.Errorf("%q, read again, is %q, %v", got, again, err)
 		}
 	}
-	for _, in := range []string{"[", "a[", "excl:", "none,*.part", "defaults,none"} {
+	for _, in := range []string{"[", "a[", "excl:", "a/b", "none,*.part", "defaults,none"} {
 		if got, err := ParseTemporaries([]string{in}); err == nil {
 			t.Errorf("%q is taken for %q", in, got)
 		}

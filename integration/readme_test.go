@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -155,6 +156,48 @@ func TestREADME_Links(t *testing.T) {
 	}
 	if found < 5 {
 		t.Errorf("%d links", found)
+	}
+}
+
+// TestDocs_NamedTests: whoever looks up a test that a document names finds it, or one that begins so.
+func TestDocs_NamedTests(t *testing.T) {
+	var have []string
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	named := regexp.MustCompile("`(Test\\w+)(\\*?)`")
+	files := func(pattern string, do func(name string, text []byte)) {
+		t.Helper()
+		err := filepath.WalkDir("..", func(name string, d iofs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if ok, _ := filepath.Match(pattern, d.Name()); !ok || d.IsDir() {
+				return nil
+			}
+			text, err := os.ReadFile(name)
+			do(name, text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	files("*_test.go", func(_ string, text []byte) {
+		for _, m := range function.FindAllSubmatch(text, -1) {
+			have = append(have, string(m[1]))
+		}
+	})
+	found := 0
+	files("*.md", func(name string, text []byte) {
+		for _, m := range named.FindAllSubmatch(text, -1) {
+			found++
+			test, family := string(m[1]), len(m[2]) > 0
+			if !slices.ContainsFunc(have, func(s string) bool { return s == test || family && strings.HasPrefix(s, test) }) {
+				t.Errorf("%s names %s%s, which is no test", name, test, m[2])
+			}
+		}
+	})
+	if found < 30 {
+		t.Errorf("%d names of tests in all documents", found)
 	}
 }
 

@@ -271,20 +271,6 @@ func openEngine(ctx context.Context, o engine.Options) (*engine.Engine, error) {
 	}
 }
 
-// Run is [Start], and [Server.Close] when ctx ends or the server has reason to leave. It returns the reason, nil for ctx.
-func Run(ctx context.Context, o Options) error {
-	s, err := Start(ctx, o)
-	if err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-		return s.Close()
-	case <-s.Done():
-	}
-	return errors.Join(s.Err(), s.Close())
-}
-
 // Info describes the server.
 func (s *Server) Info() transport.ServerInfo { return s.info }
 

@@ -22,7 +22,7 @@ const (
 	// Inotify's limits from which one user's programs are unlikely to run out: what kernels before 5.11 had is less.
 	enoughWatches   = 65536
 	enoughInstances = 128
-	// enoughFiles is for a server with some hundred clients and services, each of which is a file.
+	// enoughFiles is for a server with a few thousand connections: each takes one.
 	enoughFiles = 4096
 )
 

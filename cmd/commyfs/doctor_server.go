@@ -144,7 +144,7 @@ func judgeLocal(s localServer, version string) []finding {
 	switch {
 	case s.err == nil:
 		t := s.talk
-		f := good("server", "runs: pid %d, mode %s, version %s, %d services, revision %d", t.server.Pid, t.server.Mode, t.server.Version, t.services, t.rev)
+		f := good("server", "runs: pid %d, mode %s, version %s, %s, revision %d", t.server.Pid, t.server.Mode, t.server.Version, countOf(t.services, "service"), t.rev)
 		if t.server.Version != version {
 			f = f.but(statusWarn, "it is not of this version: unmount everything, so that it ends and the next mount starts a new one")
 			if t.server.Mode == server.ModeServe {

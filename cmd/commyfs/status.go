@@ -114,7 +114,7 @@ func (s *statusJSON) print(a *app) error {
 	err := showf(a.stdout, "server    %s, pid %d on %s, %s, version %s, since %s\n", s.Server.URL, s.Server.Pid, s.Server.Host,
 		s.Server.Mode, s.Server.Version, formatTime(s.Server.Started))
 	if err == nil {
-		err = showf(a.stdout, "store     %s, revision %d, %d services, %d in memory\n", s.Store, s.Rev, s.Services, s.Loaded)
+		err = showf(a.stdout, "store     %s, revision %d, %s, %d in memory\n", s.Store, s.Rev, countOf(s.Services, "service"), s.Loaded)
 	}
 	if err == nil && s.Damaged > 0 {
 		err = showf(a.stdout, "damaged   %d records of the store cannot be read: the server's log says which\n", s.Damaged)

@@ -22,8 +22,7 @@ func (a *app) newWatchCommand() *cobra.Command {
 		Short: "Print changes as they happen",
 		Long: "Print a line for each change at PATH (tenant[/service[/name]]) or below it, or anywhere. What appears there later is\n" +
 			"included; a connection that is lost is made again, and what changed meanwhile is printed then. Changes of one variable that\n" +
-			"come faster than they can be printed may become one. Events: create, modify, attrib (mode\n" +
-			"or time alone), delete, move.",
+			"come faster than they can be printed may become one. Events: create, modify, attrib (mode or time alone), delete, move.",
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runWatch(cmd.Context(), &o, args) },
 	}

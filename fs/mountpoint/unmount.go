@@ -40,7 +40,7 @@ func unmount(at location, lazy bool) error {
 		if len(who) == 0 {
 			who = []string{"a process that cannot be seen from here"}
 		}
-		return fmt.Errorf("unmount %s: %w: held by %s; end that, or unmount lazily", at.path, ErrBusy, strings.Join(who, ", "))
+		return fmt.Errorf("unmount %s: %w: held by %s; end that, or run \"commyfs umount --lazy\" on it", at.path, ErrBusy, strings.Join(who, ", "))
 	}
 	if err != nil {
 		return fmt.Errorf("unmount %s: %w", at.path, err)

@@ -28,13 +28,7 @@ type Options struct {
 	Memory bool
 }
 
-// Pipe returns two connected connections over a Unix socket pair. They are closed when the test ends.
-func Pipe(t testing.TB) (client, server *transport.Conn) {
-	t.Helper()
-	return PipeWith(t, Options{})
-}
-
-// PipeWith is Pipe with options.
+// PipeWith returns two connected connections over a Unix socket pair. They are closed when the test ends.
 func PipeWith(t testing.TB, o Options) (client, server *transport.Conn) {
 	t.Helper()
 	near, far, err := streams(o.Memory)
