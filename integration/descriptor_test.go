@@ -157,12 +157,21 @@ while True:
     line = f.readline()
     if line: print(line, end="", flush=True)
     else: time.sleep(0.02)`
+	// less does not end with its terminal: PR_SET_PDEATHSIG has it end with the one that shows what it writes.
+	const less = `
+import ctypes, os, pty, sys
+pid, terminal = pty.fork()
+if not pid:
+    ctypes.CDLL(None).prctl(1, 9)
+    os.environ["TERM"] = "xterm"
+    os.execvp("less", ["less", "+F", sys.argv[1]])
+while True: os.write(1, os.read(terminal, 4096))`
 	followers := [][]string{
 		{"tail", "-n", "+1", "-f"},
 		{"tail", "-n", "+1", "-F"},
 		{"tail", "-n", "+1", "-f", "---disable-inotify", "-s", "0.05"},
 		{"python3", "-uc", python}, // reads again with a kept offset
-		{"python3", "-uc", "import os, pty, sys; os.environ['TERM'] = 'xterm'; pty.spawn(['less', '+F', sys.argv[1]])"},
+		{"python3", "-uc", less},
 	}
 	for _, f := range followers {
 		for _, writer := range []*Mount{a, b} {
