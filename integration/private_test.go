@@ -92,7 +92,7 @@ break~'; rm '#v#'`, a.Path("t/s"))
 	}
 	for _, args := range [][]string{{"status"}, {"doctor"}} {
 		out := h.Run(args...).Stdout
-		for _, name := range []string{"t/s/.v.swp", "t/s/v~", "t/s/d/line?break~"} {
+		for _, name := range []string{"t/s/.v.swp", "t/s/v~", `t/s/d/line\nbreak~`} {
 			if !strings.Contains(out, name) {
 				t.Errorf("%s does not tell of %s:\n%s", args, name, out)
 			}

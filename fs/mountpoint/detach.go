@@ -53,18 +53,26 @@ func detachWithin(dir string, bound time.Duration) (hung bool, err error) {
 // hangs reports whether the mount does not answer: whoever asks, or somebody for as long as bound.
 func (c *connection) hangs(bound time.Duration) bool {
 	deadline := time.Now().Add(bound)
-	_, err := bounded(min(patience, bound), func() (struct{}, error) { return struct{}{}, c.ask() })
+	mount, err := unix.FcntlInt(uintptr(c.mount), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return c.leastWaiting(bound) > 0
+	}
+	// Who asks may be given up, and has a descriptor of its own: the number of ours can be another file's by then.
+	_, err = bounded(min(patience, bound), func() (struct{}, error) {
+		defer unix.Close(mount)
+		return struct{}{}, askAt(mount)
+	})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return true
 	}
 	return c.leastWaiting(time.Until(deadline)) > 0
 }
 
-// ask sends a request to the mount, wherever it is, and waits for the answer.
-func (c *connection) ask() error {
+// askAt sends a request to the mount, wherever it is, and waits for the answer.
+func askAt(mount int) error {
 	var st unix.Statx_t
 	return retry(func() error {
-		return unix.Statx(c.mount, "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st)
+		return unix.Statx(mount, "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st)
 	})
 }
 
