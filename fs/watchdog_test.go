@@ -131,7 +131,7 @@ func (r *reader) end() string {
 	case <-time.After(10 * time.Second):
 		r.w.t.Error("a caller hangs")
 		_ = r.w.Abort()
-		<-done // whatever it says now
+		r.w.t.Log("then: ", <-done)
 	}
 	return r.out.String()
 }
