@@ -79,7 +79,7 @@ kernels:
 
 # The real binary, with the race detector in it: a report in any of its logs fails the test.
 integration:
-	COMMYFS_TEST_RACE=1 go test -count=1 -timeout 20m ./integration
+	COMMYFS_TEST_RACE=1 go test -count=1 -timeout 30m ./integration
 	go test -count=1 -timeout 5m ./integration/hostile
 
 fuzz:
