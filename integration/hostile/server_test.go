@@ -35,6 +35,9 @@ const (
 	// stateLimit bounds what an attack may leave in the state directory. An empty store takes about 40 MiB, and the
 	// store does not compact its history before 64 MiB of it.
 	stateLimit = 400 << 20
+	// storedLimit is the same for attacks whose changes are stored like anybody's: a disk may take 100 MiB a second, and the
+	// log of the store is cut only every half minute.
+	storedLimit = 1 << 30
 	startBound = 20 * time.Second
 	// callBound is a mount's --timeout: what takes longer has failed.
 	callBound = 5 * time.Second
