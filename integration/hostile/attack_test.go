@@ -74,12 +74,12 @@ func withstand(t *testing.T, name, rights string, prepare func(*good)) {
 	if bound := max(2*slices.Max(calm), slowest) + hops*slices.Max(late); slices.Min(hit) > bound {
 		t.Errorf("a call takes %v under attack and %v without, at most %v are fine", hit, calm, bound)
 	}
-	if n := s.resident.Load(); n > residentLimit {
-		t.Errorf("%d MiB of memory in use, at most %d are fine", n>>20, residentLimit>>20)
-	}
-	limit := int64(stateLimit)
+	memory, limit := int64(residentLimit), int64(stateLimit)
 	if name == "stores" || name == "appends" {
-		limit = storedLimit
+		memory, limit = storingLimit, storedLimit
+	}
+	if n := s.resident.Load(); n > memory {
+		t.Errorf("%d MiB of memory in use, at most %d are fine", n>>20, memory>>20)
 	}
 	if state > limit {
 		t.Errorf("the state directory takes %d MiB, at most %d are fine", state>>20, limit>>20)

@@ -38,7 +38,10 @@ const (
 	// storedLimit is the same for attacks whose changes are stored like anybody's: a disk may take 100 MiB a second, and the
 	// log of the store is cut only every half minute.
 	storedLimit = 1 << 30
-	startBound = 20 * time.Second
+	// storingLimit is residentLimit for values that are stored as fast as the disk takes them: what the store has done with is
+	// memory until the collector comes round.
+	storingLimit = 768 << 20
+	startBound   = 20 * time.Second
 	// callBound is a mount's --timeout: what takes longer has failed.
 	callBound = 5 * time.Second
 )
