@@ -75,7 +75,7 @@ func withstand(t *testing.T, name, rights string, prepare func(*good)) {
 		t.Errorf("a call takes %v under attack and %v without, at most %v are fine", hit, calm, bound)
 	}
 	memory, limit := int64(residentLimit), int64(stateLimit)
-	if name == "stores" || name == "appends" {
+	if name == "stores" {
 		memory, limit = storingLimit, storedLimit
 	}
 	if n := s.resident.Load(); n > memory {
