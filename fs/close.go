@@ -3,8 +3,8 @@ package fs
 import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // Flush is called for every close of a descriptor, also those that fork and dup made.
@@ -105,7 +105,7 @@ func (f *FS) finish(h *handle) error {
 		}
 		ctx, cancel := f.opContext()
 		defer cancel()
-		_, err := f.commitDraft(ctx, h.l, transport.OpCreate, nil, varsync.Edit{})
+		_, err := f.commitDraft(ctx, h.l, model.OpCreate, nil, varsync.Edit{})
 		return err
 	case !h.killed && !h.refused && (h.dirty || !h.published):
 		return f.commit(h)

@@ -10,8 +10,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // Mkdir makes a tenant, a service or a directory; the server decides, so lock directories work across hosts.
@@ -20,7 +20,7 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	if f.isPoke(&in.InHeader) {
 		return f.notes.pokeEntry(in.NodeId, name, out)
 	}
-	res, err := f.structural(&in.InHeader, name, transport.Change{Op: transport.OpMkdir, NewMode: transport.NewMode(in.Mode)})
+	res, err := f.structural(&in.InHeader, name, model.Change{Op: model.OpMkdir, NewMode: model.NewMode(in.Mode)})
 	if err != nil {
 		return f.errno("mkdir", err)
 	}
@@ -48,7 +48,7 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fus
 	if f.notes.stale(h.NodeId, name, n) {
 		return fuse.Status(syscall.ESTALE)
 	}
-	_, err = f.structural(h, name, transport.Change{Op: transport.OpRmdir})
+	_, err = f.structural(h, name, model.Change{Op: model.OpRmdir})
 	return f.errno("rmdir", err)
 }
 
@@ -79,7 +79,7 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 			return syscall.ESTALE
 		}
 		removed := f.unlinking(n)
-		_, err := f.structural(h, name, transport.Change{Op: transport.OpDelete})
+		_, err := f.structural(h, name, model.Change{Op: model.OpDelete})
 		if err == nil {
 			removed()
 		}
@@ -89,30 +89,30 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 }
 
 // structural reports one change of what a name in a directory stands for.
-func (f *FS) structural(h *fuse.InHeader, name string, ch transport.Change) (transport.Result, error) {
+func (f *FS) structural(h *fuse.InHeader, name string, ch model.Change) (model.Result, error) {
 	if err := errors.Join(checkName(name), f.mayChangeIn(h, h.NodeId)); err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	p, err := f.place(h.NodeId)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
-	if ch.Op == transport.OpMkdir {
+	if ch.Op == model.OpMkdir {
 		if err := f.checkNew(p, name); err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
 	} else if n, err := f.find(h.NodeId, name); err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	} else if n != nil {
 		ch.Expect = n.ID() // not what somebody else has given the name to meanwhile
 	}
 	name = p.decode(name)
-	if ch.Op == transport.OpMkdir {
+	if ch.Op == model.OpMkdir {
 		if f.locals.byName(h.NodeId, name) != nil {
-			return transport.Result{}, syscall.EEXIST
+			return model.Result{}, syscall.EEXIST
 		}
 		if err := f.unparkName(h.NodeId, name); err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
 	}
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
@@ -120,7 +120,7 @@ func (f *FS) structural(h *fuse.InHeader, name string, ch transport.Change) (tra
 	defer cancel()
 	res, err := f.c.Report(ctx, ch)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	return res[0], nil
 }

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // What an editing descriptor does: each write is a change of its own, on its way while the next one is made.
@@ -66,9 +66,9 @@ func (f *FS) writeDraft(h *handle, off int64, data []byte) error {
 	var err error
 	if h.appending {
 		e.Kind = varsync.EditAppend
-		h.v, err = f.commitDraft(ctx, h.l, transport.OpAppend, e.Data, e)
+		h.v, err = f.commitDraft(ctx, h.l, model.OpAppend, e.Data, e)
 	} else {
-		h.v, err = f.commitDraft(ctx, h.l, transport.OpStore, writeAt(nil, off, data), e)
+		h.v, err = f.commitDraft(ctx, h.l, model.OpStore, writeAt(nil, off, data), e)
 	}
 	if h.v == nil && err == nil { // it has been removed
 		return f.writePrivate(h, f.private(h), off, data)
@@ -99,7 +99,7 @@ func (f *FS) collect(h *handle) {
 	switch {
 	case err == nil:
 		h.seen = max(h.seen, res.Version)
-	case errors.Is(err, transport.ErrNotFound):
+	case errors.Is(err, model.ErrNotFound):
 		h.late = append(h.late, p.edit)
 	case h.err == nil:
 		h.err = err
@@ -120,7 +120,7 @@ func (f *FS) settle(h *handle) error {
 	if len(h.late) > 0 && f.lost(h) == nil {
 		h.late = nil
 		if h.err == nil {
-			h.err = transport.ErrNotFound
+			h.err = model.ErrNotFound
 		}
 	}
 	h.told = h.err != nil

@@ -7,30 +7,30 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
-var codeErrno = map[transport.Code]syscall.Errno{
-	transport.CodeNotFound:     syscall.ENOENT,
-	transport.CodeExists:       syscall.EEXIST,
-	transport.CodeNotEmpty:     syscall.ENOTEMPTY,
-	transport.CodeIsDirectory:  syscall.EISDIR,
-	transport.CodeNotDirectory: syscall.ENOTDIR,
-	transport.CodeDenied:       syscall.EACCES,
-	transport.CodeUnauthorized: syscall.EACCES,
-	transport.CodeInvalid:      syscall.EINVAL,
-	transport.CodeTooLarge:     syscall.EFBIG,
-	transport.CodeNameTooLong:  syscall.ENAMETOOLONG,
-	transport.CodeNoSpace:      syscall.ENOSPC,
-	transport.CodeQuota:        syscall.EDQUOT,
-	transport.CodeConflict:     syscall.ESTALE,
-	transport.CodeStaleBase:    syscall.ESTALE,
-	transport.CodeCrossDevice:  syscall.EXDEV,
-	transport.CodeUnsupported:  syscall.EOPNOTSUPP,
-	transport.CodeUnavailable:  syscall.EIO,
-	transport.CodeDisconnected: syscall.EIO,
-	transport.CodeForgotten:    syscall.EIO,
+var codeErrno = map[model.Code]syscall.Errno{
+	model.CodeNotFound:     syscall.ENOENT,
+	model.CodeExists:       syscall.EEXIST,
+	model.CodeNotEmpty:     syscall.ENOTEMPTY,
+	model.CodeIsDirectory:  syscall.EISDIR,
+	model.CodeNotDirectory: syscall.ENOTDIR,
+	model.CodeDenied:       syscall.EACCES,
+	model.CodeUnauthorized: syscall.EACCES,
+	model.CodeInvalid:      syscall.EINVAL,
+	model.CodeTooLarge:     syscall.EFBIG,
+	model.CodeNameTooLong:  syscall.ENAMETOOLONG,
+	model.CodeNoSpace:      syscall.ENOSPC,
+	model.CodeQuota:        syscall.EDQUOT,
+	model.CodeConflict:     syscall.ESTALE,
+	model.CodeStaleBase:    syscall.ESTALE,
+	model.CodeCrossDevice:  syscall.EXDEV,
+	model.CodeUnsupported:  syscall.EOPNOTSUPP,
+	model.CodeUnavailable:  syscall.EIO,
+	model.CodeDisconnected: syscall.EIO,
+	model.CodeForgotten:    syscall.EIO,
 }
 
 // errno maps every error to what a system call returns. It never yields ENOSYS, which the kernel takes as "never ask
@@ -44,7 +44,7 @@ func (f *FS) errno(op string, err error) fuse.Status {
 		return fuse.EIO // said once already
 	}
 	// Ours first: why a server cannot be reached may be an errno of its own, which is not the caller's.
-	if e, ok := codeErrno[transport.CodeOf(err)]; ok {
+	if e, ok := codeErrno[model.CodeOf(err)]; ok {
 		if e == syscall.EIO {
 			f.log.Warn(op, "err", err)
 		}

@@ -10,34 +10,34 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // Every code has an errno, and none is one that the kernel takes as "never ask again".
 func TestErrnoIsTotal(t *testing.T) {
 	f := &FS{log: slog.New(slog.DiscardHandler)}
-	want := map[transport.Code]syscall.Errno{
-		transport.CodeInternal: syscall.EIO, transport.CodeNotFound: syscall.ENOENT, transport.CodeExists: syscall.EEXIST,
-		transport.CodeNotEmpty: syscall.ENOTEMPTY, transport.CodeIsDirectory: syscall.EISDIR,
-		transport.CodeNotDirectory: syscall.ENOTDIR, transport.CodeDenied: syscall.EACCES,
-		transport.CodeUnauthorized: syscall.EACCES, transport.CodeInvalid: syscall.EINVAL,
-		transport.CodeTooLarge: syscall.EFBIG, transport.CodeNameTooLong: syscall.ENAMETOOLONG,
-		transport.CodeNoSpace: syscall.ENOSPC, transport.CodeQuota: syscall.EDQUOT, transport.CodeStaleBase: syscall.ESTALE,
-		transport.CodeConflict: syscall.ESTALE, transport.CodeCrossDevice: syscall.EXDEV,
-		transport.CodeUnavailable: syscall.EIO, transport.CodeUnsupported: syscall.EOPNOTSUPP,
-		transport.CodeDisconnected: syscall.EIO,
-		transport.CodeForgotten:    syscall.EIO,
+	want := map[model.Code]syscall.Errno{
+		model.CodeInternal: syscall.EIO, model.CodeNotFound: syscall.ENOENT, model.CodeExists: syscall.EEXIST,
+		model.CodeNotEmpty: syscall.ENOTEMPTY, model.CodeIsDirectory: syscall.EISDIR,
+		model.CodeNotDirectory: syscall.ENOTDIR, model.CodeDenied: syscall.EACCES,
+		model.CodeUnauthorized: syscall.EACCES, model.CodeInvalid: syscall.EINVAL,
+		model.CodeTooLarge: syscall.EFBIG, model.CodeNameTooLong: syscall.ENAMETOOLONG,
+		model.CodeNoSpace: syscall.ENOSPC, model.CodeQuota: syscall.EDQUOT, model.CodeStaleBase: syscall.ESTALE,
+		model.CodeConflict: syscall.ESTALE, model.CodeCrossDevice: syscall.EXDEV,
+		model.CodeUnavailable: syscall.EIO, model.CodeUnsupported: syscall.EOPNOTSUPP,
+		model.CodeDisconnected: syscall.EIO,
+		model.CodeForgotten:    syscall.EIO,
 	}
-	for c := range transport.Code(255) {
+	for c := range model.Code(255) {
 		code := c + 1
 		expected, known := want[code]
 		if !known {
-			if code <= transport.CodeForgotten {
+			if code <= model.CodeForgotten {
 				t.Errorf("code %d has no errno in this table", code)
 			}
 			expected = syscall.EIO // of a newer server
 		}
-		err := fmt.Errorf("doing it: %w", &transport.Error{Code: code, Message: "m"})
+		err := fmt.Errorf("doing it: %w", &model.Error{Code: code, Message: "m"})
 		if got := f.errno("op", err); got != fuse.Status(expected) {
 			t.Errorf("code %d: %v, want %v", code, got, expected)
 		}
@@ -57,7 +57,7 @@ func TestErrnoOfOtherErrors(t *testing.T) {
 		{context.DeadlineExceeded, syscall.EIO},
 		{errors.New("what"), syscall.EIO},
 		// Why the server cannot be reached is not what the caller did wrong.
-		{fmt.Errorf("%w: %w", transport.ErrDisconnected, syscall.ENOENT), syscall.EIO},
+		{fmt.Errorf("%w: %w", model.ErrDisconnected, syscall.ENOENT), syscall.EIO},
 	} {
 		if got := f.errno("op", tt.err); got != fuse.Status(tt.want) {
 			t.Errorf("%v: %v, want %v", tt.err, got, tt.want)

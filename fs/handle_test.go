@@ -9,7 +9,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 const (
@@ -118,25 +118,25 @@ func TestRefusedFsyncIsNotForgotten(t *testing.T) {
 	m := newMount(t, Options{})
 	f := m.made("t/s/d", trunc)
 	m.ok("write", f.write(0, "new"))
-	change := func(op transport.Op) {
+	change := func(op model.Op) {
 		t.Helper()
-		if _, err := m.c.Report(t.Context(), transport.Change{Op: op, Tenant: "t", Service: "s", Name: "d"}); err != nil {
+		if _, err := m.c.Report(t.Context(), model.Change{Op: op, Tenant: "t", Service: "s", Name: "d"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	change(transport.OpMkdir)
+	change(model.OpMkdir)
 	m.want("fsync", f.fsync(), retry)
 	m.want("fsync again", f.fsync(), retry)
 	m.want("close", f.flush(), retry)
-	change(transport.OpRmdir)
+	change(model.OpRmdir)
 	f.release()
 	m.wantStored("d", "-")
 
 	f = m.made("t/s/d", trunc)
 	m.ok("write", f.write(0, "new"))
-	change(transport.OpMkdir)
+	change(model.OpMkdir)
 	m.want("fsync", f.fsync(), retry)
-	change(transport.OpRmdir)
+	change(model.OpRmdir)
 	m.ok("fsync again", f.fsync())
 	m.wantStored("d", "new")
 	f.close()

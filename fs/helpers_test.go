@@ -12,6 +12,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
@@ -267,7 +268,7 @@ func (m *mount) stored(name string) string {
 func (m *mount) storedIn(service, name string) string {
 	m.t.Helper()
 	d, err := varsync.Call[*transport.VariableData](m.t.Context(), m.c, &transport.ReadVariable{Tenant: "t", Service: service, Name: name})
-	if transport.CodeOf(err) == transport.CodeNotFound {
+	if model.CodeOf(err) == model.CodeNotFound {
 		return "-"
 	}
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // local is a file that only this mount knows: a draft, which is a variable from its creation until its first commit
@@ -29,7 +29,7 @@ type local struct {
 	mu    sync.Mutex // guards the following
 	data  []byte     // a temporary's content
 	mtime time.Time
-	mode  transport.Mode
+	mode  model.Mode
 	// stamped: somebody has set mtime since the last write.
 	stamped bool
 	v       *varsync.Variable // what it has become
@@ -156,7 +156,7 @@ func (ls *locals) in(parent uint64) []*local {
 }
 
 // add makes a file. id 0 takes the next one of the mount's own.
-func (ls *locals) add(id, parent uint64, name string, temp bool, mode transport.Mode) *local {
+func (ls *locals) add(id, parent uint64, name string, temp bool, mode model.Mode) *local {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if id == 0 {
@@ -265,13 +265,13 @@ func (ls *locals) become(l *local, v *varsync.Variable) {
 }
 
 // commitDraft publishes a draft's first value, which op and value say. value nil stands for the empty value. Should the draft
-// be a variable by then, that is changed by e; by nothing where op is transport.OpCreate.
-func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value []byte, e varsync.Edit) (*varsync.Variable, error) {
+// be a variable by then, that is changed by e; by nothing where op is model.OpCreate.
+func (f *FS) commitDraft(ctx context.Context, l *local, op model.Op, value []byte, e varsync.Edit) (*varsync.Variable, error) {
 	l.naming.Lock()
 	defer l.naming.Unlock()
 	d := l.described()
 	if v := l.committed(); v != nil { // while this waited: it was moved over the variable, or another descriptor was first
-		if op == transport.OpCreate {
+		if op == model.OpCreate {
 			return v, nil
 		}
 		e.HasMTime, e.MTime = d.hasMTime, d.mtime
@@ -286,10 +286,10 @@ func (f *FS) commitDraft(ctx context.Context, l *local, op transport.Op, value [
 	if err != nil {
 		return nil, err
 	}
-	ch := transport.Change{Op: op, Data: value, Create: true, NewID: l.id, NewMode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
+	ch := model.Change{Op: op, Data: value, Create: true, NewID: l.id, NewMode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	res, err := f.c.Report(ctx, ch)
-	if errors.Is(err, transport.ErrExists) && op == transport.OpCreate {
+	if errors.Is(err, model.ErrExists) && op == model.OpCreate {
 		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // somebody else made it: that is as good
 			f.locals.become(l, v)
 			return v, nil

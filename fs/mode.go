@@ -6,8 +6,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // The mode that a file shows is the one that is kept at the server, less what the credentials do not allow and what the
@@ -26,7 +26,7 @@ const fmodeExec = 0x20
 
 // shown is the mode of a node, with its type.
 func (f *FS) shown(n varsync.Node) uint32 {
-	var mode transport.Mode
+	var mode model.Mode
 	kind := uint32(syscall.S_IFDIR)
 	switch n := n.(type) {
 	case *varsync.Tenant:
@@ -45,8 +45,8 @@ func (f *FS) shown(n varsync.Node) uint32 {
 
 // ceiling has the bits of a mode that the credentials leave.
 func (f *FS) ceiling(n varsync.Node) uint32 {
-	var r transport.Rights
-	writes := transport.RightCreate | transport.RightDelete
+	var r model.Rights
+	writes := model.RightCreate | model.RightDelete
 	switch n := n.(type) {
 	case root:
 		r = f.rights(place{})
@@ -57,7 +57,7 @@ func (f *FS) ceiling(n varsync.Node) uint32 {
 	case *varsync.Dir:
 		r = n.Service().Tenant().Rights()
 	case *varsync.Variable:
-		r, writes = n.Service().Tenant().Rights(), transport.RightWrite
+		r, writes = n.Service().Tenant().Rights(), model.RightWrite
 	case *local:
 		r = writes
 	}

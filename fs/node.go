@@ -8,8 +8,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 func stack() string { return string(debug.Stack()) }
@@ -100,13 +100,13 @@ func (f *FS) lookup(p place, name string) varsync.Node {
 }
 
 // rights returns what the client may do in the place.
-func (f *FS) rights(p place) transport.Rights {
+func (f *FS) rights(p place) model.Rights {
 	if f.o.ReadOnly {
-		return transport.RightRead
+		return model.RightRead
 	}
 	if p.tenant == nil {
 		// Whether a tenant can be made depends on its name: the server decides.
-		return transport.RightRead | transport.RightWrite | transport.RightCreate | transport.RightDelete
+		return model.RightRead | model.RightWrite | model.RightCreate | model.RightDelete
 	}
 	return p.tenant.Rights()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -94,7 +95,7 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 		return nil, syscall.EISDIR
 	}
 	trunc := in.Flags&syscall.O_TRUNC != 0
-	if (h.writable || trunc) && h.v != nil && h.v.Service().Tenant().Rights()&transport.RightWrite == 0 {
+	if (h.writable || trunc) && h.v != nil && h.v.Service().Tenant().Rights()&model.RightWrite == 0 {
 		return nil, syscall.EACCES
 	}
 	if h.l != nil && h.l.temp {
@@ -116,7 +117,7 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 		}
 	} else if h.v != nil && h.reads {
 		// Should it be removed before the first read, this is the value it had.
-		if err := f.refresh(h); errors.Is(err, transport.ErrNotFound) {
+		if err := f.refresh(h); errors.Is(err, model.ErrNotFound) {
 			return nil, syscall.ESTALE
 		}
 	}
@@ -128,7 +129,7 @@ func (f *FS) open(n varsync.Node, in *fuse.OpenIn) (*handle, error) {
 
 // orStale is ESTALE for what has been removed elsewhere: the kernel looks again, and makes it anew if that is asked for.
 func orStale(err error) error {
-	if errors.Is(err, transport.ErrNotFound) {
+	if errors.Is(err, model.ErrNotFound) {
 		return syscall.ESTALE
 	}
 	return err
@@ -187,7 +188,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		return v, h, err
 	}
 	if f.o.Temporary.makes(name, in.Flags, in.Mode) && f.lookup(p, name) == nil {
-		l := f.locals.add(0, in.NodeId, name, true, transport.NewMode(in.Mode))
+		l := f.locals.add(0, in.NodeId, name, true, model.NewMode(in.Mode))
 		h, err := f.open(l, open)
 		return l, h, err
 	}
@@ -206,7 +207,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 	if in.Flags&syscall.O_EXCL != 0 || !writes(in.Flags) {
 		// Whether the name is free is for the server to say: lock files work across hosts.
 		v, err := f.makeVariable(ctx, p, name, in.Mode)
-		if errors.Is(err, transport.ErrExists) && in.Flags&syscall.O_EXCL == 0 {
+		if errors.Is(err, model.ErrExists) && in.Flags&syscall.O_EXCL == 0 {
 			err = syscall.ESTALE // it has just come: the kernel looks again
 		}
 		if err != nil {
@@ -218,13 +219,13 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		h.writer.Store(in.Pid)
 		return v, h, nil
 	}
-	probe := &transport.Probe{Want: transport.RightCreate | transport.RightWrite, Reserve: true}
+	probe := &transport.Probe{Want: model.RightCreate | model.RightWrite, Reserve: true}
 	probe.Tenant, probe.Service, probe.Name = p.target(name)
 	answer, err := f.c.Probe(ctx, probe)
 	if err != nil {
 		return nil, nil, err
 	}
-	l := f.locals.add(answer.ID, in.NodeId, name, false, transport.NewMode(in.Mode))
+	l := f.locals.add(answer.ID, in.NodeId, name, false, model.NewMode(in.Mode))
 	h := &handle{l: l, reads: reads(in.Flags), writable: true, created: true, appending: in.Flags&syscall.O_APPEND != 0, asked: time.Now()}
 	h.replacing = open.Flags&syscall.O_TRUNC != 0
 	h.writer.Store(in.Pid)
@@ -234,7 +235,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 
 // makeVariable creates an empty variable that did not exist.
 func (f *FS) makeVariable(ctx context.Context, p place, name string, mode uint32) (*varsync.Variable, error) {
-	ch := transport.Change{Op: transport.OpCreate, NewMode: transport.NewMode(mode)}
+	ch := model.Change{Op: model.OpCreate, NewMode: model.NewMode(mode)}
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	res, err := f.c.Report(ctx, ch)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -83,7 +84,7 @@ func (f *FS) isRemoved(h *handle) bool {
 	ctx, cancel := f.opContext()
 	defer cancel()
 	_, err := f.c.Probe(ctx, &transport.Probe{ID: v.ID()})
-	return errors.Is(err, transport.ErrNotFound)
+	return errors.Is(err, model.ErrNotFound)
 }
 
 // lost is private for a handle whose variable the server does not know: the news can be on its way here.

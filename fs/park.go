@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // parkTime is how long a variable that was renamed to a temporary name stays what it was at the server.
@@ -31,7 +31,7 @@ type parked struct {
 
 // mayPark reports whether the server can be expected to carry the rename out later: a refusal has to come at once.
 func mayPark(v *varsync.Variable) bool {
-	const need = transport.RightCreate | transport.RightDelete
+	const need = model.RightCreate | model.RightDelete
 	return v.Service().Tenant().Rights()&need == need
 }
 
@@ -129,7 +129,7 @@ func (f *FS) carryOut(p *parked) error {
 }
 
 func (f *FS) moveParked(ctx context.Context, p *parked, to place, name string) error {
-	ch := transport.Change{Op: transport.OpRename, ID: p.v.ID()}
+	ch := model.Change{Op: model.OpRename, ID: p.v.ID()}
 	ch.ToTenant, ch.ToService, ch.ToName = to.target(name)
 	_, err := f.c.Report(ctx, ch)
 	return err
@@ -137,8 +137,8 @@ func (f *FS) moveParked(ctx context.Context, p *parked, to place, name string) e
 
 // parkAgain starts anew what was taken and did not succeed, if the server could not be asked and the mount goes on.
 func (f *FS) parkAgain(p *parked, err error) bool {
-	switch transport.CodeOf(err) {
-	case transport.CodeUnavailable, transport.CodeDisconnected:
+	switch model.CodeOf(err) {
+	case model.CodeUnavailable, model.CodeDisconnected:
 		return f.hide(p.again())
 	}
 	return errors.Is(err, context.DeadlineExceeded) && f.hide(p.again())
@@ -261,8 +261,8 @@ func (f *FS) discardHeld(l *local) error {
 	defer f.over(p)
 	ctx, cancel := f.opContext()
 	defer cancel()
-	_, err := f.c.Report(ctx, transport.Change{Op: transport.OpDelete, ID: p.v.ID()})
-	if err != nil && !errors.Is(err, transport.ErrNotFound) {
+	_, err := f.c.Report(ctx, model.Change{Op: model.OpDelete, ID: p.v.ID()})
+	if err != nil && !errors.Is(err, model.ErrNotFound) {
 		f.hide(p.again())
 		return err
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // parkedMount has a variable f that has just been renamed to the backup f~.
@@ -70,12 +70,12 @@ func TestParkedBackup(t *testing.T) {
 		{"written, then the end", func(m *mount) { write(m); m.unparkAll() }, "-", "OLD"},
 		{"written, then removed elsewhere, then the end", func(m *mount) {
 			write(m)
-			m.elsewhere(transport.OpDelete, "f")
+			m.elsewhere(model.OpDelete, "f")
 			m.unparkAll()
 		}, "-", "OLD"},
-		{"removed elsewhere, then the end", func(m *mount) { m.elsewhere(transport.OpDelete, "f"); m.unparkAll() }, "-", "old"},
+		{"removed elsewhere, then the end", func(m *mount) { m.elsewhere(model.OpDelete, "f"); m.unparkAll() }, "-", "old"},
 		{"removed elsewhere, then back", func(m *mount) {
-			m.elsewhere(transport.OpDelete, "f")
+			m.elsewhere(model.OpDelete, "f")
 			m.ok("rename", m.rename("t/s/f~", "t/s/f", 0))
 		}, "old", "-"},
 		{"back", func(m *mount) { m.ok("rename", m.rename("t/s/f~", "t/s/f", 0)) }, "old", "-"},
@@ -120,9 +120,9 @@ func TestParkedBackupIsWrittenAfterTheMove(t *testing.T) {
 }
 
 // elsewhere makes a change that others make.
-func (m *mount) elsewhere(op transport.Op, name string) {
+func (m *mount) elsewhere(op model.Op, name string) {
 	m.t.Helper()
-	if _, err := m.c.Report(m.t.Context(), transport.Change{Op: op, Tenant: "t", Service: "s", Name: name}); err != nil {
+	if _, err := m.c.Report(m.t.Context(), model.Change{Op: op, Tenant: "t", Service: "s", Name: name}); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -132,7 +132,7 @@ func TestParkedIsRefused(t *testing.T) {
 	m := parkedMount(t)
 	f := m.opened("t/s/f~", wr)
 	m.ok("write", f.write(0, "OLD"))
-	m.elsewhere(transport.OpMkdir, "f~")
+	m.elsewhere(model.OpMkdir, "f~")
 	m.unparkAll()
 	m.wantValue("t/s/f", "old")
 	m.wantValue("t/s/f~", "OLD")
@@ -173,7 +173,7 @@ func TestParkedWithoutServer(t *testing.T) {
 // A refusal comes to the one who removes the backup, and the variable is there again.
 func TestParkedRefusal(t *testing.T) {
 	m := parkedMount(t)
-	m.elsewhere(transport.OpDelete, "f")
+	m.elsewhere(model.OpDelete, "f")
 	m.want("unlink", m.unlink("t/s/f~"), syscall.ENOENT)
 	m.wantNone("t/s/f~")
 	m.wantNone("t/s/f")

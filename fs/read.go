@@ -7,7 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // Read implements S4 and S5: at offset 0 a fresh committed value, behind it the rest of the same one.
@@ -70,7 +70,7 @@ func (f *FS) readable(h *handle, off uint64) ([]byte, error) {
 		return h.snap, nil
 	}
 	err := f.refresh(h)
-	if errors.Is(err, transport.ErrNotFound) {
+	if errors.Is(err, model.ErrNotFound) {
 		if h.writable {
 			f.lost(h)
 		}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // Rename moves what a name stands for. Over a variable it is one update of that variable's value (S13): the variable
@@ -161,7 +161,7 @@ func (f *FS) renameLocal(l *local, m move) error {
 // draftOver moves a draft over a variable: what is written to the draft becomes the variable's next value, which the
 // others see when it is committed.
 func (f *FS) draftOver(l *local, v *varsync.Variable, m move) error {
-	if v.Service().Tenant().Rights()&transport.RightWrite == 0 {
+	if v.Service().Tenant().Rights()&model.RightWrite == 0 {
 		return syscall.EACCES
 	}
 	if f.handles.edited(l.id) {
@@ -181,17 +181,17 @@ func (f *FS) draftOver(l *local, v *varsync.Variable, m move) error {
 func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*varsync.Variable, error) {
 	if v, ok := m.dst.(*varsync.Variable); ok {
 		_, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime})
-		if !errors.Is(err, transport.ErrNotFound) { // else it has just been removed: the name is free
+		if !errors.Is(err, model.ErrNotFound) { // else it has just been removed: the name is free
 			return v, err
 		}
 	}
-	ch := transport.Change{
-		Op: transport.OpStore, Data: data, Create: true, HasVersion: m.noReplace, // version 0: it must not exist
+	ch := model.Change{
+		Op: model.OpStore, Data: data, Create: true, HasVersion: m.noReplace, // version 0: it must not exist
 		Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime,
 	}
 	ch.Tenant, ch.Service, ch.Name = m.to.target(m.newName)
 	res, err := f.c.Report(ctx, ch)
-	if m.noReplace && errors.Is(err, transport.ErrConflict) {
+	if m.noReplace && errors.Is(err, model.ErrConflict) {
 		return nil, syscall.EEXIST
 	}
 	if err != nil {
@@ -237,7 +237,7 @@ func (f *FS) renameShared(m move) error {
 		}
 		defer replaced.release()
 	}
-	ch := transport.Change{Op: transport.OpRename, NoReplace: m.noReplace, Expect: m.src.ID()}
+	ch := model.Change{Op: model.OpRename, NoReplace: m.noReplace, Expect: m.src.ID()}
 	ch.Tenant, ch.Service, ch.Name = m.from.target(m.oldName)
 	ch.ToTenant, ch.ToService, ch.ToName = m.to.target(m.newName)
 	if m.from.level != m.to.level && (m.from.dir == nil || m.to.dir == nil) {

@@ -7,13 +7,13 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // described is a mode and a time that somebody sets.
 type described struct {
-	mode     transport.Mode // 0: none
+	mode     model.Mode // 0: none
 	hasMTime bool
 	mtime    int64
 }
@@ -33,7 +33,7 @@ func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn) error {
 		if f.foreign(&in.InHeader) {
 			return syscall.EPERM
 		}
-		d.mode = transport.NewMode(mode) // without set-id and sticky bits, which have no meaning here
+		d.mode = model.NewMode(mode) // without set-id and sticky bits, which have no meaning here
 	}
 	if size, ok := in.GetSize(); ok {
 		if h == nil {
@@ -87,7 +87,7 @@ func (f *FS) describe(n varsync.Node, node uint64, d described) error {
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	ch := transport.Change{Op: transport.OpSetMeta, Expect: n.ID(), Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
+	ch := model.Change{Op: model.OpSetMeta, Expect: n.ID(), Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
 	switch n := n.(type) {
 	case root:
 		if d.mode != 0 {
@@ -96,7 +96,7 @@ func (f *FS) describe(n varsync.Node, node uint64, d described) error {
 		return nil // nobody keeps it
 	case *varsync.Variable:
 		_, err := n.Commit(ctx, varsync.Edit{Kind: varsync.EditMeta, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime})
-		if errors.Is(err, transport.ErrNotFound) && f.handles.uncommitted(node) {
+		if errors.Is(err, model.ErrNotFound) && f.handles.uncommitted(node) {
 			return nil // removed while it is open: nobody else sees it
 		}
 		return err
@@ -158,7 +158,7 @@ func (l *local) describe(d described) *varsync.Variable {
 }
 
 // perm is the file's mode.
-func (l *local) perm() transport.Mode {
+func (l *local) perm() model.Mode {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.mode

@@ -5,8 +5,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // truncate implements truncate(2), which commits at once, also to what descriptors gather, and ftruncate.
@@ -79,7 +79,7 @@ func (f *FS) truncateHandle(n varsync.Node, h *handle, size int64) error {
 		return f.clear(h)
 	}
 	err := f.truncateNode(n, size)
-	if errors.Is(err, transport.ErrNotFound) {
+	if errors.Is(err, model.ErrNotFound) {
 		if o := f.lost(h); o != nil {
 			o.carryOut(e)
 			return nil
@@ -112,7 +112,7 @@ func (f *FS) truncateNode(n varsync.Node, size int64) error {
 }
 
 func (f *FS) truncateVariable(v *varsync.Variable, size int64) error {
-	if v.Service().Tenant().Rights()&transport.RightWrite == 0 {
+	if v.Service().Tenant().Rights()&model.RightWrite == 0 {
 		return syscall.EACCES
 	}
 	ctx, cancel := f.opContext()
@@ -124,6 +124,6 @@ func (f *FS) truncateVariable(v *varsync.Variable, size int64) error {
 func (f *FS) truncateDraft(l *local, size int64) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
-	_, err := f.commitDraft(ctx, l, transport.OpStore, make([]byte, size), varsync.Edit{Kind: varsync.EditTruncate, Size: size})
+	_, err := f.commitDraft(ctx, l, model.OpStore, make([]byte, size), varsync.Edit{Kind: varsync.EditTruncate, Size: size})
 	return err
 }

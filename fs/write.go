@@ -8,6 +8,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -50,7 +51,7 @@ func (f *FS) write(h *handle, off int64, data []byte, thread uint32) error {
 		return f.writeReplacing(h, off, data)
 	}
 	err := f.writeEdit(h, off, data)
-	if errors.Is(err, transport.ErrNotFound) {
+	if errors.Is(err, model.ErrNotFound) {
 		if o := f.lost(h); o != nil {
 			return f.writePrivate(h, o, off, data)
 		}
@@ -129,7 +130,7 @@ func (f *FS) writeReplacing(h *handle, off int64, data []byte) error {
 		// Shells ignore what close says: a value that cannot be kept has to fail here.
 		err = f.ask(h)
 	}
-	if errors.Is(err, transport.ErrNotFound) {
+	if errors.Is(err, model.ErrNotFound) {
 		if o := f.lost(h); o != nil {
 			return f.writePrivate(h, o, off, data)
 		}
@@ -217,7 +218,7 @@ func (h *handle) reclaim() {
 func (f *FS) ask(h *handle) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
-	p := &transport.Probe{Want: transport.RightWrite}
+	p := &transport.Probe{Want: model.RightWrite}
 	if v := f.variable(h); v != nil {
 		p.ID = v.ID()
 	} else {
@@ -230,7 +231,7 @@ func (f *FS) ask(h *handle) error {
 			return err
 		}
 		p.Tenant, p.Service, p.Name = pl.target(name)
-		p.Want |= transport.RightCreate
+		p.Want |= model.RightCreate
 	}
 	answer, err := f.c.Probe(ctx, p)
 	if err != nil {
@@ -261,7 +262,7 @@ func (f *FS) variable(h *handle) *varsync.Variable {
 // to try again; nobody else does.
 func (f *FS) commit(h *handle) error {
 	err := f.publishValue(h)
-	if errors.Is(err, transport.ErrNotFound) && f.lost(h) != nil {
+	if errors.Is(err, model.ErrNotFound) && f.lost(h) != nil {
 		return nil
 	}
 	h.refused = err != nil
@@ -277,9 +278,9 @@ func (f *FS) publishValue(h *handle) error {
 	v := f.variable(h)
 	h.lent = true
 	if v == nil {
-		op := transport.OpStore
+		op := model.OpStore
 		if !h.dirty {
-			op = transport.OpCreate // nothing was written: it is whose value it is that was first
+			op = model.OpCreate // nothing was written: it is whose value it is that was first
 		}
 		var err error
 		h.v, err = f.commitDraft(ctx, h.l, op, h.buf, varsync.Edit{Kind: varsync.EditReplace, Data: h.buf})
@@ -300,7 +301,7 @@ func (f *FS) publishValue(h *handle) error {
 		return nil
 	}
 	res, err := v.Commit(ctx, e)
-	if e.HasVersion && errors.Is(err, transport.ErrConflict) {
+	if e.HasVersion && errors.Is(err, model.ErrConflict) {
 		return nil // somebody has committed since the open: that is the value
 	}
 	h.seen = res.Version

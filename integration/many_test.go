@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -59,9 +60,9 @@ func TestManyServices(t *testing.T) {
 	defer cancel()
 	name := func(i int) string { return fmt.Sprint("s", i) }
 	c := h.sdk(ctx)
-	changes := make([]transport.Change, services)
+	changes := make([]model.Change, services)
 	for i := range changes {
-		changes[i] = transport.Change{Op: transport.OpStore, Tenant: "t", Service: name(i), Name: "v", Data: []byte(name(i)), Create: true, Parents: true}
+		changes[i] = model.Change{Op: model.OpStore, Tenant: "t", Service: name(i), Name: "v", Data: []byte(name(i)), Create: true, Parents: true}
 	}
 	if _, err := c.Report(ctx, changes...); err != nil {
 		t.Fatal(err, s.logs())
@@ -119,7 +120,7 @@ func TestManyServices(t *testing.T) {
 		t.Errorf("the server has taken %d connections", len(open))
 	}
 	for i := range 10 {
-		if _, err := c.Report(ctx, transport.Change{Op: transport.OpStore, Tenant: "t", Service: name(i), Name: "v", Data: []byte("new")}); err != nil {
+		if _, err := c.Report(ctx, model.Change{Op: model.OpStore, Tenant: "t", Service: name(i), Name: "v", Data: []byte("new")}); err != nil {
 			t.Fatal(err, s.logs())
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -65,10 +66,10 @@ func TestTenantAdmin(t *testing.T) {
 		}
 		return p
 	}
-	admin := with(root.createKey("a-admin", transport.RightRead|transport.RightAdmin, "a*"))
-	everywhere := with(root.createKey("all-admin", transport.RightRead|transport.RightAdmin))
+	admin := with(root.createKey("a-admin", model.RightRead|model.RightAdmin, "a*"))
+	everywhere := with(root.createKey("all-admin", model.RightRead|model.RightAdmin))
 	for name, tenants := range map[string][]string{"a1": {"a1"}, "a-b": {"a1", "b"}, "b": {"b"}, "everything": nil, "star": {"*"}} {
-		with(root.createKey(name, transport.RightRead|transport.RightWrite, tenants...))
+		with(root.createKey(name, model.RightRead|model.RightWrite, tenants...))
 	}
 
 	names := func(p *peer) (list []string) {
@@ -104,13 +105,13 @@ func TestTenantAdmin(t *testing.T) {
 		}
 	}
 	for _, m := range []*transport.CreateKey{
-		{Name: "x", Rights: transport.RightRead}, {Name: "x", Rights: transport.RightRead, Tenants: []string{"b"}}, {Name: "x", Rights: transport.RightRead, Tenants: []string{"a", "*"}},
-		{Name: "x", Rights: transport.RightWrite, Tenants: []string{"a"}}, {Name: "x", Rights: transport.RightRead, Tenants: []string{"[ab]*"}},
+		{Name: "x", Rights: model.RightRead}, {Name: "x", Rights: model.RightRead, Tenants: []string{"b"}}, {Name: "x", Rights: model.RightRead, Tenants: []string{"a", "*"}},
+		{Name: "x", Rights: model.RightWrite, Tenants: []string{"a"}}, {Name: "x", Rights: model.RightRead, Tenants: []string{"[ab]*"}},
 	} {
 		_, err := call[*transport.KeyCreated](admin, m)
-		admin.wantCode(err, transport.CodeDenied)
+		admin.wantCode(err, model.CodeDenied)
 	}
-	with(admin.createKey("a-more", transport.RightRead|transport.RightAdmin, "ab*", "a?", "axe"))
+	with(admin.createKey("a-more", model.RightRead|model.RightAdmin, "ab*", "a?", "axe"))
 	must[*transport.Done](admin, &transport.RevokeKey{Name: "a1"})
 	must[*transport.Done](admin, &transport.RevokeKey{Name: "a-more"})
 	if got := names(root); len(got) != 6 {
@@ -139,7 +140,7 @@ func TestRevoked(t *testing.T) {
 	release := s.holdCommits(t)
 	revoked := root.cl.Go(t.Context(), &transport.RevokeKey{Name: "k"})
 	s.awaitQueuedItems(t, 1)
-	late := p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: 1, Floor: 1, Changes: []transport.Change{appendTo("v", "late")}})
+	late := p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: 1, Floor: 1, Changes: []model.Change{appendTo("v", "late")}})
 	s.awaitQueuedItems(t, 2)
 	release()
 	if _, err := revoked.Wait(t.Context()); err != nil {
@@ -148,7 +149,7 @@ func TestRevoked(t *testing.T) {
 	<-p.cl.Done()
 	told := func(what string, err error) {
 		t.Helper()
-		if !errors.Is(err, transport.ErrUnauthorized) || !strings.Contains(err.Error(), errRevoked.Message) {
+		if !errors.Is(err, model.ErrUnauthorized) || !strings.Contains(err.Error(), errRevoked.Message) {
 			t.Errorf("%s: %v, want %v", what, err, errRevoked)
 		}
 	}
@@ -157,7 +158,7 @@ func TestRevoked(t *testing.T) {
 	told("what it had asked for", err)
 	root.wantValue("v", "")
 
-	if err := silent.Send(transport.Envelope{ID: 1, Message: &transport.Hello{Client: p.id}}); err != nil {
+	if err := silent.Send(transport.Envelope{ID: 1, Message: &transport.Hello{ID: p.id}}); err != nil {
 		t.Fatal(err)
 	}
 	envs, err := silent.Receive()
@@ -165,7 +166,7 @@ func TestRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	reply, _ := envs[0].Message.(*transport.Error)
-	told("a hello is answered by", reply)
+	told("a hello is answered by", (*model.Error)(reply))
 	_, err = silent.Receive()
 	told("and then the connection ends with", err)
 }

@@ -1,11 +1,11 @@
 package server
 
-import "github.com/commy-project/commyfs/transport"
+import "github.com/commy-project/commyfs/model"
 
 // setMeta carries out OpSetMeta. What is so already makes no event.
-func (e *evaluator) setMeta(c *transport.Change) (transport.Result, error) {
+func (e *evaluator) setMeta(c *model.Change) (model.Result, error) {
 	if !validMode(c.Mode) || c.Mode == 0 && !c.HasMTime {
-		return transport.Result{}, transport.ErrInvalid
+		return model.Result{}, model.ErrInvalid
 	}
 	if c.ID == 0 && c.Name == "" {
 		if c.Service == "" {
@@ -15,30 +15,30 @@ func (e *evaluator) setMeta(c *transport.Change) (transport.Result, error) {
 	}
 	t, err := e.find(c)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
-	if err := e.rights.need(t.key.tenant, transport.RightWrite); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.need(t.key.tenant, model.RightWrite); err != nil {
+		return model.Result{}, err
 	}
 	if t.v != nil {
 		return e.describe(t.v, t.v.with(c)), nil
 	}
 	m := t.d.with(c)
-	r := transport.Result{ID: t.d.id, MTime: m.mtime, Unchanged: m == t.d.meta}
+	r := model.Result{ID: t.d.id, MTime: m.mtime, Unchanged: m == t.d.meta}
 	if !r.Unchanged {
 		d := *t.d
 		d.meta = m
 		e.tick()
 		e.put(t.service, t.path, entry{d: &d})
-		e.emit(&event{service: t.service, kind: transport.EventMeta, name: t.path, d: &d})
+		e.emit(&event{service: t.service, kind: model.EventMeta, name: t.path, d: &d})
 	}
 	return r, nil
 }
 
-func validMode(m transport.Mode) bool { return m == 0 || m == transport.NewMode(m.Perm(false)) }
+func validMode(m model.Mode) bool { return m == 0 || m == model.NewMode(m.Perm(false)) }
 
 // with is m with what c gives.
-func (m meta) with(c *transport.Change) meta {
+func (m meta) with(c *model.Change) meta {
 	if c.Mode != 0 {
 		m.mode = c.Mode
 	}
@@ -49,7 +49,7 @@ func (m meta) with(c *transport.Change) meta {
 }
 
 // describe gives a variable another mode and mtime, unless it has them.
-func (e *evaluator) describe(was *variable, m meta) transport.Result {
+func (e *evaluator) describe(was *variable, m meta) model.Result {
 	if m == was.meta {
 		r := resultOf(was)
 		r.Unchanged = true
@@ -59,17 +59,17 @@ func (e *evaluator) describe(was *variable, m meta) transport.Result {
 	v.meta = m
 	e.tick()
 	e.put(v.service, v.name, entry{v: &v})
-	e.emit(&event{service: v.service, kind: transport.EventMeta, name: v.name, was: was, v: &v})
+	e.emit(&event{service: v.service, kind: model.EventMeta, name: v.name, was: was, v: &v})
 	return resultOf(&v)
 }
 
-func (e *evaluator) setTenantMeta(c *transport.Change) (transport.Result, error) {
-	if err := e.rights.need(c.Tenant, transport.RightWrite); err != nil {
-		return transport.Result{}, err
+func (e *evaluator) setTenantMeta(c *model.Change) (model.Result, error) {
+	if err := e.rights.need(c.Tenant, model.RightWrite); err != nil {
+		return model.Result{}, err
 	}
 	t := e.tenants.get(c.Tenant)
 	if t == nil {
-		return transport.Result{}, transport.ErrNotFound
+		return model.Result{}, model.ErrNotFound
 	}
 	was := e.tenantMetas.get(t)
 	m := was.with(c)
@@ -80,27 +80,27 @@ func (e *evaluator) setTenantMeta(c *transport.Change) (transport.Result, error)
 		e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, before: key, after: key})
 		e.wrote = true
 	}
-	return transport.Result{ID: t.id, MTime: m.mtime, Unchanged: m == was}, nil
+	return model.Result{ID: t.id, MTime: m.mtime, Unchanged: m == was}, nil
 }
 
 // setServiceMeta tells those who watch the service: to whom it is a directory that they look at.
-func (e *evaluator) setServiceMeta(c *transport.Change) (transport.Result, error) {
+func (e *evaluator) setServiceMeta(c *model.Change) (model.Result, error) {
 	s, err := e.findService(c.Tenant, c.Service)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
-	if err := e.rights.need(c.Tenant, transport.RightWrite); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.need(c.Tenant, model.RightWrite); err != nil {
+		return model.Result{}, err
 	}
 	was := e.serviceMetas.get(s)
 	m := was.with(c)
 	if m != was {
 		e.tick()
 		e.serviceMetas.set(s, m)
-		e.emit(&event{service: s, kind: transport.EventMeta, d: &dirInfo{id: s.id, meta: m}})
+		e.emit(&event{service: s, kind: model.EventMeta, d: &dirInfo{id: s.id, meta: m}})
 		e.wrote = true
 	}
-	return transport.Result{ID: s.id, MTime: m.mtime, Unchanged: m == was}, nil
+	return model.Result{ID: s.id, MTime: m.mtime, Unchanged: m == was}, nil
 }
 
 // stirred makes the time of the last change that of the directory in which path has come, gone or been renamed. It is not

@@ -2,15 +2,15 @@ package server
 
 import (
 	"github.com/commy-project/commyfs/engine"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // rename carries out OpRename, with what rename(2) would say. What is named decides what the new name is: a tenant's, a
 // service's, or a path in a service. A part of the new name that is left out is that of the old one.
-func (e *evaluator) rename(c *transport.Change) (transport.Result, error) {
+func (e *evaluator) rename(c *model.Change) (model.Result, error) {
 	if c.ID == 0 && c.Name == "" {
 		if c.ToName != "" {
-			return transport.Result{}, transport.ErrCrossDevice // a service or tenant would become a directory
+			return model.Result{}, model.ErrCrossDevice // a service or tenant would become a directory
 		}
 		if c.Service == "" {
 			return e.renameTenant(c)
@@ -19,7 +19,7 @@ func (e *evaluator) rename(c *transport.Change) (transport.Result, error) {
 	}
 	t, err := e.find(c)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	to := t.key
 	if c.ToTenant != "" {
@@ -30,27 +30,27 @@ func (e *evaluator) rename(c *transport.Change) (transport.Result, error) {
 	}
 	if c.ToName == "" {
 		if t.d != nil {
-			return transport.Result{}, transport.ErrCrossDevice
+			return model.Result{}, model.ErrCrossDevice
 		}
-		return transport.Result{}, transport.ErrInvalid
+		return model.Result{}, model.ErrInvalid
 	}
-	if err := e.rights.need(t.key.tenant, transport.RightDelete); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.need(t.key.tenant, model.RightDelete); err != nil {
+		return model.Result{}, err
 	}
 	if t.d != nil {
 		if to != t.key {
-			return transport.Result{}, transport.ErrCrossDevice
+			return model.Result{}, model.ErrCrossDevice
 		}
 		return e.renameDir(t, c)
 	}
 	if c.HasVersion && c.IfVersion != t.v.version {
-		return transport.Result{}, transport.ErrConflict
+		return model.Result{}, model.ErrConflict
 	}
 	return e.renameVariable(t, to, c)
 }
 
 // renameVariable moves a variable to a free name, or its value into the variable that has the name.
-func (e *evaluator) renameVariable(t target, to serviceKey, c *transport.Change) (transport.Result, error) {
+func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (model.Result, error) {
 	if to == t.key && c.ToName == t.v.name {
 		r := resultOf(t.v)
 		r.Unchanged = true
@@ -58,30 +58,30 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *transport.Change)
 	}
 	s, err := e.room(to.tenant, to.name, c.ToName, c.Parents)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	there := e.entries.get(entryKey{s, c.ToName})
 	switch {
 	case there.d != nil:
-		return transport.Result{}, transport.ErrIsDirectory
+		return model.Result{}, model.ErrIsDirectory
 	case there.v != nil && c.NoReplace:
-		return transport.Result{}, transport.ErrExists
+		return model.Result{}, model.ErrExists
 	case there.v != nil:
-		if err := e.rights.need(to.tenant, transport.RightWrite); err != nil {
-			return transport.Result{}, err
+		if err := e.rights.need(to.tenant, model.RightWrite); err != nil {
+			return model.Result{}, err
 		}
 		e.drop(t.v)
 		// What describes the value comes with it.
-		with := &transport.Change{HasMTime: true, MTime: t.v.mtime}
+		with := &model.Change{HasMTime: true, MTime: t.v.mtime}
 		if t.v.mode != there.v.mode {
-			with.Mode = transport.NewMode(t.v.mode.Perm(false))
+			with.Mode = model.NewMode(t.v.mode.Perm(false))
 		}
 		r := e.set(there.v, t.v.data, with, false)
 		r.Unchanged = false // the old name is gone
 		return r, nil
 	}
-	if err := e.rights.needNew(to.tenant, transport.RightCreate); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.needNew(to.tenant, model.RightCreate); err != nil {
+		return model.Result{}, err
 	}
 	if s != t.service {
 		return e.move(t.v, s, c.ToName), nil
@@ -90,7 +90,7 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *transport.Change)
 	v := e.relabel(t.v, c.ToName)
 	e.stirred(s, t.v.name)
 	e.stirred(s, v.name)
-	e.emit(&event{service: s, kind: transport.EventRename, name: v.name, oldName: t.v.name, time: e.now, was: t.v, v: v})
+	e.emit(&event{service: s, kind: model.EventRename, name: v.name, oldName: t.v.name, time: e.now, was: t.v, v: v})
 	return resultOf(v), nil
 }
 
@@ -106,7 +106,7 @@ func (e *evaluator) relabel(was *variable, name string) *variable {
 }
 
 // move takes a variable to another service. It keeps its id, and its version rises above both floors.
-func (e *evaluator) move(was *variable, s *service, name string) transport.Result {
+func (e *evaluator) move(was *variable, s *service, name string) model.Result {
 	e.drop(was)
 	v := *was
 	v.service = s
@@ -118,38 +118,38 @@ func (e *evaluator) move(was *variable, s *service, name string) transport.Resul
 	e.put(s, name, entry{v: &v})
 	e.moved.set(v.id, s.id)
 	e.stirred(s, name)
-	e.emit(&event{service: s, kind: transport.EventSet, name: name, time: e.now, v: &v})
+	e.emit(&event{service: s, kind: model.EventSet, name: name, time: e.now, v: &v})
 	return resultOf(&v)
 }
 
 // renameDir moves a directory and everything below it, at once or not at all.
-func (e *evaluator) renameDir(t target, c *transport.Change) (transport.Result, error) {
+func (e *evaluator) renameDir(t target, c *model.Change) (model.Result, error) {
 	s, from, to := t.service, t.d.name, c.ToName
 	if from == to {
-		return transport.Result{ID: t.d.id, MTime: t.d.mtime, Unchanged: true}, nil
+		return model.Result{ID: t.d.id, MTime: t.d.mtime, Unchanged: true}, nil
 	}
 	if below(to, from) {
-		return transport.Result{}, transport.ErrInvalid
+		return model.Result{}, model.ErrInvalid
 	}
 	if _, err := e.room(t.key.tenant, t.key.name, to, c.Parents); err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	switch there := e.entries.get(entryKey{s, to}); {
 	case there.v != nil:
-		return transport.Result{}, transport.ErrNotDirectory
+		return model.Result{}, model.ErrNotDirectory
 	case there.d != nil && c.NoReplace:
-		return transport.Result{}, transport.ErrExists
+		return model.Result{}, model.ErrExists
 	case there.d != nil:
 		if err := e.dropDir(s, there.d); err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
 	}
-	if err := e.rights.needNew(t.key.tenant, transport.RightCreate); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.needNew(t.key.tenant, model.RightCreate); err != nil {
+		return model.Result{}, err
 	}
 	moved, err := e.inside(s, from)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	d := e.relabelDir(s, t.d, to)
 	e.tick()
@@ -158,7 +158,7 @@ func (e *evaluator) renameDir(t target, c *transport.Change) (transport.Result, 
 	for _, path := range moved {
 		name := to + path[len(from):]
 		if len(name) > e.limits.Name {
-			return transport.Result{}, transport.ErrNameTooLong
+			return model.Result{}, model.ErrNameTooLong
 		}
 		if n := e.entries.get(entryKey{s, path}); n.v != nil {
 			e.relabel(n.v, name)
@@ -166,8 +166,8 @@ func (e *evaluator) renameDir(t target, c *transport.Change) (transport.Result, 
 			e.relabelDir(s, n.d, name)
 		}
 	}
-	e.emit(&event{service: s, kind: transport.EventRenameDir, name: to, oldName: from, time: e.now, d: d})
-	return transport.Result{ID: d.id, MTime: d.mtime}, nil
+	e.emit(&event{service: s, kind: model.EventRenameDir, name: to, oldName: from, time: e.now, d: d})
+	return model.Result{ID: d.id, MTime: d.mtime}, nil
 }
 
 func (e *evaluator) relabelDir(s *service, was *dirInfo, name string) *dirInfo {
@@ -210,63 +210,63 @@ func (e *evaluator) inside(s *service, dir string) ([]string, error) {
 		}
 	}
 	if !fits {
-		return nil, transport.ErrCrossDevice
+		return nil, model.ErrCrossDevice
 	}
 	return paths, nil
 }
 
 // renameService gives a service another name or another tenant. Its content hangs on its id and stays.
-func (e *evaluator) renameService(c *transport.Change) (transport.Result, error) {
+func (e *evaluator) renameService(c *model.Change) (model.Result, error) {
 	from := serviceKey{c.Tenant, c.Service}
 	to := serviceKey{c.ToTenant, c.ToService}
 	if to.tenant == "" {
 		to.tenant = from.tenant
 	}
 	if to.name == "" {
-		return transport.Result{}, transport.ErrInvalid
+		return model.Result{}, model.ErrInvalid
 	}
 	s, err := e.findService(from.tenant, from.name)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
-	if err := e.rights.need(from.tenant, transport.RightDelete); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.need(from.tenant, model.RightDelete); err != nil {
+		return model.Result{}, err
 	}
-	r := transport.Result{ID: s.id, MTime: s.mtime}
+	r := model.Result{ID: s.id, MTime: s.mtime}
 	if from == to {
 		r.Unchanged = true
 		return r, nil
 	}
 	if err := checkService(to.name, e.limits); err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	if err := checkTenant(to.tenant, e.limits); err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
-	if err := e.rights.needNew(to.tenant, transport.RightCreate); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.needNew(to.tenant, model.RightCreate); err != nil {
+		return model.Result{}, err
 	}
 	if e.view.damaged[to.tenant][to.name] {
-		return transport.Result{}, errDamaged
+		return model.Result{}, errDamaged
 	}
 	t := e.tenants.get(to.tenant)
 	if t == nil {
 		if !c.Parents {
-			return transport.Result{}, transport.ErrNotFound
+			return model.Result{}, model.ErrNotFound
 		}
 		if t, err = e.makeTenant(to.tenant, 0); err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
 	}
 	if there := e.services.get(to); there != nil {
 		if c.NoReplace {
-			return transport.Result{}, transport.ErrExists
+			return model.Result{}, model.ErrExists
 		}
 		if err := e.ensure(there); err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
 		if err := e.dropService(to, there); err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
 	}
 	e.tick()
@@ -286,42 +286,42 @@ func (e *evaluator) moveService(s *service, from, to serviceKey, t *tenant) {
 }
 
 // renameTenant gives a tenant another name, and with it all its services.
-func (e *evaluator) renameTenant(c *transport.Change) (transport.Result, error) {
+func (e *evaluator) renameTenant(c *model.Change) (model.Result, error) {
 	from, to := c.Tenant, c.ToTenant
 	if c.ToService != "" {
-		return transport.Result{}, transport.ErrCrossDevice
+		return model.Result{}, model.ErrCrossDevice
 	}
 	t := e.tenants.get(from)
 	if t == nil {
-		return transport.Result{}, e.noTenant(from)
+		return model.Result{}, e.noTenant(from)
 	}
-	if err := e.rights.need(from, transport.RightDelete); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.need(from, model.RightDelete); err != nil {
+		return model.Result{}, err
 	}
-	r := transport.Result{ID: t.id, MTime: t.mtime}
+	r := model.Result{ID: t.id, MTime: t.mtime}
 	if from == to {
 		r.Unchanged = true
 		return r, nil
 	}
 	if err := checkTenant(to, e.limits); err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
-	if err := e.rights.needNew(to, transport.RightCreate); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.needNew(to, model.RightCreate); err != nil {
+		return model.Result{}, err
 	}
 	if e.view.damaged[from] != nil || e.view.damaged[to] != nil {
-		return transport.Result{}, errDamaged
+		return model.Result{}, errDamaged
 	}
 	if there := e.tenants.get(to); there != nil {
 		if c.NoReplace {
-			return transport.Result{}, transport.ErrExists
+			return model.Result{}, model.ErrExists
 		}
 		if err := e.dropTenant(to, there); err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
 	}
 	if e.crowds.get(from) > maxRenamed {
-		return transport.Result{}, transport.ErrCrossDevice
+		return model.Result{}, model.ErrCrossDevice
 	}
 	e.tick()
 	e.setTenant(from, nil)

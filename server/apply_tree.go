@@ -1,54 +1,54 @@
 package server
 
-import "github.com/commy-project/commyfs/transport"
+import "github.com/commy-project/commyfs/model"
 
 // mkdir makes a tenant, a service or a directory, by how much of the name is given.
-func (e *evaluator) mkdir(c *transport.Change) (transport.Result, error) {
-	if err := e.rights.needNew(c.Tenant, transport.RightCreate); err != nil {
-		return transport.Result{}, err
+func (e *evaluator) mkdir(c *model.Change) (model.Result, error) {
+	if err := e.rights.needNew(c.Tenant, model.RightCreate); err != nil {
+		return model.Result{}, err
 	}
 	if !validMode(c.NewMode) {
-		return transport.Result{}, transport.ErrInvalid
+		return model.Result{}, model.ErrInvalid
 	}
 	switch {
 	case c.Service == "" && c.Name == "":
 		if err := checkTenant(c.Tenant, e.limits); err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
 		if e.tenants.get(c.Tenant) != nil {
-			return transport.Result{}, transport.ErrExists
+			return model.Result{}, model.ErrExists
 		}
 		t, err := e.makeTenant(c.Tenant, c.NewMode)
 		if err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
-		return transport.Result{ID: t.id, MTime: t.mtime}, nil
+		return model.Result{ID: t.id, MTime: t.mtime}, nil
 	case c.Name == "":
 		if e.services.get(serviceKey{c.Tenant, c.Service}) != nil {
-			return transport.Result{}, transport.ErrExists
+			return model.Result{}, model.ErrExists
 		}
 		s, err := e.makeService(c.Tenant, c.Service, c.NewMode, c.Parents)
 		if err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
-		return transport.Result{ID: s.id, MTime: s.mtime}, nil
+		return model.Result{ID: s.id, MTime: s.mtime}, nil
 	}
 	s, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	if !e.entries.get(entryKey{s, c.Name}).none() {
-		return transport.Result{}, transport.ErrExists
+		return model.Result{}, model.ErrExists
 	}
 	d, err := e.makeDir(s, c.Tenant, c.Name, c.NewMode)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
-	return transport.Result{ID: d.id, MTime: d.mtime}, nil
+	return model.Result{ID: d.id, MTime: d.mtime}, nil
 }
 
 // makeTenant makes a tenant whose name is checked and free.
-func (e *evaluator) makeTenant(name string, mode transport.Mode) (*tenant, error) {
+func (e *evaluator) makeTenant(name string, mode model.Mode) (*tenant, error) {
 	if e.view.damaged[name] != nil {
 		return nil, errDamaged
 	}
@@ -67,7 +67,7 @@ func (e *evaluator) noTenant(name string) error {
 	if e.view.damaged[name] != nil {
 		return errDamaged
 	}
-	return transport.ErrNotFound
+	return model.ErrNotFound
 }
 
 func (e *evaluator) setTenant(name string, t *tenant) {
@@ -76,14 +76,14 @@ func (e *evaluator) setTenant(name string, t *tenant) {
 }
 
 // makeService makes a service with a free name, and with parents its tenant.
-func (e *evaluator) makeService(tenantName, name string, mode transport.Mode, parents bool) (*service, error) {
+func (e *evaluator) makeService(tenantName, name string, mode model.Mode, parents bool) (*service, error) {
 	if err := checkTenant(tenantName, e.limits); err != nil {
 		return nil, err
 	}
 	if err := checkService(name, e.limits); err != nil {
 		return nil, err
 	}
-	if err := e.rights.needNew(tenantName, transport.RightCreate); err != nil {
+	if err := e.rights.needNew(tenantName, model.RightCreate); err != nil {
 		return nil, err
 	}
 	if e.view.damaged[tenantName][name] {
@@ -92,7 +92,7 @@ func (e *evaluator) makeService(tenantName, name string, mode transport.Mode, pa
 	t := e.tenants.get(tenantName)
 	if t == nil {
 		if !parents {
-			return nil, transport.ErrNotFound
+			return nil, model.ErrNotFound
 		}
 		var err error
 		if t, err = e.makeTenant(tenantName, 0); err != nil {
@@ -131,8 +131,8 @@ func (e *evaluator) setService(key serviceKey, s *service) {
 }
 
 // makeDir makes a directory at a free path whose parent exists.
-func (e *evaluator) makeDir(s *service, tenant, path string, mode transport.Mode) (*dirInfo, error) {
-	if err := e.rights.needNew(tenant, transport.RightCreate); err != nil {
+func (e *evaluator) makeDir(s *service, tenant, path string, mode model.Mode) (*dirInfo, error) {
+	if err := e.rights.needNew(tenant, model.RightCreate); err != nil {
 		return nil, err
 	}
 	id, err := e.id()
@@ -142,42 +142,42 @@ func (e *evaluator) makeDir(s *service, tenant, path string, mode transport.Mode
 	d := &dirInfo{id: id, name: path, meta: meta{e.tick(), mode}}
 	e.put(s, path, entry{d: d})
 	e.stirred(s, path)
-	e.emit(&event{service: s, kind: transport.EventMkdir, name: path, time: e.now, d: d})
+	e.emit(&event{service: s, kind: model.EventMkdir, name: path, time: e.now, d: d})
 	return d, nil
 }
 
 // rmdir removes an empty tenant, service or directory.
-func (e *evaluator) rmdir(c *transport.Change) (transport.Result, error) {
-	if err := e.rights.need(c.Tenant, transport.RightDelete); err != nil {
-		return transport.Result{}, err
+func (e *evaluator) rmdir(c *model.Change) (model.Result, error) {
+	if err := e.rights.need(c.Tenant, model.RightDelete); err != nil {
+		return model.Result{}, err
 	}
 	switch {
 	case c.Service == "" && c.Name == "":
 		t := e.tenants.get(c.Tenant)
 		if t == nil {
-			return transport.Result{}, e.noTenant(c.Tenant)
+			return model.Result{}, e.noTenant(c.Tenant)
 		}
-		return transport.Result{ID: t.id}, e.dropTenant(c.Tenant, t)
+		return model.Result{ID: t.id}, e.dropTenant(c.Tenant, t)
 	case c.Name == "":
 		s, err := e.findService(c.Tenant, c.Service)
 		if err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
-		return transport.Result{ID: s.id}, e.dropService(serviceKey{c.Tenant, c.Service}, s)
+		return model.Result{ID: s.id}, e.dropService(serviceKey{c.Tenant, c.Service}, s)
 	}
-	t, err := e.find(&transport.Change{Tenant: c.Tenant, Service: c.Service, Name: c.Name})
+	t, err := e.find(&model.Change{Tenant: c.Tenant, Service: c.Service, Name: c.Name})
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	if t.v != nil {
-		return transport.Result{}, transport.ErrNotDirectory
+		return model.Result{}, model.ErrNotDirectory
 	}
-	return transport.Result{ID: t.d.id}, e.dropDir(t.service, t.d)
+	return model.Result{ID: t.d.id}, e.dropDir(t.service, t.d)
 }
 
 func (e *evaluator) dropTenant(name string, t *tenant) error {
 	if e.crowds.get(name) != 0 {
-		return transport.ErrNotEmpty
+		return model.ErrNotEmpty
 	}
 	if e.view.damaged[name] != nil {
 		return errDamaged // a service in it
@@ -190,7 +190,7 @@ func (e *evaluator) dropTenant(name string, t *tenant) error {
 // dropService removes a loaded service.
 func (e *evaluator) dropService(key serviceKey, s *service) error {
 	if e.counts.get(entryKey{s, ""}) != 0 {
-		return transport.ErrNotEmpty
+		return model.ErrNotEmpty
 	}
 	e.setService(key, nil)
 	e.places.set(s, serviceKey{})
@@ -203,11 +203,11 @@ func (e *evaluator) dropService(key serviceKey, s *service) error {
 
 func (e *evaluator) dropDir(s *service, d *dirInfo) error {
 	if e.counts.get(entryKey{s, d.name}) != 0 {
-		return transport.ErrNotEmpty
+		return model.ErrNotEmpty
 	}
 	e.tick()
 	e.put(s, d.name, entry{})
 	e.stirred(s, d.name)
-	e.emit(&event{service: s, kind: transport.EventRmdir, name: d.name, time: e.now, d: d})
+	e.emit(&event{service: s, kind: model.EventRmdir, name: d.name, time: e.now, d: d})
 	return nil
 }

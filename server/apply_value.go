@@ -3,43 +3,43 @@ package server
 import (
 	"bytes"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // value carries out the operations that give a variable bytes, and OpCreate.
-func (e *evaluator) value(c *transport.Change) (transport.Result, error) {
+func (e *evaluator) value(c *model.Change) (model.Result, error) {
 	if int64(len(c.Data)) > e.limits.Value {
-		return transport.Result{}, transport.ErrTooLarge
+		return model.Result{}, model.ErrTooLarge
 	}
 	if !validMode(c.Mode) || !validMode(c.NewMode) {
-		return transport.Result{}, transport.ErrInvalid
+		return model.Result{}, model.ErrInvalid
 	}
 	t, err := e.find(c)
 	switch {
-	case err == transport.ErrNotFound && c.ID == 0 && (c.Op == transport.OpCreate || c.Create && (c.Op == transport.OpStore || c.Op == transport.OpAppend)):
+	case err == model.ErrNotFound && c.ID == 0 && (c.Op == model.OpCreate || c.Create && (c.Op == model.OpStore || c.Op == model.OpAppend)):
 		return e.create(c)
 	case err != nil:
-		return transport.Result{}, err
-	case c.Op == transport.OpCreate:
-		return transport.Result{}, transport.ErrExists
+		return model.Result{}, err
+	case c.Op == model.OpCreate:
+		return model.Result{}, model.ErrExists
 	case t.d != nil:
-		return transport.Result{}, transport.ErrIsDirectory
+		return model.Result{}, model.ErrIsDirectory
 	}
-	if err := e.rights.need(t.key.tenant, transport.RightWrite); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.need(t.key.tenant, model.RightWrite); err != nil {
+		return model.Result{}, err
 	}
 	if c.HasVersion && c.IfVersion != t.v.version {
-		return transport.Result{}, transport.ErrConflict
+		return model.Result{}, model.ErrConflict
 	}
 	data, err := e.newData(c, t.v)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
-	return e.set(t.v, data, c, c.Op == transport.OpStore || c.Op == transport.OpPatch), nil
+	return e.set(t.v, data, c, c.Op == model.OpStore || c.Op == model.OpPatch), nil
 }
 
 // set gives a variable a new value, unless it is the value that it has, with the mode and time that c gives.
-func (e *evaluator) set(was *variable, data []byte, c *transport.Change, echo bool) transport.Result {
+func (e *evaluator) set(was *variable, data []byte, c *model.Change, echo bool) model.Result {
 	if bytes.Equal(data, was.data) {
 		return e.describe(was, was.with(c))
 	}
@@ -50,65 +50,65 @@ func (e *evaluator) set(was *variable, data []byte, c *transport.Change, echo bo
 	v.writer = e.writer
 	v.data = data
 	e.put(v.service, v.name, entry{v: &v})
-	e.emit(&event{service: v.service, kind: transport.EventSet, name: v.name, was: was, v: &v, echo: echo})
+	e.emit(&event{service: v.service, kind: model.EventSet, name: v.name, was: was, v: &v, echo: echo})
 	return resultOf(&v)
 }
 
 // create makes a variable.
-func (e *evaluator) create(c *transport.Change) (transport.Result, error) {
-	want := transport.RightCreate
+func (e *evaluator) create(c *model.Change) (model.Result, error) {
+	want := model.RightCreate
 	if len(c.Data) > 0 {
-		want |= transport.RightWrite
+		want |= model.RightWrite
 	}
 	if c.HasVersion && c.IfVersion != 0 {
-		return transport.Result{}, transport.ErrConflict
+		return model.Result{}, model.ErrConflict
 	}
 	if err := e.rights.needNew(c.Tenant, want); err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	s, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	id := c.NewID
 	if id == 0 || e.ids.get(id) != nil || !e.reserve(id) {
 		if id, err = e.id(); err != nil {
-			return transport.Result{}, err
+			return model.Result{}, err
 		}
 	}
 	v := &variable{
 		id: id, service: s, name: c.Name, version: e.floors.get(s) + 1, meta: meta{e.tick(), c.NewMode}.with(c), writer: e.writer,
 		slot: e.slot(s),
 	}
-	if c.Op != transport.OpCreate {
+	if c.Op != model.OpCreate {
 		v.data = bytes.Clone(c.Data)
 	}
 	e.put(s, v.name, entry{v: v})
 	e.stirred(s, v.name)
-	e.emit(&event{service: s, kind: transport.EventSet, name: v.name, time: e.now, v: v, echo: c.Op == transport.OpStore})
+	e.emit(&event{service: s, kind: model.EventSet, name: v.name, time: e.now, v: v, echo: c.Op == model.OpStore})
 	return resultOf(v), nil
 }
 
 // newData is the value that c leads to. It never shares bytes with the message, whose buffer holds other messages too.
-func (e *evaluator) newData(c *transport.Change, v *variable) ([]byte, error) {
+func (e *evaluator) newData(c *model.Change, v *variable) ([]byte, error) {
 	size := int64(len(v.data))
 	switch c.Op {
-	case transport.OpStore:
+	case model.OpStore:
 		e.work += len(c.Data)
 		return cloneUnlessEqual(c.Data, v.data), nil
-	case transport.OpAppend:
+	case model.OpAppend:
 		if size+int64(len(c.Data)) > e.limits.Value {
-			return nil, transport.ErrTooLarge
+			return nil, model.ErrTooLarge
 		}
 		return e.appended(v.data, c.Data), nil
-	case transport.OpPatch:
+	case model.OpPatch:
 		if c.Base != v.version {
-			return nil, transport.ErrStaleBase
+			return nil, model.ErrStaleBase
 		}
 		size = c.Size
-	case transport.OpTruncate:
+	case model.OpTruncate:
 		size = c.Size
-	case transport.OpWrite:
+	case model.OpWrite:
 		for _, r := range c.Ranges {
 			if r.Off >= 0 && r.Off <= e.limits.Value { // the others are refused below
 				size = max(size, r.Off+int64(len(r.Data)))
@@ -116,26 +116,26 @@ func (e *evaluator) newData(c *transport.Change, v *variable) ([]byte, error) {
 		}
 	}
 	if size < 0 {
-		return nil, transport.ErrInvalid
+		return nil, model.ErrInvalid
 	}
 	if size > e.limits.Value {
-		return nil, transport.ErrTooLarge
+		return nil, model.ErrTooLarge
 	}
 	e.work += int(size)
 	data := bytes.Clone(v.data[:min(size, int64(len(v.data)))])
 	data = append(data, make([]byte, size-int64(len(data)))...)
-	if c.Op == transport.OpTruncate {
+	if c.Op == model.OpTruncate {
 		return data, nil
 	}
 	for _, r := range c.Ranges {
 		e.work += len(r.Data)
 		switch {
 		case r.Off < 0:
-			return nil, transport.ErrInvalid
+			return nil, model.ErrInvalid
 		case r.Off > e.limits.Value:
-			return nil, transport.ErrTooLarge
+			return nil, model.ErrTooLarge
 		case r.Off+int64(len(r.Data)) > size:
-			return nil, transport.ErrInvalid
+			return nil, model.ErrInvalid
 		}
 		copy(data[r.Off:], r.Data)
 	}
@@ -170,19 +170,19 @@ func cloneUnlessEqual(data, current []byte) []byte {
 }
 
 // remove carries out OpDelete.
-func (e *evaluator) remove(c *transport.Change) (transport.Result, error) {
+func (e *evaluator) remove(c *model.Change) (model.Result, error) {
 	t, err := e.find(c)
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	if t.d != nil {
-		return transport.Result{}, transport.ErrIsDirectory
+		return model.Result{}, model.ErrIsDirectory
 	}
-	if err := e.rights.need(t.key.tenant, transport.RightDelete); err != nil {
-		return transport.Result{}, err
+	if err := e.rights.need(t.key.tenant, model.RightDelete); err != nil {
+		return model.Result{}, err
 	}
 	if c.HasVersion && c.IfVersion != t.v.version {
-		return transport.Result{}, transport.ErrConflict
+		return model.Result{}, model.ErrConflict
 	}
 	e.drop(t.v)
 	return resultOf(t.v), nil
@@ -199,7 +199,7 @@ func (e *evaluator) drop(v *variable) {
 	}
 	e.raise(v.service, v.version)
 	e.freed = append(e.freed, slotRef{v.service, v.slot})
-	e.emit(&event{service: v.service, kind: transport.EventDelete, name: v.name, time: e.now, was: v})
+	e.emit(&event{service: v.service, kind: model.EventDelete, name: v.name, time: e.now, was: v})
 }
 
 // emit appends an event to the batch. A value that the same report replaces has been nobody's: it is merged into the event
@@ -207,7 +207,7 @@ func (e *evaluator) drop(v *variable) {
 func (e *evaluator) emit(ev *event) {
 	ev.origin = e.origin
 	switch ev.kind {
-	case transport.EventSet:
+	case model.EventSet:
 		if i, ok := e.merge[ev.v.id]; ok && ev.was != nil {
 			e.events[i].v, e.events[i].echo = ev.v, false
 			return
@@ -216,14 +216,14 @@ func (e *evaluator) emit(ev *event) {
 			e.merge = map[uint64]int{}
 		}
 		e.merge[ev.v.id] = len(e.events)
-	case transport.EventDelete, transport.EventRename, transport.EventMeta:
+	case model.EventDelete, model.EventRename, model.EventMeta:
 		delete(e.merge, ev.id())
-	case transport.EventRenameDir:
+	case model.EventRenameDir:
 		clear(e.merge)
 	}
 	e.events = append(e.events, ev)
 }
 
-func resultOf(v *variable) transport.Result {
-	return transport.Result{ID: v.id, Version: v.version, MTime: v.mtime, Size: int64(len(v.data))}
+func resultOf(v *variable) model.Result {
+	return model.Result{ID: v.id, Version: v.version, MTime: v.mtime, Size: int64(len(v.data))}
 }

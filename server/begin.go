@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // errDamaged is for who wants what a record describes that cannot be read. The record stays as it is: nothing else gets its
 // name.
-var errDamaged = fmt.Errorf("%w: its record in the store cannot be read", transport.ErrInternal)
+var errDamaged = fmt.Errorf("%w: its record in the store cannot be read", model.ErrInternal)
 
 // setAside leaves a record out, and says so: one that cannot be read does not keep the server from serving the others.
 func (s *Server) setAside(d engine.Damaged) {
@@ -47,7 +47,7 @@ func (s *Server) loadTree(ctx context.Context) error {
 	}
 	v.rev = rev
 	for _, t := range tenants {
-		v.tenants[t.Name] = &tenant{id: t.ID, name: t.Name, meta: meta{t.MTime, transport.Mode(t.Mode)}, services: map[string]*service{}}
+		v.tenants[t.Name] = &tenant{id: t.ID, name: t.Name, meta: meta{t.MTime, model.Mode(t.Mode)}, services: map[string]*service{}}
 	}
 	for _, e := range services {
 		t, other := v.tenants[e.Tenant], v.services[e.ID]
@@ -62,7 +62,7 @@ func (s *Server) loadTree(ctx context.Context) error {
 			broken(engine.Damaged{Tenant: e.Tenant, Service: e.Name, Err: fmt.Errorf("service with the id of %q/%q", other.tenant.name, other.name)})
 			continue
 		}
-		svc := newService(e.ID, e.Name, t, meta{e.MTime, transport.Mode(e.Mode)})
+		svc := newService(e.ID, e.Name, t, meta{e.MTime, model.Mode(e.Mode)})
 		svc.since.Store(rev) // only the server changes anything
 		t.services[e.Name] = svc
 		v.services[e.ID] = svc

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -40,7 +41,7 @@ func benchServer(b *testing.B) (*Server, func() *transport.Client) {
 		b.Cleanup(func() { _ = c.Close() })
 		id := make([]byte, clientIDLen)
 		_, _ = rand.Read(id)
-		if _, err := c.Call(context.Background(), &transport.Hello{Client: id}); err != nil {
+		if _, err := c.Call(context.Background(), &transport.Hello{ID: id}); err != nil {
 			b.Fatal(err)
 		}
 		return c
@@ -48,12 +49,12 @@ func benchServer(b *testing.B) (*Server, func() *transport.Client) {
 }
 
 func benchStore(b *testing.B, c *transport.Client, seq uint64, name, value string) {
-	m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: seq, Floor: seq, Changes: []transport.Change{store(name, value)}})
+	m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: seq, Floor: seq, Changes: []model.Change{store(name, value)}})
 	if err != nil {
 		b.Error(err)
 		return
 	}
-	if a := m.(*transport.VariableChangesAcknowledged); a.Code != transport.CodeOK {
+	if a := m.(*transport.VariableChangesAcknowledged); a.Code != model.CodeOK {
 		b.Error(a.Message)
 	}
 }
@@ -136,12 +137,12 @@ func BenchmarkStore64(b *testing.B) {
 		name := fmt.Sprint("v", writer.Add(1))
 		for pb.Next() {
 			n := seq.Add(1)
-			m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: n, Floor: n - min(n, 200), Changes: []transport.Change{store(name, fmt.Sprint(n))}})
+			m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: n, Floor: n - min(n, 200), Changes: []model.Change{store(name, fmt.Sprint(n))}})
 			if err != nil {
 				b.Error(err)
 				return
 			}
-			if a := m.(*transport.VariableChangesAcknowledged); a.Code != transport.CodeOK {
+			if a := m.(*transport.VariableChangesAcknowledged); a.Code != model.CodeOK {
 				b.Error(a.Message)
 			}
 		}

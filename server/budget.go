@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // The memory of the server belongs to all of its sessions. What one asks for is taken from a budget before it is allocated:
@@ -28,7 +28,7 @@ const (
 
 var (
 	errEnded = errors.New("the session has ended")
-	errHog   = &transport.Error{Code: transport.CodeUnavailable, Message: "the server has run out of memory, and this client is slow and holds much of it"}
+	errHog   = &model.Error{Code: model.CodeUnavailable, Message: "the server has run out of memory, and this client is slow and holds much of it"}
 )
 
 // budget is an amount of memory that sessions share.

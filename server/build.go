@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -25,7 +26,7 @@ type build struct {
 func (r request) filePath(m *transport.GetServiceFilePath) {
 	svc, err := r.service(m.Service)
 	if err == nil && !r.ask(svc) {
-		err = transport.ErrUnavailable
+		err = model.ErrUnavailable
 	}
 	if err != nil {
 		r.result(nil, err)
@@ -82,7 +83,7 @@ func (s *session) unask(id uint64) {
 	}
 }
 
-var errNoMemory = &transport.Error{Code: transport.CodeUnavailable, Message: "the service has no memory file now"}
+var errNoMemory = &model.Error{Code: model.CodeUnavailable, Message: "the service has no memory file now"}
 
 // memoryFile tells where a service's memory file is, and makes it if there is none. Not for the committer.
 func (s *Server) memoryFile(svc *service) (*fileInfo, error) {

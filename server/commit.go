@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -30,7 +31,7 @@ func (s *Server) commitLoop() {
 // outcome is what became of a report.
 type outcome struct {
 	item
-	results []transport.Result
+	results []model.Result
 	index   int
 	err     error
 	rev     int64
@@ -141,7 +142,7 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 					o.services = append(o.services, ev.service)
 				}
 			}
-		} else if transport.CodeOf(o.err) == transport.CodeInternal {
+		} else if model.CodeOf(o.err) == model.CodeInternal {
 			s.log.Error("report", "err", o.err)
 		}
 		list = append(list, o)
@@ -153,7 +154,7 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 func (s *Server) recall(o *outcome) (bool, error) {
 	c, r := o.session.client, o.report
 	if r.Seq == 0 {
-		return false, transport.ErrInvalid
+		return false, model.ErrInvalid
 	}
 	s.advance(c, r.Floor)
 	if a, ok := c.results[r.Seq]; ok {
@@ -161,14 +162,14 @@ func (s *Server) recall(o *outcome) (bool, error) {
 		return true, nil
 	}
 	if r.Seq < c.floor {
-		return false, &transport.Error{Code: transport.CodeInvalid, Message: "report below the client's own floor"}
+		return false, &model.Error{Code: model.CodeInvalid, Message: "report below the client's own floor"}
 	}
 	if a, ok := c.old[r.Seq]; ok {
 		o.results, o.rev = a.results, a.rev
 		return true, nil
 	}
 	if s.forgotten(c, r) {
-		return false, transport.ErrForgotten
+		return false, model.ErrForgotten
 	}
 	return false, nil
 }
@@ -244,9 +245,9 @@ func (s *Server) acknowledge(o *outcome, rev int64) {
 		m.Rev = o.rev
 	}
 	if o.err != nil {
-		m.Code, m.Message, m.Index, m.Results = transport.CodeOf(o.err), o.err.Error(), o.index, nil
-		if m.Code == transport.CodeInternal {
-			m.Message = transport.ErrInternal.Message // the rest is in the log
+		m.Code, m.Message, m.Index, m.Results = model.CodeOf(o.err), o.err.Error(), o.index, nil
+		if m.Code == model.CodeInternal {
+			m.Message = model.ErrInternal.Message // the rest is in the log
 		}
 	}
 	o.session.out.reply(reply{id: o.id, message: m, services: o.services, tree: o.tree, cost: o.cost})
@@ -256,7 +257,7 @@ func (s *Server) acknowledge(o *outcome, rev int64) {
 func (s *Server) between(fn func()) error {
 	done := make(chan struct{})
 	if !s.queue.call(func() { defer close(done); fn() }) {
-		return transport.ErrUnavailable
+		return model.ErrUnavailable
 	}
 	<-done
 	return nil

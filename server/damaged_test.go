@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -25,7 +26,7 @@ func TestDamagedRecords(t *testing.T) {
 	s := d.start(t)
 	p := connect(t, s)
 	put := func(tenant, service string) {
-		p.do(transport.Change{Op: transport.OpStore, Tenant: tenant, Service: service, Name: "v", Data: []byte("1"), Create: true, Parents: true})
+		p.do(model.Change{Op: model.OpStore, Tenant: tenant, Service: service, Name: "v", Data: []byte("1"), Create: true, Parents: true})
 	}
 	put("bad", "s")
 	put("half", "bad")
@@ -35,14 +36,14 @@ func TestDamagedRecords(t *testing.T) {
 	other := connect(t, s)
 	again := report(1, 0, "v", "x")
 	other.do(store("v", ""))
-	if a := ack(other, report(2, 0, "v", "x")); a.Code != transport.CodeOK {
+	if a := ack(other, report(2, 0, "v", "x")); a.Code != model.CodeOK {
 		t.Fatal(a)
 	}
 	good := p.service("good", "s")
 	clients := map[string]bool{}
 	s.mu.Lock()
 	for id, c := range s.clients {
-		if c.session != nil && string(c.session.hello.Client) == string(other.id) {
+		if c.session != nil && string(c.session.hello.ID) == string(other.id) {
 			clients[id] = true
 		}
 	}
@@ -93,39 +94,39 @@ func TestDamagedRecords(t *testing.T) {
 		if st := must[*transport.Status](p, &transport.GetStatus{}); st.Damaged != s.damaged {
 			t.Errorf("the status has %d damaged records, want %d", st.Damaged, s.damaged)
 		}
-		p.do(transport.Change{Op: transport.OpAppend, Tenant: "half", Service: "good", Name: "v", Data: []byte("1")})
-		p.do(transport.Change{Op: transport.OpAppend, Tenant: "good", Service: "s", Name: "v", Data: []byte("1")})
+		p.do(model.Change{Op: model.OpAppend, Tenant: "half", Service: "good", Name: "v", Data: []byte("1")})
+		p.do(model.Change{Op: model.OpAppend, Tenant: "good", Service: "s", Name: "v", Data: []byte("1")})
 		for _, at := range []serviceKey{{"bad", "s"}, {"bad", "new"}, {"half", "bad"}, {"half", "twin"}, {"lone", "s"}} {
 			_, err := p.tryList(&transport.List{Tenant: at.tenant, Service: at.name})
-			p.wantCode(err, transport.CodeInternal)
+			p.wantCode(err, model.CodeInternal)
 			_, err = call[*transport.VariableData](p, &transport.ReadVariable{Tenant: at.tenant, Service: at.name, Name: "v"})
-			p.wantCode(err, transport.CodeInternal)
-			for _, c := range []transport.Change{
-				{Op: transport.OpStore, Tenant: at.tenant, Service: at.name, Name: "v", Create: true, Parents: true},
-				{Op: transport.OpMkdir, Tenant: at.tenant, Service: at.name, Parents: true},
-				{Op: transport.OpRmdir, Tenant: at.tenant, Service: at.name},
-				{Op: transport.OpRename, Tenant: "good", Service: "s", ToTenant: at.tenant, ToService: at.name, Parents: true},
-				{Op: transport.OpRename, Tenant: at.tenant, Service: at.name, ToTenant: "good", ToService: "s2"},
-				{Op: transport.OpRename, Tenant: "good", ToTenant: at.tenant},
-				{Op: transport.OpRename, Tenant: at.tenant, ToTenant: "new"},
+			p.wantCode(err, model.CodeInternal)
+			for _, c := range []model.Change{
+				{Op: model.OpStore, Tenant: at.tenant, Service: at.name, Name: "v", Create: true, Parents: true},
+				{Op: model.OpMkdir, Tenant: at.tenant, Service: at.name, Parents: true},
+				{Op: model.OpRmdir, Tenant: at.tenant, Service: at.name},
+				{Op: model.OpRename, Tenant: "good", Service: "s", ToTenant: at.tenant, ToService: at.name, Parents: true},
+				{Op: model.OpRename, Tenant: at.tenant, Service: at.name, ToTenant: "good", ToService: "s2"},
+				{Op: model.OpRename, Tenant: "good", ToTenant: at.tenant},
+				{Op: model.OpRename, Tenant: at.tenant, ToTenant: "new"},
 			} {
-				if p.send(c).Code == transport.CodeOK {
+				if p.send(c).Code == model.CodeOK {
 					t.Errorf("%+v was carried out at %v", c, at)
 				}
 			}
 		}
-		for _, c := range []transport.Change{{Op: transport.OpMkdir, Tenant: "bad"}, {Op: transport.OpRmdir, Tenant: "bad"}} {
-			p.refused(transport.CodeInternal, c)
+		for _, c := range []model.Change{{Op: model.OpMkdir, Tenant: "bad"}, {Op: model.OpRmdir, Tenant: "bad"}} {
+			p.refused(model.CodeInternal, c)
 		}
-		_, err := call[*transport.KeyCreated](p, &transport.CreateKey{Name: "key", Rights: transport.RightRead, Tenants: []string{"*"}})
-		p.wantCode(err, transport.CodeExists)
+		_, err := call[*transport.KeyCreated](p, &transport.CreateKey{Name: "key", Rights: model.RightRead, Tenants: []string{"*"}})
+		p.wantCode(err, model.CodeExists)
 
 		other = connect(t, s, as(other.id))
 		again.Age = int64(1) << 40 // about 18 min: sent to the server before
-		if a := ack(other, again); a.Code == transport.CodeOK {
+		if a := ack(other, again); a.Code == model.CodeOK {
 			t.Errorf("sent again to who does not know: %+v", a)
 		}
-		if a := ack(other, report(uint64(s.up.UnixNano()), 0, "v", "x")); a.Code != transport.CodeOK {
+		if a := ack(other, report(uint64(s.up.UnixNano()), 0, "v", "x")); a.Code != model.CodeOK {
 			t.Errorf("a new report: %+v", a)
 		}
 		if err := s.Close(); err != nil {

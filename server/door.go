@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -192,7 +193,7 @@ func (d *door) admit(v *visitor, who principal) error {
 	d.mu.Unlock()
 	if full {
 		d.complain("too many connections", "last", v.RemoteAddr())
-		return &transport.Error{Code: transport.CodeUnavailable, Message: "too many connections"}
+		return &model.Error{Code: model.CodeUnavailable, Message: "too many connections"}
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/internal/testenv"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // TestStrangers: hundreds of connections that never show credentials, in whatever way they dawdle, are gone within the
@@ -192,7 +192,7 @@ func TestDoor(t *testing.T) {
 		}
 	}
 	arrive("192.0.2.7:1")
-	if err := d.admit(all[len(all)-1], "k1"); transport.CodeOf(err) != transport.CodeUnavailable {
+	if err := d.admit(all[len(all)-1], "k1"); model.CodeOf(err) != model.CodeUnavailable {
 		t.Errorf("one too many of a key: %v", err)
 	}
 	arrive("192.0.2.8:1")

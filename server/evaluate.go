@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -14,7 +15,7 @@ import (
 type evaluator struct {
 	*batch
 	ctx    context.Context
-	limits transport.Limits
+	limits model.Limits
 	nextID func(context.Context) (uint64, error)
 	load   func(context.Context, *service) error
 	// full: nothing is left but room for deletions.
@@ -45,10 +46,10 @@ const (
 
 // report carries out r and leaves it to the caller to keep it. After an error it is rolled back; index tells which change
 // was refused.
-func (e *evaluator) report(r *transport.ReportVariableChanges) (results []transport.Result, index int, err error) {
+func (e *evaluator) report(r *transport.ReportVariableChanges) (results []model.Result, index int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: panic: %v", transport.ErrInternal, p)
+			err = fmt.Errorf("%w: panic: %v", model.ErrInternal, p)
 		}
 		if err != nil {
 			results = nil
@@ -56,9 +57,9 @@ func (e *evaluator) report(r *transport.ReportVariableChanges) (results []transp
 		}
 	}()
 	if len(r.Changes) > maxChanges {
-		return nil, 0, &transport.Error{Code: transport.CodeInvalid, Message: fmt.Sprintf("more than %d changes in a report", maxChanges)}
+		return nil, 0, &model.Error{Code: model.CodeInvalid, Message: fmt.Sprintf("more than %d changes in a report", maxChanges)}
 	}
-	results = make([]transport.Result, len(r.Changes))
+	results = make([]model.Result, len(r.Changes))
 	e.wrote = false
 	clear(e.merge)
 	keys, work := e.keys(), e.work
@@ -68,45 +69,45 @@ func (e *evaluator) report(r *transport.ReportVariableChanges) (results []transp
 			return nil, i, err
 		}
 		if e.bytes-e.saved.bytes > maxReportBytes || e.keys()-keys > maxReportKeys {
-			if r.Changes[i].Op == transport.OpRename {
-				return nil, i, transport.ErrCrossDevice
+			if r.Changes[i].Op == model.OpRename {
+				return nil, i, model.ErrCrossDevice
 			}
-			return nil, i, transport.ErrTooLarge
+			return nil, i, model.ErrTooLarge
 		}
 		if e.work-work > maxWork {
-			return nil, i, &transport.Error{Code: transport.CodeTooLarge, Message: "the changes of the report are too much work together"}
+			return nil, i, &model.Error{Code: model.CodeTooLarge, Message: "the changes of the report are too much work together"}
 		}
 	}
 	if e.full && e.wrote {
-		return nil, index, transport.ErrNoSpace
+		return nil, index, model.ErrNoSpace
 	}
 	e.wrote = e.wrote || e.saved.wrote
 	return results, 0, nil
 }
 
-func (e *evaluator) change(c *transport.Change) (transport.Result, error) {
+func (e *evaluator) change(c *model.Change) (model.Result, error) {
 	if err := e.expected(c); err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	switch c.Op {
-	case transport.OpStore, transport.OpPatch, transport.OpWrite, transport.OpAppend, transport.OpTruncate, transport.OpCreate:
+	case model.OpStore, model.OpPatch, model.OpWrite, model.OpAppend, model.OpTruncate, model.OpCreate:
 		return e.value(c)
-	case transport.OpDelete:
+	case model.OpDelete:
 		return e.remove(c)
-	case transport.OpRename:
+	case model.OpRename:
 		return e.rename(c)
-	case transport.OpMkdir:
+	case model.OpMkdir:
 		return e.mkdir(c)
-	case transport.OpRmdir:
+	case model.OpRmdir:
 		return e.rmdir(c)
-	case transport.OpSetMeta:
+	case model.OpSetMeta:
 		return e.setMeta(c)
 	}
-	return transport.Result{}, transport.ErrUnsupported
+	return model.Result{}, model.ErrUnsupported
 }
 
 // expected checks that the name still stands for what the client took it for.
-func (e *evaluator) expected(c *transport.Change) error {
+func (e *evaluator) expected(c *model.Change) error {
 	if c.Expect == 0 || c.ID != 0 {
 		return nil
 	}
@@ -115,7 +116,7 @@ func (e *evaluator) expected(c *transport.Change) error {
 	case c.Service == "" && c.Name == "":
 		t := e.tenants.get(c.Tenant)
 		if t == nil || e.rights(c.Tenant) == 0 {
-			return transport.ErrNotFound
+			return model.ErrNotFound
 		}
 		id = t.id
 	case c.Name == "":
@@ -125,14 +126,14 @@ func (e *evaluator) expected(c *transport.Change) error {
 		}
 		id = s.id
 	default:
-		t, err := e.find(&transport.Change{Tenant: c.Tenant, Service: c.Service, Name: c.Name})
+		t, err := e.find(&model.Change{Tenant: c.Tenant, Service: c.Service, Name: c.Name})
 		if err != nil {
 			return err
 		}
 		id = t.id()
 	}
 	if id != c.Expect {
-		return &transport.Error{Code: transport.CodeConflict, Message: "the name stands for something else by now"}
+		return &model.Error{Code: model.CodeConflict, Message: "the name stands for something else by now"}
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ type target struct {
 }
 
 // find resolves what c names. The error is ErrNotFound if and only if nothing is there and nothing is in its way.
-func (e *evaluator) find(c *transport.Change) (target, error) {
+func (e *evaluator) find(c *model.Change) (target, error) {
 	if c.ID != 0 {
 		return e.findID(c)
 	}
@@ -166,7 +167,7 @@ func (e *evaluator) find(c *transport.Change) (target, error) {
 
 // findID finds a variable by its id: among all that is in memory, else in the services where it can be, which are few.
 // That a variable is not there costs the same whatever the id is.
-func (e *evaluator) findID(c *transport.Change) (target, error) {
+func (e *evaluator) findID(c *model.Change) (target, error) {
 	v := e.ids.get(c.ID)
 	if v != nil && v.service.content.Load() == nil { // let go, and about to be forgotten
 		if err := e.open(v.service, e.places.get(v.service).tenant); err != nil {
@@ -185,17 +186,17 @@ func (e *evaluator) findID(c *transport.Change) (target, error) {
 		}
 	}
 	if v == nil {
-		return target{}, transport.ErrNotFound
+		return target{}, model.ErrNotFound
 	}
 	key := e.places.get(v.service)
 	if key == (serviceKey{}) || e.rights(key.tenant) == 0 {
-		return target{}, transport.ErrNotFound
+		return target{}, model.ErrNotFound
 	}
 	return target{key, v.service, v.name, entry{v: v}}, nil
 }
 
 // homes are the services that are not in memory and can have the variable that c means.
-func (e *evaluator) homes(c *transport.Change) []*service {
+func (e *evaluator) homes(c *model.Change) []*service {
 	homes := e.view.homes(c.ID, c.In)
 	if s := e.services.get(serviceKey{c.Tenant, c.Service}); s != nil && s.content.Load() == nil {
 		homes = append(homes, s) // so clients said it before there was Change.In
@@ -212,14 +213,14 @@ func (e *evaluator) findService(tenant, name string) (*service, error) {
 		return nil, err
 	}
 	if e.rights(tenant) == 0 {
-		return nil, transport.ErrNotFound
+		return nil, model.ErrNotFound
 	}
 	s := e.services.get(serviceKey{tenant, name})
 	if s == nil {
 		if d := e.view.damaged[tenant]; d[""] || d[name] {
 			return nil, errDamaged
 		}
-		return nil, transport.ErrNotFound
+		return nil, model.ErrNotFound
 	}
 	return s, e.open(s, tenant)
 }
@@ -249,13 +250,13 @@ func (e *evaluator) missing(s *service, path string) error {
 	for p := parentOf(path); p != ""; p = parentOf(p) {
 		n := e.entries.get(entryKey{s, p})
 		if n.v != nil {
-			return transport.ErrNotDirectory
+			return model.ErrNotDirectory
 		}
 		if n.d != nil {
 			break
 		}
 	}
-	return transport.ErrNotFound
+	return model.ErrNotFound
 }
 
 // room finds or, with parents, makes everything above path in a service that may have to be made as well.
@@ -264,7 +265,7 @@ func (e *evaluator) room(tenant, name, path string, parents bool) (*service, err
 		return nil, err
 	}
 	s, err := e.findService(tenant, name)
-	if parents && err == transport.ErrNotFound {
+	if parents && err == model.ErrNotFound {
 		s, err = e.makeService(tenant, name, 0, true)
 	}
 	if err != nil {
@@ -283,7 +284,7 @@ func (e *evaluator) parents(s *service, tenant, path string, make bool) error {
 	case n.d != nil:
 		return nil
 	case n.v != nil:
-		return transport.ErrNotDirectory
+		return model.ErrNotDirectory
 	case !make:
 		return e.missing(s, p)
 	}
@@ -309,11 +310,11 @@ func fromEngine(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, engine.ErrNoSpace):
-		return transport.ErrNoSpace
+		return model.ErrNoSpace
 	case errors.Is(err, engine.ErrTooLarge):
-		return transport.ErrTooLarge
+		return model.ErrTooLarge
 	case errors.Is(err, engine.ErrUnavailable), errors.Is(err, engine.ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return transport.ErrUnavailable
+		return model.ErrUnavailable
 	}
-	return fmt.Errorf("%w: %w", transport.ErrInternal, err)
+	return fmt.Errorf("%w: %w", model.ErrInternal, err)
 }

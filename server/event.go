@@ -4,7 +4,7 @@ import (
 	"sync"
 
 	"github.com/commy-project/commyfs/diff"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // origin is who caused a change.
@@ -18,7 +18,7 @@ type origin struct {
 type event struct {
 	origin
 	service *service
-	kind    transport.EventKind
+	kind    model.EventKind
 	rev     int64
 	name    string
 	oldName string
@@ -35,7 +35,7 @@ type event struct {
 }
 
 // created reports whether the event made a variable.
-func (e *event) created() bool { return e.kind == transport.EventSet && e.was == nil }
+func (e *event) created() bool { return e.kind == model.EventSet && e.was == nil }
 
 // id is that of the variable or directory.
 func (e *event) id() uint64 {

@@ -1,6 +1,6 @@
 package server
 
-import "github.com/commy-project/commyfs/transport"
+import "github.com/commy-project/commyfs/model"
 
 const logLength = 4096
 
@@ -14,7 +14,7 @@ type eventLog struct {
 
 type record struct {
 	rev     int64
-	kind    transport.EventKind
+	kind    model.EventKind
 	created bool
 	id      uint64
 	client  string
@@ -30,7 +30,7 @@ func (l *eventLog) add(ev *event) {
 		rev: ev.rev, kind: ev.kind, created: ev.created(), id: ev.id(), client: ev.client, name: ev.name, oldName: ev.oldName, d: ev.d,
 		time: ev.time,
 	}
-	if ev.kind == transport.EventDelete {
+	if ev.kind == model.EventDelete {
 		r.version = ev.was.version
 	}
 	if len(l.records) < logLength {

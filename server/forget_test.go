@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -48,7 +49,7 @@ func TestClientWhoseReportWaits(t *testing.T) {
 	}
 	p = connect(t, s, as(p.id))
 	r.Age = 1
-	if a := ack(p, r); a.Code != transport.CodeOK {
+	if a := ack(p, r); a.Code != model.CodeOK {
 		t.Errorf("sent again: %+v", a)
 	}
 	p.wantValue("v", "x")
@@ -61,7 +62,7 @@ func TestNothingAfterGoodbye(t *testing.T) {
 	p := connect(t, s)
 	p.do(store("v", ""))
 	must[*transport.Done](p, &transport.Goodbye{})
-	if a, err := call[*transport.VariableChangesAcknowledged](p, report(50, 0, "v", "x")); err == nil && a.Code == transport.CodeOK {
+	if a, err := call[*transport.VariableChangesAcknowledged](p, report(50, 0, "v", "x")); err == nil && a.Code == model.CodeOK {
 		t.Errorf("carried out: %+v", a)
 	}
 	if err := s.between(func() {
@@ -95,7 +96,7 @@ func TestLostAnswersAreRemembered(t *testing.T) {
 	}
 	p = connect(t, s, as(p.id))
 	r.Age = int64(time.Second)
-	if a := ack(p, r); a.Code != transport.CodeForgotten {
+	if a := ack(p, r); a.Code != model.CodeForgotten {
 		t.Errorf("sent again: %+v", a)
 	}
 	p.wantValue("v", "x")
@@ -130,7 +131,7 @@ func TestForgottenEarlyIsKnownAfterARestart(t *testing.T) {
 	}
 	p = connect(t, d.start(t), as(p.id))
 	r.Age = int64(time.Minute)
-	if a := ack(p, r); a.Code != transport.CodeForgotten {
+	if a := ack(p, r); a.Code != model.CodeForgotten {
 		t.Errorf("sent again: %+v", a)
 	}
 	p.wantValue("v", "x")

@@ -19,7 +19,7 @@ const (
 // bounded is a hello that keeps nothing of the message it came in.
 func bounded(h *transport.Hello) *transport.Hello {
 	b := *h
-	b.Client = bytes.Clone(h.Client)
+	b.ID = bytes.Clone(h.ID)
 	for _, s := range []*string{&b.Program, &b.Version, &b.Host} {
 		*s = clip(*s, maxHelloText)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -100,7 +101,7 @@ func (p *peer) dial(o transport.DialOptions) error {
 	}
 	p.cl = transport.NewClient(conn, transport.ClientOptions{OnPush: p.pushed})
 	p.t.Cleanup(func() { _ = p.cl.Close() })
-	p.welcome, err = transport.Request[*transport.Welcome](ctx, p.cl, &transport.Hello{Client: p.id, Program: "test", Host: "here"})
+	p.welcome, err = transport.Request[*transport.Welcome](ctx, p.cl, &transport.Hello{ID: p.id, Program: "test", Host: "here"})
 	return err
 }
 
@@ -163,17 +164,17 @@ func must[R transport.Message](p *peer, m transport.Message) R {
 }
 
 // send reports changes and returns the acknowledgement.
-func (p *peer) send(changes ...transport.Change) *transport.VariableChangesAcknowledged {
+func (p *peer) send(changes ...model.Change) *transport.VariableChangesAcknowledged {
 	p.t.Helper()
 	p.seq++
 	return must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: changes})
 }
 
 // do reports changes that must be accepted.
-func (p *peer) do(changes ...transport.Change) []transport.Result {
+func (p *peer) do(changes ...model.Change) []model.Result {
 	p.t.Helper()
 	a := p.send(changes...)
-	if a.Code != transport.CodeOK {
+	if a.Code != model.CodeOK {
 		p.t.Fatalf("change %d %+v refused: %d %s", a.Index, changes[a.Index], a.Code, a.Message)
 	}
 	if len(a.Results) != len(changes) {
@@ -183,27 +184,27 @@ func (p *peer) do(changes ...transport.Change) []transport.Result {
 }
 
 // refused reports changes that must be refused with the code.
-func (p *peer) refused(code transport.Code, changes ...transport.Change) {
+func (p *peer) refused(code model.Code, changes ...model.Change) {
 	p.t.Helper()
 	if a := p.send(changes...); a.Code != code {
 		p.t.Errorf("%+v: code %d (%s), want %d", changes, a.Code, a.Message, code)
 	}
 }
 
-func at(op transport.Op, tenant, service, name string) transport.Change {
-	return transport.Change{Op: op, Tenant: tenant, Service: service, Name: name}
+func at(op model.Op, tenant, service, name string) model.Change {
+	return model.Change{Op: op, Tenant: tenant, Service: service, Name: name}
 }
 
-func renameTo(c transport.Change, name string) transport.Change {
+func renameTo(c model.Change, name string) model.Change {
 	c.ToName = name
 	return c
 }
 
-func store(name, value string) transport.Change {
-	return transport.Change{Op: transport.OpStore, Tenant: "t", Service: "s", Name: name, Data: []byte(value), Create: true, Parents: true}
+func store(name, value string) model.Change {
+	return model.Change{Op: model.OpStore, Tenant: "t", Service: "s", Name: name, Data: []byte(value), Create: true, Parents: true}
 }
 
-func (p *peer) read(name string) (*transport.Variable, error) {
+func (p *peer) read(name string) (*model.Variable, error) {
 	d, err := call[*transport.VariableData](p, &transport.ReadVariable{Tenant: "t", Service: "s", Name: name})
 	if err != nil {
 		return nil, err
@@ -211,7 +212,7 @@ func (p *peer) read(name string) (*transport.Variable, error) {
 	return &d.Variable, nil
 }
 
-func (p *peer) wantValue(name, value string) *transport.Variable {
+func (p *peer) wantValue(name, value string) *model.Variable {
 	p.t.Helper()
 	v, err := p.read(name)
 	if err != nil {
@@ -223,9 +224,9 @@ func (p *peer) wantValue(name, value string) *transport.Variable {
 	return v
 }
 
-func (p *peer) wantCode(err error, code transport.Code) {
+func (p *peer) wantCode(err error, code model.Code) {
 	p.t.Helper()
-	if got := transport.CodeOf(err); got != code {
+	if got := model.CodeOf(err); got != code {
 		p.t.Errorf("error %v has code %d, want %d", err, got, code)
 	}
 }
@@ -242,7 +243,7 @@ func (p *peer) service(tenant, name string) uint64 {
 	return 0
 }
 
-func (p *peer) list(m *transport.List) []transport.Entry {
+func (p *peer) list(m *transport.List) []model.Entry {
 	p.t.Helper()
 	list, err := p.tryList(m)
 	if err != nil {
@@ -251,10 +252,10 @@ func (p *peer) list(m *transport.List) []transport.Entry {
 	return list
 }
 
-func (p *peer) tryList(m *transport.List) ([]transport.Entry, error) {
+func (p *peer) tryList(m *transport.List) ([]model.Entry, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
-	var list []transport.Entry
+	var list []model.Entry
 	err := p.cl.CallStream(ctx, m, func(m transport.Message) (bool, error) {
 		e, ok := m.(*transport.Entries)
 		if !ok {
@@ -307,8 +308,8 @@ func (p *peer) mustWatch(m *transport.Watch) *transport.Snapshot {
 }
 
 // events are those of the pushes of a service so far.
-func events(pushes []transport.Message, service uint64) []transport.Event {
-	var list []transport.Event
+func events(pushes []transport.Message, service uint64) []model.Event {
+	var list []model.Event
 	for _, m := range pushes {
 		if c, ok := m.(*transport.VariableChanged); ok && c.Service == service {
 			list = append(list, c.Changes...)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -15,8 +16,8 @@ type place struct {
 	tid, sid, vid         uint64
 }
 
-func (p place) change(op transport.Op) transport.Change {
-	return transport.Change{Op: op, Tenant: p.tenant, Service: p.service, Name: p.name}
+func (p place) change(op model.Op) model.Change {
+	return model.Change{Op: op, Tenant: p.tenant, Service: p.service, Name: p.name}
 }
 
 // TestHiddenIsNotThere: whatever a key for one tenant asks, it gets the same answer for what is in another tenant as for
@@ -38,70 +39,70 @@ func TestHiddenIsNotThere(t *testing.T) {
 	nowhere := place{"nothid", "s", "v", 1 << 40, 1<<40 + 1, 1<<40 + 2}
 	own := place{"t", "s", "v", 0, 0, 0}
 
-	reports := map[string]func(p place) transport.Change{
-		"store": func(p place) transport.Change { return p.change(transport.OpStore) },
-		"store, make": func(p place) transport.Change {
-			c := p.change(transport.OpStore)
+	reports := map[string]func(p place) model.Change{
+		"store": func(p place) model.Change { return p.change(model.OpStore) },
+		"store, make": func(p place) model.Change {
+			c := p.change(model.OpStore)
 			c.Create, c.Parents = true, true
 			return c
 		},
-		"create":       func(p place) transport.Change { return p.change(transport.OpCreate) },
-		"delete":       func(p place) transport.Change { return p.change(transport.OpDelete) },
-		"mkdir":        func(p place) transport.Change { return p.change(transport.OpMkdir) },
-		"rmdir":        func(p place) transport.Change { return p.change(transport.OpRmdir) },
-		"make service": func(p place) transport.Change { return at(transport.OpMkdir, p.tenant, p.service, "") },
-		"drop service": func(p place) transport.Change { return at(transport.OpRmdir, p.tenant, p.service, "") },
-		"make tenant":  func(p place) transport.Change { return at(transport.OpMkdir, p.tenant, "", "") },
-		"drop tenant":  func(p place) transport.Change { return at(transport.OpRmdir, p.tenant, "", "") },
-		"by id":        func(p place) transport.Change { return transport.Change{Op: transport.OpStore, ID: p.vid} },
-		"delete by id": func(p place) transport.Change { return transport.Change{Op: transport.OpDelete, ID: p.vid} },
-		"rename by id": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpRename, ID: p.vid, ToTenant: "t", ToService: "s", ToName: "got"}
+		"create":       func(p place) model.Change { return p.change(model.OpCreate) },
+		"delete":       func(p place) model.Change { return p.change(model.OpDelete) },
+		"mkdir":        func(p place) model.Change { return p.change(model.OpMkdir) },
+		"rmdir":        func(p place) model.Change { return p.change(model.OpRmdir) },
+		"make service": func(p place) model.Change { return at(model.OpMkdir, p.tenant, p.service, "") },
+		"drop service": func(p place) model.Change { return at(model.OpRmdir, p.tenant, p.service, "") },
+		"make tenant":  func(p place) model.Change { return at(model.OpMkdir, p.tenant, "", "") },
+		"drop tenant":  func(p place) model.Change { return at(model.OpRmdir, p.tenant, "", "") },
+		"by id":        func(p place) model.Change { return model.Change{Op: model.OpStore, ID: p.vid} },
+		"delete by id": func(p place) model.Change { return model.Change{Op: model.OpDelete, ID: p.vid} },
+		"rename by id": func(p place) model.Change {
+			return model.Change{Op: model.OpRename, ID: p.vid, ToTenant: "t", ToService: "s", ToName: "got"}
 		},
-		"expect tenant": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpRmdir, Tenant: p.tenant, Expect: p.tid}
+		"expect tenant": func(p place) model.Change {
+			return model.Change{Op: model.OpRmdir, Tenant: p.tenant, Expect: p.tid}
 		},
-		"expect another tenant": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpMkdir, Tenant: p.tenant, Expect: 7}
+		"expect another tenant": func(p place) model.Change {
+			return model.Change{Op: model.OpMkdir, Tenant: p.tenant, Expect: 7}
 		},
-		"expect service": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpRmdir, Tenant: p.tenant, Service: p.service, Expect: p.sid}
+		"expect service": func(p place) model.Change {
+			return model.Change{Op: model.OpRmdir, Tenant: p.tenant, Service: p.service, Expect: p.sid}
 		},
-		"expect variable": func(p place) transport.Change {
-			c := p.change(transport.OpDelete)
+		"expect variable": func(p place) model.Change {
+			c := p.change(model.OpDelete)
 			c.Expect = p.vid
 			return c
 		},
-		"tenant away": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpRename, Tenant: p.tenant, ToTenant: "u"}
+		"tenant away": func(p place) model.Change {
+			return model.Change{Op: model.OpRename, Tenant: p.tenant, ToTenant: "u"}
 		},
-		"tenant onto it": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpRename, Tenant: "t", ToTenant: p.tenant}
+		"tenant onto it": func(p place) model.Change {
+			return model.Change{Op: model.OpRename, Tenant: "t", ToTenant: p.tenant}
 		},
-		"tenant onto it, not replacing": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpRename, Tenant: "t", ToTenant: p.tenant, NoReplace: true}
+		"tenant onto it, not replacing": func(p place) model.Change {
+			return model.Change{Op: model.OpRename, Tenant: "t", ToTenant: p.tenant, NoReplace: true}
 		},
-		"service away": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpRename, Tenant: p.tenant, Service: p.service, ToTenant: "t", ToService: "got"}
+		"service away": func(p place) model.Change {
+			return model.Change{Op: model.OpRename, Tenant: p.tenant, Service: p.service, ToTenant: "t", ToService: "got"}
 		},
-		"service into it": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s", ToTenant: p.tenant, ToService: "s", Parents: true}
+		"service into it": func(p place) model.Change {
+			return model.Change{Op: model.OpRename, Tenant: "t", Service: "s", ToTenant: p.tenant, ToService: "s", Parents: true}
 		},
-		"service into it, not replacing": func(p place) transport.Change {
-			return transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s", ToTenant: p.tenant, ToService: "s", NoReplace: true}
+		"service into it, not replacing": func(p place) model.Change {
+			return model.Change{Op: model.OpRename, Tenant: "t", Service: "s", ToTenant: p.tenant, ToService: "s", NoReplace: true}
 		},
-		"variable away": func(p place) transport.Change {
-			c := p.change(transport.OpRename)
+		"variable away": func(p place) model.Change {
+			c := p.change(model.OpRename)
 			c.ToTenant, c.ToService, c.ToName = "t", "s", "got"
 			return c
 		},
-		"variable into it": func(p place) transport.Change {
-			c := own.change(transport.OpRename)
+		"variable into it": func(p place) model.Change {
+			c := own.change(model.OpRename)
 			c.ToTenant, c.ToService, c.ToName = p.tenant, p.service, p.name
 			return c
 		},
-		"variable into it, making": func(p place) transport.Change {
-			c := own.change(transport.OpRename)
+		"variable into it, making": func(p place) model.Change {
+			c := own.change(model.OpRename)
 			c.ToTenant, c.ToService, c.ToName, c.Parents, c.NoReplace = p.tenant, p.service, p.name, true, true
 			return c
 		},
@@ -117,20 +118,20 @@ func TestHiddenIsNotThere(t *testing.T) {
 		"watch":          func(p place) transport.Message { return &transport.Watch{Service: p.sid, Values: true} },
 		"unwatch":        func(p place) transport.Message { return &transport.Unwatch{Service: p.sid} },
 		"file":           func(p place) transport.Message { return &transport.GetServiceFilePath{Service: p.sid} },
-		"probe id":       func(p place) transport.Message { return &transport.Probe{ID: p.vid, Want: transport.RightWrite} },
+		"probe id":       func(p place) transport.Message { return &transport.Probe{ID: p.vid, Want: model.RightWrite} },
 		"probe id, none": func(p place) transport.Message { return &transport.Probe{ID: p.vid} },
 		"probe variable": func(p place) transport.Message {
-			return &transport.Probe{Tenant: p.tenant, Service: p.service, Name: p.name, Want: transport.RightCreate}
+			return &transport.Probe{Tenant: p.tenant, Service: p.service, Name: p.name, Want: model.RightCreate}
 		},
 		"probe service": func(p place) transport.Message { return &transport.Probe{Tenant: p.tenant, Service: p.service} },
 		"probe tenant": func(p place) transport.Message {
-			return &transport.Probe{Tenant: p.tenant, Want: transport.RightCreate}
+			return &transport.Probe{Tenant: p.tenant, Want: model.RightCreate}
 		},
 		"probe, no right": func(p place) transport.Message { return &transport.Probe{Tenant: p.tenant} },
 		"probe nonsense":  func(p place) transport.Message { return &transport.Probe{Tenant: p.tenant, Name: p.name} },
 	}
 
-	for rights, name := range map[transport.Rights]string{allRights: "all", transport.RightRead: "read", transport.RightCreate: "create"} {
+	for rights, name := range map[model.Rights]string{allRights: "all", model.RightRead: "read", model.RightCreate: "create"} {
 		p := &peer{t: t, news: make(chan struct{}, 1)}
 		if err := p.dial(dial(s, admin.createKey(name, rights, "t"))); err != nil {
 			t.Fatal(err)
@@ -139,9 +140,9 @@ func TestHiddenIsNotThere(t *testing.T) {
 		answer := func(at place, m transport.Message) string {
 			r, err := p.cl.Call(t.Context(), m)
 			if a, ok := r.(*transport.VariableChangesAcknowledged); ok {
-				r, err = nil, &transport.Error{Code: a.Code, Message: a.Message}
+				r, err = nil, &model.Error{Code: a.Code, Message: a.Message}
 			}
-			return strings.ReplaceAll(fmt.Sprintf("%T %d %v", r, transport.CodeOf(err), err), at.tenant, nameless)
+			return strings.ReplaceAll(fmt.Sprintf("%T %d %v", r, model.CodeOf(err), err), at.tenant, nameless)
 		}
 		for what, m := range requests {
 			if got, want := answer(there, m(there)), answer(nowhere, m(nowhere)); got != want {
@@ -151,19 +152,19 @@ func TestHiddenIsNotThere(t *testing.T) {
 		for what, c := range reports {
 			send := func(at place) string {
 				p.seq++
-				return answer(at, &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []transport.Change{c(at)}})
+				return answer(at, &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []model.Change{c(at)}})
 			}
 			if got, want := send(there), send(nowhere); got != want {
 				t.Errorf("%s, key with %s: %s; of what is nowhere: %s", what, name, got, want)
 			}
 		}
-		if rights&transport.RightCreate != 0 {
-			c := own.change(transport.OpStore)
+		if rights&model.RightCreate != 0 {
+			c := own.change(model.OpStore)
 			c.Name, c.Create, c.NewID = "n", true, there.vid
 			if r := p.do(c)[0]; r.ID == there.vid {
 				t.Error("a variable was made with the id of a hidden one")
 			}
-			admin.do(at(transport.OpDelete, "t", "s", "n"))
+			admin.do(at(model.OpDelete, "t", "s", "n"))
 		}
 		if st := must[*transport.Status](p, &transport.GetStatus{}); st.Services != 1 || st.Loaded > 1 {
 			t.Errorf("status counts %d services, %d loaded", st.Services, st.Loaded)
@@ -178,31 +179,31 @@ func TestHiddenIsNotThere(t *testing.T) {
 // TestHiddenIsNotPushed: what crosses the border of a tenant that a session sees is pushed without a word of the other
 // side, also when several reports become one batch.
 func TestHiddenIsNotPushed(t *testing.T) {
-	rename := func(from, service, to, toService string) transport.Change {
-		return transport.Change{Op: transport.OpRename, Tenant: from, Service: service, ToTenant: to, ToService: toService}
+	rename := func(from, service, to, toService string) model.Change {
+		return model.Change{Op: model.OpRename, Tenant: from, Service: service, ToTenant: to, ToService: toService}
 	}
-	in := func(tenant, service, name, value string) transport.Change {
-		return transport.Change{Op: transport.OpStore, Tenant: tenant, Service: service, Name: name, Data: []byte(value), Create: true, Parents: true}
+	in := func(tenant, service, name, value string) model.Change {
+		return model.Change{Op: model.OpStore, Tenant: tenant, Service: service, Name: name, Data: []byte(value), Create: true, Parents: true}
 	}
 	listen, dial := listening(t)
 	s := startServer(t, listen)
 	admin := connect(t, s)
 	number := 0
-	for what, reports := range map[string][]transport.Change{
+	for what, reports := range map[string][]model.Change{
 		"service out":              {rename("t", "s", "secret-tenant", "s")},
 		"service out, renamed":     {rename("t", "s", "secret-tenant", "secret-name")},
 		"service out, then stored": {rename("t", "s", "secret-tenant", "s"), in("secret-tenant", "s", "v", "secret-value"), in("secret-tenant", "s", "secret-var", "x")},
 		"service out and gone": {
-			rename("t", "s", "secret-tenant", "s"), at(transport.OpDelete, "secret-tenant", "s", "v"), at(transport.OpRmdir, "secret-tenant", "s", ""),
+			rename("t", "s", "secret-tenant", "s"), at(model.OpDelete, "secret-tenant", "s", "v"), at(model.OpRmdir, "secret-tenant", "s", ""),
 		},
 		"tenant out, then a service more":     {rename("t", "", "secret-new", ""), in("secret-new", "secret-service", "v", "secret-value")},
 		"tenant out, its services renamed":    {rename("t", "", "secret-new", ""), rename("secret-new", "s", "secret-new", "secret-service")},
 		"tenant through, a service less":      {in("secret-new", "secret-service", "v", "1"), rename("secret-new", "secret-service", "secret-tenant", "secret-service"), rename("secret-new", "", "t2", "")},
 		"tenant in and out, a service more":   {in("secret-new", "seen", "v", "1"), rename("secret-new", "", "t2", ""), rename("t2", "", "secret-new", ""), in("secret-new", "secret-service", "v", "1")},
 		"only hidden":                         {in("secret-tenant", "secret-service", "secret-var", "x"), rename("secret-tenant", "secret-service", "secret-tenant", "s"), rename("secret-tenant", "", "secret-3", "")},
-		"variable out":                        {{Op: transport.OpRename, Tenant: "t", Service: "s", Name: "v", ToTenant: "secret-tenant", ToService: "old", ToName: "secret-var"}},
-		"variable out onto another":           {{Op: transport.OpRename, Tenant: "t", Service: "s", Name: "v", ToTenant: "secret-tenant", ToService: "old", ToName: "old"}},
-		"hidden tenant dropped and made anew": {at(transport.OpRmdir, "secret-empty", "", ""), at(transport.OpMkdir, "secret-empty", "", "")},
+		"variable out":                        {{Op: model.OpRename, Tenant: "t", Service: "s", Name: "v", ToTenant: "secret-tenant", ToService: "old", ToName: "secret-var"}},
+		"variable out onto another":           {{Op: model.OpRename, Tenant: "t", Service: "s", Name: "v", ToTenant: "secret-tenant", ToService: "old", ToName: "old"}},
+		"hidden tenant dropped and made anew": {at(model.OpRmdir, "secret-empty", "", ""), at(model.OpMkdir, "secret-empty", "", "")},
 	} {
 		t.Run(what, func(t *testing.T) {
 			// Tenants of its own for each case.
@@ -213,14 +214,14 @@ func TestHiddenIsNotPushed(t *testing.T) {
 				}
 				return fmt.Sprint(tenant, "-", number)
 			}
-			send := func(c transport.Change) transport.Change {
+			send := func(c model.Change) model.Change {
 				c.Tenant, c.ToTenant = own(c.Tenant), own(c.ToTenant)
 				return c
 			}
 			admin.t = t
-			admin.do(send(store("v", "1")), send(in("secret-tenant", "old", "old", "old")), send(at(transport.OpMkdir, "secret-empty", "", "")))
+			admin.do(send(store("v", "1")), send(in("secret-tenant", "old", "old", "old")), send(at(model.OpMkdir, "secret-empty", "", "")))
 			p := &peer{t: t, news: make(chan struct{}, 1)}
-			if err := p.dial(dial(s, admin.createKey(own("k"), transport.RightRead, own("t"), own("t2"), own("last")))); err != nil {
+			if err := p.dial(dial(s, admin.createKey(own("k"), model.RightRead, own("t"), own("t2"), own("last")))); err != nil {
 				t.Fatal(err)
 			}
 			tree := must[*transport.Tree](p, &transport.WatchTree{})
@@ -231,17 +232,17 @@ func TestHiddenIsNotPushed(t *testing.T) {
 			var calls []*transport.Pending
 			for i := range reports {
 				admin.seq++
-				calls = append(calls, admin.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: admin.seq, Floor: 1, Changes: []transport.Change{send(reports[i])}}))
+				calls = append(calls, admin.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: admin.seq, Floor: 1, Changes: []model.Change{send(reports[i])}}))
 				s.awaitQueued(t, i+1)
 			}
 			release()
 			for i, c := range calls {
 				m, err := c.Wait(t.Context())
-				if a, ok := m.(*transport.VariableChangesAcknowledged); err != nil || !ok || a.Code != transport.CodeOK {
+				if a, ok := m.(*transport.VariableChangesAcknowledged); err != nil || !ok || a.Code != model.CodeOK {
 					t.Fatalf("report %d: %+v, %v", i, m, err)
 				}
 			}
-			admin.do(send(at(transport.OpMkdir, "last", "", "")))
+			admin.do(send(at(model.OpMkdir, "last", "", "")))
 			p.await("the last change", func(l []transport.Message) bool {
 				for _, m := range l {
 					if c, ok := m.(*transport.TreeChanged); ok && c.Changes[len(c.Changes)-1].Tenant.Name == own("last") {
@@ -280,25 +281,25 @@ func TestHiddenHistory(t *testing.T) {
 	admin := connect(t, s)
 	admin.do(store("v", "1"))
 	p := &peer{t: t, news: make(chan struct{}, 1)}
-	if err := p.dial(dial(s, admin.createKey("k", transport.RightRead, "t"))); err != nil {
+	if err := p.dial(dial(s, admin.createKey("k", model.RightRead, "t"))); err != nil {
 		t.Fatal(err)
 	}
 	sid := admin.service("t", "s")
-	for what, move := range map[string][2]transport.Change{
+	for what, move := range map[string][2]model.Change{
 		"service": {
-			{Op: transport.OpRename, Tenant: "t", Service: "s", ToTenant: "hidden", ToService: "s", Parents: true},
-			{Op: transport.OpRename, Tenant: "hidden", Service: "s", ToTenant: "t", ToService: "s"},
+			{Op: model.OpRename, Tenant: "t", Service: "s", ToTenant: "hidden", ToService: "s", Parents: true},
+			{Op: model.OpRename, Tenant: "hidden", Service: "s", ToTenant: "t", ToService: "s"},
 		},
 		"tenant": {
-			{Op: transport.OpRename, Tenant: "t", ToTenant: "hidden"},
-			{Op: transport.OpRename, Tenant: "hidden", ToTenant: "t"},
+			{Op: model.OpRename, Tenant: "t", ToTenant: "hidden"},
+			{Op: model.OpRename, Tenant: "hidden", ToTenant: "t"},
 		},
 	} {
 		since := p.mustWatch(&transport.Watch{Service: sid}).Rev
 		must[*transport.Done](p, &transport.Unwatch{Service: sid})
 		admin.do(move[0])
-		admin.do(at(transport.OpMkdir, "hidden", "s", "secret"))
-		admin.do(at(transport.OpRmdir, "hidden", "s", "secret"))
+		admin.do(at(model.OpMkdir, "hidden", "s", "secret"))
+		admin.do(at(model.OpRmdir, "hidden", "s", "secret"))
 		admin.do(move[1])
 		snap := p.mustWatch(&transport.Watch{Service: sid, Store: p.welcome.Store, Since: since})
 		if snap.Resumed || strings.Contains(fmt.Sprintf("%+v", snap), "secret") || len(snap.Vars) != 1 {

@@ -3,7 +3,7 @@ package server
 import (
 	"slices"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // homes are the services that can have a variable which is not in memory: where it was moved to, and the one in which a
@@ -60,9 +60,9 @@ func (r request) opened(id, in uint64, fn func()) {
 func (r rightsIn) needToChange(tenant string) error {
 	switch have := r(tenant); {
 	case have == 0:
-		return transport.ErrNotFound
-	case have&(transport.RightWrite|transport.RightCreate|transport.RightDelete) == 0:
-		return transport.ErrDenied
+		return model.ErrNotFound
+	case have&(model.RightWrite|model.RightCreate|model.RightDelete) == 0:
+		return model.ErrDenied
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -19,10 +20,10 @@ func TestUnknownIDLoadsNothing(t *testing.T) {
 	d := newDirs(t)
 	s := d.start(t, listen)
 	owner := connect(t, s)
-	reader := owner.createKey("reader", transport.RightRead)
-	writer := owner.createKey("writer", transport.RightRead|transport.RightWrite, "t")
+	reader := owner.createKey("reader", model.RightRead)
+	writer := owner.createKey("writer", model.RightRead|model.RightWrite, "t")
 	const n = 1000
-	changes := make([]transport.Change, n)
+	changes := make([]model.Change, n)
 	for i := range changes {
 		changes[i] = store("v", "x")
 		changes[i].Service = fmt.Sprint("s", i)
@@ -39,8 +40,8 @@ func TestUnknownIDLoadsNothing(t *testing.T) {
 	owner = connect(t, s)
 	id, in := results[7].ID, owner.service("t", "s7")
 	hiddenIn := owner.service("hidden", "s")
-	by := func(op transport.Op, id, in uint64) transport.Change {
-		return transport.Change{Op: op, ID: id, In: in, Data: []byte("y"), ToName: "w"}
+	by := func(op model.Op, id, in uint64) model.Change {
+		return model.Change{Op: op, ID: id, In: in, Data: []byte("y"), ToName: "w"}
 	}
 	peers := map[string]*peer{"owner": owner}
 	for name, key := range map[string]string{"reader": reader, "writer": writer} {
@@ -52,22 +53,22 @@ func TestUnknownIDLoadsNothing(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		who  string
-		c    transport.Change
-		code transport.Code
+		c    model.Change
+		code model.Code
 		load int
 	}{
-		{"owner", by(transport.OpStore, 1<<40, 0), transport.CodeNotFound, 0},
-		{"owner", by(transport.OpDelete, 1<<40, 1<<41), transport.CodeNotFound, 0},
-		{"owner", by(transport.OpStore, id, 0), transport.CodeNotFound, 0}, // of a client that watches nothing
-		{"reader", by(transport.OpStore, 1<<40, in), transport.CodeDenied, 0},
-		{"reader", by(transport.OpStore, id, in), transport.CodeDenied, 0},
-		{"reader", at(transport.OpDelete, "t", "s8", "v"), transport.CodeDenied, 0},
-		{"reader", at(transport.OpDelete, "t", "s8", "w"), transport.CodeDenied, 0},
-		{"writer", by(transport.OpStore, secretID, hiddenIn), transport.CodeNotFound, 0},
-		{"writer", by(transport.OpStore, secretID, in), transport.CodeNotFound, 1},
-		{"writer", by(transport.OpStore, id, in), transport.CodeOK, 1},
-		{"owner", by(transport.OpRename, 1<<40, in), transport.CodeNotFound, 1},
-		{"owner", by(transport.OpStore, id, 0), transport.CodeOK, 1},
+		{"owner", by(model.OpStore, 1<<40, 0), model.CodeNotFound, 0},
+		{"owner", by(model.OpDelete, 1<<40, 1<<41), model.CodeNotFound, 0},
+		{"owner", by(model.OpStore, id, 0), model.CodeNotFound, 0}, // of a client that watches nothing
+		{"reader", by(model.OpStore, 1<<40, in), model.CodeDenied, 0},
+		{"reader", by(model.OpStore, id, in), model.CodeDenied, 0},
+		{"reader", at(model.OpDelete, "t", "s8", "v"), model.CodeDenied, 0},
+		{"reader", at(model.OpDelete, "t", "s8", "w"), model.CodeDenied, 0},
+		{"writer", by(model.OpStore, secretID, hiddenIn), model.CodeNotFound, 0},
+		{"writer", by(model.OpStore, secretID, in), model.CodeNotFound, 1},
+		{"writer", by(model.OpStore, id, in), model.CodeOK, 1},
+		{"owner", by(model.OpRename, 1<<40, in), model.CodeNotFound, 1},
+		{"owner", by(model.OpStore, id, 0), model.CodeOK, 1},
 	} {
 		if a := peers[tt.who].send(tt.c); a.Code != tt.code {
 			t.Errorf("%s: %+v: code %d (%s), want %d", tt.who, tt.c, a.Code, a.Message, tt.code)
@@ -77,9 +78,9 @@ func TestUnknownIDLoadsNothing(t *testing.T) {
 		}
 	}
 	// A probe is answered the same way.
-	_, err := call[*transport.Probed](owner, &transport.Probe{ID: results[9].ID, Want: transport.RightWrite})
-	owner.wantCode(err, transport.CodeNotFound)
-	must[*transport.Probed](owner, &transport.Probe{ID: results[9].ID, In: owner.service("t", "s9"), Want: transport.RightWrite})
+	_, err := call[*transport.Probed](owner, &transport.Probe{ID: results[9].ID, Want: model.RightWrite})
+	owner.wantCode(err, model.CodeNotFound)
+	must[*transport.Probed](owner, &transport.Probe{ID: results[9].ID, In: owner.service("t", "s9"), Want: model.RightWrite})
 	if have := owner.loaded(); have != 2 {
 		t.Errorf("%d services are loaded", have)
 	}
@@ -103,7 +104,7 @@ func TestMovedIsFound(t *testing.T) {
 	}
 	move := func(service, name string) {
 		t.Helper()
-		connect(t, s).do(transport.Change{Op: transport.OpRename, ID: id, In: in, ToTenant: "t", ToService: service, ToName: name, Parents: true})
+		connect(t, s).do(model.Change{Op: model.OpRename, ID: id, In: in, ToTenant: "t", ToService: service, ToName: name, Parents: true})
 	}
 	value := func(service, name, want string) {
 		t.Helper()
@@ -115,8 +116,8 @@ func TestMovedIsFound(t *testing.T) {
 	report := func(seq uint64, data string) {
 		t.Helper()
 		a := must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: seq, Floor: 1,
-			Changes: []transport.Change{{Op: transport.OpAppend, ID: id, In: in, Data: []byte(data)}}})
-		if a.Code != transport.CodeOK || len(a.Results) != 1 || a.Results[0].ID != id {
+			Changes: []model.Change{{Op: model.OpAppend, ID: id, In: in, Data: []byte(data)}}})
+		if a.Code != model.CodeOK || len(a.Results) != 1 || a.Results[0].ID != id {
 			t.Fatalf("report %d: %+v", seq, a)
 		}
 	}
@@ -137,16 +138,16 @@ func TestMovedIsFound(t *testing.T) {
 	report(103, "e")
 	value("s", "back", "abcde")
 	// Renamed where it is.
-	p.do(renameTo(at(transport.OpRename, "t", "s", "back"), "again"))
+	p.do(renameTo(at(model.OpRename, "t", "s", "back"), "again"))
 	restart()
 	report(104, "f")
 	report(104, "f")
 	value("s", "again", "abcdef")
 	// Gone, it is nowhere.
-	p.do(at(transport.OpDelete, "t", "s", "again"))
+	p.do(at(model.OpDelete, "t", "s", "again"))
 	restart()
 	p.seq = 200
-	p.refused(transport.CodeNotFound, transport.Change{Op: transport.OpStore, ID: id, In: in})
+	p.refused(model.CodeNotFound, model.Change{Op: model.OpStore, ID: id, In: in})
 	if len(s.view.moved) != 0 {
 		t.Errorf("of what is gone is remembered: %v", s.view.moved)
 	}

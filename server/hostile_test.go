@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -51,7 +52,7 @@ func TestManyRequests(t *testing.T) {
 	p.do(store("v", ""))
 	var calls []*transport.Pending
 	for i := range 3 * maxUnanswered {
-		calls = append(calls, p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: uint64(i + 2), Floor: uint64(i + 1), Changes: []transport.Change{appendTo("v", "x")}}))
+		calls = append(calls, p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: uint64(i + 2), Floor: uint64(i + 1), Changes: []model.Change{appendTo("v", "x")}}))
 		calls = append(calls, p.cl.Go(t.Context(), &transport.Ping{}))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
@@ -61,7 +62,7 @@ func TestManyRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a, ok := m.(*transport.VariableChangesAcknowledged); ok && a.Code != transport.CodeOK {
+		if a, ok := m.(*transport.VariableChangesAcknowledged); ok && a.Code != model.CodeOK {
 			t.Fatalf("seq %d: %s", a.Seq, a.Message)
 		}
 	}
@@ -81,8 +82,8 @@ func TestGarbage(t *testing.T) {
 	top := func() string { return pick("", "t", "s", "u", "/", "\x00\x01", "t/s", strings.Repeat("t", 300)) }
 	number := func() int64 { return []int64{0, 1, 2, -1, 1 << 20, 1 << 40, -1 << 63, 1<<63 - 1}[rnd.IntN(8)] }
 	for range 5000 {
-		c := transport.Change{
-			Op: transport.Op(rnd.IntN(13)), Tenant: top(), Service: top(), Name: name(), ToTenant: top(), ToService: top(), ToName: name(),
+		c := model.Change{
+			Op: model.Op(rnd.IntN(13)), Tenant: top(), Service: top(), Name: name(), ToTenant: top(), ToService: top(), ToName: name(),
 			NoReplace: rnd.IntN(2) == 0, Base: uint64(number()), Size: number(), Create: rnd.IntN(2) == 0, Parents: rnd.IntN(2) == 0,
 			NewID: uint64(number()), HasVersion: rnd.IntN(4) == 0, IfVersion: uint64(number()), Data: []byte(name()),
 		}
@@ -90,9 +91,9 @@ func TestGarbage(t *testing.T) {
 			c.ID = []uint64{r[0].ID, r[1].ID, 1, 1025, 1 << 63}[rnd.IntN(5)]
 		}
 		for range rnd.IntN(3) {
-			c.Ranges = append(c.Ranges, transport.RangeData{Off: number(), Data: []byte(name())})
+			c.Ranges = append(c.Ranges, model.RangeData{Off: number(), Data: []byte(name())})
 		}
-		if a := p.send(c); a.Code == transport.CodeInternal {
+		if a := p.send(c); a.Code == model.CodeInternal {
 			t.Fatalf("%+v: %s", c, a.Message)
 		}
 	}
@@ -102,12 +103,12 @@ func TestGarbage(t *testing.T) {
 	} {
 		_, _ = call[*transport.Done](p, m)
 	}
-	many := make([]transport.Change, maxChanges+1)
+	many := make([]model.Change, maxChanges+1)
 	for i := range many {
 		many[i] = store("v", "x")
 	}
-	p.refused(transport.CodeInvalid, many...)
-	p.do(transport.Change{Op: transport.OpStore, Tenant: "ok", Service: "s", Name: "v", Data: []byte("fine"), Create: true, Parents: true})
+	p.refused(model.CodeInvalid, many...)
+	p.do(model.Change{Op: model.OpStore, Tenant: "ok", Service: "s", Name: "v", Data: []byte("fine"), Create: true, Parents: true})
 	d := must[*transport.VariableData](p, &transport.ReadVariable{Tenant: "ok", Service: "s", Name: "v"})
 	if string(d.Variable.Data) != "fine" {
 		t.Errorf("afterwards: %+v", d)
@@ -117,9 +118,9 @@ func TestGarbage(t *testing.T) {
 // TestPanicIsRefused: a panic while a report is carried out is that report's refusal.
 func TestPanicIsRefused(t *testing.T) {
 	b := newBatch(newView(), 1)
-	e := &evaluator{batch: b, limits: transport.Limits{Name: 100, Component: 100}, rights: everything, nextID: func(context.Context) (uint64, error) { panic("boom") }}
-	_, _, err := e.report(&transport.ReportVariableChanges{Changes: []transport.Change{at(transport.OpMkdir, "t", "", "")}})
-	if transport.CodeOf(err) != transport.CodeInternal || !strings.Contains(err.Error(), "boom") || !b.empty() {
+	e := &evaluator{batch: b, limits: model.Limits{Name: 100, Component: 100}, rights: everything, nextID: func(context.Context) (uint64, error) { panic("boom") }}
+	_, _, err := e.report(&transport.ReportVariableChanges{Changes: []model.Change{at(model.OpMkdir, "t", "", "")}})
+	if model.CodeOf(err) != model.CodeInternal || !strings.Contains(err.Error(), "boom") || !b.empty() {
 		t.Errorf("error %v", err)
 	}
 }
@@ -129,7 +130,7 @@ func TestServicesAreLoadedWhenNeeded(t *testing.T) {
 	d := newDirs(t)
 	s := d.start(t)
 	p := connect(t, s)
-	var last transport.Result
+	var last model.Result
 	for i := range 5 {
 		c := store("dir/v", fmt.Sprint(i))
 		c.Service = fmt.Sprint("s", i)
@@ -150,12 +151,12 @@ func TestServicesAreLoadedWhenNeeded(t *testing.T) {
 	if n := loaded(); n != 1 {
 		t.Errorf("%d services loaded by a store into one", n)
 	}
-	p.refused(transport.CodeNotEmpty, at(transport.OpRmdir, "t", "s1", ""))
-	p.refused(transport.CodeNotEmpty, transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s2", ToService: "s0"})
-	if r := p.do(transport.Change{Op: transport.OpStore, ID: last.ID, In: p.service("t", "s4"), Data: []byte("by id")})[0]; r.Version != last.Version+1 {
+	p.refused(model.CodeNotEmpty, at(model.OpRmdir, "t", "s1", ""))
+	p.refused(model.CodeNotEmpty, model.Change{Op: model.OpRename, Tenant: "t", Service: "s2", ToService: "s0"})
+	if r := p.do(model.Change{Op: model.OpStore, ID: last.ID, In: p.service("t", "s4"), Data: []byte("by id")})[0]; r.Version != last.Version+1 {
 		t.Errorf("by id: %+v after %+v", r, last)
 	}
-	m := transport.Change{Op: transport.OpRename, Tenant: "t", Service: "s2", Name: "dir/v", ToService: "s3", ToName: "x"}
+	m := model.Change{Op: model.OpRename, Tenant: "t", Service: "s2", Name: "dir/v", ToService: "s3", ToName: "x"}
 	p.do(m)
 	if list := p.list(&transport.List{Tenant: "t", Recursive: true}); len(list) != 5+5+5 {
 		t.Errorf("%d entries: %v", len(list), list)

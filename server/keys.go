@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -68,17 +69,17 @@ func (k *keys) holds(key *engine.Key) bool {
 }
 
 // listKeys describes the keys that are the session's to administer.
-func (r request) listKeys() []transport.KeyInfo {
+func (r request) listKeys() []model.KeyInfo {
 	k := &r.server.keys
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	list := make([]transport.KeyInfo, 0, len(k.byName))
+	list := make([]model.KeyInfo, 0, len(k.byName))
 	for _, e := range k.byName {
 		if r.administersKey(&e) {
-			list = append(list, transport.KeyInfo{Name: e.Name, Tenants: e.Tenants, Rights: transport.Rights(e.Rights), Created: e.Created})
+			list = append(list, model.KeyInfo{Name: e.Name, Tenants: e.Tenants, Rights: model.Rights(e.Rights), Created: e.Created})
 		}
 	}
-	slices.SortFunc(list, func(a, b transport.KeyInfo) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b model.KeyInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }
 
@@ -89,25 +90,25 @@ func (s *session) checkKey(m *transport.CreateKey) error {
 	if m.Name == "" || len(m.Name) > maxKeyName || strings.ContainsFunc(m.Name, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
 	}) {
-		return &transport.Error{Code: transport.CodeInvalid, Message: "a key's name is letters, digits, '.', '_' and '-', at most 64"}
+		return &model.Error{Code: model.CodeInvalid, Message: "a key's name is letters, digits, '.', '_' and '-', at most 64"}
 	}
 	if m.Rights == 0 || m.Rights&^allRights != 0 {
-		return &transport.Error{Code: transport.CodeInvalid, Message: "a key needs rights"}
+		return &model.Error{Code: model.CodeInvalid, Message: "a key needs rights"}
 	}
 	for _, p := range m.Tenants {
 		if _, err := path.Match(p, ""); err != nil {
-			return &transport.Error{Code: transport.CodeInvalid, Message: "bad tenant pattern " + p}
+			return &model.Error{Code: model.CodeInvalid, Message: "bad tenant pattern " + p}
 		}
 	}
 	if s.key == nil {
 		return nil
 	}
 	// A key makes none that opens more than itself.
-	if missing := m.Rights &^ transport.Rights(s.key.Rights); missing != 0 {
-		return &transport.Error{Code: transport.CodeDenied, Message: "the key would have rights that yours lacks"}
+	if missing := m.Rights &^ model.Rights(s.key.Rights); missing != 0 {
+		return &model.Error{Code: model.CodeDenied, Message: "the key would have rights that yours lacks"}
 	}
 	if !within(m.Tenants, s.key.Tenants) {
-		return &transport.Error{Code: transport.CodeDenied, Message: fmt.Sprintf(
+		return &model.Error{Code: model.CodeDenied, Message: fmt.Sprintf(
 			"the key would open, or could not be seen not to open, other tenants than yours, which opens %q", s.key.Tenants)}
 	}
 	return nil
@@ -124,11 +125,11 @@ func (s *Server) createKey(m *transport.CreateKey) (string, error) {
 		_, taken := s.keys.byName[m.Name]
 		s.keys.mu.RUnlock()
 		if taken {
-			err = &transport.Error{Code: transport.CodeExists, Message: "a key of that name exists"}
+			err = &model.Error{Code: model.CodeExists, Message: "a key of that name exists"}
 			return
 		}
 		if slices.Contains(s.keys.damaged, m.Name) {
-			err = &transport.Error{Code: transport.CodeExists, Message: "a key of that name exists, and its record cannot be read"}
+			err = &model.Error{Code: model.CodeExists, Message: "a key of that name exists, and its record cannot be read"}
 			return
 		}
 		if _, err = s.engine.Commit(s.ctx, []engine.Op{engine.PutKey(key)}); err != nil {
@@ -145,7 +146,7 @@ func (s *Server) createKey(m *transport.CreateKey) (string, error) {
 	return keyPrefix + m.Name + "_" + base64.RawURLEncoding.EncodeToString(secret), nil
 }
 
-var errRevoked = &transport.Error{Code: transport.CodeUnauthorized, Message: "the API key was revoked"}
+var errRevoked = &model.Error{Code: model.CodeUnauthorized, Message: "the API key was revoked"}
 
 // revokeKey ends a key and the sessions that came with it: nothing that they ask for is carried out any more.
 func (r request) revokeKey(name string) error {
@@ -157,7 +158,7 @@ func (r request) revokeKey(name string) error {
 		key, known := s.keys.byName[name]
 		s.keys.mu.RUnlock()
 		if !known || !r.administersKey(&key) {
-			err = &transport.Error{Code: transport.CodeNotFound, Message: "no such key"}
+			err = &model.Error{Code: model.CodeNotFound, Message: "no such key"}
 			return
 		}
 		if _, err = s.engine.CommitFreeing(s.ctx, []engine.Op{engine.DeleteKey(name)}); err != nil {

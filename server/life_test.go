@@ -12,6 +12,7 @@ import (
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -30,7 +31,7 @@ func TestNothingIsLeft(t *testing.T) {
 	case <-time.After(bound):
 		t.Fatal("the session goes on")
 	}
-	if !errors.Is(p.cl.Err(), transport.ErrUnavailable) {
+	if !errors.Is(p.cl.Err(), model.ErrUnavailable) {
 		t.Errorf("the client is told %v", p.cl.Err())
 	}
 	select {
@@ -127,7 +128,7 @@ func TestHandover(t *testing.T) {
 	p = connect(t, s)
 	p.wantValue("v", "kept")
 	_, err := call[*transport.Done](p, &transport.Handover{})
-	p.wantCode(err, transport.CodeConflict)
+	p.wantCode(err, model.CodeConflict)
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
 		t.Errorf("refused with %v, which names no pid", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -64,19 +65,19 @@ type lister struct {
 
 	// What is left of the service that the walk is in.
 	nodes   *inside // nil: nothing
-	service transport.Entry
+	service model.Entry
 }
 
 // top is a tenant or, with a service, a service of it.
 type top struct {
-	entry   transport.Entry
+	entry   model.Entry
 	service *service
 }
 
 // lister finds where a listing begins.
 func (r request) lister(m *transport.List) (*lister, error) {
 	if m.Service == "" && m.Name != "" || m.Tenant == "" && m.Service != "" {
-		return nil, transport.ErrInvalid
+		return nil, model.ErrInvalid
 	}
 	l := &lister{r: r, recursive: m.Recursive}
 	if m.Service != "" {
@@ -101,7 +102,7 @@ func (l *lister) addTops(tenant string) error {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if tenant != "" {
-		if err := r.rights.need(tenant, transport.RightRead); err != nil {
+		if err := r.rights.need(tenant, model.RightRead); err != nil {
 			return err
 		}
 		t := v.tenants[tenant]
@@ -109,7 +110,7 @@ func (l *lister) addTops(tenant string) error {
 		case t == nil && v.damaged[tenant] != nil:
 			return errDamaged
 		case t == nil:
-			return transport.ErrNotFound
+			return model.ErrNotFound
 		}
 		l.addServices(t)
 		return nil
@@ -119,8 +120,8 @@ func (l *lister) addTops(tenant string) error {
 		if have == 0 {
 			continue
 		}
-		l.tops = append(l.tops, top{entry: transport.Entry{Tenant: name, Dir: true, ID: t.id, MTime: t.mtime, Mode: t.mode}})
-		if l.recursive && have&transport.RightRead != 0 {
+		l.tops = append(l.tops, top{entry: model.Entry{Tenant: name, Dir: true, ID: t.id, MTime: t.mtime, Mode: t.mode}})
+		if l.recursive && have&model.RightRead != 0 {
 			l.addServices(t)
 		}
 	}
@@ -130,7 +131,7 @@ func (l *lister) addTops(tenant string) error {
 func (l *lister) addServices(t *tenant) {
 	for _, svc := range t.services {
 		l.tops = append(l.tops, top{
-			transport.Entry{Tenant: t.name, Service: svc.name, Dir: true, ID: svc.id, MTime: svc.mtime, Mode: svc.mode}, svc,
+			model.Entry{Tenant: t.name, Service: svc.name, Dir: true, ID: svc.id, MTime: svc.mtime, Mode: svc.mode}, svc,
 		})
 	}
 }
@@ -144,17 +145,17 @@ func (l *lister) enter(svc *service, dir string) error {
 		}
 	}
 	return s.look(svc, func(c *content) error {
-		if err := l.r.rights.need(svc.tenant.name, transport.RightRead); err != nil {
+		if err := l.r.rights.need(svc.tenant.name, model.RightRead); err != nil {
 			return err
 		}
 		switch at := c.find(dir); {
 		case at.v != nil:
-			return transport.ErrNotDirectory
+			return model.ErrNotDirectory
 		case at.d == nil:
-			return transport.ErrNotFound
+			return model.ErrNotFound
 		}
 		l.nodes = c.nodes.freeze().inside(dir)
-		l.service = transport.Entry{Tenant: svc.tenant.name, Service: svc.name}
+		l.service = model.Entry{Tenant: svc.tenant.name, Service: svc.name}
 		return nil
 	})
 }
@@ -179,7 +180,7 @@ func (l *lister) page(bytes, entries int) (*transport.Entries, error) {
 }
 
 // next returns the next entry; false: that was all.
-func (l *lister) next() (transport.Entry, bool, error) {
+func (l *lister) next() (model.Entry, bool, error) {
 	if l.nodes != nil {
 		if e, ok := l.nextInside(); ok {
 			return e, true, nil
@@ -190,22 +191,22 @@ func (l *lister) next() (transport.Entry, bool, error) {
 		t := l.tops[0]
 		l.tops = l.tops[1:]
 		if l.recursive && t.service != nil {
-			switch err := l.enter(t.service, ""); transport.CodeOf(err) {
-			case transport.CodeOK:
-			case transport.CodeNotFound, transport.CodeDenied:
+			switch err := l.enter(t.service, ""); model.CodeOf(err) {
+			case model.CodeOK:
+			case model.CodeNotFound, model.CodeDenied:
 				continue // gone by now, or out of sight
-			case transport.CodeInternal:
+			case model.CodeInternal:
 				l.failed = cmp.Or(l.failed, err)
 			default:
-				return transport.Entry{}, false, err
+				return model.Entry{}, false, err
 			}
 		}
 		return t.entry, true, nil
 	}
-	return transport.Entry{}, false, nil
+	return model.Entry{}, false, nil
 }
 
-func (l *lister) nextInside() (transport.Entry, bool) {
+func (l *lister) nextInside() (model.Entry, bool) {
 	it, ok := l.nodes.next()
 	if !l.recursive {
 		for ok && l.nodes.deeper(it.path) {
@@ -213,7 +214,7 @@ func (l *lister) nextInside() (transport.Entry, bool) {
 		}
 	}
 	if !ok {
-		return transport.Entry{}, false
+		return model.Entry{}, false
 	}
 	e := l.service
 	if it.d != nil {

@@ -5,11 +5,12 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
 // pathsIn are those of entries, as paths from the tenant.
-func pathsIn(list []transport.Entry) []string {
+func pathsIn(list []model.Entry) []string {
 	var out []string
 	for _, e := range list {
 		out = append(out, e.Tenant+" "+e.Service+" "+e.Name)
@@ -22,7 +23,7 @@ func TestListOrder(t *testing.T) {
 	p := connect(t, startServer(t))
 	all := []string{"a", "a!", "a-b", "a/", "a/!", "a//x", "a/b", "a/b/c", "a/b/d", "a0", "b"}
 	for _, dir := range []string{"a", "a/", "a/b"} {
-		p.do(transport.Change{Op: transport.OpMkdir, Tenant: "t", Service: "s", Name: dir, Parents: true})
+		p.do(model.Change{Op: model.OpMkdir, Tenant: "t", Service: "s", Name: dir, Parents: true})
 	}
 	// "a/" is a directory without a name in a: it holds "a//x".
 	for _, name := range []string{"a!", "a-b", "a/!", "a//x", "a/b/c", "a/b/d", "a0", "b"} {
@@ -48,12 +49,12 @@ func TestListOrder(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", tt.list, got, want)
 		}
 	}
-	p.do(store("z", ""), transport.Change{Op: transport.OpStore, Tenant: "u", Service: "s", Name: "v", Create: true, Parents: true})
+	p.do(store("z", ""), model.Change{Op: model.OpStore, Tenant: "u", Service: "s", Name: "v", Create: true, Parents: true})
 	if got := pathsIn(p.list(&transport.List{Recursive: true})); !slices.IsSorted(got) || len(got) != len(all)+6 {
 		t.Errorf("all: %q", got)
 	}
-	p.refused(transport.CodeNotEmpty, at(transport.OpRmdir, "t", "s", "a/b"))
-	p.do(at(transport.OpDelete, "t", "s", "a/b/c"), at(transport.OpDelete, "t", "s", "a/b/d"), at(transport.OpRmdir, "t", "s", "a/b"))
+	p.refused(model.CodeNotEmpty, at(model.OpRmdir, "t", "s", "a/b"))
+	p.do(at(model.OpDelete, "t", "s", "a/b/c"), at(model.OpDelete, "t", "s", "a/b/d"), at(model.OpRmdir, "t", "s", "a/b"))
 }
 
 // TestListBesideChanges: changes go on between the pages of a listing, which is of the moment when it came to the service.
@@ -61,7 +62,7 @@ func TestListBesideChanges(t *testing.T) {
 	s := startServer(t)
 	p := connect(t, s)
 	const n = 3000
-	var changes []transport.Change
+	var changes []model.Change
 	for i := range n {
 		changes = append(changes, store(fmt.Sprintf("d/v%04d", i), "x"))
 	}
@@ -89,8 +90,8 @@ func TestListBesideChanges(t *testing.T) {
 		more = page.More
 		// Before and behind where the listing is: new, gone, renamed.
 		p.do(store(fmt.Sprintf("d/v%04d-", i), "new"), store(fmt.Sprintf("d/w%04d", i), "new"))
-		p.do(at(transport.OpDelete, "t", "s", fmt.Sprintf("d/v%04d", n-1-i)))
-		p.do(renameTo(at(transport.OpRename, "t", "s", fmt.Sprintf("d/v%04d", 10+i)), fmt.Sprintf("d/x%04d", i)))
+		p.do(at(model.OpDelete, "t", "s", fmt.Sprintf("d/v%04d", n-1-i)))
+		p.do(renameTo(at(model.OpRename, "t", "s", fmt.Sprintf("d/v%04d", 10+i)), fmt.Sprintf("d/x%04d", i)))
 	}
 	if len(got) != n+1 || !slices.IsSorted(got) || len(slices.Compact(got)) != n+1 {
 		t.Errorf("%d entries, want the %d that there were", len(got), n+1)

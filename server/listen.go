@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -171,7 +172,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	if closing {
-		transport.Refuse(w, transport.ErrUnavailable)
+		transport.Refuse(w, model.ErrUnavailable)
 		return
 	}
 	defer s.wg.Done()
@@ -188,16 +189,16 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 func (s *Server) authenticate(r *http.Request) (*engine.Key, principal, error) {
 	if p, ok := transport.PeerFrom(r.Context()); ok {
 		if p.UID != 0 && int(p.UID) != os.Geteuid() {
-			return nil, "", &transport.Error{Code: transport.CodeDenied, Message: fmt.Sprintf("the server belongs to uid %d", os.Geteuid())}
+			return nil, "", &model.Error{Code: model.CodeDenied, Message: fmt.Sprintf("the server belongs to uid %d", os.Geteuid())}
 		}
 		return nil, localPrincipal(p.UID), nil
 	}
 	if r.TLS == nil {
-		return nil, "", transport.ErrUnauthorized
+		return nil, "", model.ErrUnauthorized
 	}
 	key, ok := s.keys.check(transport.BearerToken(r))
 	if !ok {
-		return nil, "", transport.ErrUnauthorized
+		return nil, "", model.ErrUnauthorized
 	}
 	return &key, keyPrincipal(&key), nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/memfile"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // load brings a service's content into memory, once. Nothing changes the content of a service that is not loaded, so
@@ -37,7 +37,7 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
 		vars := make([]*variable, 0, len(p.Variables))
 		for _, d := range p.Dirs {
-			if err := c.restoreDir(&dirInfo{id: d.ID, name: d.Name, meta: meta{d.MTime, transport.Mode(d.Mode)}}); err != nil {
+			if err := c.restoreDir(&dirInfo{id: d.ID, name: d.Name, meta: meta{d.MTime, model.Mode(d.Mode)}}); err != nil {
 				return err
 			}
 		}
@@ -49,7 +49,7 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 				writers[w] = w
 			}
 			v := &variable{
-				id: e.ID, version: e.Version, meta: meta{e.MTime, transport.Mode(e.Mode)}, service: svc, name: e.Name, writer: w, data: slices.Clip(e.Data),
+				id: e.ID, version: e.Version, meta: meta{e.MTime, model.Mode(e.Mode)}, service: svc, name: e.Name, writer: w, data: slices.Clip(e.Data),
 				slot: c.high, kind: e.Type,
 			}
 			if c.dir(parentOf(v.name)) == nil {
@@ -96,7 +96,7 @@ func (s *Server) notLoaded(svc *service, c *content, before *loadFailure, err er
 	if before == nil || before.text != f.text {
 		s.log.Error("load service", "service", svc.id, "err", err)
 	}
-	if transport.CodeOf(f.err) == transport.CodeInternal {
+	if model.CodeOf(f.err) == model.CodeInternal {
 		svc.failed.Store(f)
 	}
 	return f.err
@@ -110,7 +110,7 @@ func (s *Server) look(svc *service, fn func(*content) error) error {
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
 	if s.view.services[svc.id] != svc {
-		return transport.ErrNotFound
+		return model.ErrNotFound
 	}
 	c := svc.content.Load()
 	if c == nil {
@@ -120,7 +120,7 @@ func (s *Server) look(svc *service, fn func(*content) error) error {
 }
 
 // errLetGo is what a session says that comes to a service the moment after it was let go. Its client tries again.
-var errLetGo = &transport.Error{Code: transport.CodeUnavailable, Message: "the service is not in memory"}
+var errLetGo = &model.Error{Code: model.CodeUnavailable, Message: "the service is not in memory"}
 
 // restoreDir adds a directory; its parents come first.
 func (c *content) restoreDir(info *dirInfo) error {

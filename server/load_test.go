@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -37,7 +38,7 @@ func TestServiceThatDoesNotLoad(t *testing.T) {
 	s := d.start(t)
 	p := connect(t, s)
 	for _, service := range []string{"a", "bad", "z"} {
-		p.do(transport.Change{Op: transport.OpStore, Tenant: "t", Service: service, Name: "v", Data: []byte("1"), Create: true, Parents: true})
+		p.do(model.Change{Op: model.OpStore, Tenant: "t", Service: service, Name: "v", Data: []byte("1"), Create: true, Parents: true})
 	}
 	bad := p.service("t", "bad")
 	v := p.list(&transport.List{Tenant: "t", Service: "bad"})[0].ID
@@ -59,17 +60,17 @@ func TestServiceThatDoesNotLoad(t *testing.T) {
 	p = connect(t, d.start(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&said, nil)) }))
 	for range 3 {
 		_, err := p.watch(&transport.Watch{Service: bad})
-		p.wantCode(err, transport.CodeInternal)
+		p.wantCode(err, model.CodeInternal)
 		_, err = p.tryList(&transport.List{Tenant: "t", Service: "bad"})
-		p.wantCode(err, transport.CodeInternal)
-		p.refused(transport.CodeInternal, transport.Change{Op: transport.OpStore, Tenant: "t", Service: "bad", Name: "v"})
-		p.refused(transport.CodeInternal, transport.Change{Op: transport.OpStore, ID: v, Tenant: "t", Service: "bad"})
-		p.refused(transport.CodeInternal, transport.Change{Op: transport.OpRmdir, Tenant: "t", Service: "bad"})
-		p.do(transport.Change{Op: transport.OpStore, Tenant: "t", Service: "z", Name: "v", Data: []byte("2")})
+		p.wantCode(err, model.CodeInternal)
+		p.refused(model.CodeInternal, model.Change{Op: model.OpStore, Tenant: "t", Service: "bad", Name: "v"})
+		p.refused(model.CodeInternal, model.Change{Op: model.OpStore, ID: v, Tenant: "t", Service: "bad"})
+		p.refused(model.CodeInternal, model.Change{Op: model.OpRmdir, Tenant: "t", Service: "bad"})
+		p.do(model.Change{Op: model.OpStore, Tenant: "t", Service: "z", Name: "v", Data: []byte("2")})
 	}
 	for _, m := range []*transport.List{{Recursive: true}, {Tenant: "t", Recursive: true}} {
 		list, err := p.tryList(m)
-		p.wantCode(err, transport.CodeInternal)
+		p.wantCode(err, model.CodeInternal)
 		got := pathsIn(list)
 		want := []string{"t a ", "t a v", "t bad ", "t z ", "t z v"}
 		if m.Tenant == "" {

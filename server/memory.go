@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -83,7 +84,7 @@ func (s *Server) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
 		})
 	}
 	for _, ev := range b.events {
-		if ev.kind == transport.EventSet && !ev.created() {
+		if ev.kind == model.EventSet && !ev.created() {
 			continue
 		}
 		c := ev.service.content.Load()

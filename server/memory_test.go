@@ -9,6 +9,7 @@ import (
 
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -53,10 +54,10 @@ func TestMemoryFile(t *testing.T) {
 		wantInFile(t, p, file.Path)
 	}
 	check()
-	p.do(at(transport.OpDelete, "t", "s", "b"), store("e", "new"), store("gone", "x"), at(transport.OpDelete, "t", "s", "gone"))
-	p.refused(transport.CodeNotFound, store("f", "x"), at(transport.OpDelete, "t", "s", "nothing"))
+	p.do(at(model.OpDelete, "t", "s", "b"), store("e", "new"), store("gone", "x"), at(model.OpDelete, "t", "s", "gone"))
+	p.refused(model.CodeNotFound, store("f", "x"), at(model.OpDelete, "t", "s", "nothing"))
 	check()
-	p.do(renameTo(at(transport.OpRename, "t", "s", "d"), "dd"), renameTo(at(transport.OpRename, "t", "s", "a"), "aa"), store("g", "y"))
+	p.do(renameTo(at(model.OpRename, "t", "s", "d"), "dd"), renameTo(at(model.OpRename, "t", "s", "a"), "aa"), store("g", "y"))
 	check()
 	// More than fits: the file is replaced, and watchers are told.
 	p.mustWatch(&transport.Watch{Service: p.service("t", "s")})
@@ -132,8 +133,8 @@ func TestMemoryFileLost(t *testing.T) {
 		return false
 	})
 	_, err := call[*transport.ServiceFilePath](p, &transport.GetServiceFilePath{Service: sid})
-	p.wantCode(err, transport.CodeUnavailable)
-	p.do(store("v", "2"), store("w", "3"), at(transport.OpDelete, "t", "s", "other"))
+	p.wantCode(err, model.CodeUnavailable)
+	p.do(store("v", "2"), store("w", "3"), at(model.OpDelete, "t", "s", "other"))
 	if err := os.Rename(block, filepath.Join(d.run, "elsewhere")); err != nil { // in one step: the server takes the name at once
 		t.Fatal(err)
 	}

@@ -4,11 +4,12 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
-func setMeta(tenant, service, name string, mode transport.Mode, mtime ...int64) transport.Change {
-	c := at(transport.OpSetMeta, tenant, service, name)
+func setMeta(tenant, service, name string, mode model.Mode, mtime ...int64) model.Change {
+	c := at(model.OpSetMeta, tenant, service, name)
 	c.Mode = mode
 	for _, t := range mtime {
 		c.HasMTime, c.MTime = true, t
@@ -31,7 +32,7 @@ func TestMeta(t *testing.T) {
 	s := d.start(t)
 	p := connect(t, s)
 	made := store("d/v", "value")
-	made.NewMode = transport.NewMode(0o600)
+	made.NewMode = model.NewMode(0o600)
 	p.do(made)
 	sid := p.service("t", "s")
 	if snap := p.mustWatch(&transport.Watch{Service: sid, Values: true}); snap.Vars[0].Mode != made.NewMode || snap.Root.ID != sid || snap.Root.MTime == 0 {
@@ -39,15 +40,15 @@ func TestMeta(t *testing.T) {
 	}
 	must[*transport.Tree](p, &transport.WatchTree{})
 	const old = 1_000_000_007
-	mode := transport.NewMode(0o751)
+	mode := model.NewMode(0o751)
 	for _, c := range []struct {
 		name   string
-		change transport.Change
+		change model.Change
 		want   meta
 	}{
 		{"t/s/d/v", setMeta("t", "s", "d/v", mode), meta{0, mode}},
 		{"t/s/d/v", setMeta("t", "s", "d/v", 0, old), meta{old, mode}},
-		{"t/s/d/v", setMeta("t", "s", "d/v", transport.NewMode(0), -old), meta{-old, transport.NewMode(0)}},
+		{"t/s/d/v", setMeta("t", "s", "d/v", model.NewMode(0), -old), meta{-old, model.NewMode(0)}},
 		{"t/s/d", setMeta("t", "s", "d", mode, old), meta{old, mode}},
 		{"t/s/", setMeta("t", "s", "", mode, old), meta{old, mode}},
 		{"t//", setMeta("t", "", "", mode, old), meta{old, mode}},
@@ -66,7 +67,7 @@ func TestMeta(t *testing.T) {
 			switch m := m.(type) {
 			case *transport.VariableChanged:
 				for _, e := range m.Changes {
-					if e.Kind != transport.EventMeta || !e.Own || e.ID != r.ID || e.Version != r.Version {
+					if e.Kind != model.EventMeta || !e.Own || e.ID != r.ID || e.Version != r.Version {
 						t.Errorf("%s: event %+v of %+v", c.name, e, r)
 					}
 					got = append(got, meta{e.MTime, e.Mode})
@@ -88,7 +89,7 @@ func TestMeta(t *testing.T) {
 			t.Errorf("%s: the same again made a change", c.name)
 		}
 	}
-	if v := p.wantValue("d/v", "value"); v.Version != 1 || v.Mode != transport.NewMode(0) || v.MTime != -old {
+	if v := p.wantValue("d/v", "value"); v.Version != 1 || v.Mode != model.NewMode(0) || v.MTime != -old {
 		t.Errorf("the variable %+v", v)
 	}
 	wantInFile(t, p, memoryPath(d.run, sid))
@@ -96,13 +97,13 @@ func TestMeta(t *testing.T) {
 	// A value comes with the time of its commit, or with the one that is given; the mode stays.
 	p.do(store("d/v", "next"))
 	v := p.wantValue("d/v", "next")
-	if v.Version != 2 || v.Mode != transport.NewMode(0) || v.MTime <= old {
+	if v.Version != 2 || v.Mode != model.NewMode(0) || v.MTime <= old {
 		t.Errorf("after a commit %+v", v)
 	}
 	c := store("d/v", "timed")
 	c.NewMode, c.HasMTime, c.MTime = mode, true, old
 	p.do(c)
-	if v := p.wantValue("d/v", "timed"); v.Version != 3 || v.Mode != transport.NewMode(0) || v.MTime != old {
+	if v := p.wantValue("d/v", "timed"); v.Version != 3 || v.Mode != model.NewMode(0) || v.MTime != old {
 		t.Errorf("after a commit with a time %+v", v)
 	}
 	c.MTime++
@@ -112,23 +113,23 @@ func TestMeta(t *testing.T) {
 
 	// A rename takes them along, over another variable too.
 	p.do(store("d/w", "over"), setMeta("t", "s", "d/w", mode, 5))
-	p.do(renameTo(at(transport.OpRename, "t", "s", "d/w"), "d/v"))
+	p.do(renameTo(at(model.OpRename, "t", "s", "d/w"), "d/v"))
 	if v := p.wantValue("d/v", "over"); v.Mode != mode || v.MTime != 5 {
 		t.Errorf("after a rename over it %+v", v)
 	}
-	to := renameTo(at(transport.OpRename, "t", "s", "d/v"), "v")
+	to := renameTo(at(model.OpRename, "t", "s", "d/v"), "v")
 	to.ToService = "other"
-	p.do(at(transport.OpMkdir, "t", "other", ""), to)
+	p.do(at(model.OpMkdir, "t", "other", ""), to)
 	if got := metaOf(p)["t/other/v"]; got != (meta{5, mode}) {
 		t.Errorf("in another service: %v", got)
 	}
 
-	p.refused(transport.CodeInvalid, setMeta("t", "s", "d", 0))
-	p.refused(transport.CodeInvalid, setMeta("t", "s", "d", 0o777))
-	p.refused(transport.CodeInvalid, setMeta("t", "s", "d", transport.ModeSet|0o1777))
-	p.refused(transport.CodeNotFound, setMeta("t", "s", "none", mode))
-	p.refused(transport.CodeNotFound, setMeta("t", "none", "", mode))
-	p.refused(transport.CodeNotFound, setMeta("none", "", "", mode))
+	p.refused(model.CodeInvalid, setMeta("t", "s", "d", 0))
+	p.refused(model.CodeInvalid, setMeta("t", "s", "d", 0o777))
+	p.refused(model.CodeInvalid, setMeta("t", "s", "d", model.ModeSet|0o1777))
+	p.refused(model.CodeNotFound, setMeta("t", "s", "none", mode))
+	p.refused(model.CodeNotFound, setMeta("t", "none", "", mode))
+	p.refused(model.CodeNotFound, setMeta("none", "", "", mode))
 
 	want := metaOf(p)
 	if err := s.Close(); err != nil {
@@ -145,10 +146,10 @@ func TestMetaOnce(t *testing.T) {
 	s := d.start(t)
 	p := connect(t, s)
 	p.do(store("v", ""))
-	report := &transport.ReportVariableChanges{Seq: 2, Floor: 2, Changes: []transport.Change{setMeta("t", "s", "v", transport.NewMode(0o600))}}
+	report := &transport.ReportVariableChanges{Seq: 2, Floor: 2, Changes: []model.Change{setMeta("t", "s", "v", model.NewMode(0o600))}}
 	first := must[*transport.VariableChangesAcknowledged](p, report)
 	other := connect(t, s)
-	other.do(setMeta("t", "s", "v", transport.NewMode(0o644)))
+	other.do(setMeta("t", "s", "v", model.NewMode(0o644)))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +157,7 @@ func TestMetaOnce(t *testing.T) {
 	if again := must[*transport.VariableChangesAcknowledged](p, report); !reflect.DeepEqual(again.Results, first.Results) {
 		t.Errorf("answered %+v, want the results of %+v", again, first)
 	}
-	if v := p.wantValue("v", ""); v.Mode != transport.NewMode(0o644) {
+	if v := p.wantValue("v", ""); v.Mode != model.NewMode(0o644) {
 		t.Errorf("%+v", v)
 	}
 }
@@ -166,29 +167,29 @@ func TestDirectoryTimes(t *testing.T) {
 	d := newDirs(t)
 	s := d.start(t)
 	p := connect(t, s)
-	p.do(store("d/v", ""), at(transport.OpMkdir, "t", "s", "e"), at(transport.OpMkdir, "u", "", ""))
-	rename := func(tenant, service, name string, to transport.Change) transport.Change {
-		to.Op, to.Tenant, to.Service, to.Name = transport.OpRename, tenant, service, name
+	p.do(store("d/v", ""), at(model.OpMkdir, "t", "s", "e"), at(model.OpMkdir, "u", "", ""))
+	rename := func(tenant, service, name string, to model.Change) model.Change {
+		to.Op, to.Tenant, to.Service, to.Name = model.OpRename, tenant, service, name
 		return to
 	}
 	for _, c := range []struct {
-		change transport.Change
+		change model.Change
 		moved  []string
 	}{
 		{store("d/v", "x"), nil},
-		{setMeta("t", "s", "d/v", transport.NewMode(0o600), 7), nil},
+		{setMeta("t", "s", "d/v", model.NewMode(0o600), 7), nil},
 		{store("d/w", ""), []string{"t/s/d"}},
 		{store("x", ""), []string{"t/s/"}},
-		{at(transport.OpMkdir, "t", "s", "d/e"), []string{"t/s/d"}},
-		{rename("t", "s", "d/w", transport.Change{ToName: "e/w"}), []string{"t/s/d", "t/s/e"}},
-		{rename("t", "s", "e/w", transport.Change{ToName: "d/v"}), []string{"t/s/e"}},
-		{rename("t", "s", "d", transport.Change{ToName: "e/d"}), []string{"t/s/", "t/s/e"}},
-		{at(transport.OpDelete, "t", "s", "e/d/v"), []string{"t/s/e/d"}},
-		{at(transport.OpRmdir, "t", "s", "e/d/e"), []string{"t/s/e/d"}},
-		{at(transport.OpMkdir, "t", "r", ""), []string{"t//"}},
-		{rename("t", "r", "", transport.Change{ToTenant: "u", ToService: "q"}), []string{"t//", "u//"}},
-		{rename("u", "", "", transport.Change{ToTenant: "w"}), nil},
-		{at(transport.OpRmdir, "w", "q", ""), []string{"w//"}},
+		{at(model.OpMkdir, "t", "s", "d/e"), []string{"t/s/d"}},
+		{rename("t", "s", "d/w", model.Change{ToName: "e/w"}), []string{"t/s/d", "t/s/e"}},
+		{rename("t", "s", "e/w", model.Change{ToName: "d/v"}), []string{"t/s/e"}},
+		{rename("t", "s", "d", model.Change{ToName: "e/d"}), []string{"t/s/", "t/s/e"}},
+		{at(model.OpDelete, "t", "s", "e/d/v"), []string{"t/s/e/d"}},
+		{at(model.OpRmdir, "t", "s", "e/d/e"), []string{"t/s/e/d"}},
+		{at(model.OpMkdir, "t", "r", ""), []string{"t//"}},
+		{rename("t", "r", "", model.Change{ToTenant: "u", ToService: "q"}), []string{"t//", "u//"}},
+		{rename("u", "", "", model.Change{ToTenant: "w"}), nil},
+		{at(model.OpRmdir, "w", "q", ""), []string{"w//"}},
 	} {
 		before := metaOf(p)
 		p.do(c.change)

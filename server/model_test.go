@@ -11,13 +11,14 @@ import (
 	"testing"
 
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
 // replica is a service as a watcher puts it together, believing nothing but what it is sent.
 type replica struct {
-	vars map[uint64]*transport.Variable
-	dirs map[uint64]*transport.DirInfo // the service's own among them, with an empty name
+	vars map[uint64]*model.Variable
+	dirs map[uint64]*model.Dir // the service's own among them, with an empty name
 	rev  int64
 	// service is the id of the service.
 	service uint64
@@ -27,7 +28,7 @@ type replica struct {
 }
 
 func newReplica() *replica {
-	return &replica{vars: map[uint64]*transport.Variable{}, dirs: map[uint64]*transport.DirInfo{}, mine: map[string][]byte{}}
+	return &replica{vars: map[uint64]*model.Variable{}, dirs: map[uint64]*model.Dir{}, mine: map[string][]byte{}}
 }
 
 func (r *replica) fail(format string, args ...any) {
@@ -49,7 +50,7 @@ func (r *replica) snapshot(s *transport.Snapshot) {
 	r.rev = s.Rev
 }
 
-func (r *replica) events(list []transport.Event) {
+func (r *replica) events(list []model.Event) {
 	for _, e := range list {
 		r.event(e)
 	}
@@ -66,9 +67,9 @@ func (r *replica) stirred(name string, time int64) {
 	r.fail("no directory for %s", name)
 }
 
-func (r *replica) event(e transport.Event) {
+func (r *replica) event(e model.Event) {
 	v := r.vars[e.ID]
-	if structural := e.Kind != transport.EventMeta && (e.Kind != transport.EventSet || e.Created); structural != (e.Time != 0) {
+	if structural := e.Kind != model.EventMeta && (e.Kind != model.EventSet || e.Created); structural != (e.Time != 0) {
 		r.fail("event of kind %d for %s with time %d", e.Kind, e.Name, e.Time)
 	} else if structural {
 		r.stirred(e.Name, e.Time)
@@ -77,13 +78,13 @@ func (r *replica) event(e transport.Event) {
 		}
 	}
 	switch e.Kind {
-	case transport.EventSet:
+	case model.EventSet:
 		if (v == nil) != e.Created {
 			r.fail("set of %s: known %v, created %v", e.Name, v != nil, e.Created)
 			return
 		}
 		if e.Created {
-			v = &transport.Variable{ID: e.ID, Name: e.Name}
+			v = &model.Variable{ID: e.ID, Name: e.Name}
 			r.vars[e.ID] = v
 		} else if v.Name != e.Name || e.Version < v.Version {
 			r.fail("set of %s version %d on %s version %d", e.Name, e.Version, v.Name, v.Version)
@@ -112,25 +113,25 @@ func (r *replica) event(e transport.Event) {
 		if int64(len(v.Data)) != e.Size {
 			r.fail("%s has %d bytes, size %d", e.Name, len(v.Data), e.Size)
 		}
-	case transport.EventDelete:
+	case model.EventDelete:
 		if v == nil {
 			r.fail("delete of %s, which is not there", e.Name)
 		}
 		delete(r.vars, e.ID)
-	case transport.EventRename:
+	case model.EventRename:
 		if v == nil || v.Name != e.OldName {
 			r.fail("rename of %s to %s: not there", e.OldName, e.Name)
 			return
 		}
 		v.Name = e.Name
-	case transport.EventMkdir:
-		r.dirs[e.ID] = &transport.DirInfo{ID: e.ID, Name: e.Name, MTime: e.MTime, Mode: e.Mode}
-	case transport.EventRmdir:
+	case model.EventMkdir:
+		r.dirs[e.ID] = &model.Dir{ID: e.ID, Name: e.Name, MTime: e.MTime, Mode: e.Mode}
+	case model.EventRmdir:
 		if d := r.dirs[e.ID]; d == nil || d.Name != e.Name {
 			r.fail("rmdir of %s, which is %v", e.Name, d)
 		}
 		delete(r.dirs, e.ID)
-	case transport.EventRenameDir:
+	case model.EventRenameDir:
 		move := func(name string) string {
 			if name == e.OldName || below(name, e.OldName) {
 				return e.Name + name[len(e.OldName):]
@@ -143,7 +144,7 @@ func (r *replica) event(e transport.Event) {
 		for _, v := range r.vars {
 			v.Name = move(v.Name)
 		}
-	case transport.EventMeta:
+	case model.EventMeta:
 		switch d := r.dirs[e.ID]; {
 		case v != nil && v.Name == e.Name && v.Version == e.Version:
 			v.MTime, v.Mode = e.MTime, e.Mode
@@ -250,9 +251,9 @@ func TestModel(t *testing.T) {
 		followers[i].follow(t, s, sid)
 	}
 	var wg sync.WaitGroup
-	counts := [writers]map[transport.Code]int{}
+	counts := [writers]map[model.Code]int{}
 	for i := range writers {
-		counts[i] = map[transport.Code]int{}
+		counts[i] = map[model.Code]int{}
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
 			f := followers[i]
@@ -262,7 +263,7 @@ func TestModel(t *testing.T) {
 				p.seq++
 				f.mu.Lock()
 				for _, c := range changes {
-					if c.Op == transport.OpStore {
+					if c.Op == model.OpStore {
 						f.r.mine[fmt.Sprint(p.seq, " ", c.Name)] = c.Data
 					}
 				}
@@ -273,7 +274,7 @@ func TestModel(t *testing.T) {
 					return
 				}
 				counts[i][m.Code]++
-				if m.Code == transport.CodeInternal {
+				if m.Code == model.CodeInternal {
 					t.Errorf("%+v: %s", changes, m.Message)
 				}
 			}
@@ -288,8 +289,8 @@ func TestModel(t *testing.T) {
 	}
 	for i := range counts {
 		t.Logf("writer %d: answers by code %v", i, counts[i])
-		if counts[i][transport.CodeOK] < rounds/10 {
-			t.Errorf("writer %d had %d accepted of %d", i, counts[i][transport.CodeOK], rounds)
+		if counts[i][model.CodeOK] < rounds/10 {
+			t.Errorf("writer %d had %d accepted of %d", i, counts[i][model.CodeOK], rounds)
 		}
 	}
 
@@ -338,8 +339,8 @@ func TestModel(t *testing.T) {
 	}
 }
 
-func randomChanges(rnd *rand.Rand) []transport.Change {
-	var list []transport.Change
+func randomChanges(rnd *rand.Rand) []model.Change {
+	var list []model.Change
 	seen := map[string]bool{}
 	for range 1 + rnd.IntN(3)*rnd.IntN(2) {
 		c := randomChange(rnd)
@@ -352,7 +353,7 @@ func randomChanges(rnd *rand.Rand) []transport.Change {
 	return list
 }
 
-func randomChange(rnd *rand.Rand) transport.Change {
+func randomChange(rnd *rand.Rand) model.Change {
 	name := func() string {
 		n := ""
 		for rnd.IntN(3) == 0 {
@@ -360,7 +361,7 @@ func randomChange(rnd *rand.Rand) transport.Change {
 		}
 		return n + []string{"a", "p", "q", "r", "s", "t", "u"}[rnd.IntN(7)]
 	}
-	c := transport.Change{Tenant: "t", Service: "s", Name: name(), Create: rnd.IntN(2) == 0, Parents: rnd.IntN(3) > 0}
+	c := model.Change{Tenant: "t", Service: "s", Name: name(), Create: rnd.IntN(2) == 0, Parents: rnd.IntN(3) > 0}
 	data := make([]byte, rnd.IntN(600))
 	for i := range data {
 		data[i] = byte('a' + i%3)
@@ -369,35 +370,35 @@ func randomChange(rnd *rand.Rand) transport.Change {
 		data[rnd.IntN(len(data))] = byte('A' + rnd.IntN(26))
 	}
 	if rnd.IntN(3) == 0 {
-		c.NewMode = transport.NewMode(rnd.Uint32())
+		c.NewMode = model.NewMode(rnd.Uint32())
 	}
 	if rnd.IntN(5) == 0 {
-		c.Mode = transport.NewMode(rnd.Uint32())
+		c.Mode = model.NewMode(rnd.Uint32())
 	}
 	if rnd.IntN(5) == 0 {
 		c.HasMTime, c.MTime = true, rnd.Int64()-rnd.Int64()
 	}
 	switch rnd.IntN(15) {
 	case 0, 1, 2, 3:
-		c.Op, c.Data = transport.OpStore, data
+		c.Op, c.Data = model.OpStore, data
 	case 4:
-		c.Op, c.Data = transport.OpAppend, data[:min(len(data), 10)]
+		c.Op, c.Data = model.OpAppend, data[:min(len(data), 10)]
 	case 5:
-		c.Op, c.Ranges = transport.OpWrite, []transport.RangeData{{Off: int64(rnd.IntN(500)), Data: []byte("W")}}
+		c.Op, c.Ranges = model.OpWrite, []model.RangeData{{Off: int64(rnd.IntN(500)), Data: []byte("W")}}
 	case 6:
-		c.Op, c.Size = transport.OpTruncate, int64(rnd.IntN(400))
+		c.Op, c.Size = model.OpTruncate, int64(rnd.IntN(400))
 	case 7:
-		c.Op = transport.OpDelete
+		c.Op = model.OpDelete
 	case 8:
-		c.Op, c.ToName, c.NoReplace = transport.OpRename, name(), rnd.IntN(3) == 0
+		c.Op, c.ToName, c.NoReplace = model.OpRename, name(), rnd.IntN(3) == 0
 	case 9:
-		c.Op = transport.OpMkdir
+		c.Op = model.OpMkdir
 	case 10:
-		c.Op = transport.OpRmdir
+		c.Op = model.OpRmdir
 	case 11:
-		c.Op = transport.OpCreate
+		c.Op = model.OpCreate
 	case 12, 13, 14:
-		c.Op = transport.OpSetMeta
+		c.Op = model.OpSetMeta
 		if rnd.IntN(5) == 0 {
 			c.Name = ""
 		}

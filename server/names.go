@@ -4,19 +4,19 @@ import (
 	"strings"
 
 	"github.com/commy-project/commyfs/internal/names"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // Names inside a service are paths: components joined by '/'. A component may hold any other byte and may be empty, but
 // for the first one: the empty path is the service itself.
 
 // checkPath says whether name can be a variable's or a directory's.
-func checkPath(name string, lim transport.Limits) error {
+func checkPath(name string, lim model.Limits) error {
 	if name == "" || name[0] == '/' {
-		return transport.ErrInvalid
+		return model.ErrInvalid
 	}
 	if len(name) > lim.Name {
-		return transport.ErrNameTooLong
+		return model.ErrNameTooLong
 	}
 	level := names.Variable
 	for part := range strings.SplitSeq(name, "/") {
@@ -29,22 +29,22 @@ func checkPath(name string, lim transport.Limits) error {
 }
 
 // checkTenant says whether name can be a tenant's.
-func checkTenant(name string, lim transport.Limits) error { return checkTop(name, names.Tenant, lim) }
+func checkTenant(name string, lim model.Limits) error { return checkTop(name, names.Tenant, lim) }
 
 // checkService says whether name can be a service's.
-func checkService(name string, lim transport.Limits) error { return checkTop(name, names.Service, lim) }
+func checkService(name string, lim model.Limits) error { return checkTop(name, names.Service, lim) }
 
-func checkTop(name string, level names.Level, lim transport.Limits) error {
+func checkTop(name string, level names.Level, lim model.Limits) error {
 	if name == "" || strings.Contains(name, "/") {
-		return transport.ErrInvalid
+		return model.ErrInvalid
 	}
 	return checkComponent(name, level, lim)
 }
 
 // checkComponent counts a component as a mount shows it: escaped it is longer.
-func checkComponent(part string, level names.Level, lim transport.Limits) error {
+func checkComponent(part string, level names.Level, lim model.Limits) error {
 	if len(part) > lim.Component || len(names.Encode(part, level)) > lim.Component {
-		return transport.ErrNameTooLong
+		return model.ErrNameTooLong
 	}
 	return nil
 }

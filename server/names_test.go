@@ -5,12 +5,12 @@ import (
 	"testing"
 
 	"github.com/commy-project/commyfs/internal/names"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // What a mount can be asked to make has a name that the server takes, and the longest still has one.
 func TestNamesOfFiles(t *testing.T) {
-	lim := transport.Limits{Name: 1024, Component: 255}
+	lim := model.Limits{Name: 1024, Component: 255}
 	for _, file := range []string{
 		"%", "%%", "%2", "%41", "%2e", "%2F", "a%2Fb", "%25", "%empty", "%25empty", "%2E", "%2E%2E", "%00", "%252E", ".x", "50%",
 		strings.Repeat("%", 255), strings.Repeat("%00", 85), strings.Repeat("%25", 84) + "%00", strings.Repeat("ü", 127),

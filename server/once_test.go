@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
-func appendTo(name, data string) transport.Change {
+func appendTo(name, data string) model.Change {
 	c := store(name, data)
-	c.Op = transport.OpAppend
+	c.Op = model.OpAppend
 	return c
 }
 
@@ -21,12 +22,12 @@ func TestExactlyOnce(t *testing.T) {
 	s := d.start(t)
 	p := connect(t, s)
 	p.do(appendTo("v", "a"))
-	report := &transport.ReportVariableChanges{Seq: 2, Floor: 2, Changes: []transport.Change{appendTo("v", "b"), appendTo("w", "c")}}
+	report := &transport.ReportVariableChanges{Seq: 2, Floor: 2, Changes: []model.Change{appendTo("v", "b"), appendTo("w", "c")}}
 	first := must[*transport.VariableChangesAcknowledged](p, report)
 	check := func(where string, p *peer) {
 		t.Helper()
 		again := must[*transport.VariableChangesAcknowledged](p, report)
-		if again.Code != transport.CodeOK || !reflect.DeepEqual(again.Results, first.Results) {
+		if again.Code != model.CodeOK || !reflect.DeepEqual(again.Results, first.Results) {
 			t.Errorf("%s: answered %+v, want the results of %+v", where, again, first)
 		}
 		p.wantValue("v", "ab")
@@ -43,13 +44,13 @@ func TestExactlyOnce(t *testing.T) {
 	check("after a restart", p)
 
 	// Below its own floor a client is told nothing.
-	must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: 9, Floor: 5, Changes: []transport.Change{store("x", "")}})
+	must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: 9, Floor: 5, Changes: []model.Change{store("x", "")}})
 	a := must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: 2, Floor: 5, Changes: report.Changes})
-	if a.Code != transport.CodeInvalid {
+	if a.Code != model.CodeInvalid {
 		t.Errorf("below the floor: %+v", a)
 	}
 	a = must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Changes: report.Changes})
-	if a.Code != transport.CodeInvalid {
+	if a.Code != model.CodeInvalid {
 		t.Errorf("without a seq: %+v", a)
 	}
 	p.wantValue("v", "ab")
@@ -90,7 +91,7 @@ func TestResendRace(t *testing.T) {
 				return
 			}
 			a := m.(*transport.VariableChangesAcknowledged)
-			if a.Code != transport.CodeOK {
+			if a.Code != model.CodeOK {
 				t.Errorf("seq %d: %d %s", a.Seq, a.Code, a.Message)
 			}
 			mu.Lock()
@@ -108,7 +109,7 @@ func TestResendRace(t *testing.T) {
 				continue
 			}
 			calls.Add(1)
-			r := &transport.ReportVariableChanges{Seq: i + 2, Changes: []transport.Change{appendTo("v", fmt.Sprintf("%d,", i))}}
+			r := &transport.ReportVariableChanges{Seq: i + 2, Changes: []model.Change{appendTo("v", fmt.Sprintf("%d,", i))}}
 			if err := p.cl.Start(t.Context(), r, handle); err != nil {
 				calls.Done()
 				break
@@ -138,7 +139,7 @@ func TestReservedIDs(t *testing.T) {
 	p := connect(t, s)
 	p.do(store("v", ""))
 	reserve := func() uint64 {
-		return must[*transport.Probed](p, &transport.Probe{Tenant: "t", Service: "s", Name: "x", Want: transport.RightCreate, Reserve: true}).ID
+		return must[*transport.Probed](p, &transport.Probe{Tenant: "t", Service: "s", Name: "x", Want: model.RightCreate, Reserve: true}).ID
 	}
 	id := reserve()
 	c := store("x", "1")

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -52,7 +53,7 @@ const replyCost = 256
 func (o *outbox) cheapen(r *reply) {
 	cost := replyCost
 	if m, ok := r.message.(*transport.VariableChangesAcknowledged); ok {
-		cost += len(m.Results) * int(unsafe.Sizeof(transport.Result{}))
+		cost += len(m.Results) * int(unsafe.Sizeof(model.Result{}))
 	}
 	if cost < r.cost {
 		o.memory.Give(r.cost - cost)
@@ -74,7 +75,7 @@ type stream struct {
 // treeWatch is a session's view of the tenants and services.
 type treeWatch struct {
 	live    bool
-	changes []transport.TreeChange
+	changes []model.TreeChange
 	held    int // what they have of the session's memory
 	rev     int64
 }
@@ -179,7 +180,7 @@ func (o *outbox) events(w *watch, list []*event) {
 }
 
 // changes queues changes of the tree, without waking the writer. false: the watcher takes nothing.
-func (o *outbox) changes(rev int64, list []transport.TreeChange) bool {
+func (o *outbox) changes(rev int64, list []model.TreeChange) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed || o.tree == nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -14,7 +15,7 @@ func TestClientBelongsToItsPrincipal(t *testing.T) {
 	s := d.start(t, listen)
 	admin := connect(t, s)
 	admin.do(store("v", ""))
-	owner, reader := admin.createKey("owner", allRights), admin.createKey("reader", transport.RightRead)
+	owner, reader := admin.createKey("owner", allRights), admin.createKey("reader", model.RightRead)
 	with := func(key string, id []byte) *peer {
 		t.Helper()
 		p := &peer{t: t, id: id, news: make(chan struct{}, 1)}
@@ -23,16 +24,16 @@ func TestClientBelongsToItsPrincipal(t *testing.T) {
 		}
 		return p
 	}
-	report := &transport.ReportVariableChanges{Seq: 1, Floor: 1, Changes: []transport.Change{appendTo("v", "once")}}
+	report := &transport.ReportVariableChanges{Seq: 1, Floor: 1, Changes: []model.Change{appendTo("v", "once")}}
 	p := with(owner, nil)
 	must[*transport.VariableChangesAcknowledged](p, report)
 
 	thief := with(reader, p.id)
-	if a := must[*transport.VariableChangesAcknowledged](thief, report); a.Code != transport.CodeDenied {
+	if a := must[*transport.VariableChangesAcknowledged](thief, report); a.Code != model.CodeDenied {
 		t.Errorf("another principal is answered %+v, want denied", a)
 	}
 	a := must[*transport.VariableChangesAcknowledged](thief, &transport.ReportVariableChanges{Seq: 9, Floor: 9, Changes: report.Changes})
-	if a.Code != transport.CodeDenied {
+	if a.Code != model.CodeDenied {
 		t.Errorf("another principal is answered %+v, want denied", a)
 	}
 	must[*transport.Done](thief, &transport.Goodbye{})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -15,7 +16,7 @@ const spaceMargin = 16 << 20
 func (s *Server) roomy() (bool, error) {
 	free, _, err := s.engine.Free()
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", transport.ErrUnavailable, err)
+		return false, fmt.Errorf("%w: %w", model.ErrUnavailable, err)
 	}
 	return free >= s.minFree+2*s.limits.Value+spaceMargin, nil
 }
@@ -32,7 +33,7 @@ func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
 		}
 		s.view.mu.RUnlock()
 		if tenant == "" {
-			return nil, transport.ErrNotFound
+			return nil, model.ErrNotFound
 		}
 	}
 	check := r.rights.need
@@ -47,13 +48,13 @@ func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
 			return nil, err
 		}
 	}
-	if m.Want&(transport.RightWrite|transport.RightCreate) != 0 {
+	if m.Want&(model.RightWrite|model.RightCreate) != 0 {
 		roomy, err := s.roomy()
 		if err != nil {
 			return nil, err
 		}
 		if !roomy || time.Since(time.Unix(0, s.fullAt.Load())) < time.Second {
-			return nil, transport.ErrNoSpace
+			return nil, model.ErrNoSpace
 		}
 	}
 	if m.Reserve {
@@ -76,23 +77,23 @@ func (s *Server) fits(m *transport.Probe) error {
 	defer s.view.mu.RUnlock()
 	t := s.view.tenants[m.Tenant]
 	if t == nil || t.services[m.Service] == nil {
-		return transport.ErrNotFound
+		return model.ErrNotFound
 	}
 	c := t.services[m.Service].content.Load()
 	if c == nil {
 		return nil // not loaded: the change itself will see
 	}
 	if c.find(m.Name).d != nil {
-		return transport.ErrIsDirectory
+		return model.ErrIsDirectory
 	}
 	for p := parentOf(m.Name); ; p = parentOf(p) {
 		switch n := c.find(p); {
 		case n.v != nil:
-			return transport.ErrNotDirectory
+			return model.ErrNotDirectory
 		case n.d != nil && p == parentOf(m.Name):
 			return nil
 		case n.d != nil:
-			return transport.ErrNotFound
+			return model.ErrNotFound
 		}
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // publish shows a batch that the engine has stored: in the memory files, then in the view, and, in the same instant as
@@ -143,7 +143,7 @@ func (s *Server) broadcastTree(b *batch, rev int64, t *touched) {
 		return
 	}
 	for w := range s.treeWatchers {
-		var list []transport.TreeChange
+		var list []model.TreeChange
 		for _, ev := range b.tree {
 			list = append(list, ev.changes(w)...)
 		}
@@ -185,7 +185,7 @@ func (s *Server) endWatches(b *batch) {
 	for svc, k := range b.places.over {
 		svc.watchMu.Lock()
 		for w := range svc.watches {
-			if k == (serviceKey{}) || w.session.rights(k.tenant)&transport.RightRead == 0 {
+			if k == (serviceKey{}) || w.session.rights(k.tenant)&model.RightRead == 0 {
 				delete(svc.watches, w)
 				w.session.out.forget(w)
 			}
@@ -195,7 +195,7 @@ func (s *Server) endWatches(b *batch) {
 }
 
 // changes is the event as a session may know of it: what becomes visible to it is new, what it no longer may see is gone.
-func (ev *treeEvent) changes(s *session) []transport.TreeChange {
+func (ev *treeEvent) changes(s *session) []model.TreeChange {
 	own := ev.client != "" && ev.client == s.client.id
 	sees := func(k serviceKey) bool { return k != serviceKey{} && s.rights(k.tenant) != 0 }
 	before, after := sees(ev.before), sees(ev.after)
@@ -203,33 +203,33 @@ func (ev *treeEvent) changes(s *session) []transport.TreeChange {
 		return nil
 	}
 	if ev.service != nil {
-		c := transport.TreeChange{Own: own, Gone: !after, Time: ev.time}
+		c := model.TreeChange{Own: own, Gone: !after, Time: ev.time}
 		c.Service = ev.service.treeInfo(ev.tenant.id, ev.after.name)
 		if !after {
 			c.Service.Tenant, c.Service.Name = ev.from.id, ev.before.name
 		}
-		return []transport.TreeChange{c}
+		return []model.TreeChange{c}
 	}
-	c := transport.TreeChange{Own: own, Gone: !after, Time: ev.time}
-	c.Tenant = transport.TenantInfo{ID: ev.tenant.id, Name: ev.after.tenant, MTime: ev.tenant.mtime, Mode: ev.tenant.mode, Rights: s.rights(ev.after.tenant)}
+	c := model.TreeChange{Own: own, Gone: !after, Time: ev.time}
+	c.Tenant = model.Tenant{ID: ev.tenant.id, Name: ev.after.tenant, MTime: ev.tenant.mtime, Mode: ev.tenant.mode, Rights: s.rights(ev.after.tenant)}
 	if !after {
 		c.Tenant.Name, c.Tenant.Rights = ev.before.tenant, 0
 	}
 	if after == before || ev.before == (serviceKey{}) || ev.after == (serviceKey{}) {
-		return []transport.TreeChange{c}
+		return []model.TreeChange{c}
 	}
 	// The tenant was renamed out of the session's sight, or into it: so are its services.
-	var list []transport.TreeChange
+	var list []model.TreeChange
 	for _, in := range ev.inside {
-		list = append(list, transport.TreeChange{Own: own, Gone: !after, Service: in.service.treeInfo(ev.tenant.id, in.name)})
+		list = append(list, model.TreeChange{Own: own, Gone: !after, Service: in.service.treeInfo(ev.tenant.id, in.name)})
 	}
 	if after {
-		return append([]transport.TreeChange{c}, list...)
+		return append([]model.TreeChange{c}, list...)
 	}
 	return append(list, c)
 }
 
 // treeInfo describes the service, under a name, to those who watch the tree. The caller holds view.mu.
-func (s *service) treeInfo(tenant uint64, name string) transport.ServiceInfo {
-	return transport.ServiceInfo{ID: s.id, Tenant: tenant, Name: name, MTime: s.mtime, Mode: s.mode}
+func (s *service) treeInfo(tenant uint64, name string) model.Service {
+	return model.Service{ID: s.id, Tenant: tenant, Name: name, MTime: s.mtime, Mode: s.mode}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -18,53 +19,53 @@ func TestRenameMatrix(t *testing.T) {
 	cases := []struct {
 		from, to  string
 		noReplace bool
-		code      transport.Code
+		code      model.Code
 	}{
-		{v, n, false, transport.CodeOK},
-		{v, n, true, transport.CodeOK},
-		{v, v, false, transport.CodeOK},
-		{v, "t/s/w", false, transport.CodeOK},
-		{v, "t/s/w", true, transport.CodeExists},
-		{v, "t/s/same", false, transport.CodeOK},
-		{v, d, false, transport.CodeIsDirectory},
-		{v, "t/s/d/x", false, transport.CodeOK},
-		{v, "t/s/n/x", false, transport.CodeNotFound},
-		{v, "t/s/w/x", false, transport.CodeNotDirectory},
-		{v, "t/s/v/x", false, transport.CodeNotDirectory},
-		{v, "t/S/n", false, transport.CodeOK},
-		{v, "t/S/v", false, transport.CodeOK},
-		{v, "t/S/v", true, transport.CodeExists},
-		{v, "T/S/n", false, transport.CodeOK},
-		{v, "t/x/n", false, transport.CodeNotFound},
-		{v, "t/s/" + strings.Repeat("x", 256), false, transport.CodeNameTooLong},
-		{n, "t/s/x", false, transport.CodeNotFound},
-		{"t/s/v/x", n, false, transport.CodeNotDirectory},
-		{d, n, false, transport.CodeOK},
-		{f, n, false, transport.CodeOK},
-		{f, f, false, transport.CodeOK},
-		{f, d, false, transport.CodeOK},
-		{f, d, true, transport.CodeExists},
-		{d, f, false, transport.CodeNotEmpty},
-		{d, v, false, transport.CodeNotDirectory},
-		{f, "t/s/f/sub/x", false, transport.CodeInvalid},
-		{"t/s/f/sub", f, false, transport.CodeNotEmpty},
-		{"t/s/f/sub", "t/s/top", false, transport.CodeOK},
-		{f, "t/S/f", false, transport.CodeCrossDevice},
-		{f, "t/s/n/x", false, transport.CodeNotFound},
-		{"t/s", "t/n", false, transport.CodeOK},
-		{"t/s", "T/n", false, transport.CodeOK},
-		{"t/s", "n/n", false, transport.CodeNotFound},
-		{"t/s", "t/e", false, transport.CodeOK},
-		{"t/s", "t/e", true, transport.CodeExists},
-		{"t/s", "t/S", false, transport.CodeNotEmpty},
-		{"t/s", "t/s", false, transport.CodeOK},
-		{"t/n", "t/x", false, transport.CodeNotFound},
-		{"t", "n", false, transport.CodeOK},
-		{"t", "e", false, transport.CodeOK},
-		{"t", "e", true, transport.CodeExists},
-		{"t", "T", false, transport.CodeNotEmpty},
-		{"n", "x", false, transport.CodeNotFound},
-		{"t", "t", false, transport.CodeOK},
+		{v, n, false, model.CodeOK},
+		{v, n, true, model.CodeOK},
+		{v, v, false, model.CodeOK},
+		{v, "t/s/w", false, model.CodeOK},
+		{v, "t/s/w", true, model.CodeExists},
+		{v, "t/s/same", false, model.CodeOK},
+		{v, d, false, model.CodeIsDirectory},
+		{v, "t/s/d/x", false, model.CodeOK},
+		{v, "t/s/n/x", false, model.CodeNotFound},
+		{v, "t/s/w/x", false, model.CodeNotDirectory},
+		{v, "t/s/v/x", false, model.CodeNotDirectory},
+		{v, "t/S/n", false, model.CodeOK},
+		{v, "t/S/v", false, model.CodeOK},
+		{v, "t/S/v", true, model.CodeExists},
+		{v, "T/S/n", false, model.CodeOK},
+		{v, "t/x/n", false, model.CodeNotFound},
+		{v, "t/s/" + strings.Repeat("x", 256), false, model.CodeNameTooLong},
+		{n, "t/s/x", false, model.CodeNotFound},
+		{"t/s/v/x", n, false, model.CodeNotDirectory},
+		{d, n, false, model.CodeOK},
+		{f, n, false, model.CodeOK},
+		{f, f, false, model.CodeOK},
+		{f, d, false, model.CodeOK},
+		{f, d, true, model.CodeExists},
+		{d, f, false, model.CodeNotEmpty},
+		{d, v, false, model.CodeNotDirectory},
+		{f, "t/s/f/sub/x", false, model.CodeInvalid},
+		{"t/s/f/sub", f, false, model.CodeNotEmpty},
+		{"t/s/f/sub", "t/s/top", false, model.CodeOK},
+		{f, "t/S/f", false, model.CodeCrossDevice},
+		{f, "t/s/n/x", false, model.CodeNotFound},
+		{"t/s", "t/n", false, model.CodeOK},
+		{"t/s", "T/n", false, model.CodeOK},
+		{"t/s", "n/n", false, model.CodeNotFound},
+		{"t/s", "t/e", false, model.CodeOK},
+		{"t/s", "t/e", true, model.CodeExists},
+		{"t/s", "t/S", false, model.CodeNotEmpty},
+		{"t/s", "t/s", false, model.CodeOK},
+		{"t/n", "t/x", false, model.CodeNotFound},
+		{"t", "n", false, model.CodeOK},
+		{"t", "e", false, model.CodeOK},
+		{"t", "e", true, model.CodeExists},
+		{"t", "T", false, model.CodeNotEmpty},
+		{"n", "x", false, model.CodeNotFound},
+		{"t", "t", false, model.CodeOK},
 	}
 	s := startServer(t)
 	p := connect(t, s)
@@ -76,7 +77,7 @@ func TestRenameMatrix(t *testing.T) {
 				p.do(store(name, "value of "+name))
 			}
 			p.do(store("same", "value of v"))
-			p.do(at(transport.OpMkdir, "t", "s", "d"), at(transport.OpMkdir, "t", "e", ""), at(transport.OpMkdir, "e", "", ""))
+			p.do(at(model.OpMkdir, "t", "s", "d"), at(model.OpMkdir, "t", "e", ""), at(model.OpMkdir, "e", "", ""))
 			other := store("v", "other")
 			other.Service = "S"
 			p.do(other)
@@ -84,7 +85,7 @@ func TestRenameMatrix(t *testing.T) {
 			p.do(other)
 
 			before := p.everything()
-			ch := transport.Change{Op: transport.OpRename, NoReplace: c.noReplace}
+			ch := model.Change{Op: model.OpRename, NoReplace: c.noReplace}
 			ch.Tenant, ch.Service, ch.Name = cut(c.from)
 			ch.ToTenant, ch.ToService, ch.ToName = cut(c.to)
 			a := p.send(ch)
@@ -92,7 +93,7 @@ func TestRenameMatrix(t *testing.T) {
 				t.Fatalf("code %d (%s), want %d", a.Code, a.Message, c.code)
 			}
 			want := before
-			if c.code == transport.CodeOK && c.from != c.to {
+			if c.code == model.CodeOK && c.from != c.to {
 				want = renamed(before, c.from, c.to)
 			}
 			after := p.everything()
@@ -143,7 +144,7 @@ func cut(path string) (tenant, service, name string) {
 	return parts[0], parts[1], parts[2]
 }
 
-func join(e transport.Entry) string {
+func join(e model.Entry) string {
 	path := e.Tenant
 	if e.Service != "" {
 		path += "/" + e.Service
@@ -175,9 +176,9 @@ func (p *peer) clear() {
 	list := p.list(&transport.List{Recursive: true})
 	slices.Reverse(list)
 	for _, e := range list {
-		op := transport.OpDelete
+		op := model.OpDelete
 		if e.Dir {
-			op = transport.OpRmdir
+			op = model.OpRmdir
 		}
 		p.do(at(op, e.Tenant, e.Service, e.Name))
 	}
@@ -188,22 +189,22 @@ func TestRenameOverKeepsTheTargetsID(t *testing.T) {
 	r := p.do(store("v", "old"), store("v", "old2"), store("tmp", "new"))
 	p.mustWatch(&transport.Watch{Service: p.service("t", "s"), Values: true})
 	p.taken()
-	got := p.do(renameTo(at(transport.OpRename, "t", "s", "tmp"), "v"))[0]
+	got := p.do(renameTo(at(model.OpRename, "t", "s", "tmp"), "v"))[0]
 	if got.ID != r[0].ID || got.Version != 3 {
 		t.Errorf("renamed over: %+v, want id %d and version 3", got, r[0].ID)
 	}
 	evs := events(p.taken(), p.service("t", "s"))
-	if len(evs) != 2 || evs[0].Kind != transport.EventDelete || evs[0].ID != r[2].ID ||
-		evs[1].Kind != transport.EventSet || evs[1].ID != r[0].ID || string(evs[1].Data) != "new" || evs[1].Echo != 0 || evs[1].Created {
+	if len(evs) != 2 || evs[0].Kind != model.EventDelete || evs[0].ID != r[2].ID ||
+		evs[1].Kind != model.EventSet || evs[1].ID != r[0].ID || string(evs[1].Data) != "new" || evs[1].Echo != 0 || evs[1].Created {
 		t.Errorf("events %+v", evs)
 	}
 	// The same bytes: the source goes, and only its time and mode stay.
 	p.do(store("tmp", "new"))
 	p.taken()
-	got = p.do(renameTo(at(transport.OpRename, "t", "s", "tmp"), "v"))[0]
+	got = p.do(renameTo(at(model.OpRename, "t", "s", "tmp"), "v"))[0]
 	evs = events(p.taken(), p.service("t", "s"))
-	if got.Version != 3 || got.Unchanged || len(evs) != 2 || evs[0].Kind != transport.EventDelete ||
-		evs[1].Kind != transport.EventMeta || evs[1].MTime != evs[0].MTime {
+	if got.Version != 3 || got.Unchanged || len(evs) != 2 || evs[0].Kind != model.EventDelete ||
+		evs[1].Kind != model.EventMeta || evs[1].MTime != evs[0].MTime {
 		t.Errorf("same bytes: %+v, events %+v", got, evs)
 	}
 }
@@ -217,19 +218,19 @@ func TestMoveToAnotherService(t *testing.T) {
 		other.Data = fmt.Append(nil, "v", i)
 		p.do(other)
 	}
-	p.do(at(transport.OpDelete, "t", "o", "x"))
+	p.do(at(model.OpDelete, "t", "o", "x"))
 	r := p.do(store("v", "value"))[0]
 	sid, oid := p.service("t", "s"), p.service("t", "o")
 	p.mustWatch(&transport.Watch{Service: sid, Values: true})
 	p.mustWatch(&transport.Watch{Service: oid, Values: true})
 	p.taken()
-	m := transport.Change{Op: transport.OpRename, ID: r.ID, ToTenant: "t", ToService: "o", ToName: "v"}
+	m := model.Change{Op: model.OpRename, ID: r.ID, ToTenant: "t", ToService: "o", ToName: "v"}
 	got := p.do(m)[0]
 	if got.ID != r.ID || got.Version != 11 {
 		t.Errorf("moved: %+v, want id %d and version 11", got, r.ID)
 	}
 	pushes := p.taken()
-	if evs := events(pushes, sid); len(evs) != 1 || evs[0].Kind != transport.EventDelete || evs[0].ID != r.ID {
+	if evs := events(pushes, sid); len(evs) != 1 || evs[0].Kind != model.EventDelete || evs[0].ID != r.ID {
 		t.Errorf("events where it was: %+v", evs)
 	}
 	if evs := events(pushes, oid); len(evs) != 1 || !evs[0].Created || evs[0].ID != r.ID || string(evs[0].Data) != "value" {
@@ -239,15 +240,15 @@ func TestMoveToAnotherService(t *testing.T) {
 
 func TestRenameLargeDirectory(t *testing.T) {
 	p := connect(t, startServer(t))
-	p.do(at(transport.OpMkdir, "t", "", ""), at(transport.OpMkdir, "t", "s", ""), at(transport.OpMkdir, "t", "s", "d"))
-	var changes []transport.Change
+	p.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""), at(model.OpMkdir, "t", "s", "d"))
+	var changes []model.Change
 	for i := range 1000 {
 		changes = append(changes, store(fmt.Sprintf("d/%d", i), fmt.Sprint(i)))
 	}
 	p.do(changes...)
-	p.do(renameTo(at(transport.OpRename, "t", "s", "d"), "e"))
+	p.do(renameTo(at(model.OpRename, "t", "s", "d"), "e"))
 	p.wantValue("e/777", "777")
 	p.do(store("e/more", ""))
-	p.refused(transport.CodeCrossDevice, renameTo(at(transport.OpRename, "t", "s", "e"), "f"))
+	p.refused(model.CodeCrossDevice, renameTo(at(model.OpRename, "t", "s", "e"), "f"))
 	p.wantValue("e/777", "777")
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -38,11 +39,11 @@ func (r request) result(m transport.Message, err error) {
 }
 
 func (r request) refused(err error) *transport.Error {
-	code := transport.CodeOf(err)
+	code := model.CodeOf(err)
 	text := err.Error()
-	if code == transport.CodeInternal {
+	if code == model.CodeInternal {
 		r.server.log.Error("request", "err", err)
-		text = transport.ErrInternal.Message
+		text = model.ErrInternal.Message
 	}
 	return &transport.Error{Code: code, Message: text}
 }
@@ -66,7 +67,7 @@ func (r request) handle(m transport.Message) {
 		r.answer(&transport.Done{})
 	case *transport.GetServiceFilePath:
 		if !r.local {
-			r.result(nil, transport.ErrUnsupported)
+			r.result(nil, model.ErrUnsupported)
 			return
 		}
 		r.filePath(m)
@@ -85,20 +86,20 @@ func (r request) handle(m transport.Message) {
 		r.handover()
 	case *transport.Goodbye:
 		if !r.server.queue.push(item{session: r.session, do: r.goodbye}) {
-			r.result(nil, transport.ErrUnavailable)
+			r.result(nil, model.ErrUnavailable)
 		}
 	case *transport.Hello:
-		r.result(nil, &transport.Error{Code: transport.CodeInvalid, Message: "hello was said already"})
+		r.result(nil, &model.Error{Code: model.CodeInvalid, Message: "hello was said already"})
 	case *transport.Oversized:
 		r.result(nil, tooCostly(m.Cost, r.memory.Limit()))
 	default:
-		r.result(nil, transport.ErrUnsupported)
+		r.result(nil, model.ErrUnsupported)
 	}
 }
 
 func tooCostly(cost, limit int) error {
-	return &transport.Error{
-		Code: transport.CodeTooLarge, Message: fmt.Sprintf("the request takes %d MiB of memory, at most %d are fine", cost>>20, limit>>20),
+	return &model.Error{
+		Code: model.CodeTooLarge, Message: fmt.Sprintf("the request takes %d MiB of memory, at most %d are fine", cost>>20, limit>>20),
 	}
 }
 
@@ -140,25 +141,25 @@ func (r request) service(id uint64) (*service, error) {
 	defer v.mu.RUnlock()
 	svc := v.services[id]
 	if svc == nil {
-		return nil, transport.ErrNotFound
+		return nil, model.ErrNotFound
 	}
-	return svc, r.rights.need(svc.tenant.name, transport.RightRead)
+	return svc, r.rights.need(svc.tenant.name, model.RightRead)
 }
 
 // mayReadLocked says whether a session may still read a service that it has found: it can have been moved or removed
 // since. The caller holds view.mu.
 func (v *view) mayReadLocked(c *session, svc *service) error {
 	if v.services[svc.id] != svc {
-		return transport.ErrNotFound
+		return model.ErrNotFound
 	}
-	return c.rights.need(svc.tenant.name, transport.RightRead)
+	return c.rights.need(svc.tenant.name, model.RightRead)
 }
 
 func (r request) serviceNamed(tenant, name string) (*service, error) {
 	if r.rights(tenant) == 0 {
-		return nil, transport.ErrNotFound
+		return nil, model.ErrNotFound
 	}
-	if err := r.rights.need(tenant, transport.RightRead); err != nil {
+	if err := r.rights.need(tenant, model.RightRead); err != nil {
 		return nil, err
 	}
 	v := r.server.view
@@ -167,7 +168,7 @@ func (r request) serviceNamed(tenant, name string) (*service, error) {
 		if d := v.damaged[tenant]; d[""] || d[name] {
 			return nil, errDamaged
 		}
-		return nil, transport.ErrNotFound
+		return nil, model.ErrNotFound
 	}
 	return svc, nil
 }
@@ -260,14 +261,14 @@ func (r request) read(svc *service, m *transport.ReadVariable) (*transport.Varia
 	n := c.find(m.Name)
 	switch {
 	case n.d != nil:
-		return nil, transport.ErrIsDirectory
+		return nil, model.ErrIsDirectory
 	case n.v == nil:
 		for p := parentOf(m.Name); p != ""; p = parentOf(p) {
 			if c.find(p).v != nil {
-				return nil, transport.ErrNotDirectory
+				return nil, model.ErrNotDirectory
 			}
 		}
-		return nil, transport.ErrNotFound
+		return nil, model.ErrNotFound
 	}
 	return &transport.VariableData{Variable: n.v.info(!m.Stat)}, nil
 }
@@ -297,7 +298,7 @@ func (r request) status() *transport.Status {
 				m.More++
 				continue
 			}
-			m.Sessions = append(m.Sessions, transport.ClientInfo{
+			m.Sessions = append(m.Sessions, model.SessionInfo{
 				Program: c.hello.Program, Pid: c.hello.Pid, Host: c.hello.Host, Mount: c.hello.Mount, User: c.user,
 				Remote: c.conn.RemoteAddr().String(), Connected: c.connected.UnixNano(),
 			})
@@ -308,7 +309,7 @@ func (r request) status() *transport.Status {
 
 func (r request) administer(m transport.Message) (transport.Message, error) {
 	if !r.administers() {
-		return nil, transport.ErrDenied
+		return nil, model.ErrDenied
 	}
 	switch m := m.(type) {
 	case *transport.CreateKey:
@@ -327,9 +328,9 @@ func (r request) handover() {
 	s := r.server
 	switch {
 	case !r.local:
-		r.result(nil, transport.ErrDenied)
+		r.result(nil, model.ErrDenied)
 	case s.opts.Mode != ModeAuto:
-		r.result(nil, &transport.Error{Code: transport.CodeConflict, Message: fmt.Sprintf("a server runs already (pid %d)", s.info.Pid)})
+		r.result(nil, &model.Error{Code: model.CodeConflict, Message: fmt.Sprintf("a server runs already (pid %d)", s.info.Pid)})
 	default:
 		r.out.reply(reply{id: r.id, message: &transport.Done{}, cost: r.cost, after: func() { s.leave(ErrHandover) }})
 		r.out.signal()

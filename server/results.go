@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -21,7 +22,7 @@ import (
 // answer is what an accepted report got.
 type answer struct {
 	rev     int64
-	results []transport.Result
+	results []model.Result
 	slot    uint64
 	bytes   int // about what it takes, in memory or in the store
 	time    int64
@@ -252,9 +253,9 @@ func (n *numbers) next() uint64 {
 	return v
 }
 
-func (n *numbers) results() (list []transport.Result) {
+func (n *numbers) results() (list []model.Result) {
 	for k := n.next(); k > 0 && n.err == nil; k-- {
-		r := transport.Result{ID: n.next(), Version: n.next(), MTime: int64(n.next()), Size: int64(n.next())}
+		r := model.Result{ID: n.next(), Version: n.next(), MTime: int64(n.next()), Size: int64(n.next())}
 		r.Unchanged = n.next() == 1
 		list = append(list, r)
 	}

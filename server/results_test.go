@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
 // report is a report of one append, with the floor that the client claims.
 func report(seq, floor uint64, name, data string) *transport.ReportVariableChanges {
-	return &transport.ReportVariableChanges{Seq: seq, Floor: floor, Changes: []transport.Change{appendTo(name, data)}}
+	return &transport.ReportVariableChanges{Seq: seq, Floor: floor, Changes: []model.Change{appendTo(name, data)}}
 }
 
 func ack(p *peer, r *transport.ReportVariableChanges) *transport.VariableChangesAcknowledged {
@@ -60,10 +61,10 @@ func TestAnswersAreStoredOneByOne(t *testing.T) {
 	size := len(hoarder.wantSize("w", many).Data)
 	check := func(where string, p *peer) {
 		t.Helper()
-		if a := ack(p, report(1, 0, "w", "x")); a.Code != transport.CodeForgotten {
+		if a := ack(p, report(1, 0, "w", "x")); a.Code != model.CodeForgotten {
 			t.Errorf("%s: the oldest report again: %+v", where, a)
 		}
-		if a := ack(p, report(many, 0, "w", "x")); a.Code != transport.CodeOK || len(a.Results) != 1 {
+		if a := ack(p, report(many, 0, "w", "x")); a.Code != model.CodeOK || len(a.Results) != 1 {
 			t.Errorf("%s: the newest report again: %+v", where, a)
 		}
 		p.wantSize("w", size)
@@ -96,7 +97,7 @@ func TestAnswersAreStoredOneByOne(t *testing.T) {
 	}
 }
 
-func (p *peer) wantSize(name string, size int) *transport.Variable {
+func (p *peer) wantSize(name string, size int) *model.Variable {
 	p.t.Helper()
 	v, err := p.read(name)
 	if err != nil || len(v.Data) != size {
@@ -143,12 +144,12 @@ func TestForgottenClient(t *testing.T) {
 	p := connect(t, s)
 	r := report(5, 5, "v", "x")
 	r.Age = int64(time.Second)
-	if a := ack(p, r); a.Code != transport.CodeOK {
+	if a := ack(p, r); a.Code != model.CodeOK {
 		t.Errorf("sent a second ago, to a server that had not seen it: %+v", a)
 	}
 	p = connect(t, s)
 	r.Age = int64(2 * forgetAfter)
-	if a := ack(p, r); a.Code != transport.CodeForgotten {
+	if a := ack(p, r); a.Code != model.CodeForgotten {
 		t.Errorf("sent long ago: %+v", a)
 	}
 	s.mu.Lock()
@@ -156,7 +157,7 @@ func TestForgottenClient(t *testing.T) {
 	s.mu.Unlock()
 	p = connect(t, s)
 	r.Age = int64(time.Minute)
-	if a := ack(p, r); a.Code != transport.CodeForgotten {
+	if a := ack(p, r); a.Code != model.CodeForgotten {
 		t.Errorf("sent before clients were forgotten: %+v", a)
 	}
 	p.wantValue("v", "x")
@@ -220,13 +221,13 @@ func TestRecordOfSchema1(t *testing.T) {
 	s.mu.Unlock()
 	p := connect(t, s, as(id))
 	a := ack(p, report(4, 3, "v", "x"))
-	if want := (transport.Result{ID: 77, Version: 8, MTime: 9, Size: 10, Unchanged: true}); a.Rev != 99 || len(a.Results) != 1 || a.Results[0] != want {
+	if want := (model.Result{ID: 77, Version: 8, MTime: 9, Size: 10, Unchanged: true}); a.Rev != 99 || len(a.Results) != 1 || a.Results[0] != want {
 		t.Errorf("answered %+v", a)
 	}
-	if a := ack(p, report(2, 3, "v", "x")); a.Code != transport.CodeInvalid {
+	if a := ack(p, report(2, 3, "v", "x")); a.Code != model.CodeInvalid {
 		t.Errorf("below the floor: %+v", a)
 	}
-	if a := ack(p, report(6, 3, "v", "x")); a.Code != transport.CodeOK || a.Results[0].ID == 77 {
+	if a := ack(p, report(6, 3, "v", "x")); a.Code != model.CodeOK || a.Results[0].ID == 77 {
 		t.Errorf("a new report: %+v", a)
 	}
 	p.wantValue("v", "x")

@@ -6,20 +6,20 @@ import (
 	"strings"
 
 	"github.com/commy-project/commyfs/engine"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // rightsIn is what a session may do in a tenant; 0 hides the tenant.
-type rightsIn func(tenant string) transport.Rights
+type rightsIn func(tenant string) model.Rights
 
-const allRights = transport.RightRead | transport.RightWrite | transport.RightCreate | transport.RightDelete | transport.RightAdmin
+const allRights = model.RightRead | model.RightWrite | model.RightCreate | model.RightDelete | model.RightAdmin
 
 // everything is what the owner of the server's process may do, who comes by the Unix socket.
-func everything(string) transport.Rights { return allRights }
+func everything(string) model.Rights { return allRights }
 
 // rightsOf is what a key opens: its rights in the tenants that match one of its patterns, all tenants if it has none.
-func rightsOf(patterns []string, rights transport.Rights) rightsIn {
-	return func(tenant string) transport.Rights {
+func rightsOf(patterns []string, rights model.Rights) rightsIn {
+	return func(tenant string) model.Rights {
 		if matches(patterns, tenant) {
 			return rights
 		}
@@ -37,21 +37,21 @@ func matches(patterns []string, tenant string) bool {
 }
 
 // need asks for rights in a tenant that a request names: a hidden tenant is not there.
-func (r rightsIn) need(tenant string, want transport.Rights) error {
+func (r rightsIn) need(tenant string, want model.Rights) error {
 	switch have := r(tenant); {
 	case have == 0:
-		return transport.ErrNotFound
+		return model.ErrNotFound
 	case have&want != want:
-		return transport.ErrDenied
+		return model.ErrDenied
 	}
 	return nil
 }
 
 // needNew is need where the request would make the name: that a hidden tenant cannot be made says nothing about whether
 // it is there.
-func (r rightsIn) needNew(tenant string, want transport.Rights) error {
+func (r rightsIn) needNew(tenant string, want model.Rights) error {
 	if have := r(tenant); have == 0 || have&want != want {
-		return transport.ErrDenied
+		return model.ErrDenied
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func subsumes(outer, pattern string) bool {
 
 // administers reports whether the session may manage keys.
 func (s *session) administers() bool {
-	return s.key == nil || transport.Rights(s.key.Rights)&transport.RightAdmin != 0
+	return s.key == nil || model.Rights(s.key.Rights)&model.RightAdmin != 0
 }
 
 // administersKey reports whether a key is the session's to list and to revoke: it opens nothing that the session's own key

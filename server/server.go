@@ -36,6 +36,7 @@ import (
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -65,7 +66,7 @@ type Options struct {
 	// Linger is how long a ModeAuto server stays without a session. Default: for ever.
 	Linger time.Duration
 	// Limits are the bounds Value (at most 16 MiB), Name and Component. Default: 1 MiB, 1024 and 255.
-	Limits transport.Limits
+	Limits model.Limits
 	// Memory is about how many bytes may be taken at once by what clients ask for: messages that arrive, are carried out or
 	// wait to be sent. What the server holds for all of them, the values above all, comes on top. Default: 128 MiB.
 	Memory int64
@@ -114,8 +115,8 @@ func (o *Options) setDefaults() error {
 type Server struct {
 	opts    Options
 	log     *slog.Logger
-	limits  transport.Limits // without Free and Total
-	info    transport.ServerInfo
+	limits  model.Limits // without Free and Total
+	info    model.ServerInfo
 	minFree int64
 
 	lock     *StateLock
@@ -237,7 +238,7 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("load store: %w", err)
 	}
 	s.removeStrays()
-	s.info = transport.ServerInfo{Pid: os.Getpid(), Version: o.Version, Mode: o.Mode, Host: host, Started: time.Now().UnixNano()}
+	s.info = model.ServerInfo{Pid: os.Getpid(), Version: o.Version, Mode: o.Mode, Host: host, Started: time.Now().UnixNano()}
 	s.committer.Go(s.commitLoop)
 	if err := s.listen(); err != nil {
 		return err
@@ -272,7 +273,7 @@ func openEngine(ctx context.Context, o engine.Options) (*engine.Engine, error) {
 }
 
 // Info describes the server.
-func (s *Server) Info() transport.ServerInfo { return s.info }
+func (s *Server) Info() model.ServerInfo { return s.info }
 
 // Done is closed when the server has been closed or has reason to leave, which [Server.Err] tells. Close has still to be
 // called.
@@ -332,13 +333,13 @@ func (s *Server) close() error {
 		ends.Go(func() {
 			c.out.finish()
 			c.linger(s.ctx)
-			s.end(c, &transport.Error{Code: transport.CodeUnavailable, Message: "the server stops"})
+			s.end(c, &model.Error{Code: model.CodeUnavailable, Message: "the server stops"})
 		})
 	}
 	ends.Wait()
 	s.mu.Lock()
 	for conn := range s.opening {
-		conn.Fail(transport.ErrUnavailable)
+		conn.Fail(model.ErrUnavailable)
 	}
 	s.mu.Unlock()
 	s.wg.Wait()

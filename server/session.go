@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -49,7 +50,7 @@ type session struct {
 	asked     map[uint64]*service // whose memory files; guarded by out.mu
 
 	// over is set when the session's credentials are no longer valid, and what its client is told.
-	over atomic.Pointer[transport.Error]
+	over atomic.Pointer[model.Error]
 
 	memory  *account // for requests and what waits to be sent
 	sending *account // for what is being sent
@@ -68,7 +69,7 @@ func (s *Server) serve(conn *transport.Conn, key *engine.Key, who principal) {
 		line: line{at: -1},
 	}
 	if key != nil {
-		c.rights, c.user = rightsOf(key.Tenants, transport.Rights(key.Rights)), key.Name
+		c.rights, c.user = rightsOf(key.Tenants, model.Rights(key.Rights)), key.Name
 	} else if p, ok := conn.Peer(); ok {
 		c.user = userName(p.UID)
 	}
@@ -79,9 +80,9 @@ func (s *Server) serve(conn *transport.Conn, key *engine.Key, who principal) {
 		return
 	}
 	hello, ok := envs[0].Message.(*transport.Hello)
-	if !ok || len(hello.Client) != clientIDLen {
-		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: transport.ErrInvalid})
-		conn.CloseWith(&transport.Error{Code: transport.CodeInvalid, Message: "a session begins with a hello"})
+	if !ok || len(hello.ID) != clientIDLen {
+		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: (*transport.Error)(model.ErrInvalid)})
+		conn.CloseWith(&model.Error{Code: model.CodeInvalid, Message: "a session begins with a hello"})
 		return
 	}
 	c.hello = bounded(hello)
@@ -92,7 +93,7 @@ func (s *Server) serve(conn *transport.Conn, key *engine.Key, who principal) {
 	defer c.sending.close()
 	c.out = newOutbox(c.memory)
 	if reason := s.register(c); reason != nil {
-		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: reason})
+		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: (*transport.Error)(reason)})
 		conn.CloseWith(reason)
 		return
 	}
@@ -128,7 +129,7 @@ func (s *Server) firstWords(conn *transport.Conn) ([]transport.Envelope, error) 
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
-		return nil, transport.ErrUnavailable
+		return nil, model.ErrUnavailable
 	}
 	s.opening[conn] = struct{}{}
 	s.mu.Unlock()
@@ -152,18 +153,18 @@ func userName(uid uint32) string {
 
 // register makes the session its client's, in the place of one that it may still have: of that one nothing is carried out
 // any more that is not already being carried out, so that what the client sends again cannot be overtaken.
-func (s *Server) register(c *session) *transport.Error {
-	id := c.principal.client(c.hello.Client)
+func (s *Server) register(c *session) *model.Error {
+	id := c.principal.client(c.hello.ID)
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
-		return transport.ErrUnavailable
+		return model.ErrUnavailable
 	}
 	cl := s.clients[id]
 	if cl == nil {
 		cl = newClient(id)
 		cl.born = time.Now()
-		for _, name := range []string{id, string(c.hello.Client)} {
+		for _, name := range []string{id, string(c.hello.ID)} {
 			if l := s.legacy[name]; l != nil {
 				cl.born, cl.floor, cl.old = time.Time{}, l.floor, l.results
 			}
@@ -221,7 +222,7 @@ func (s *Server) unregister(c *session) {
 }
 
 // end tells a session's client why and ends it.
-func (s *Server) end(c *session, reason *transport.Error) { c.conn.CloseWith(reason) }
+func (s *Server) end(c *session, reason *model.Error) { c.conn.CloseWith(reason) }
 
 // linger waits until the writer has sent what there was, but not for long.
 func (c *session) linger(ctx context.Context) {
@@ -238,7 +239,7 @@ func (c *session) welcome() *transport.Welcome {
 	return &transport.Welcome{Store: c.server.engine.StoreID(), Server: c.server.info, Limits: c.server.currentLimits(), Local: c.local}
 }
 
-func (s *Server) currentLimits() transport.Limits {
+func (s *Server) currentLimits() model.Limits {
 	l := s.limits
 	l.Free, l.Total, _ = s.engine.Free() // unknown is shown as none
 	return l
@@ -267,7 +268,7 @@ func (c *session) receive(e transport.Envelope) (ok bool) {
 	}()
 	r := request{c, e.ID, e.Cost}
 	if e.ID == 0 {
-		c.conn.CloseWith(&transport.Error{Code: transport.CodeInvalid, Message: "a request has an id"})
+		c.conn.CloseWith(&model.Error{Code: model.CodeInvalid, Message: "a request has an id"})
 		return false
 	}
 	if reason := c.over.Load(); reason != nil {
@@ -283,7 +284,7 @@ func (s *session) refusal() error {
 	if reason := s.over.Load(); reason != nil {
 		return reason
 	}
-	return transport.ErrUnavailable
+	return model.ErrUnavailable
 }
 
 // sizeOf is about how many bytes a report has the engine store.

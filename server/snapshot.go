@@ -1,6 +1,7 @@
 package server
 
 import (
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -28,7 +29,7 @@ type snapshot struct {
 // next fills one page.
 func (s *snapshot) next() (transport.Message, bool) {
 	m := &transport.Snapshot{Service: s.service, Resumed: s.resumed, Rev: s.rev}
-	m.Root = transport.DirInfo{ID: s.service, MTime: s.root.mtime, Mode: s.root.mode}
+	m.Root = model.Dir{ID: s.service, MTime: s.root.mtime, Mode: s.root.mode}
 	size := s.fill(m)
 	for len(s.changes) > 0 {
 		e := s.changes[0].message(s.values)
@@ -70,13 +71,13 @@ func (s *snapshot) fill(m *transport.Snapshot) (size int) {
 			m.Vars = append(m.Vars, it.v.info(s.values))
 		} else {
 			d := it.d.info
-			m.Dirs = append(m.Dirs, transport.DirInfo{ID: d.id, Name: d.name, MTime: d.mtime, Mode: d.mode})
+			m.Dirs = append(m.Dirs, model.Dir{ID: d.id, Name: d.name, MTime: d.mtime, Mode: d.mode})
 		}
 	}
 	return size
 }
 
-func eventSize(e *transport.Event) int {
+func eventSize(e *model.Event) int {
 	size := len(e.Name) + len(e.OldName) + len(e.Writer) + len(e.Data) + eventCost
 	for _, r := range e.Ranges {
 		size += len(r.Data) + rangeCost
@@ -85,8 +86,8 @@ func eventSize(e *transport.Event) int {
 }
 
 // info is the variable as the protocol has it.
-func (v *variable) info(value bool) transport.Variable {
-	m := transport.Variable{
+func (v *variable) info(value bool) model.Variable {
+	m := model.Variable{
 		ID: v.id, Name: v.name, Version: v.version, MTime: v.mtime, Mode: v.mode, Writer: v.writer, Size: int64(len(v.data)),
 		Slot: v.slot,
 	}
@@ -121,10 +122,10 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 				continue
 			}
 			switch {
-			case r.kind == transport.EventDelete:
+			case r.kind == model.EventDelete:
 				delete(open, r.id)
 				ev.v, ev.was = nil, &variable{id: r.id, version: r.version}
-			case r.kind == transport.EventRename:
+			case r.kind == model.EventRename:
 				delete(open, r.id)
 				if !here {
 					ev.v = &variable{id: r.id, version: r.version}
@@ -132,7 +133,7 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 			case !here:
 				unseen[r.id] = unseen[r.id] || r.created
 				continue
-			case r.kind == transport.EventMeta:
+			case r.kind == model.EventMeta:
 				// Every value is sent as it is now, with what describes it.
 				if _, ok := open[r.id]; ok {
 					continue
@@ -144,7 +145,7 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 				}
 				open[r.id] = len(s.changes)
 			}
-		} else if r.kind == transport.EventRenameDir {
+		} else if r.kind == model.EventRenameDir {
 			clear(open)
 		}
 		s.changes = append(s.changes, pending{ev: ev, created: r.created, time: r.time, own: own})

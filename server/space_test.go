@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -21,9 +22,9 @@ func TestNoSpace(t *testing.T) {
 		}
 	})
 	p := connect(t, s)
-	p.do(store("a", "1"), store("b", "1"), store("c", "1"), at(transport.OpMkdir, "t", "s", "d"), store("same", "1"))
+	p.do(store("a", "1"), store("b", "1"), store("c", "1"), at(model.OpMkdir, "t", "s", "d"), store("same", "1"))
 	probe := func() error {
-		_, err := call[*transport.Probed](p, &transport.Probe{Tenant: "t", Service: "s", Name: "a", Want: transport.RightWrite})
+		_, err := call[*transport.Probed](p, &transport.Probe{Tenant: "t", Service: "s", Name: "a", Want: model.RightWrite})
 		return err
 	}
 	if err := probe(); err != nil {
@@ -31,20 +32,20 @@ func TestNoSpace(t *testing.T) {
 	}
 
 	free.Store(minFree / 2)
-	p.wantCode(probe(), transport.CodeNoSpace)
-	p.refused(transport.CodeNoSpace, store("a", "2"))
-	p.refused(transport.CodeNoSpace, store("new", ""))
-	p.refused(transport.CodeNoSpace, at(transport.OpMkdir, "t", "s", "e"))
-	p.refused(transport.CodeNoSpace, at(transport.OpMkdir, "x", "", ""))
-	p.refused(transport.CodeNoSpace, at(transport.OpDelete, "t", "s", "a"), store("b", "2"))
+	p.wantCode(probe(), model.CodeNoSpace)
+	p.refused(model.CodeNoSpace, store("a", "2"))
+	p.refused(model.CodeNoSpace, store("new", ""))
+	p.refused(model.CodeNoSpace, at(model.OpMkdir, "t", "s", "e"))
+	p.refused(model.CodeNoSpace, at(model.OpMkdir, "x", "", ""))
+	p.refused(model.CodeNoSpace, at(model.OpDelete, "t", "s", "a"), store("b", "2"))
 	p.do(store("same", "1"))
-	p.do(at(transport.OpDelete, "t", "s", "a"), at(transport.OpRmdir, "t", "s", "d"))
+	p.do(at(model.OpDelete, "t", "s", "a"), at(model.OpRmdir, "t", "s", "d"))
 	// In one batch: the deletion goes through, its neighbours do not.
-	var codes [3]transport.Code
+	var codes [3]model.Code
 	var calls [3]*transport.Pending
-	for i, c := range []transport.Change{store("b", "2"), at(transport.OpDelete, "t", "s", "c"), store("c", "3")} {
+	for i, c := range []model.Change{store("b", "2"), at(model.OpDelete, "t", "s", "c"), store("c", "3")} {
 		p.seq++
-		calls[i] = p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: p.seq, Changes: []transport.Change{c}})
+		calls[i] = p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: p.seq, Changes: []model.Change{c}})
 	}
 	for i, c := range calls {
 		m, err := c.Wait(t.Context())
@@ -53,15 +54,15 @@ func TestNoSpace(t *testing.T) {
 		}
 		codes[i] = m.(*transport.VariableChangesAcknowledged).Code
 	}
-	if codes != [3]transport.Code{transport.CodeNoSpace, transport.CodeOK, transport.CodeNoSpace} {
+	if codes != [3]model.Code{model.CodeNoSpace, model.CodeOK, model.CodeNoSpace} {
 		t.Errorf("codes %v", codes)
 	}
 	p.wantValue("b", "1")
 	_, err := p.read("c")
-	p.wantCode(err, transport.CodeNotFound)
+	p.wantCode(err, model.CodeNotFound)
 
 	free.Store(1 << 10)
-	p.refused(transport.CodeNoSpace, at(transport.OpDelete, "t", "s", "b"))
+	p.refused(model.CodeNoSpace, at(model.OpDelete, "t", "s", "b"))
 	p.wantValue("b", "1")
 	free.Store(1 << 40)
 	p.do(store("b", "2"))

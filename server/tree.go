@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -45,12 +46,12 @@ func (r request) treeNow(tree *treeWatch) *treePages {
 		if have == 0 {
 			continue
 		}
-		p.tenants = append(p.tenants, transport.TenantInfo{ID: t.id, Name: name, MTime: t.mtime, Mode: t.mode, Rights: have})
+		p.tenants = append(p.tenants, model.Tenant{ID: t.id, Name: name, MTime: t.mtime, Mode: t.mode, Rights: have})
 		for _, svc := range t.services {
 			p.services = append(p.services, svc.treeInfo(t.id, svc.name))
 		}
 	}
-	slices.SortFunc(p.tenants, func(a, b transport.TenantInfo) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(p.tenants, func(a, b model.Tenant) int { return cmp.Compare(a.Name, b.Name) })
 
 	o := r.out
 	o.mu.Lock()
@@ -65,8 +66,8 @@ func (r request) treeNow(tree *treeWatch) *treePages {
 
 // treePages hands out a tree: tenants, then services.
 type treePages struct {
-	tenants  []transport.TenantInfo
-	services []transport.ServiceInfo
+	tenants  []model.Tenant
+	services []model.Service
 	rev      int64
 }
 

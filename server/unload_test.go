@@ -9,6 +9,7 @@ import (
 
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -31,7 +32,7 @@ func TestUnload(t *testing.T) {
 	s := startServer(t, idle(50*time.Millisecond))
 	p := connect(t, s)
 	first := p.do(store("d/a", "1"), store("b", "1"), store("gone", "1"))
-	p.do(at(transport.OpDelete, "t", "s", "gone"))
+	p.do(at(model.OpDelete, "t", "s", "gone"))
 	last := p.do(store("b", "2"))[0]
 	sid := p.service("t", "s")
 	p.awaitLoaded(0)
@@ -48,7 +49,7 @@ func TestUnload(t *testing.T) {
 		t.Errorf("read again: %+v, want %+v", v, last)
 	}
 	p.awaitLoaded(0)
-	if r := p.do(transport.Change{Op: transport.OpAppend, ID: first[0].ID, In: sid, Data: []byte("+")})[0]; r.Version != first[0].Version+1 {
+	if r := p.do(model.Change{Op: model.OpAppend, ID: first[0].ID, In: sid, Data: []byte("+")})[0]; r.Version != first[0].Version+1 {
 		t.Errorf("changed by its id: %+v after %+v", r, first[0])
 	}
 	p.awaitLoaded(0)
@@ -135,11 +136,11 @@ func TestUnloadBesideUse(t *testing.T) {
 		wg.Go(func() {
 			for k := range appends {
 				i := k % services
-				c := transport.Change{Op: transport.OpAppend, ID: ids[i], In: sids[i], Data: []byte("x")}
+				c := model.Change{Op: model.OpAppend, ID: ids[i], In: sids[i], Data: []byte("x")}
 				if w == 1 {
-					c = transport.Change{Op: transport.OpAppend, Tenant: "t", Service: name(i), Name: "d/v", Data: []byte("x")}
+					c = model.Change{Op: model.OpAppend, Tenant: "t", Service: name(i), Name: "d/v", Data: []byte("x")}
 				}
-				if a := p.send(c); a.Code != transport.CodeOK {
+				if a := p.send(c); a.Code != model.CodeOK {
 					t.Errorf("append: %d %s", a.Code, a.Message)
 				}
 				pause()
@@ -155,7 +156,7 @@ func TestUnloadBesideUse(t *testing.T) {
 					return
 				default:
 				}
-				if err := fn(p, i%services); err != nil && transport.CodeOf(err) != transport.CodeUnavailable {
+				if err := fn(p, i%services); err != nil && model.CodeOf(err) != model.CodeUnavailable {
 					t.Errorf("%v", err)
 				}
 				pause()

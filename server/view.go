@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/commy-project/commyfs/memfile"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // view is what the server knows: all tenants and services, and the content of those services that somebody looked at.
@@ -33,7 +33,7 @@ type view struct {
 // meta describes a variable or directory beside what it holds.
 type meta struct {
 	mtime int64
-	mode  transport.Mode
+	mode  model.Mode
 }
 
 type tenant struct {

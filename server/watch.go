@@ -2,7 +2,7 @@ package server
 
 import (
 	"github.com/commy-project/commyfs/diff"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // maxStructural bounds what waits for one watcher of one service, beside the session's budget. Beyond that it is sent the
@@ -45,8 +45,8 @@ func (w *watch) add(ev *event) {
 		return
 	}
 	own := ev.client != "" && ev.client == w.session.client.id
-	if ev.kind == transport.EventSet && ev.was != nil || ev.kind == transport.EventMeta && ev.v != nil {
-		if i, ok := w.open[ev.v.id]; ok && (w.pending[i].ev.kind == transport.EventMeta) == (ev.kind == transport.EventMeta) {
+	if ev.kind == model.EventSet && ev.was != nil || ev.kind == model.EventMeta && ev.v != nil {
+		if i, ok := w.open[ev.v.id]; ok && (w.pending[i].ev.kind == model.EventMeta) == (ev.kind == model.EventMeta) {
 			p := &w.pending[i]
 			w.held += len(ev.v.data) - len(p.ev.v.data)
 			p.ev, p.own, p.echo = ev, p.own && own, 0
@@ -55,7 +55,7 @@ func (w *watch) add(ev *event) {
 	}
 	p := pending{ev: ev, own: own, created: ev.created(), time: ev.time}
 	switch ev.kind {
-	case transport.EventSet:
+	case model.EventSet:
 		p.was = ev.was
 		if ev.echo && own && ev.session == w.session {
 			p.echo = ev.seq
@@ -65,17 +65,17 @@ func (w *watch) add(ev *event) {
 		if ev.was != nil {
 			w.held += len(ev.was.data)
 		}
-	case transport.EventMeta:
+	case model.EventMeta:
 		if ev.v != nil {
 			w.open[ev.v.id] = len(w.pending)
 		}
-	case transport.EventDelete, transport.EventRename:
+	case model.EventDelete, model.EventRename:
 		delete(w.open, ev.id())
 		w.held += len(ev.was.data)
-	case transport.EventRenameDir:
+	case model.EventRenameDir:
 		clear(w.open)
 	}
-	if ev.kind != transport.EventSet || p.created {
+	if ev.kind != model.EventSet || p.created {
 		w.structural++
 	}
 	w.held += pendingCost + len(ev.name) + len(ev.oldName)
@@ -108,9 +108,9 @@ func (w *watch) take() ([]pending, int) {
 }
 
 // message is the event as the protocol has it.
-func (p *pending) message(values bool) transport.Event {
+func (p *pending) message(values bool) model.Event {
 	ev := p.ev
-	m := transport.Event{Kind: ev.kind, ID: ev.id(), Name: ev.name, OldName: ev.oldName, Created: p.created, Own: p.own, Time: p.time}
+	m := model.Event{Kind: ev.kind, ID: ev.id(), Name: ev.name, OldName: ev.oldName, Created: p.created, Own: p.own, Time: p.time}
 	if ev.d != nil {
 		m.MTime, m.Mode = ev.d.mtime, ev.d.mode
 		return m
@@ -120,7 +120,7 @@ func (p *pending) message(values bool) transport.Event {
 		v = ev.was
 	}
 	m.Version, m.MTime, m.Mode, m.Writer, m.Size, m.Slot = v.version, v.mtime, v.mode, v.writer, int64(len(v.data)), v.slot
-	if ev.kind != transport.EventSet || !values {
+	if ev.kind != model.EventSet || !values {
 		return m
 	}
 	switch {
@@ -135,7 +135,7 @@ func (p *pending) message(values bool) transport.Event {
 }
 
 // value puts into m how the watcher gets from what it has to the new value.
-func (p *pending) value(m *transport.Event) {
+func (p *pending) value(m *model.Event) {
 	now := p.ev.v.data
 	var list []diff.Range
 	var worth bool
@@ -149,8 +149,8 @@ func (p *pending) value(m *transport.Event) {
 		return
 	}
 	m.Base = p.was.version
-	m.Ranges = make([]transport.RangeData, len(list))
+	m.Ranges = make([]model.RangeData, len(list))
 	for i, r := range list {
-		m.Ranges[i] = transport.RangeData{Off: int64(r.Off), Data: now[r.Off : r.Off+r.Len]}
+		m.Ranges[i] = model.RangeData{Off: int64(r.Off), Data: now[r.Off : r.Off+r.Len]}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -48,7 +49,7 @@ func TestPushBeforeAck(t *testing.T) {
 	for i := range 300 {
 		acked := make(chan uint64, 1)
 		seen := uint64(0)
-		err := watcher.cl.Start(t.Context(), &transport.ReportVariableChanges{Seq: uint64(i + 1), Floor: uint64(i + 1), Changes: []transport.Change{store("v", fmt.Sprint("x", i))}},
+		err := watcher.cl.Start(t.Context(), &transport.ReportVariableChanges{Seq: uint64(i + 1), Floor: uint64(i + 1), Changes: []model.Change{store("v", fmt.Sprint("x", i))}},
 			func(m transport.Message, err error) {
 				seen = version.Load()
 				if err == nil {
@@ -79,7 +80,7 @@ func TestEventsCarryValues(t *testing.T) {
 		t.Fatalf("snapshot %+v", snap)
 	}
 	w.mustWatch(&transport.Watch{Service: sid, Values: true})
-	next := func(p *peer) transport.Event {
+	next := func(p *peer) model.Event {
 		t.Helper()
 		p.await("event", func(l []transport.Message) bool { return len(events(l, sid)) > 0 })
 		evs := events(p.taken(), sid)
@@ -88,7 +89,7 @@ func TestEventsCarryValues(t *testing.T) {
 		}
 		return evs[0]
 	}
-	all := func() (own, other, bare transport.Event) { return next(w), next(remote), next(names) }
+	all := func() (own, other, bare model.Event) { return next(w), next(remote), next(names) }
 
 	value[5000] = '!'
 	w.do(store("big", string(value)))
@@ -105,16 +106,16 @@ func TestEventsCarryValues(t *testing.T) {
 
 	w.do(appendTo("big", "tail"))
 	own, other, _ = all()
-	for _, e := range []transport.Event{own, other} {
+	for _, e := range []model.Event{own, other} {
 		if e.Echo != 0 || e.Base != 2 || e.Size != 10004 || len(e.Ranges) != 1 || string(e.Ranges[0].Data) != "tail" || e.Ranges[0].Off != 10000 {
 			t.Errorf("append %+v", e)
 		}
 	}
-	c := at(transport.OpTruncate, "t", "s", "big")
+	c := at(model.OpTruncate, "t", "s", "big")
 	c.Size = 200
 	w.do(c)
 	own, other, _ = all()
-	for _, e := range []transport.Event{own, other} {
+	for _, e := range []model.Event{own, other} {
 		if e.Echo != 0 || e.Base != 3 || e.Size != 200 || len(e.Ranges) != 0 || len(e.Data) != 0 {
 			t.Errorf("truncate %+v", e)
 		}
@@ -126,7 +127,7 @@ func TestEventsCarryValues(t *testing.T) {
 	w.do(store("small", "y"), store("d/new", "z"))
 	w.await("events", func(l []transport.Message) bool { return len(events(l, sid)) == 2 })
 	evs := events(w.taken(), sid)
-	if evs[0].Kind != transport.EventMkdir || evs[0].Name != "d" || !evs[1].Created || evs[1].Echo != w.seq {
+	if evs[0].Kind != model.EventMkdir || evs[0].Name != "d" || !evs[1].Created || evs[1].Echo != w.seq {
 		t.Errorf("made with parents: %+v", evs)
 	}
 }
@@ -150,17 +151,17 @@ func TestCoalescing(t *testing.T) {
 		p.do(store("a", fmt.Sprint("a", i)))
 		p.do(store("b", fmt.Sprint("b", i)))
 	}
-	p.do(renameTo(at(transport.OpRename, "t", "s", "a"), "c"))
+	p.do(renameTo(at(model.OpRename, "t", "s", "a"), "c"))
 	p.do(store("c", "after"))
 	p.do(store("b", "last"))
-	p.do(at(transport.OpDelete, "t", "s", "b"))
+	p.do(at(model.OpDelete, "t", "s", "b"))
 	p.do(store("b", "anew"))
-	chmod := at(transport.OpSetMeta, "t", "s", "c")
+	chmod := at(model.OpSetMeta, "t", "s", "c")
 	for i := range 10 {
 		p.do(store("c", fmt.Sprint("more", i)))
 	}
 	for i := range 10 {
-		chmod.Mode = transport.NewMode(uint32(i))
+		chmod.Mode = model.NewMode(uint32(i))
 		p.do(chmod)
 	}
 	for i := range 10 {
@@ -180,19 +181,19 @@ func TestCoalescing(t *testing.T) {
 	var got []string
 	for _, e := range m.Changes {
 		got = append(got, fmt.Sprint(e.Kind, e.Name, ":", string(e.Data), e.Created))
-		if (e.Time == 0) != (e.Kind == transport.EventMeta || e.Kind == transport.EventSet && !e.Created) {
+		if (e.Time == 0) != (e.Kind == model.EventMeta || e.Kind == model.EventSet && !e.Created) {
 			t.Errorf("event of kind %d for %s with time %d", e.Kind, e.Name, e.Time)
 		}
 	}
 	want := []string{
-		fmt.Sprint(transport.EventSet, "a:a99", false),
-		fmt.Sprint(transport.EventSet, "b:last", false),
-		fmt.Sprint(transport.EventRename, "c:", false),
-		fmt.Sprint(transport.EventSet, "c:more9", false),
-		fmt.Sprint(transport.EventDelete, "b:", false),
-		fmt.Sprint(transport.EventSet, "b:anew", true),
-		fmt.Sprint(transport.EventMeta, "c:", false),
-		fmt.Sprint(transport.EventSet, "c:then9", false),
+		fmt.Sprint(model.EventSet, "a:a99", false),
+		fmt.Sprint(model.EventSet, "b:last", false),
+		fmt.Sprint(model.EventRename, "c:", false),
+		fmt.Sprint(model.EventSet, "c:more9", false),
+		fmt.Sprint(model.EventDelete, "b:", false),
+		fmt.Sprint(model.EventSet, "b:anew", true),
+		fmt.Sprint(model.EventMeta, "c:", false),
+		fmt.Sprint(model.EventSet, "c:then9", false),
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("sent %q\nwant %q", got, want)
@@ -247,7 +248,7 @@ func TestLargeStep(t *testing.T) {
 	sid := p.service("t", "s")
 	watcher := connect(t, s)
 	watcher.mustWatch(&transport.Watch{Service: sid, Values: true})
-	var changes []transport.Change
+	var changes []model.Change
 	for i := range 12 {
 		changes = append(changes, store(fmt.Sprint(i), strings.Repeat(fmt.Sprint(i%10), 1<<20)))
 	}
@@ -286,23 +287,23 @@ func TestResume(t *testing.T) {
 	p.do(store("a", "2"))
 	p.do(store("a", "3"))
 	p.do(store("gone", ""))
-	p.do(at(transport.OpDelete, "t", "s", "gone"))
-	p.do(at(transport.OpDelete, "t", "s", "b"))
-	p.do(renameTo(at(transport.OpRename, "t", "s", "d"), "e"))
+	p.do(at(model.OpDelete, "t", "s", "gone"))
+	p.do(at(model.OpDelete, "t", "s", "b"))
+	p.do(renameTo(at(model.OpRename, "t", "s", "d"), "e"))
 	p.do(store("e/x", "9"), store("new", "n"))
-	p.do(renameTo(at(transport.OpRename, "t", "s", "new"), "newer"))
+	p.do(renameTo(at(model.OpRename, "t", "s", "new"), "newer"))
 	got := resume(had.Rev)
 	var list []string
 	for _, e := range got.Changes {
 		list = append(list, fmt.Sprint(e.Kind, e.OldName, ">", e.Name, "=", string(e.Data), e.Created, e.Own))
 	}
 	want := []string{
-		fmt.Sprint(transport.EventSet, ">a=3", false, true),
-		fmt.Sprint(transport.EventDelete, ">b=", false, true),
-		fmt.Sprint(transport.EventRenameDir, "d>e=", false, true),
-		fmt.Sprint(transport.EventSet, ">e/x=9", false, true),
-		fmt.Sprint(transport.EventSet, ">new=n", true, true),
-		fmt.Sprint(transport.EventRename, "new>newer=", false, true),
+		fmt.Sprint(model.EventSet, ">a=3", false, true),
+		fmt.Sprint(model.EventDelete, ">b=", false, true),
+		fmt.Sprint(model.EventRenameDir, "d>e=", false, true),
+		fmt.Sprint(model.EventSet, ">e/x=9", false, true),
+		fmt.Sprint(model.EventSet, ">new=n", true, true),
+		fmt.Sprint(model.EventRename, "new>newer=", false, true),
 	}
 	if !got.Resumed || !slices.Equal(list, want) {
 		t.Errorf("resumed %v with %q\nwant %q", got.Resumed, list, want)
@@ -318,7 +319,7 @@ func TestResume(t *testing.T) {
 	}
 	for i := range logLength {
 		p.seq++
-		p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []transport.Change{store("a", fmt.Sprint(i))}})
+		p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []model.Change{store("a", fmt.Sprint(i))}})
 	}
 	p.do(store("a", "end"))
 	if again := resume(had.Rev); again.Resumed {
@@ -336,13 +337,13 @@ func TestWatchTree(t *testing.T) {
 	}
 	tid, sid := tree.Tenants[0].ID, tree.Services[0].ID
 	steps := []struct {
-		change transport.Change
-		want   transport.TreeChange
+		change model.Change
+		want   model.TreeChange
 	}{
-		{at(transport.OpMkdir, "u", "", ""), transport.TreeChange{Tenant: transport.TenantInfo{Name: "u", Rights: allRights}}},
-		{transport.Change{Op: transport.OpRename, Tenant: "t", ToTenant: "w"}, transport.TreeChange{Tenant: transport.TenantInfo{ID: tid, Name: "w", Rights: allRights}}},
-		{transport.Change{Op: transport.OpRename, Tenant: "w", Service: "s", ToTenant: "u", ToService: "x"}, transport.TreeChange{Service: transport.ServiceInfo{ID: sid, Name: "x"}}},
-		{at(transport.OpRmdir, "w", "", ""), transport.TreeChange{Gone: true, Tenant: transport.TenantInfo{ID: tid, Name: "w"}}},
+		{at(model.OpMkdir, "u", "", ""), model.TreeChange{Tenant: model.Tenant{Name: "u", Rights: allRights}}},
+		{model.Change{Op: model.OpRename, Tenant: "t", ToTenant: "w"}, model.TreeChange{Tenant: model.Tenant{ID: tid, Name: "w", Rights: allRights}}},
+		{model.Change{Op: model.OpRename, Tenant: "w", Service: "s", ToTenant: "u", ToService: "x"}, model.TreeChange{Service: model.Service{ID: sid, Name: "x"}}},
+		{at(model.OpRmdir, "w", "", ""), model.TreeChange{Gone: true, Tenant: model.Tenant{ID: tid, Name: "w"}}},
 	}
 	for i, st := range steps {
 		p.do(st.change)
@@ -403,7 +404,7 @@ func TestWatchesOfOneService(t *testing.T) {
 			t.Fatalf("tree: %+v, %v", m, err)
 		}
 	}
-	p.do(at(transport.OpMkdir, "other", "", ""))
+	p.do(at(model.OpMkdir, "other", "", ""))
 	watcher.await("the tenant, once", func(l []transport.Message) bool {
 		n := 0
 		for _, m := range l {

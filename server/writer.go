@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -135,7 +136,7 @@ func (f *flush) messages(p *parcel) {
 		}
 		return
 	}
-	m := &transport.VariableChanged{Service: f.watch.service.id, Rev: rev, Changes: make([]transport.Event, len(f.list))}
+	m := &transport.VariableChanged{Service: f.watch.service.id, Rev: rev, Changes: make([]model.Event, len(f.list))}
 	for i := range f.list {
 		m.Changes[i] = f.list[i].message(f.watch.values)
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // A service whose copy cannot be kept is its users' trouble alone: they get errors, everybody else goes on, and it is
@@ -40,7 +40,7 @@ func (e *ServiceError) Error() string {
 // Unwrap returns what the server says.
 func (e *ServiceError) Unwrap() error { return e.Err }
 
-var errMisfit = &transport.Error{Code: transport.CodeUnavailable, Message: "the changes do not fit the copy"}
+var errMisfit = &model.Error{Code: model.CodeUnavailable, Message: "the changes do not fit the copy"}
 
 // absentAccessor stands in for the accessor of a service that is being loaded anew, or cannot be loaded.
 type absentAccessor struct{ s *Service }
@@ -129,12 +129,12 @@ func (l *link) bring(s *Service) error {
 		switch {
 		case err == nil, l.conn.Err() != nil, l.c.ctx.Err() != nil:
 			return err
-		case errors.Is(err, transport.ErrNotFound), errors.Is(err, transport.ErrDenied):
+		case errors.Is(err, model.ErrNotFound), errors.Is(err, model.ErrDenied):
 			return err // it went while we were asking; the tree says so
 		case errors.Is(err, errMisfit) && !whole:
 			whole = true
 			continue
-		case transport.CodeOf(err) == transport.CodeUnavailable && !errors.Is(err, errMisfit) && pause(ctx) == nil:
+		case model.CodeOf(err) == model.CodeUnavailable && !errors.Is(err, errMisfit) && pause(ctx) == nil:
 			continue
 		}
 		s.leave(err)

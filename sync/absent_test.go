@@ -13,6 +13,7 @@ import (
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -74,7 +75,7 @@ func TestOneServiceDoesNotLoad(t *testing.T) {
 		if _, err := bad.Service().Root(t.Context()); !errors.As(err, &failed) {
 			t.Errorf("its root: %v", err)
 		}
-		if _, err := bad.Store(t.Context(), []byte("2")); !errors.Is(err, transport.ErrInternal) {
+		if _, err := bad.Store(t.Context(), []byte("2")); !errors.Is(err, model.ErrInternal) {
 			t.Errorf("a change of it: %v", err)
 		}
 		// So for who comes now.
@@ -108,13 +109,13 @@ func TestServiceIsLoadedAgain(t *testing.T) {
 		if loads.Load() {
 			return false
 		}
-		send(id, transport.ErrInternal)
+		send(id, (*transport.Error)(model.ErrInternal))
 		return true
 	}
 	c := f.client()
 	s := c.Tenant("t").Service("s")
 	for range 1000 {
-		if _, err := s.Root(t.Context()); !errors.Is(err, transport.ErrInternal) {
+		if _, err := s.Root(t.Context()); !errors.Is(err, model.ErrInternal) {
 			t.Fatal(err)
 		}
 	}
@@ -141,16 +142,16 @@ func TestMisfitIsOneServicesTrouble(t *testing.T) {
 		if !spoil.Load() {
 			return false
 		}
-		send(id, &transport.Snapshot{Service: fakeService, Rev: 1, Vars: []transport.Variable{
+		send(id, &transport.Snapshot{Service: fakeService, Rev: 1, Vars: []model.Variable{
 			{ID: fakeVariable, Name: "v", Version: 1, Size: 1, Data: []byte("1")}}})
-		send(0, &transport.VariableChanged{Service: fakeService, Rev: 2, Changes: []transport.Event{
-			{Kind: transport.EventSet, ID: fakeVariable, Version: 9, Base: 8, Size: 1}}})
+		send(0, &transport.VariableChanged{Service: fakeService, Rev: 2, Changes: []model.Event{
+			{Kind: model.EventSet, ID: fakeVariable, Version: 9, Base: 8, Size: 1}}})
 		return true
 	}
 	f.handle = func(send func(uint64, transport.Message), id uint64, m transport.Message) {
 		if r, ok := m.(*transport.ReportVariableChanges); ok {
-			send(0, &transport.VariableChanged{Service: fakeService, Rev: 2, Changes: []transport.Event{
-				{Kind: transport.EventSet, ID: fakeVariable, Version: 9, Base: 8, Size: 1}}})
+			send(0, &transport.VariableChanged{Service: fakeService, Rev: 2, Changes: []model.Event{
+				{Kind: model.EventSet, ID: fakeVariable, Version: 9, Base: 8, Size: 1}}})
 			send(id, accept(r))
 		}
 	}

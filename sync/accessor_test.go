@@ -10,8 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // Both accessors keep the same promises.
@@ -186,23 +186,23 @@ func TestReplicaFollows(t *testing.T) {
 	names := []string{"a", "b", "c", "d/x", "d/y", "e"}
 	dirs := []string{"d", "f"}
 	for range 600 {
-		ch := transport.Change{Tenant: "t", Service: "s", Name: names[rng.IntN(len(names))]}
+		ch := model.Change{Tenant: "t", Service: "s", Name: names[rng.IntN(len(names))]}
 		switch rng.IntN(8) {
 		case 0, 1, 2:
-			ch.Op, ch.Create, ch.Data = transport.OpStore, true, fmt.Appendf(nil, "%d", rng.IntN(1000))
+			ch.Op, ch.Create, ch.Data = model.OpStore, true, fmt.Appendf(nil, "%d", rng.IntN(1000))
 		case 3:
-			ch.Op, ch.Data = transport.OpAppend, []byte("+")
+			ch.Op, ch.Data = model.OpAppend, []byte("+")
 		case 4:
-			ch.Op = transport.OpDelete
+			ch.Op = model.OpDelete
 		case 5:
-			ch.Op, ch.ToTenant, ch.ToService, ch.ToName = transport.OpRename, "t", "s", names[rng.IntN(len(names))]
+			ch.Op, ch.ToTenant, ch.ToService, ch.ToName = model.OpRename, "t", "s", names[rng.IntN(len(names))]
 		case 6:
-			ch.Op, ch.Name = transport.OpMkdir, dirs[rng.IntN(len(dirs))]
+			ch.Op, ch.Name = model.OpMkdir, dirs[rng.IntN(len(dirs))]
 		case 7:
-			ch.Op, ch.Name = transport.OpRename, dirs[rng.IntN(len(dirs))]
+			ch.Op, ch.Name = model.OpRename, dirs[rng.IntN(len(dirs))]
 			ch.ToTenant, ch.ToService, ch.ToName = "t", "s", dirs[rng.IntN(len(dirs))]
 		}
-		var refusal *transport.Error
+		var refusal *model.Error
 		if _, err := writer.Report(t.Context(), ch); err != nil && !errors.As(err, &refusal) {
 			t.Fatalf("%+v: %v", ch, err)
 		}

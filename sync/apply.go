@@ -2,12 +2,12 @@ package sync
 
 import (
 	"github.com/commy-project/commyfs/memfile"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // apply carries out events in order and returns what became visible. ok is false when an event does not fit the copy
 // (a patch over a version that is not here, an echo of a report that was given up): the caller loads the service anew.
-func (s *Service) apply(l *link, rev int64, events []transport.Event) (notices []Notice, ok bool) {
+func (s *Service) apply(l *link, rev int64, events []model.Event) (notices []Notice, ok bool) {
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,24 +26,24 @@ func (s *Service) apply(l *link, rev int64, events []transport.Event) (notices [
 	return notices, true
 }
 
-func (s *Service) applyLocked(l *link, prefix []string, e *transport.Event) ([]Notice, bool) {
+func (s *Service) applyLocked(l *link, prefix []string, e *model.Event) ([]Notice, bool) {
 	switch e.Kind {
-	case transport.EventSet:
+	case model.EventSet:
 		return s.setLocked(l, prefix, e)
-	case transport.EventMkdir:
+	case model.EventMkdir:
 		return s.mkdirLocked(prefix, e)
-	case transport.EventDelete, transport.EventRmdir:
+	case model.EventDelete, model.EventRmdir:
 		return s.removeLocked(prefix, s.nodeLocked(e.ID, e.Name), e), true
-	case transport.EventRename, transport.EventRenameDir:
+	case model.EventRename, model.EventRenameDir:
 		return s.renameLocked(prefix, e)
-	case transport.EventMeta:
+	case model.EventMeta:
 		return s.metaLocked(prefix, e)
 	}
 	return nil, false
 }
 
 // metaLocked applies another mode or mtime.
-func (s *Service) metaLocked(prefix []string, e *transport.Event) ([]Notice, bool) {
+func (s *Service) metaLocked(prefix []string, e *model.Event) ([]Notice, bool) {
 	if e.ID == s.id {
 		s.root.mtime, s.root.mode = e.MTime, e.Mode
 		return []Notice{{Kind: MetaChanged, Dir: true, Own: e.Own, ID: s.id, MTime: e.MTime, Path: prefix}}, true
@@ -66,13 +66,13 @@ func (s *Service) metaLocked(prefix []string, e *transport.Event) ([]Notice, boo
 }
 
 // stirred sets the time of a directory in which something has come, gone or been renamed.
-func (d *Dir) stirred(e *transport.Event) {
+func (d *Dir) stirred(e *model.Event) {
 	if e.Time != 0 {
 		d.mtime = e.Time
 	}
 }
 
-func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Notice, bool) {
+func (s *Service) setLocked(l *link, prefix []string, e *model.Event) ([]Notice, bool) {
 	v, _ := s.nodeLocked(e.ID, e.Name).(*Variable)
 	created := v == nil
 	if created {
@@ -112,7 +112,7 @@ func (s *Service) setLocked(l *link, prefix []string, e *transport.Event) ([]Not
 const maxPatched = memfile.MaxValue
 
 // nextValue returns the bytes that e makes of the variable's value. The old bytes are not touched: readers hold them.
-func (v *Variable) nextValue(l *link, prefix []string, e *transport.Event) ([]byte, bool) {
+func (v *Variable) nextValue(l *link, prefix []string, e *model.Event) ([]byte, bool) {
 	switch {
 	case e.Echo != 0:
 		return l.echo(prefix, e)
@@ -135,7 +135,7 @@ func (v *Variable) nextValue(l *link, prefix []string, e *transport.Event) ([]by
 	return out, true
 }
 
-func (s *Service) mkdirLocked(prefix []string, e *transport.Event) ([]Notice, bool) {
+func (s *Service) mkdirLocked(prefix []string, e *model.Event) ([]Notice, bool) {
 	if s.nodeLocked(e.ID, e.Name) != nil {
 		return nil, true // known already
 	}
@@ -168,7 +168,7 @@ func (s *Service) nodeLocked(id uint64, name string) Node {
 	return nil
 }
 
-func (s *Service) removeLocked(prefix []string, n Node, e *transport.Event) []Notice {
+func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice {
 	parent, name := s.detachLocked(n)
 	if parent == nil {
 		return nil
@@ -209,7 +209,7 @@ func (s *Service) detachLocked(n Node) (*Dir, string) {
 	return nil, ""
 }
 
-func (s *Service) renameLocked(prefix []string, e *transport.Event) ([]Notice, bool) {
+func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool) {
 	n := s.nodeLocked(e.ID, e.OldName)
 	dir, name := s.parentLocked(e.Name)
 	if dir == nil {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -15,8 +16,8 @@ func newCopy(t *testing.T, acc Accessor) *Service {
 	s := newService(c, 1)
 	s.tenant, s.name = &Tenant{c: c, name: "t"}, "s"
 	s.replace(nil, &snapshot{
-		dirs: []transport.DirInfo{{ID: 2, Name: "a"}, {ID: 3, Name: "a/b"}},
-		vars: []transport.Variable{{ID: 4, Name: "v", Version: 1, Size: 3, Data: []byte("old")}},
+		dirs: []model.Dir{{ID: 2, Name: "a"}, {ID: 3, Name: "a/b"}},
+		vars: []model.Variable{{ID: 4, Name: "v", Version: 1, Size: 3, Data: []byte("old")}},
 	}, 1, acc)
 	return s
 }
@@ -24,40 +25,40 @@ func newCopy(t *testing.T, acc Accessor) *Service {
 func TestEventsThatDoNotFit(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		e    transport.Event
+		e    model.Event
 		fits bool
 	}{
-		{"patch", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: 4}, true},
-		{"patch of another version", transport.Event{Kind: transport.EventSet, ID: 4, Version: 3, Base: 2, Size: 4}, false},
-		{"patch to less than nothing", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: -1}, false},
-		{"patch beyond every limit", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: memfile.MaxValue + 1}, false},
-		{"range before the value", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: 4,
-			Ranges: []transport.RangeData{{Off: -1, Data: []byte("x")}}}, false},
-		{"range over the end", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Base: 1, Size: 4,
-			Ranges: []transport.RangeData{{Off: 4, Data: []byte("x")}}}, false},
-		{"size of other data", transport.Event{Kind: transport.EventSet, ID: 4, Version: 2, Size: 4, Data: []byte("x")}, false},
-		{"known version", transport.Event{Kind: transport.EventSet, ID: 4, Version: 1, Size: 4}, true},
-		{"new variable where one is", transport.Event{Kind: transport.EventSet, ID: 5, Name: "v", Version: 1}, false},
-		{"new variable nowhere", transport.Event{Kind: transport.EventSet, ID: 5, Name: "x/y", Version: 1}, false},
-		{"new variable without a name", transport.Event{Kind: transport.EventSet, ID: 5, Version: 1}, false},
-		{"directory", transport.Event{Kind: transport.EventMkdir, ID: 5, Name: "a/c"}, true},
-		{"known directory", transport.Event{Kind: transport.EventMkdir, ID: 2, Name: "elsewhere"}, true},
-		{"directory where one is", transport.Event{Kind: transport.EventMkdir, ID: 5, Name: "a"}, false},
-		{"directory nowhere", transport.Event{Kind: transport.EventMkdir, ID: 5, Name: "x/y"}, false},
-		{"directory below itself", transport.Event{Kind: transport.EventRenameDir, ID: 2, Name: "a/b/c"}, false},
-		{"rename of nothing", transport.Event{Kind: transport.EventRename, ID: 5, Name: "w"}, false},
-		{"rename over something", transport.Event{Kind: transport.EventRename, ID: 4, Name: "a"}, false},
-		{"known rename", transport.Event{Kind: transport.EventRename, ID: 4, Name: "v", OldName: "u"}, true},
-		{"removal of nothing", transport.Event{Kind: transport.EventDelete, ID: 5, Name: "x"}, true},
-		{"mode", transport.Event{Kind: transport.EventMeta, ID: 4, Version: 1, Mode: transport.NewMode(0)}, true},
-		{"mode of a directory", transport.Event{Kind: transport.EventMeta, ID: 3, Name: "a/b", Mode: transport.NewMode(0)}, true},
-		{"mode of the service", transport.Event{Kind: transport.EventMeta, ID: 1, Mode: transport.NewMode(0)}, true},
-		{"mode of nothing", transport.Event{Kind: transport.EventMeta, ID: 5, Name: "x"}, false},
-		{"something new", transport.Event{Kind: 99, ID: 4}, false},
+		{"patch", model.Event{Kind: model.EventSet, ID: 4, Version: 2, Base: 1, Size: 4}, true},
+		{"patch of another version", model.Event{Kind: model.EventSet, ID: 4, Version: 3, Base: 2, Size: 4}, false},
+		{"patch to less than nothing", model.Event{Kind: model.EventSet, ID: 4, Version: 2, Base: 1, Size: -1}, false},
+		{"patch beyond every limit", model.Event{Kind: model.EventSet, ID: 4, Version: 2, Base: 1, Size: memfile.MaxValue + 1}, false},
+		{"range before the value", model.Event{Kind: model.EventSet, ID: 4, Version: 2, Base: 1, Size: 4,
+			Ranges: []model.RangeData{{Off: -1, Data: []byte("x")}}}, false},
+		{"range over the end", model.Event{Kind: model.EventSet, ID: 4, Version: 2, Base: 1, Size: 4,
+			Ranges: []model.RangeData{{Off: 4, Data: []byte("x")}}}, false},
+		{"size of other data", model.Event{Kind: model.EventSet, ID: 4, Version: 2, Size: 4, Data: []byte("x")}, false},
+		{"known version", model.Event{Kind: model.EventSet, ID: 4, Version: 1, Size: 4}, true},
+		{"new variable where one is", model.Event{Kind: model.EventSet, ID: 5, Name: "v", Version: 1}, false},
+		{"new variable nowhere", model.Event{Kind: model.EventSet, ID: 5, Name: "x/y", Version: 1}, false},
+		{"new variable without a name", model.Event{Kind: model.EventSet, ID: 5, Version: 1}, false},
+		{"directory", model.Event{Kind: model.EventMkdir, ID: 5, Name: "a/c"}, true},
+		{"known directory", model.Event{Kind: model.EventMkdir, ID: 2, Name: "elsewhere"}, true},
+		{"directory where one is", model.Event{Kind: model.EventMkdir, ID: 5, Name: "a"}, false},
+		{"directory nowhere", model.Event{Kind: model.EventMkdir, ID: 5, Name: "x/y"}, false},
+		{"directory below itself", model.Event{Kind: model.EventRenameDir, ID: 2, Name: "a/b/c"}, false},
+		{"rename of nothing", model.Event{Kind: model.EventRename, ID: 5, Name: "w"}, false},
+		{"rename over something", model.Event{Kind: model.EventRename, ID: 4, Name: "a"}, false},
+		{"known rename", model.Event{Kind: model.EventRename, ID: 4, Name: "v", OldName: "u"}, true},
+		{"removal of nothing", model.Event{Kind: model.EventDelete, ID: 5, Name: "x"}, true},
+		{"mode", model.Event{Kind: model.EventMeta, ID: 4, Version: 1, Mode: model.NewMode(0)}, true},
+		{"mode of a directory", model.Event{Kind: model.EventMeta, ID: 3, Name: "a/b", Mode: model.NewMode(0)}, true},
+		{"mode of the service", model.Event{Kind: model.EventMeta, ID: 1, Mode: model.NewMode(0)}, true},
+		{"mode of nothing", model.Event{Kind: model.EventMeta, ID: 5, Name: "x"}, false},
+		{"something new", model.Event{Kind: 99, ID: 4}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newCopy(t, bufferAccessor{})
-			if _, ok := s.apply(nil, 2, []transport.Event{tt.e}); ok != tt.fits {
+			if _, ok := s.apply(nil, 2, []model.Event{tt.e}); ok != tt.fits {
 				t.Errorf("fits: %v", ok)
 			}
 		})
@@ -68,10 +69,10 @@ func TestEventsThatDoNotFit(t *testing.T) {
 func TestValueAfterTheServiceWasMapped(t *testing.T) {
 	s := newCopy(t, bufferAccessor{})
 	v := s.root.children["v"].(*Variable)
-	now := transport.Variable{ID: 4, Name: "v", Version: 2, Size: 3}
-	s.replace(nil, &snapshot{vars: []transport.Variable{now}}, 2, &localAccessor{})
+	now := model.Variable{ID: 4, Name: "v", Version: 2, Size: 3}
+	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 2, &localAccessor{})
 	now.Data = []byte("new")
-	s.replace(nil, &snapshot{vars: []transport.Variable{now}}, 3, bufferAccessor{})
+	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 3, bufferAccessor{})
 	if data, meta, err := v.Load(nil); err != nil || string(data) != "new" || meta.Version != 2 {
 		t.Errorf("%q, %+v, %v", data, meta, err)
 	}
@@ -95,7 +96,7 @@ func TestFloor(t *testing.T) {
 			t.Errorf("after %d: floor %d, want %d", tt.done, got, tt.want)
 		}
 	}
-	if _, err := rs.add(1, &report{}); transport.CodeOf(err) != transport.CodeNotFound {
+	if _, err := rs.add(1, &report{}); model.CodeOf(err) != model.CodeNotFound {
 		t.Errorf("a report for another epoch: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -56,11 +57,11 @@ func TestSilentServer(t *testing.T) {
 	began := time.Now()
 	eventually(t, func() bool { up, _, _ := c.Connection(); return !up })
 	for range 2 {
-		_, err := c.Report(t.Context(), transport.Change{Op: transport.OpStore, Tenant: "t", Service: "s", Name: "v", Data: []byte("2")})
-		if !errors.Is(err, transport.ErrDisconnected) {
+		_, err := c.Report(t.Context(), model.Change{Op: model.OpStore, Tenant: "t", Service: "s", Name: "v", Data: []byte("2")})
+		if !errors.Is(err, model.ErrDisconnected) {
 			t.Fatal(err)
 		}
-		if _, err := c.Probe(t.Context(), &transport.Probe{Tenant: "t", Service: "s", Name: "v"}); !errors.Is(err, transport.ErrDisconnected) {
+		if _, err := c.Probe(t.Context(), &transport.Probe{Tenant: "t", Service: "s", Name: "v"}); !errors.Is(err, model.ErrDisconnected) {
 			t.Fatal(err)
 		}
 	}

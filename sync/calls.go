@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -41,7 +42,7 @@ func Call[Reply transport.Message](ctx context.Context, c *Client, req transport
 
 // List calls fn with the pages of a listing. It waits for a page no longer than [Options.Timeout], or, if services may have
 // to be loaded for it, than connecting may take.
-func (c *Client) List(ctx context.Context, req *transport.List, fn func([]transport.Entry) error) error {
+func (c *Client) List(ctx context.Context, req *transport.List, fn func([]model.Entry) error) error {
 	bound := c.opts.Timeout
 	if req.Recursive {
 		bound = c.longBound()
@@ -71,7 +72,7 @@ func patient(ctx context.Context, bound time.Duration, fn func(ctx context.Conte
 	defer idle.Stop()
 	err := fn(ctx, func() { idle.Reset(bound) })
 	if err != nil && ctx.Err() != nil && whole.Err() == nil {
-		return &transport.Error{Code: transport.CodeDisconnected, Message: "the server does not go on with a listing"}
+		return &model.Error{Code: model.CodeDisconnected, Message: "the server does not go on with a listing"}
 	}
 	return err
 }
@@ -99,7 +100,7 @@ func (c *Client) Barrier(ctx context.Context) bool {
 			return false
 		case l != nil:
 			err := l.ping(ctx)
-			if transport.CodeOf(err) != transport.CodeDisconnected || ctx.Err() != nil {
+			if model.CodeOf(err) != model.CodeDisconnected || ctx.Err() != nil {
 				return err == nil
 			}
 		}
@@ -113,7 +114,7 @@ func (c *Client) Barrier(ctx context.Context) bool {
 // pingTime is what an answer to a ping takes at most, of a server that can answer.
 const pingTime = 500 * time.Millisecond
 
-var errMute = &transport.Error{Code: transport.CodeUnavailable, Message: "the server does not answer"}
+var errMute = &model.Error{Code: model.CodeUnavailable, Message: "the server does not answer"}
 
 // ping waits for an answer, behind which come all pushes from before; not for a server that has been silent while it
 // should have been heard of.

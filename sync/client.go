@@ -8,10 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
-var errClosed = &transport.Error{Code: transport.CodeDisconnected, Message: "client is closed"}
+var errClosed = &model.Error{Code: model.CodeDisconnected, Message: "client is closed"}
 
 // Client is a connection to a server that mends itself, and the copy of what the server shares.
 type Client struct {
@@ -41,8 +42,8 @@ type Client struct {
 	reports reports
 }
 
-// New connects and returns when the tenants and services are known. Errors: transport.ErrUnauthorized,
-// transport.ErrDisconnected, or what Dial said. Later losses of the connection are mended in the background.
+// New connects and returns when the tenants and services are known. Errors: model.ErrUnauthorized,
+// model.ErrDisconnected, or what Dial said. Later losses of the connection are mended in the background.
 func New(ctx context.Context, opts Options) (*Client, error) {
 	c := &Client{opts: opts.withDefaults(), tenants: map[string]*Tenant{}}
 	c.index.m = map[uint64]Node{}
@@ -158,7 +159,7 @@ func (c *Client) Welcome() transport.Welcome {
 
 // Limits returns the server's bounds as last heard, without waiting; figures older than a second are refreshed behind
 // the caller's back.
-func (c *Client) Limits() transport.Limits {
+func (c *Client) Limits() model.Limits {
 	c.link.mu.Lock()
 	limits, l := c.link.welcome.Limits, c.link.current
 	ask := l != nil && time.Since(c.link.heard) > time.Second
@@ -189,25 +190,25 @@ func (c *Client) Timeout() time.Duration { return c.opts.Timeout }
 
 // isFinal reports errors of a connection attempt that will not go away by themselves soon: no point in waiting.
 func isFinal(err error) bool {
-	return errors.Is(err, transport.ErrUnauthorized) || errors.Is(err, transport.ErrDenied)
+	return errors.Is(err, model.ErrUnauthorized) || errors.Is(err, model.ErrDenied)
 }
 
 // isRetryable reports errors after which the same request can succeed within the bound.
 func isRetryable(err error) bool {
-	code := transport.CodeOf(err)
-	return code == transport.CodeDisconnected || code == transport.CodeUnavailable
+	code := model.CodeOf(err)
+	return code == model.CodeDisconnected || code == model.CodeUnavailable
 }
 
 func timedOut(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
-	return &transport.Error{Code: transport.CodeDisconnected, Message: "no answer from the server in time"}
+	return &model.Error{Code: model.CodeDisconnected, Message: "no answer from the server in time"}
 }
 
 func unreachable(cause error) error {
 	if cause == nil {
-		return transport.ErrDisconnected
+		return model.ErrDisconnected
 	}
-	return fmt.Errorf("%w: %w", transport.ErrDisconnected, cause)
+	return fmt.Errorf("%w: %w", model.ErrDisconnected, cause)
 }

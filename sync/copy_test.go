@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // losses counts how often a client's connection was lost.
@@ -40,10 +40,10 @@ func TestReportedStoresAreEchoed(t *testing.T) {
 		}
 	}
 	v := variable(t, c, "t", "s", "v")
-	changes := []transport.Change{
-		{Op: transport.OpStore, Tenant: "t", Service: "s", Name: "a", Data: []byte("aa"), Create: true},
-		{Op: transport.OpStore, Tenant: "t", Service: "s", Name: "b", Data: []byte("bb"), Create: true},
-		{Op: transport.OpStore, ID: v.ID(), Data: []byte("vv")},
+	changes := []model.Change{
+		{Op: model.OpStore, Tenant: "t", Service: "s", Name: "a", Data: []byte("aa"), Create: true},
+		{Op: model.OpStore, Tenant: "t", Service: "s", Name: "b", Data: []byte("bb"), Create: true},
+		{Op: model.OpStore, ID: v.ID(), Data: []byte("vv")},
 	}
 	if _, err := c.Report(t.Context(), changes...); err != nil {
 		t.Fatal(err)
@@ -73,9 +73,9 @@ func TestMovesBetweenServices(t *testing.T) {
 			for _, way := range [][2]string{{"a", "b"}, {"b", "a"}} {
 				// The target's first event is before the source's.
 				_, err := writer.Report(t.Context(),
-					transport.Change{Op: transport.OpAppend, Tenant: "t", Service: way[1], Name: "other", Data: []byte("x")},
-					transport.Change{Op: transport.OpRename, Tenant: "t", Service: way[0], Name: "v", ToName: "w"},
-					transport.Change{Op: transport.OpRename, Tenant: "t", Service: way[0], Name: "w", ToService: way[1], ToName: "v"})
+					model.Change{Op: model.OpAppend, Tenant: "t", Service: way[1], Name: "other", Data: []byte("x")},
+					model.Change{Op: model.OpRename, Tenant: "t", Service: way[0], Name: "v", ToName: "w"},
+					model.Change{Op: model.OpRename, Tenant: "t", Service: way[0], Name: "w", ToService: way[1], ToName: "v"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -103,7 +103,7 @@ func TestNow(t *testing.T) {
 	store(t, c, "t", "b", "other", "")
 	v := variable(t, c, "t", "a", "v")
 	variable(t, c, "t", "b", "other")
-	if _, err := c.Report(t.Context(), transport.Change{Op: transport.OpRename, ID: v.ID(), ToService: "b", ToName: "v"}); err != nil {
+	if _, err := c.Report(t.Context(), model.Change{Op: model.OpRename, ID: v.ID(), ToService: "b", ToName: "v"}); err != nil {
 		t.Fatal(err)
 	}
 	if now := v.Now(); !v.Gone() || now == v || now.Service().Name() != "b" {
@@ -119,7 +119,7 @@ func TestTooLargeIsRefusedAtOnce(t *testing.T) {
 	v := variable(t, c, "t", "s", "v")
 	began := time.Now()
 	for _, size := range []int{16<<20 + 1, 20 << 20} { // over the server's limit, over a message's
-		if _, err := v.Store(t.Context(), make([]byte, size)); !errors.Is(err, transport.ErrTooLarge) {
+		if _, err := v.Store(t.Context(), make([]byte, size)); !errors.Is(err, model.ErrTooLarge) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
@@ -195,13 +195,13 @@ func TestAfterClose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := v.Store(t.Context(), []byte("y")); !errors.Is(err, transport.ErrDisconnected) {
+	if _, err := v.Store(t.Context(), []byte("y")); !errors.Is(err, model.ErrDisconnected) {
 		t.Errorf("store: %v", err)
 	}
-	if _, err := c.Report(t.Context(), transport.Change{Op: transport.OpDelete, ID: v.ID()}); !errors.Is(err, transport.ErrDisconnected) {
+	if _, err := c.Report(t.Context(), model.Change{Op: model.OpDelete, ID: v.ID()}); !errors.Is(err, model.ErrDisconnected) {
 		t.Errorf("report: %v", err)
 	}
-	if _, err := c.Tenant("t").Service("s2").Root(t.Context()); !errors.Is(err, transport.ErrDisconnected) {
+	if _, err := c.Tenant("t").Service("s2").Root(t.Context()); !errors.Is(err, model.ErrDisconnected) {
 		t.Errorf("load: %v", err)
 	}
 }
@@ -212,7 +212,7 @@ func TestNothingIsSentTooLate(t *testing.T) {
 	c := h.client(t, false)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Report(ctx, transport.Change{Op: transport.OpMkdir, Tenant: "late"}); err == nil {
+	if _, err := c.Report(ctx, model.Change{Op: model.OpMkdir, Tenant: "late"}); err == nil {
 		t.Error("no error")
 	}
 	store(t, c, "t", "s", "v", "") // the stream is ordered
@@ -245,7 +245,7 @@ func TestTenantThatBecomesHidden(t *testing.T) {
 	writer, c := h.client(t, false), h.client(t, true, func(o *varsync.Options) { o.Tenants = []string{"t"} })
 	store(t, writer, "t", "s", "v", "x")
 	v := variable(t, c, "t", "s", "v")
-	if _, err := writer.Report(t.Context(), transport.Change{Op: transport.OpRename, Tenant: "t", ToTenant: "u"}); err != nil {
+	if _, err := writer.Report(t.Context(), model.Change{Op: model.OpRename, Tenant: "t", ToTenant: "u"}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, v.Gone)

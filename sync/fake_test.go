@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 	"github.com/commy-project/commyfs/transport/transporttest"
@@ -55,15 +56,15 @@ func (f *fake) serve(conn *transport.Conn) {
 		for _, e := range envs {
 			switch m := e.Message.(type) {
 			case *transport.Hello:
-				send(e.ID, &transport.Welcome{Store: "store", Limits: transport.Limits{Value: 1 << 20}})
+				send(e.ID, &transport.Welcome{Store: "store", Limits: model.Limits{Value: 1 << 20}})
 			case *transport.WatchTree:
-				send(e.ID, &transport.Tree{Tenants: []transport.TenantInfo{{ID: fakeTenant, Name: "t", Rights: 31}},
-					Services: []transport.ServiceInfo{{ID: fakeService, Tenant: fakeTenant, Name: "s"}}})
+				send(e.ID, &transport.Tree{Tenants: []model.Tenant{{ID: fakeTenant, Name: "t", Rights: 31}},
+					Services: []model.Service{{ID: fakeService, Tenant: fakeTenant, Name: "s"}}})
 			case *transport.Watch:
 				if f.watch != nil && f.watch(send, e.ID) {
 					continue
 				}
-				send(e.ID, &transport.Snapshot{Service: fakeService, Rev: 1, Vars: []transport.Variable{
+				send(e.ID, &transport.Snapshot{Service: fakeService, Rev: 1, Vars: []model.Variable{
 					{ID: fakeVariable, Name: "v", Version: 1, Size: int64(len(f.value)), Data: []byte(f.value)}}})
 			case *transport.Goodbye:
 				send(e.ID, &transport.Done{})
@@ -92,7 +93,7 @@ func (f *fake) client(change ...func(*varsync.Options)) *varsync.Client {
 func accept(r *transport.ReportVariableChanges) *transport.VariableChangesAcknowledged {
 	ack := &transport.VariableChangesAcknowledged{Seq: r.Seq}
 	for range r.Changes {
-		ack.Results = append(ack.Results, transport.Result{ID: fakeVariable, Version: 2})
+		ack.Results = append(ack.Results, model.Result{ID: fakeVariable, Version: 2})
 	}
 	return ack
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
@@ -73,9 +74,9 @@ func (h *host) client(t *testing.T, noMap bool, change ...func(*varsync.Options)
 }
 
 // store makes or replaces a variable by its path.
-func store(t *testing.T, c *varsync.Client, tenant, service, name, value string) transport.Result {
+func store(t *testing.T, c *varsync.Client, tenant, service, name, value string) model.Result {
 	t.Helper()
-	res, err := c.Report(t.Context(), transport.Change{Op: transport.OpStore, Tenant: tenant, Service: service, Name: name,
+	res, err := c.Report(t.Context(), model.Change{Op: model.OpStore, Tenant: tenant, Service: service, Name: name,
 		Data: []byte(value), Create: true, Parents: true})
 	if err != nil {
 		t.Fatalf("store %s/%s/%s: %v", tenant, service, name, err)

@@ -121,7 +121,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 
 func (l *link) begin(ctx context.Context) error {
 	hello := l.c.opts.Hello
-	hello.Client = l.c.id[:]
+	hello.ID = l.c.id[:]
 	reply, err := l.conn.Call(ctx, &hello)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -22,7 +23,7 @@ func (l *link) listing(ctx context.Context, s *Service, progress func()) error {
 	if l.welcome.Local && !l.c.opts.NoMap {
 		if a, err := l.openLocal(ctx, s); err == nil {
 			acc = a
-		} else if errors.Is(err, transport.ErrNotFound) || errors.Is(err, transport.ErrInternal) || ctx.Err() != nil {
+		} else if errors.Is(err, model.ErrNotFound) || errors.Is(err, model.ErrInternal) || ctx.Err() != nil {
 			return err // which the watch would meet as well
 		} else {
 			l.c.notMapped(s, err)
@@ -90,7 +91,7 @@ func (l *link) page(s *Service, sn *snapshot, p *transport.Snapshot, acc Accesso
 	old, gone := s.acc, s.root.gone
 	s.mu.RUnlock()
 	if gone {
-		return transport.ErrNotFound // while it was being listed
+		return model.ErrNotFound // while it was being listed
 	}
 	l.c.notify(s.replace(l, sn, p.Rev, acc))
 	if old != nil && old != acc {

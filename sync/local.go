@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -97,7 +98,7 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 		case err == nil && current:
 			return data, Meta{m.Version, m.MTime, int64(m.Size)}, nil
 		case gone:
-			return nil, Meta{}, transport.ErrNotFound
+			return nil, Meta{}, model.ErrNotFound
 		case errors.Is(err, memfile.ErrClosed):
 			continue // rotated under us
 		case errors.Is(err, memfile.ErrSuperseded) && a.rotate(r, v.s.id):
@@ -116,7 +117,7 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 		case m.Version != 0 && (err == nil || errors.Is(err, memfile.ErrSuperseded)):
 			return data, Meta{m.Version, m.MTime, int64(m.Size)}, nil
 		case errors.Is(err, memfile.ErrNoEntry):
-			err = transport.ErrNotFound
+			err = model.ErrNotFound
 		}
 		return nil, Meta{}, fmt.Errorf("memory file of service %d: %w", v.s.id, err)
 	}

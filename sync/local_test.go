@@ -11,6 +11,7 @@ import (
 
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -85,9 +86,9 @@ func TestKnownValuesNeverWait(t *testing.T) {
 	variable(t, other, "t", "s", "a") // has it make a file
 	store(t, other, "t", "s", "a", "new")
 	store(t, other, "t", "s", "z", "z")
-	for _, ch := range []transport.Change{
-		{Op: transport.OpRename, Tenant: "t", Service: "s", Name: "b", ToTenant: "t", ToService: "s", ToName: "moved"},
-		{Op: transport.OpDelete, Tenant: "t", Service: "s", Name: "dir/c"},
+	for _, ch := range []model.Change{
+		{Op: model.OpRename, Tenant: "t", Service: "s", Name: "b", ToTenant: "t", ToService: "s", ToName: "moved"},
+		{Op: model.OpDelete, Tenant: "t", Service: "s", Name: "dir/c"},
 	} {
 		if _, err := other.Report(t.Context(), ch); err != nil {
 			t.Fatal(err)
@@ -108,7 +109,7 @@ func TestKnownValuesNeverWait(t *testing.T) {
 			t.Errorf("names %d, %t, %t, %t", s.Names(), a.StillNamed(), b.StillNamed(), dc.StillNamed())
 		}
 	})
-	if _, _, err := dc.Load(nil); !errors.Is(err, transport.ErrNotFound) {
+	if _, _, err := dc.Load(nil); !errors.Is(err, model.ErrNotFound) {
 		t.Errorf("a deleted variable: %v", err)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // TestMeta: modes and times that one client sets reach the others in the order of the changes of the value, and what a
@@ -34,7 +34,7 @@ func TestMeta(t *testing.T) {
 			kinds = nil
 			mu.Unlock()
 
-			edit := varsync.Edit{Kind: varsync.EditMeta, Mode: transport.NewMode(0o640), HasMTime: true, MTime: 7}
+			edit := varsync.Edit{Kind: varsync.EditMeta, Mode: model.NewMode(0o640), HasMTime: true, MTime: 7}
 			pending := []*varsync.Pending{
 				mine.Enqueue(varsync.Edit{Kind: varsync.EditAppend, Data: []byte(" two")}),
 				mine.Enqueue(varsync.Edit{Kind: varsync.EditAppend, Data: []byte(" three")}),
@@ -48,7 +48,7 @@ func TestMeta(t *testing.T) {
 			if m := mine.Current(); m.MTime != 7 || mine.Mode() != edit.Mode {
 				t.Errorf("the client that set it has %+v, %o", m, mine.Mode())
 			}
-			has := func(value string, mtime int64, mode transport.Mode) {
+			has := func(value string, mtime int64, mode model.Mode) {
 				t.Helper()
 				eventually(t, func() bool {
 					data, m, err := v.Load(nil)
@@ -78,17 +78,17 @@ func TestMeta(t *testing.T) {
 			// While c is away.
 			h.stop(t)
 			h.start(t)
-			setAll := func(mode transport.Mode, mtime int64) {
+			setAll := func(mode model.Mode, mtime int64) {
 				t.Helper()
 				for _, at := range [][3]string{{"t"}, {"t", "s"}, {"t", "s", "d"}, {"t", "s", "d/v"}} {
-					_, err := other.Report(t.Context(), transport.Change{Op: transport.OpSetMeta, Tenant: at[0], Service: at[1], Name: at[2],
+					_, err := other.Report(t.Context(), model.Change{Op: model.OpSetMeta, Tenant: at[0], Service: at[1], Name: at[2],
 						Mode: mode, HasMTime: true, MTime: mtime})
 					if err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			everything := func(mode transport.Mode, mtime int64) {
+			everything := func(mode model.Mode, mtime int64) {
 				t.Helper()
 				has(string(big), mtime, mode)
 				eventually(t, func() bool {
@@ -97,10 +97,10 @@ func TestMeta(t *testing.T) {
 						s.Tenant().MTime() == mtime && s.Tenant().Mode() == mode
 				})
 			}
-			setAll(transport.NewMode(0o711), 11)
-			everything(transport.NewMode(0o711), 11)
-			setAll(transport.NewMode(0), 12)
-			everything(transport.NewMode(0), 12)
+			setAll(model.NewMode(0o711), 11)
+			everything(model.NewMode(0o711), 11)
+			setAll(model.NewMode(0), 12)
+			everything(model.NewMode(0), 12)
 
 			// What comes and goes moves the time of its directory, and of no other.
 			store(t, other, "t", "s", "d/w", "")

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/diff"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // EditKind says how an [Edit] changes a value.
@@ -28,10 +28,10 @@ type Edit struct {
 	Off  int64
 	Size int64
 	// Mode and MTime go with the value. The zero Mode leaves the mode as it is; without HasMTime the time is the commit's.
-	Mode     transport.Mode
+	Mode     model.Mode
 	HasMTime bool
 	MTime    int64
-	// HasVersion makes an EditReplace conditional: transport.ErrConflict unless the variable's version is IfVersion.
+	// HasVersion makes an EditReplace conditional: model.ErrConflict unless the variable's version is IfVersion.
 	HasVersion bool
 	IfVersion  uint64
 }
@@ -46,7 +46,7 @@ type Pending struct {
 	edit     Edit
 	deadline time.Time
 	done     chan struct{}
-	result   transport.Result
+	result   model.Result
 	err      error
 }
 
@@ -54,12 +54,12 @@ type Pending struct {
 func (p *Pending) Done() <-chan struct{} { return p.done }
 
 // Wait returns what became of the edit, once that is known or ctx ends. It takes no longer than [Options.Timeout].
-func (p *Pending) Wait(ctx context.Context) (transport.Result, error) {
+func (p *Pending) Wait(ctx context.Context) (model.Result, error) {
 	select {
 	case <-p.done:
 		return p.result, p.err
 	case <-ctx.Done():
-		return transport.Result{}, timedOut(ctx)
+		return model.Result{}, timedOut(ctx)
 	}
 }
 
@@ -97,7 +97,7 @@ func (v *Variable) Enqueue(e Edit) *Pending {
 }
 
 // Commit carries out an edit after those already queued and waits for it.
-func (v *Variable) Commit(ctx context.Context, e Edit) (transport.Result, error) {
+func (v *Variable) Commit(ctx context.Context, e Edit) (model.Result, error) {
 	v.out.mu.Lock()
 	if v.out.busy {
 		v.out.mu.Unlock()
@@ -185,7 +185,7 @@ func (v *Variable) drain() {
 		}
 		ctx, cancel := context.WithDeadline(v.s.c.ctx, batch[0].deadline)
 		res, err := v.perform(ctx, batch)
-		if len(batch) > 1 && err != nil && transport.CodeOf(err) != transport.CodeDisconnected {
+		if len(batch) > 1 && err != nil && model.CodeOf(err) != model.CodeDisconnected {
 			// Together they were refused; alone the first ones may be fine, and each writer gets its own answer.
 			for _, p := range batch {
 				p.result, p.err = v.perform(ctx, []*Pending{p})
@@ -234,22 +234,22 @@ func (o *outbox) finish(p *Pending) {
 }
 
 // perform reports edits of one kind and waits for the answer.
-func (v *Variable) perform(ctx context.Context, batch []*Pending) (transport.Result, error) {
+func (v *Variable) perform(ctx context.Context, batch []*Pending) (model.Result, error) {
 	change, value := v.change(batch)
 	results, err := v.s.c.report(ctx, v.s.epoch, value, change)
-	if transport.CodeOf(err) == transport.CodeStaleBase {
+	if model.CodeOf(err) == model.CodeStaleBase {
 		// Somebody else was first. What was written counts, not what differed from an older value.
 		change, value = v.wholeChange(batch)
 		results, err = v.s.c.report(ctx, v.s.epoch, value, change)
 	}
 	if err != nil {
-		return transport.Result{}, err
+		return model.Result{}, err
 	}
 	return results[0], nil
 }
 
 // change makes the shortest report of the edits. value is what the variable holds afterwards, if the server will not say.
-func (v *Variable) change(batch []*Pending) (change transport.Change, value []byte) {
+func (v *Variable) change(batch []*Pending) (change model.Change, value []byte) {
 	e := batch[0].edit
 	large := len(e.Data) >= diffFrom && len(batch) == 1 && (e.Kind == EditReplace || e.Kind == EditWrite)
 	if !large || e.HasVersion {
@@ -282,13 +282,13 @@ func (v *Variable) change(batch []*Pending) (change transport.Change, value []by
 	if cost >= len(e.Data) {
 		return v.wholeChange(batch)
 	}
-	return transport.Change{Op: transport.OpPatch, ID: v.id, In: v.s.id, Base: meta.Version, Ranges: ranges, Size: size,
+	return model.Change{Op: model.OpPatch, ID: v.id, In: v.s.id, Base: meta.Version, Ranges: ranges, Size: size,
 		Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}, value
 }
 
 // rangesOf returns the differences found in the first n bytes of data, and all behind them, as ranges that begin at extent,
 // and what they cost on the wire in bytes.
-func rangesOf(data []byte, found []diff.Range, n int, extent int64) (ranges []transport.RangeData, cost int) {
+func rangesOf(data []byte, found []diff.Range, n int, extent int64) (ranges []model.RangeData, cost int) {
 	if len(data) > n {
 		if k := len(found) - 1; k >= 0 && found[k].Off+found[k].Len == n {
 			found[k].Len = len(data) - found[k].Off
@@ -297,32 +297,32 @@ func rangesOf(data []byte, found []diff.Range, n int, extent int64) (ranges []tr
 		}
 	}
 	for _, r := range found {
-		ranges = append(ranges, transport.RangeData{Off: extent + int64(r.Off), Data: data[r.Off : r.Off+r.Len]})
+		ranges = append(ranges, model.RangeData{Off: extent + int64(r.Off), Data: data[r.Off : r.Off+r.Len]})
 		cost += r.Len + rangeCost
 	}
 	return ranges, cost
 }
 
 // wholeChange reports the edits as they were written, over whatever is current.
-func (v *Variable) wholeChange(batch []*Pending) (change transport.Change, value []byte) {
+func (v *Variable) wholeChange(batch []*Pending) (change model.Change, value []byte) {
 	e := batch[0].edit
 	change.ID, change.In = v.id, v.s.id
 	change.Mode, change.HasMTime, change.MTime = e.Mode, e.HasMTime, e.MTime
 	switch e.Kind {
 	case EditReplace:
-		change.Op, change.Data = transport.OpStore, e.Data
+		change.Op, change.Data = model.OpStore, e.Data
 		change.HasVersion, change.IfVersion = e.HasVersion, e.IfVersion
 		value = e.Data
 		if value == nil {
 			value = []byte{}
 		}
 	case EditWrite:
-		change.Op = transport.OpWrite
+		change.Op = model.OpWrite
 		for _, p := range batch {
-			change.Ranges = append(change.Ranges, transport.RangeData{Off: p.edit.Off, Data: p.edit.Data})
+			change.Ranges = append(change.Ranges, model.RangeData{Off: p.edit.Off, Data: p.edit.Data})
 		}
 	case EditAppend:
-		change.Op, change.Data = transport.OpAppend, e.Data
+		change.Op, change.Data = model.OpAppend, e.Data
 		if len(batch) > 1 {
 			change.Data = nil
 			for _, p := range batch {
@@ -330,9 +330,9 @@ func (v *Variable) wholeChange(batch []*Pending) (change transport.Change, value
 			}
 		}
 	case EditTruncate:
-		change.Op, change.Size = transport.OpTruncate, e.Size
+		change.Op, change.Size = model.OpTruncate, e.Size
 	case EditMeta:
-		change.Op = transport.OpSetMeta
+		change.Op = model.OpSetMeta
 	}
 	return change, value
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -31,10 +32,10 @@ func TestReconnectResumes(t *testing.T) {
 		other := h.client(t, true)
 		store(t, other, "t", "s", "stays", "2")
 		store(t, other, "t", "s", "comes", "1")
-		for _, ch := range []transport.Change{
-			{Op: transport.OpDelete, Tenant: "t", Service: "s", Name: "goes"},
-			{Op: transport.OpRename, Tenant: "t", Service: "s", Name: "dir/moves", ToTenant: "t", ToService: "s", ToName: "moved"},
-			{Op: transport.OpRmdir, Tenant: "t", Service: "s", Name: "dir"},
+		for _, ch := range []model.Change{
+			{Op: model.OpDelete, Tenant: "t", Service: "s", Name: "goes"},
+			{Op: model.OpRename, Tenant: "t", Service: "s", Name: "dir/moves", ToTenant: "t", ToService: "s", ToName: "moved"},
+			{Op: model.OpRmdir, Tenant: "t", Service: "s", Name: "dir"},
 		} {
 			if _, err := other.Report(t.Context(), ch); err != nil {
 				t.Fatal(err)
@@ -105,11 +106,11 @@ func TestOfflineFailsWithinTheBound(t *testing.T) {
 	v := variable(t, c, "t", "s", "v")
 	h.stop(t)
 	for range 2 { // waiting for a server, then knowing that there is none
-		if _, err := v.Store(t.Context(), []byte("2")); !errors.Is(err, transport.ErrDisconnected) {
+		if _, err := v.Store(t.Context(), []byte("2")); !errors.Is(err, model.ErrDisconnected) {
 			t.Fatalf("err = %v, want ErrDisconnected", err)
 		}
 	}
-	if _, err := c.Probe(t.Context(), &transport.Probe{ID: v.ID(), Want: transport.RightWrite}); !errors.Is(err, transport.ErrDisconnected) {
+	if _, err := c.Probe(t.Context(), &transport.Probe{ID: v.ID(), Want: model.RightWrite}); !errors.Is(err, model.ErrDisconnected) {
 		t.Errorf("probe: %v", err)
 	}
 	h.start(t)
@@ -143,17 +144,17 @@ func TestNotices(t *testing.T) {
 		}
 	})
 	variable(t, c, "t", "s", "v")
-	for _, ch := range []transport.Change{
-		{Op: transport.OpStore, Tenant: "t", Service: "s", Name: "v", Data: []byte("2")},
-		{Op: transport.OpMkdir, Tenant: "t", Service: "s", Name: "d"},
-		{Op: transport.OpRename, Tenant: "t", Service: "s", Name: "v", ToTenant: "t", ToService: "s", ToName: "d/w"},
-		{Op: transport.OpRename, Tenant: "t", Service: "s", Name: "d", ToTenant: "t", ToService: "s", ToName: "e"},
-		{Op: transport.OpDelete, Tenant: "t", Service: "s", Name: "e/w"},
-		{Op: transport.OpRmdir, Tenant: "t", Service: "s", Name: "e"},
-		{Op: transport.OpMkdir, Tenant: "u"},
-		{Op: transport.OpRename, Tenant: "t", Service: "s", ToTenant: "u", ToService: "z"},
-		{Op: transport.OpRmdir, Tenant: "u", Service: "z"},
-		{Op: transport.OpRmdir, Tenant: "u"},
+	for _, ch := range []model.Change{
+		{Op: model.OpStore, Tenant: "t", Service: "s", Name: "v", Data: []byte("2")},
+		{Op: model.OpMkdir, Tenant: "t", Service: "s", Name: "d"},
+		{Op: model.OpRename, Tenant: "t", Service: "s", Name: "v", ToTenant: "t", ToService: "s", ToName: "d/w"},
+		{Op: model.OpRename, Tenant: "t", Service: "s", Name: "d", ToTenant: "t", ToService: "s", ToName: "e"},
+		{Op: model.OpDelete, Tenant: "t", Service: "s", Name: "e/w"},
+		{Op: model.OpRmdir, Tenant: "t", Service: "s", Name: "e"},
+		{Op: model.OpMkdir, Tenant: "u"},
+		{Op: model.OpRename, Tenant: "t", Service: "s", ToTenant: "u", ToService: "z"},
+		{Op: model.OpRmdir, Tenant: "u", Service: "z"},
+		{Op: model.OpRmdir, Tenant: "u"},
 	} {
 		if _, err := writer.Report(t.Context(), ch); err != nil {
 			t.Fatalf("%+v: %v", ch, err)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -46,14 +47,14 @@ type reports struct {
 
 // Report asks the server for changes, all or none, and waits for its answer. A connection that is lost meanwhile does
 // not matter, nor does a server that dies: the changes are carried out exactly once, or, if the answer does not come in
-// time, the error is transport.ErrDisconnected and they may have been carried out once. The bytes in changes must not be
+// time, the error is model.ErrDisconnected and they may have been carried out once. The bytes in changes must not be
 // modified afterwards: they can become the value that this client reads.
-func (c *Client) Report(ctx context.Context, changes ...transport.Change) ([]transport.Result, error) {
+func (c *Client) Report(ctx context.Context, changes ...model.Change) ([]model.Result, error) {
 	return c.report(ctx, c.reports.currentEpoch(), nil, changes...)
 }
 
 // report is [Client.Report] for changes that name their targets by the ids of an epoch.
-func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes ...transport.Change) ([]transport.Result, error) {
+func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes ...model.Change) ([]model.Result, error) {
 	if c.ctx.Err() != nil {
 		return nil, errClosed
 	}
@@ -92,7 +93,7 @@ func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes
 			err = errClosed
 		case <-look.C:
 			if c.link.silentFor(c.opts.Timeout) {
-				err = transport.ErrDisconnected
+				err = model.ErrDisconnected
 			}
 		}
 	}
@@ -111,12 +112,12 @@ func (c *Client) serviceOf(id uint64) uint64 {
 }
 
 // results is what the caller is told of a finished report.
-func (r *report) results() ([]transport.Result, error) {
+func (r *report) results() ([]model.Result, error) {
 	switch {
 	case r.err != nil:
 		return nil, r.err
-	case r.ack.Code != transport.CodeOK:
-		return nil, &transport.Error{Code: r.ack.Code, Message: r.ack.Message}
+	case r.ack.Code != model.CodeOK:
+		return nil, &model.Error{Code: r.ack.Code, Message: r.ack.Message}
 	case len(r.ack.Results) != len(r.msg.Changes):
 		return nil, fmt.Errorf("report of %d changes was answered by %d results", len(r.msg.Changes), len(r.ack.Results))
 	}
@@ -129,7 +130,7 @@ func (rs *reports) add(epoch uint64, r *report) (room <-chan struct{}, err error
 	rs.mu.Lock()
 	if epoch != rs.epoch {
 		rs.mu.Unlock()
-		return nil, fmt.Errorf("the server's store was replaced: %w", transport.ErrNotFound)
+		return nil, fmt.Errorf("the server's store was replaced: %w", model.ErrNotFound)
 	}
 	if len(rs.m) >= maxInFlight || rs.next+1-rs.floorLocked() >= maxInFlight {
 		if rs.room == nil {
@@ -176,7 +177,7 @@ func (rs *reports) send(l *link, r *report) {
 	rs.mu.Unlock()
 	err := l.conn.Start(r.ctx, &msg, func(m transport.Message, err error) { rs.answered(l, r, m, err) })
 	if err != nil && r.ctx.Err() != nil {
-		err = transport.ErrDisconnected // not sent, and nobody waits
+		err = model.ErrDisconnected // not sent, and nobody waits
 	}
 	if err != nil {
 		rs.answered(l, r, nil, err)
@@ -198,7 +199,7 @@ func (rs *reports) floorLocked() uint64 {
 // answered runs on the receiving goroutine, after the pushes that the answer comes behind.
 func (rs *reports) answered(l *link, r *report, m transport.Message, err error) {
 	ack, _ := m.(*transport.VariableChangesAcknowledged)
-	code := transport.CodeOf(err)
+	code := model.CodeOf(err)
 	switch {
 	case err == nil && ack == nil:
 		err = fmt.Errorf("report was answered by %T", m)
@@ -211,11 +212,11 @@ func (rs *reports) answered(l *link, r *report, m transport.Message, err error) 
 		return // it is on the next connection already
 	}
 	r.on = nil
-	again := code == transport.CodeDisconnected || code == transport.CodeUnavailable
+	again := code == model.CodeDisconnected || code == model.CodeUnavailable
 	switch {
 	case again && r.givenUp:
 		rs.dropLocked(r)
-	case code == transport.CodeDisconnected: // it will be sent again on the next connection
+	case code == model.CodeDisconnected: // it will be sent again on the next connection
 	case again:
 		// The server starts, stops or waits for its engine. Under the same number it is carried out once, whatever became
 		// of it.
@@ -290,7 +291,7 @@ func (rs *reports) begin() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	rs.epoch++
-	rs.failLocked(fmt.Errorf("the server's store was replaced: %w", transport.ErrDisconnected))
+	rs.failLocked(fmt.Errorf("the server's store was replaced: %w", model.ErrDisconnected))
 }
 
 func (rs *reports) failLocked(err error) {
@@ -325,7 +326,7 @@ func (rs *reports) resend(l *link) {
 }
 
 // echo returns the bytes of an own change that the server does not send back: a whole value, or what a patch leads to.
-func (l *link) echo(prefix []string, e *transport.Event) ([]byte, bool) {
+func (l *link) echo(prefix []string, e *model.Event) ([]byte, bool) {
 	rs := &l.c.reports
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -338,7 +339,7 @@ func (l *link) echo(prefix []string, e *transport.Event) ([]byte, bool) {
 	}
 	for _, c := range slices.Backward(r.msg.Changes) {
 		named := c.ID == 0 && c.Tenant == prefix[0] && c.Service == prefix[1] && c.Name == e.Name
-		if c.Op == transport.OpStore && int64(len(c.Data)) == e.Size && (named || c.ID == e.ID) {
+		if c.Op == model.OpStore && int64(len(c.Data)) == e.Size && (named || c.ID == e.ID) {
 			return c.Data, true
 		}
 	}

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 	"github.com/commy-project/commyfs/transport/transporttest"
 )
 
-func change() transport.Change {
-	return transport.Change{Op: transport.OpStore, Tenant: "t", Service: "s", Name: "v", Data: []byte("x")}
+func change() model.Change {
+	return model.Change{Op: model.OpStore, Tenant: "t", Service: "s", Name: "v", Data: []byte("x")}
 }
 
 func within(d time.Duration) func(*varsync.Options) {
@@ -31,7 +32,7 @@ func reportAll(t *testing.T, c *varsync.Client, n int) {
 	for range 512 {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				if _, err := c.Report(t.Context(), change()); !errors.Is(err, transport.ErrDisconnected) {
+				if _, err := c.Report(t.Context(), change()); !errors.Is(err, model.ErrDisconnected) {
 					t.Errorf("got %v, want ErrDisconnected", err)
 				}
 			}
@@ -50,9 +51,9 @@ func TestGivenUpReportsLeaveNothing(t *testing.T) {
 		r := m.(*transport.ReportVariableChanges)
 		switch {
 		case !available.Load():
-			send(id, &transport.VariableChangesAcknowledged{Seq: r.Seq, Code: transport.CodeUnavailable})
+			send(id, &transport.VariableChangesAcknowledged{Seq: r.Seq, Code: model.CodeUnavailable})
 		case r.Floor != r.Seq:
-			send(id, &transport.VariableChangesAcknowledged{Seq: r.Seq, Code: transport.CodeInvalid, Message: "too many answers"})
+			send(id, &transport.VariableChangesAcknowledged{Seq: r.Seq, Code: model.CodeInvalid, Message: "too many answers"})
 		default:
 			send(id, accept(r))
 		}
@@ -63,7 +64,7 @@ func TestGivenUpReportsLeaveNothing(t *testing.T) {
 	for range 3 {
 		err := testenv.Poll(10*time.Second, func() error {
 			_, err := c.Report(t.Context(), change())
-			if !errors.Is(err, transport.ErrDisconnected) {
+			if !errors.Is(err, model.ErrDisconnected) {
 				return err // a late answer is the machine's fault
 			}
 			return err
@@ -122,8 +123,8 @@ func TestEchoOfAGivenUpReport(t *testing.T) {
 	f.handle = func(send func(uint64, transport.Message), id uint64, m transport.Message) {
 		r := m.(*transport.ReportVariableChanges)
 		<-proceed
-		send(0, &transport.VariableChanged{Service: fakeService, Rev: 2, Changes: []transport.Event{
-			{Kind: transport.EventSet, ID: fakeVariable, Name: "v", Version: 2, Size: 1, Echo: r.Seq, Own: true}}})
+		send(0, &transport.VariableChanged{Service: fakeService, Rev: 2, Changes: []model.Event{
+			{Kind: model.EventSet, ID: fakeVariable, Name: "v", Version: 2, Size: 1, Echo: r.Seq, Own: true}}})
 		send(id, accept(r))
 	}
 	c := f.client()
@@ -161,14 +162,14 @@ func TestClientOfAStuckServer(t *testing.T) {
 	}
 	c := f.client(within(timeout))
 	v := variable(t, c, "t", "s", "v")
-	if _, err := c.Report(t.Context(), change()); !errors.Is(err, transport.ErrDisconnected) {
+	if _, err := c.Report(t.Context(), change()); !errors.Is(err, model.ErrDisconnected) {
 		t.Fatal(err)
 	}
 	<-stuck
 	big := make([]byte, 1<<20)
 	calls := map[string]func() error{
 		"report": func() error {
-			_, err := c.Report(t.Context(), transport.Change{Op: transport.OpStore, Data: big})
+			_, err := c.Report(t.Context(), model.Change{Op: model.OpStore, Data: big})
 			return err
 		},
 		"store": func() error { _, err := v.Store(t.Context(), big); return err },
@@ -178,7 +179,7 @@ func TestClientOfAStuckServer(t *testing.T) {
 		},
 		"probe": func() error { _, err := c.Probe(t.Context(), &transport.Probe{}); return err },
 		"list": func() error {
-			return c.List(t.Context(), &transport.List{}, func([]transport.Entry) error { return nil })
+			return c.List(t.Context(), &transport.List{}, func([]model.Entry) error { return nil })
 		},
 		"flushed": func() error {
 			v.Enqueue(varsync.Edit{Kind: varsync.EditReplace, Data: big})
@@ -188,13 +189,13 @@ func TestClientOfAStuckServer(t *testing.T) {
 			if c.Barrier(t.Context()) {
 				return nil
 			}
-			return transport.ErrDisconnected
+			return model.ErrDisconnected
 		},
 	}
 	for range 8 { // until everything between the two is full
 		for name, call := range calls {
 			began := time.Now()
-			if err := call(); !errors.Is(err, transport.ErrDisconnected) {
+			if err := call(); !errors.Is(err, model.ErrDisconnected) {
 				t.Errorf("%s: %v", name, err)
 			}
 			if took := time.Since(began); took > 10*time.Second { // 30 s is what a connection waits

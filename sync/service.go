@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // Service is one service: a tree of directories and variables.
@@ -20,7 +20,7 @@ type Service struct {
 	tenant *Tenant
 	name   string
 	mtime  int64 // until the service is loaded; then root has it
-	mode   transport.Mode
+	mode   model.Mode
 
 	wanted atomic.Bool // somebody asked for it: every new connection loads it
 
@@ -71,12 +71,12 @@ func (s *Service) MTime() int64 {
 }
 
 // Mode returns the permission bits that the service has been given as a directory.
-func (s *Service) Mode() transport.Mode {
+func (s *Service) Mode() model.Mode {
 	_, mode := s.meta()
 	return mode
 }
 
-func (s *Service) meta() (mtime int64, mode transport.Mode) {
+func (s *Service) meta() (mtime int64, mode model.Mode) {
 	s.c.mu.RLock()
 	defer s.c.mu.RUnlock()
 	s.mu.RLock()
@@ -144,9 +144,9 @@ func (s *Service) Variable(ctx context.Context, name string) (*Variable, error) 
 	case *Variable:
 		return n, nil
 	case nil:
-		return nil, transport.ErrNotFound
+		return nil, model.ErrNotFound
 	}
-	return nil, transport.ErrIsDirectory
+	return nil, model.ErrIsDirectory
 }
 
 // load waits until the service is loaded. The loading itself goes on when the caller's time is over: a large service
@@ -178,7 +178,7 @@ func (s *Service) startLoading() (*loading, error) {
 		return s.loading, nil
 	}
 	if s.root.gone {
-		return nil, transport.ErrNotFound
+		return nil, model.ErrNotFound
 	}
 	if err := s.failure.err; err != nil && time.Now().Before(s.failure.next) {
 		return nil, err
@@ -271,7 +271,7 @@ type Dir struct {
 	name     string
 	parent   *Dir // nil at the top
 	mtime    int64
-	mode     transport.Mode
+	mode     model.Mode
 	gone     bool
 	children map[string]Node
 }
@@ -297,7 +297,7 @@ func (d *Dir) MTime() int64 {
 }
 
 // Mode returns the permission bits that the directory has been given.
-func (d *Dir) Mode() transport.Mode {
+func (d *Dir) Mode() model.Mode {
 	d.s.mu.RLock()
 	defer d.s.mu.RUnlock()
 	return d.mode

@@ -5,16 +5,17 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
 // snapshot collects the pages of a listing of a service, or of the changes since an earlier one: readers see it all at
 // once or nothing.
 type snapshot struct {
-	root    transport.DirInfo
-	dirs    []transport.DirInfo
-	vars    []transport.Variable
-	changes []transport.Event
+	root    model.Dir
+	dirs    []model.Dir
+	vars    []model.Variable
+	changes []model.Event
 }
 
 func (sn *snapshot) add(p *transport.Snapshot) {
@@ -49,25 +50,25 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 	}
 
 	// First what moved, so that nothing that stays is below a directory that goes. Parents come before children.
-	slices.SortFunc(sn.dirs, func(a, b transport.DirInfo) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(sn.dirs, func(a, b model.Dir) int { return strings.Compare(a.Name, b.Name) })
 	for _, d := range sn.dirs {
-		e := transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime, Mode: d.Mode}
+		e := model.Event{Kind: model.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime, Mode: d.Mode}
 		if s.nodeLocked(d.ID, d.Name) != nil {
-			e.Kind = transport.EventRenameDir
+			e.Kind = model.EventRenameDir
 		}
 		s.placeLocked(l, prefix, &e, &notices)
 	}
 	for i := range sn.vars {
 		in := &sn.vars[i]
 		if v, _ := s.nodeLocked(in.ID, in.Name).(*Variable); v != nil && v.pathLocked() != in.Name {
-			s.placeLocked(l, prefix, &transport.Event{Kind: transport.EventRename, ID: in.ID, Name: in.Name, MTime: in.MTime}, &notices)
+			s.placeLocked(l, prefix, &model.Event{Kind: model.EventRename, ID: in.ID, Name: in.Name, MTime: in.MTime}, &notices)
 		}
 	}
 	s.pruneLocked(s.root, keep, prefix, &notices)
 	for i := range sn.vars {
 		in := &sn.vars[i]
 		known, _ := s.nodeLocked(in.ID, in.Name).(*Variable)
-		e := transport.Event{Kind: transport.EventSet, ID: in.ID, Name: in.Name, Version: in.Version, MTime: in.MTime,
+		e := model.Event{Kind: model.EventSet, ID: in.ID, Name: in.Name, Version: in.Version, MTime: in.MTime,
 			Mode: in.Mode, Writer: in.Writer, Size: in.Size, Slot: in.Slot, Data: in.Data}
 		s.placeLocked(l, prefix, &e, &notices)
 		if known != nil { // the slot can change with a new server, the version does not
@@ -88,12 +89,12 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 // describeLocked gives the directories that were known before the modes and times of the snapshot.
 func (s *Service) describeLocked(prefix []string, sn *snapshot, notices *[]Notice) {
 	if sn.root.MTime != s.root.mtime || sn.root.Mode != s.root.mode {
-		ns, _ := s.metaLocked(prefix, &transport.Event{ID: s.id, MTime: sn.root.MTime, Mode: sn.root.Mode})
+		ns, _ := s.metaLocked(prefix, &model.Event{ID: s.id, MTime: sn.root.MTime, Mode: sn.root.Mode})
 		*notices = append(*notices, ns...)
 	}
 	for _, in := range sn.dirs {
 		if d, _ := s.nodeLocked(in.ID, in.Name).(*Dir); d != nil && (in.MTime != d.mtime || in.Mode != d.mode) {
-			ns, _ := s.metaLocked(prefix, &transport.Event{ID: in.ID, Name: in.Name, MTime: in.MTime, Mode: in.Mode})
+			ns, _ := s.metaLocked(prefix, &model.Event{ID: in.ID, Name: in.Name, MTime: in.MTime, Mode: in.Mode})
 			*notices = append(*notices, ns...)
 		}
 	}
@@ -102,9 +103,9 @@ func (s *Service) describeLocked(prefix []string, sn *snapshot, notices *[]Notic
 // fillLocked makes an empty service what the snapshot says. There can be a million variables.
 func (s *Service) fillLocked(sn *snapshot) {
 	s.root.mtime, s.root.mode = sn.root.MTime, sn.root.Mode
-	slices.SortFunc(sn.dirs, func(a, b transport.DirInfo) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(sn.dirs, func(a, b model.Dir) int { return strings.Compare(a.Name, b.Name) })
 	for _, d := range sn.dirs {
-		s.mkdirLocked(nil, &transport.Event{Kind: transport.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime, Mode: d.Mode})
+		s.mkdirLocked(nil, &model.Event{Kind: model.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime, Mode: d.Mode})
 	}
 	top := len(s.root.children)
 	for i := range sn.vars {
@@ -146,16 +147,16 @@ func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, prefix []string, not
 			s.pruneLocked(sub, keep, prefix, notices)
 		}
 		if !keep[n.ID()] {
-			*notices = append(*notices, s.removeLocked(prefix, n, &transport.Event{})...)
+			*notices = append(*notices, s.removeLocked(prefix, n, &model.Event{})...)
 		}
 	}
 }
 
 // placeLocked applies one step of a snapshot. A step that collides with something still in the way (two variables that
 // swapped names) removes that first; it comes back at its own step.
-func (s *Service) placeLocked(l *link, prefix []string, e *transport.Event, notices *[]Notice) {
+func (s *Service) placeLocked(l *link, prefix []string, e *model.Event, notices *[]Notice) {
 	if there := s.lookupLocked(e.Name); there != nil && there.ID() != e.ID {
-		*notices = append(*notices, s.removeLocked(prefix, there, &transport.Event{})...)
+		*notices = append(*notices, s.removeLocked(prefix, there, &model.Event{})...)
 	}
 	ns, _ := s.applyLocked(l, prefix, e)
 	*notices = append(*notices, ns...)

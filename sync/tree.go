@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // index finds nodes by id.
@@ -50,8 +50,8 @@ type Tenant struct {
 	// guarded by Client.mu
 	name     string
 	mtime    int64
-	mode     transport.Mode
-	rights   transport.Rights
+	mode     model.Mode
+	rights   model.Rights
 	services map[string]*Service
 }
 
@@ -66,7 +66,7 @@ func (t *Tenant) Name() string {
 }
 
 // Rights returns what this client may do in the tenant.
-func (t *Tenant) Rights() transport.Rights {
+func (t *Tenant) Rights() model.Rights {
 	t.c.mu.RLock()
 	defer t.c.mu.RUnlock()
 	return t.rights
@@ -80,7 +80,7 @@ func (t *Tenant) MTime() int64 {
 }
 
 // Mode returns the permission bits that the tenant has been given as a directory.
-func (t *Tenant) Mode() transport.Mode {
+func (t *Tenant) Mode() model.Mode {
 	t.c.mu.RLock()
 	defer t.c.mu.RUnlock()
 	return t.mode
@@ -152,7 +152,7 @@ func (c *Client) hidden(tenant string) bool {
 }
 
 // applyTree makes the tree what a complete listing says. It returns notices only when there was a tree before.
-func (c *Client) applyTree(tenants []transport.TenantInfo, services []transport.ServiceInfo) []Notice {
+func (c *Client) applyTree(tenants []model.Tenant, services []model.Service) []Notice {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first := !c.treeLoaded
@@ -170,20 +170,20 @@ func (c *Client) applyTree(tenants []transport.TenantInfo, services []transport.
 	for _, s := range services {
 		keep[s.ID] = true
 	}
-	var steps []transport.TreeChange
+	var steps []model.TreeChange
 	for _, t := range c.tenants {
 		steps = append(steps, t.goneLocked(func(s *Service) bool { return keep[s.id] })...)
 	}
 	for _, t := range c.tenants {
 		if !keep[t.id] {
-			steps = append(steps, transport.TreeChange{Gone: true, Tenant: transport.TenantInfo{ID: t.id}})
+			steps = append(steps, model.TreeChange{Gone: true, Tenant: model.Tenant{ID: t.id}})
 		}
 	}
 	for _, t := range tenants {
-		steps = append(steps, transport.TreeChange{Tenant: t})
+		steps = append(steps, model.TreeChange{Tenant: t})
 	}
 	for _, s := range services {
-		steps = append(steps, transport.TreeChange{Service: s})
+		steps = append(steps, model.TreeChange{Service: s})
 	}
 	notices := c.treeStepsLocked(steps)
 	if !first {
@@ -196,17 +196,17 @@ func (c *Client) applyTree(tenants []transport.TenantInfo, services []transport.
 }
 
 // goneLocked returns the steps that remove the tenant's services, but those to keep.
-func (t *Tenant) goneLocked(keep func(*Service) bool) []transport.TreeChange {
-	var steps []transport.TreeChange
+func (t *Tenant) goneLocked(keep func(*Service) bool) []model.TreeChange {
+	var steps []model.TreeChange
 	for _, s := range t.services {
 		if !keep(s) {
-			steps = append(steps, transport.TreeChange{Gone: true, Service: transport.ServiceInfo{ID: s.id}})
+			steps = append(steps, model.TreeChange{Gone: true, Service: model.Service{ID: s.id}})
 		}
 	}
 	return steps
 }
 
-func (c *Client) treeStepsLocked(steps []transport.TreeChange) []Notice {
+func (c *Client) treeStepsLocked(steps []model.TreeChange) []Notice {
 	var out []Notice
 	for _, st := range steps {
 		var n *Notice
@@ -227,7 +227,7 @@ func (c *Client) treeStepsLocked(steps []transport.TreeChange) []Notice {
 	return out
 }
 
-func (c *Client) tenantStepLocked(st transport.TreeChange) *Notice {
+func (c *Client) tenantStepLocked(st model.TreeChange) *Notice {
 	in := st.Tenant
 	t := c.tenantByIDLocked(in.ID)
 	gone := st.Gone || c.hidden(in.Name)
@@ -263,7 +263,7 @@ func (c *Client) tenantStepLocked(st transport.TreeChange) *Notice {
 	return &Notice{Kind: Renamed, ID: t.id, Path: []string{t.name}, OldPath: []string{old}, MTime: t.mtime}
 }
 
-func (c *Client) serviceStepLocked(st transport.TreeChange) *Notice {
+func (c *Client) serviceStepLocked(st model.TreeChange) *Notice {
 	in := st.Service
 	s, _ := c.index.get(in.ID).(*Service)
 	t := c.tenantByIDLocked(in.Tenant)

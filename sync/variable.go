@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // Variable is one shared value. All methods are safe for concurrent use.
@@ -19,7 +19,7 @@ type Variable struct {
 	writer  string
 	size    int64
 	slot    uint32
-	mode    transport.Mode
+	mode    model.Mode
 	gone    bool
 	removed bool   // gone because somebody removed it, not because it is out of our sight
 	value   []byte // buffered services only; never modified, only replaced
@@ -72,7 +72,7 @@ func (v *Variable) Current() Meta {
 }
 
 // Mode returns the permission bits that the variable has been given.
-func (v *Variable) Mode() transport.Mode {
+func (v *Variable) Mode() model.Mode {
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
 	return v.mode
@@ -129,7 +129,7 @@ func (v *Variable) Load(dst []byte) ([]byte, Meta, error) {
 		acc, gone := v.s.acc, v.gone
 		v.s.mu.RUnlock()
 		if acc == nil || gone {
-			return nil, Meta{}, transport.ErrNotFound
+			return nil, Meta{}, model.ErrNotFound
 		}
 		data, meta, err := acc.Load(v, dst)
 		if err == nil || try == 2 || !errors.Is(err, errReplaced) {
@@ -139,7 +139,7 @@ func (v *Variable) Load(dst []byte) ([]byte, Meta, error) {
 }
 
 // Store replaces the value and returns when the server has stored it.
-func (v *Variable) Store(ctx context.Context, value []byte) (transport.Result, error) {
+func (v *Variable) Store(ctx context.Context, value []byte) (model.Result, error) {
 	return v.Enqueue(Edit{Kind: EditReplace, Data: value}).Wait(ctx)
 }
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // AcceptOptions are the accepting side's options. The zero value is usable.
@@ -26,13 +28,13 @@ type AcceptOptions struct {
 // Credentials are the caller's to check beforehand, by [PeerFrom] or [BearerToken]; [Refuse] answers those it does not like.
 func Upgrade(w http.ResponseWriter, r *http.Request, o AcceptOptions) (*Conn, error) {
 	if _, ok := r.Header["Origin"]; ok {
-		err := &Error{Code: CodeDenied, Message: "requests of web pages are refused"}
+		err := &model.Error{Code: model.CodeDenied, Message: "requests of web pages are refused"}
 		Refuse(w, err)
 		return nil, err
 	}
 	// The one place that picks a dialect.
 	if !slices.Contains(websocket.Subprotocols(r), Subprotocol) {
-		err := &Error{Code: CodeUnsupported, Message: "subprotocol " + Subprotocol + " is not offered"}
+		err := &model.Error{Code: model.CodeUnsupported, Message: "subprotocol " + Subprotocol + " is not offered"}
 		Refuse(w, err)
 		return nil, err
 	}
@@ -94,19 +96,19 @@ func BearerToken(r *http.Request) string {
 // ends, and nothing that may still come of the request is read.
 func Refuse(w http.ResponseWriter, err error) {
 	status := http.StatusBadRequest
-	switch CodeOf(err) {
-	case CodeUnauthorized:
+	switch model.CodeOf(err) {
+	case model.CodeUnauthorized:
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", "Bearer")
-	case CodeDenied:
+	case model.CodeDenied:
 		status = http.StatusForbidden
-	case CodeUnavailable:
+	case model.CodeUnavailable:
 		status = http.StatusServiceUnavailable
-	case CodeInternal:
+	case model.CodeInternal:
 		status = http.StatusInternalServerError
 	}
 	text := err.Error()
-	var e *Error
+	var e *model.Error
 	if errors.As(err, &e) {
 		text = e.Message
 	}

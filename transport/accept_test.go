@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 func TestCredentials(t *testing.T) {
@@ -19,11 +21,11 @@ func TestCredentials(t *testing.T) {
 		case "good":
 			return nil
 		case "denied":
-			return &Error{Code: CodeDenied, Message: "key has no rights"}
+			return &model.Error{Code: model.CodeDenied, Message: "key has no rights"}
 		case "starting":
-			return &Error{Code: CodeUnavailable, Message: "server starts"}
+			return &model.Error{Code: model.CodeUnavailable, Message: "server starts"}
 		}
-		return &Error{Code: CodeUnauthorized, Message: "wrong key"}
+		return &model.Error{Code: model.CodeUnauthorized, Message: "wrong key"}
 	}}
 	ca := s.onTLS(t)
 	for _, tt := range []struct {
@@ -31,13 +33,13 @@ func TestCredentials(t *testing.T) {
 		want error
 		text string
 	}{
-		{"", ErrUnauthorized, "wrong key"},
-		{"bad", ErrUnauthorized, "wrong key"},
-		{"denied", ErrDenied, "key has no rights"},
-		{"starting", ErrUnavailable, "server starts"},
+		{"", model.ErrUnauthorized, "wrong key"},
+		{"bad", model.ErrUnauthorized, "wrong key"},
+		{"denied", model.ErrDenied, "key has no rights"},
+		{"starting", model.ErrUnavailable, "server starts"},
 	} {
 		_, err := Dial(t.Context(), DialOptions{URL: s.url, CAFile: ca, APIKey: tt.key})
-		if !errors.Is(err, tt.want) || errors.Is(err, ErrDisconnected) || err.Error() != s.url+": "+tt.text {
+		if !errors.Is(err, tt.want) || errors.Is(err, model.ErrDisconnected) || err.Error() != s.url+": "+tt.text {
 			t.Errorf("key %q: got %v, want %v", tt.key, err, tt.want)
 		}
 	}

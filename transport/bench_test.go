@@ -3,6 +3,8 @@ package transport
 import (
 	"context"
 	"testing"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // benchPair answers every request at once.
@@ -22,7 +24,7 @@ func benchPair(b *testing.B, s *testServer, o DialOptions) *Client {
 			}
 			replies := make([]Envelope, 0, 8)
 			for _, e := range envs {
-				replies = append(replies, Envelope{ID: e.ID, Message: &VariableChangesAcknowledged{Seq: 1, Results: []Result{{ID: 2000, Version: 7}}}})
+				replies = append(replies, Envelope{ID: e.ID, Message: &VariableChangesAcknowledged{Seq: 1, Results: []model.Result{{ID: 2000, Version: 7}}}})
 			}
 			if server.Send(replies...) != nil {
 				return
@@ -77,8 +79,8 @@ func BenchmarkCall(b *testing.B) {
 }
 
 func BenchmarkCodec(b *testing.B) {
-	e := Envelope{ID: 77, Message: &VariableChanged{Service: 1024, Rev: 99, Changes: []Event{
-		{Kind: EventSet, ID: 2000, Name: "sensors/outside/temperature", Version: 17, MTime: 1, Writer: "host:1", Size: 100, Data: payload(100, 0)},
+	e := Envelope{ID: 77, Message: &VariableChanged{Service: 1024, Rev: 99, Changes: []model.Event{
+		{Kind: model.EventSet, ID: 2000, Name: "sensors/outside/temperature", Version: 17, MTime: 1, Writer: "host:1", Size: 100, Data: payload(100, 0)},
 	}}}
 	wire, err := AppendEnvelope(nil, e)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"unsafe"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // The generated decoders make a slice of as many elements as an array header announces before they look at the first.
@@ -26,8 +28,8 @@ const (
 
 // The largest element of the arrays that messages have, and of those that are inside an element.
 const (
-	outerElement = int(unsafe.Sizeof(Change{}))
-	innerElement = int(unsafe.Sizeof(RangeData{}))
+	outerElement = int(unsafe.Sizeof(model.Change{}))
+	innerElement = int(unsafe.Sizeof(model.RangeData{}))
 )
 
 var (

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // ClientOptions are a client's options. The zero value is usable.
@@ -72,7 +74,7 @@ func Request[R Message](ctx context.Context, c *Client, req Message) (R, error) 
 	}
 	r, ok := m.(R)
 	if !ok {
-		return none, fmt.Errorf("%w: %T answered by %T", ErrUnsupported, req, m)
+		return none, fmt.Errorf("%w: %T answered by %T", model.ErrUnsupported, req, m)
 	}
 	return r, nil
 }
@@ -157,9 +159,9 @@ func (c *Client) deliver(e Envelope) {
 	reply, err := e.Message, error(nil)
 	switch m := reply.(type) {
 	case *Error:
-		reply, err = nil, m
+		reply, err = nil, (*model.Error)(m)
 	case *Unknown:
-		reply, err = nil, fmt.Errorf("%w: reply of unknown type %d", ErrUnsupported, m.Type)
+		reply, err = nil, fmt.Errorf("%w: reply of unknown type %d", model.ErrUnsupported, m.Type)
 	default:
 		if p.page != nil {
 			var more bool

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // clientPair returns a client and the server's end, whose requests go to handle.
@@ -29,7 +31,7 @@ func TestCall(t *testing.T) {
 		case *Probe:
 			reply(s, Envelope{ID: e.ID, Message: &Probed{ID: m.ID + 1}})
 		case *Unwatch:
-			reply(s, Envelope{ID: e.ID, Message: &Error{Code: CodeNotFound, Message: "no service 7"}})
+			reply(s, Envelope{ID: e.ID, Message: &Error{Code: model.CodeNotFound, Message: "no service 7"}})
 		case *GetStatus:
 			_ = s.ws.WriteMessage(2, envelope(TypePing+1, e.ID, nil))
 		default:
@@ -41,14 +43,14 @@ func TestCall(t *testing.T) {
 	if err != nil || got.ID != 42 {
 		t.Errorf("got %+v, %v, want id 42", got, err)
 	}
-	if m, err := client.Call(ctx, &Unwatch{Service: 7}); !errors.Is(err, ErrNotFound) || err.Error() != "no service 7" || m != nil {
+	if m, err := client.Call(ctx, &Unwatch{Service: 7}); !errors.Is(err, model.ErrNotFound) || err.Error() != "no service 7" || m != nil {
 		t.Errorf("refusal: got %v, %v", m, err)
 	}
-	if m, err := client.Call(ctx, &GetStatus{}); !errors.Is(err, ErrUnsupported) || m != nil {
-		t.Errorf("unknown reply: got %v, %v, want ErrUnsupported", m, err)
+	if m, err := client.Call(ctx, &GetStatus{}); !errors.Is(err, model.ErrUnsupported) || m != nil {
+		t.Errorf("unknown reply: got %v, %v, want model.ErrUnsupported", m, err)
 	}
-	if m, err := Request[*Probed](ctx, client, &Ping{}); !errors.Is(err, ErrUnsupported) || m != nil {
-		t.Errorf("wrong reply: got %v, %v, want ErrUnsupported", m, err)
+	if m, err := Request[*Probed](ctx, client, &Ping{}); !errors.Is(err, model.ErrUnsupported) || m != nil {
+		t.Errorf("wrong reply: got %v, %v, want model.ErrUnsupported", m, err)
 	}
 	var wg sync.WaitGroup
 	for i := range uint64(64) {
@@ -114,11 +116,11 @@ func TestPushBeforeReply(t *testing.T) {
 			reply(s, push(id))
 			reply(s, Envelope{ID: e.ID, Message: &Probed{ID: id}})
 		case 2: // as error
-			reply(s, push(id-1), push(id), Envelope{ID: e.ID, Message: &Error{Code: CodeConflict}})
+			reply(s, push(id-1), push(id), Envelope{ID: e.ID, Message: &Error{Code: model.CodeConflict}})
 		}
 	})
 	for i := uint64(1); i < 3000; i++ {
-		if _, err := client.Call(t.Context(), &Probe{ID: i}); err != nil && !errors.Is(err, ErrConflict) {
+		if _, err := client.Call(t.Context(), &Probe{ID: i}); err != nil && !errors.Is(err, model.ErrConflict) {
 			t.Fatal(err)
 		}
 		if handled != i {
@@ -171,7 +173,7 @@ func TestStreamStops(t *testing.T) {
 				reply(s, Envelope{ID: e.ID, Message: &Entries{More: true}})
 			}
 		case *WatchTree:
-			reply(s, Envelope{ID: e.ID, Message: &Tree{More: true}}, Envelope{ID: e.ID, Message: &Error{Code: CodeInternal, Message: "x"}})
+			reply(s, Envelope{ID: e.ID, Message: &Tree{More: true}}, Envelope{ID: e.ID, Message: &Error{Code: model.CodeInternal, Message: "x"}})
 		default:
 			reply(s, Envelope{ID: e.ID, Message: &Done{}})
 		}
@@ -186,8 +188,8 @@ func TestStreamStops(t *testing.T) {
 	})
 	t.Run("by the server's", func(t *testing.T) {
 		err := client.CallStream(t.Context(), &WatchTree{}, func(Message) (bool, error) { return true, nil })
-		if !errors.Is(err, ErrInternal) {
-			t.Errorf("got %v, want ErrInternal", err)
+		if !errors.Is(err, model.ErrInternal) {
+			t.Errorf("got %v, want model.ErrInternal", err)
 		}
 	})
 	t.Run("by its context", func(t *testing.T) {
@@ -242,11 +244,11 @@ func TestConnectionEnds(t *testing.T) {
 		do   func(*Client, *Conn)
 		want error
 	}{
-		"server closes":      {func(_ *Client, s *Conn) { _ = s.Close() }, ErrDisconnected},
-		"server says why":    {func(_ *Client, s *Conn) { s.CloseWith(ErrUnavailable) }, ErrUnavailable},
-		"client closes":      {func(c *Client, _ *Conn) { _ = c.Close() }, ErrDisconnected},
-		"client fails":       {func(c *Client, _ *Conn) { c.Fail(ErrConflict) }, ErrConflict},
-		"server breaks form": {func(_ *Client, s *Conn) { _ = s.ws.WriteMessage(2, []byte{1}) }, ErrInvalid},
+		"server closes":      {func(_ *Client, s *Conn) { _ = s.Close() }, model.ErrDisconnected},
+		"server says why":    {func(_ *Client, s *Conn) { s.CloseWith(model.ErrUnavailable) }, model.ErrUnavailable},
+		"client closes":      {func(c *Client, _ *Conn) { _ = c.Close() }, model.ErrDisconnected},
+		"client fails":       {func(c *Client, _ *Conn) { c.Fail(model.ErrConflict) }, model.ErrConflict},
+		"server breaks form": {func(_ *Client, s *Conn) { _ = s.ws.WriteMessage(2, []byte{1}) }, model.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			noLeaks(t)
@@ -274,7 +276,7 @@ func TestConnectionEnds(t *testing.T) {
 				outcomes <- err
 			}
 			for range 4 {
-				if err := <-outcomes; !errors.Is(err, end.want) || !errors.Is(err, ErrDisconnected) {
+				if err := <-outcomes; !errors.Is(err, end.want) || !errors.Is(err, model.ErrDisconnected) {
 					t.Errorf("got %v, want %v", err, end.want)
 				}
 			}
@@ -295,11 +297,11 @@ func TestConnectionEnds(t *testing.T) {
 func TestRequestThatCannotBeSent(t *testing.T) {
 	client, _ := clientPair(t, ClientOptions{}, func(s *Conn, e Envelope) { reply(s, Envelope{ID: e.ID, Message: &Done{}}) })
 	big := report(1, make([]byte, defaultMaxMessage))
-	if _, err := client.Call(t.Context(), big); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("got %v, want ErrTooLarge", err)
+	if _, err := client.Call(t.Context(), big); !errors.Is(err, model.ErrTooLarge) {
+		t.Errorf("got %v, want model.ErrTooLarge", err)
 	}
-	if err := client.Start(t.Context(), big, func(Message, error) { t.Error("handled") }); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("got %v, want ErrTooLarge", err)
+	if err := client.Start(t.Context(), big, func(Message, error) { t.Error("handled") }); !errors.Is(err, model.ErrTooLarge) {
+		t.Errorf("got %v, want model.ErrTooLarge", err)
 	}
 	if _, err := client.Call(t.Context(), &Ping{}); err != nil {
 		t.Errorf("the next call: %v", err)

@@ -3,6 +3,8 @@ package transport
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // Envelope is a message and the request it belongs to. Id 0 marks a push.
@@ -15,11 +17,11 @@ type Envelope struct {
 }
 
 // Unknown stands for a message whose type this program does not know: a newer peer's. A server answers it with
-// [ErrUnsupported]; it cannot be sent.
+// [model.ErrUnsupported]; it cannot be sent.
 type Unknown struct{ Type Type }
 
 // Oversized stands for a message that would take more memory than the connection's [Budget] has, and was not decoded. A
-// server answers it with [ErrTooLarge]; it cannot be sent.
+// server answers it with [model.ErrTooLarge]; it cannot be sent.
 type Oversized struct {
 	Type Type
 	Cost int // what it would have taken
@@ -30,7 +32,7 @@ const lengthSize = 4
 // AppendEnvelope appends the wire form of e: [u32 LE length of the rest][u8 type][uvarint id][MessagePack body].
 func AppendEnvelope(dst []byte, e Envelope) ([]byte, error) {
 	if e.Message == nil {
-		return dst, fmt.Errorf("%w: envelope without a message", ErrInvalid)
+		return dst, fmt.Errorf("%w: envelope without a message", model.ErrInvalid)
 	}
 	start := len(dst)
 	out := append(dst, 0, 0, 0, 0, byte(e.Message.messageType()))
@@ -41,7 +43,7 @@ func AppendEnvelope(dst []byte, e Envelope) ([]byte, error) {
 	}
 	n := len(out) - start - lengthSize
 	if uint64(n) > 1<<32-1 {
-		return dst, fmt.Errorf("%w: %T of %d bytes", ErrTooLarge, e.Message, n)
+		return dst, fmt.Errorf("%w: %T of %d bytes", model.ErrTooLarge, e.Message, n)
 	}
 	binary.LittleEndian.PutUint32(out[start:], uint32(n))
 	return out, nil
@@ -72,20 +74,20 @@ type rawEnvelope struct {
 
 func splitEnvelope(b []byte) (raw rawEnvelope, rest []byte, err error) {
 	if len(b) < lengthSize {
-		return raw, b, fmt.Errorf("%w: %d bytes where an envelope should start", ErrInvalid, len(b))
+		return raw, b, fmt.Errorf("%w: %d bytes where an envelope should start", model.ErrInvalid, len(b))
 	}
 	n := uint64(binary.LittleEndian.Uint32(b))
 	b = b[lengthSize:]
 	if n > uint64(len(b)) {
-		return raw, b, fmt.Errorf("%w: envelope of %d bytes in %d", ErrInvalid, n, len(b))
+		return raw, b, fmt.Errorf("%w: envelope of %d bytes in %d", model.ErrInvalid, n, len(b))
 	}
 	in, rest := b[:n:n], b[n:]
 	if n == 0 {
-		return raw, rest, fmt.Errorf("%w: empty envelope", ErrInvalid)
+		return raw, rest, fmt.Errorf("%w: empty envelope", model.ErrInvalid)
 	}
 	id, k := binary.Uvarint(in[1:])
 	if k <= 0 {
-		return raw, rest, fmt.Errorf("%w: request id of envelope", ErrInvalid)
+		return raw, rest, fmt.Errorf("%w: request id of envelope", model.ErrInvalid)
 	}
 	return rawEnvelope{typ: Type(in[0]), id: id, body: in[1+k:]}, rest, nil
 }
@@ -97,7 +99,7 @@ func (r rawEnvelope) cost() (int, error) {
 	}
 	n, err := bodyCost(r.body)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %T: %w", ErrInvalid, newMessage(r.typ), err)
+		return 0, fmt.Errorf("%w: %T: %w", model.ErrInvalid, newMessage(r.typ), err)
 	}
 	return n, nil
 }
@@ -110,10 +112,10 @@ func (r rawEnvelope) decode() (Envelope, error) {
 	m := newMessage(r.typ)
 	rest, err := m.UnmarshalMsg(r.body)
 	if err != nil {
-		return Envelope{}, fmt.Errorf("%w: %T: %w", ErrInvalid, m, err)
+		return Envelope{}, fmt.Errorf("%w: %T: %w", model.ErrInvalid, m, err)
 	}
 	if len(rest) != 0 {
-		return Envelope{}, fmt.Errorf("%w: %d bytes after %T", ErrInvalid, len(rest), m)
+		return Envelope{}, fmt.Errorf("%w: %d bytes after %T", model.ErrInvalid, len(rest), m)
 	}
 	return Envelope{ID: r.id, Message: m}, nil
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/tinylib/msgp/msgp"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew")
@@ -254,8 +256,8 @@ func TestNewerPeer(t *testing.T) {
 	if _, err := AppendEnvelope(nil, e); err == nil {
 		t.Error("a message of unknown type was encoded")
 	}
-	if _, err := AppendEnvelope(nil, Envelope{}); !errors.Is(err, ErrInvalid) {
-		t.Errorf("no message: got %v, want ErrInvalid", err)
+	if _, err := AppendEnvelope(nil, Envelope{}); !errors.Is(err, model.ErrInvalid) {
+		t.Errorf("no message: got %v, want model.ErrInvalid", err)
 	}
 }
 
@@ -265,8 +267,8 @@ func TestDecodeRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range good {
-		if _, _, err := DecodeEnvelope(good[:n]); !errors.Is(err, ErrInvalid) {
-			t.Errorf("first %d of %d bytes: got %v, want ErrInvalid", n, len(good), err)
+		if _, _, err := DecodeEnvelope(good[:n]); !errors.Is(err, model.ErrInvalid) {
+			t.Errorf("first %d of %d bytes: got %v, want model.ErrInvalid", n, len(good), err)
 		}
 	}
 	array := func(n uint32) []byte {
@@ -294,8 +296,8 @@ func TestDecodeRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := heapAllocated()
-			if e, _, err := DecodeEnvelope(tt.in); !errors.Is(err, ErrInvalid) {
-				t.Errorf("got %+v, %v, want ErrInvalid", e, err)
+			if e, _, err := DecodeEnvelope(tt.in); !errors.Is(err, model.ErrInvalid) {
+				t.Errorf("got %+v, %v, want model.ErrInvalid", e, err)
 			}
 			if got := heapAllocated() - before; got > 1<<20 {
 				t.Errorf("%d bytes allocated for %d", got, len(tt.in))

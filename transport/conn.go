@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // Conn is one connection, either end. Send is for any number of goroutines, Receive for one at a time.
@@ -83,7 +85,7 @@ func (c *Conn) LastReceived() time.Time { return time.Unix(0, c.net.received.Loa
 // Done is closed when the connection is over; Err then says why.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Err returns nil while the connection works, then why it is over: an error that matches [ErrDisconnected] and, where
+// Err returns nil while the connection works, then why it is over: an error that matches [model.ErrDisconnected] and, where
 // the peer gave a reason with CloseWith, that reason first.
 func (c *Conn) Err() error {
 	select {
@@ -97,8 +99,8 @@ func (c *Conn) Err() error {
 // Fail ends the connection at once, without a word to the peer. It may be called from anywhere, also from handlers.
 func (c *Conn) Fail(err error) {
 	c.failing.Do(func() {
-		if !errors.Is(err, ErrDisconnected) {
-			err = fmt.Errorf("%w: %w", ErrDisconnected, err)
+		if !errors.Is(err, model.ErrDisconnected) {
+			err = fmt.Errorf("%w: %w", model.ErrDisconnected, err)
 		}
 		c.err = err
 		close(c.done)
@@ -115,7 +117,7 @@ func (c *Conn) Close() error {
 }
 
 // CloseWith is Close with a reason, which the peer's Receive returns.
-func (c *Conn) CloseWith(reason *Error) {
+func (c *Conn) CloseWith(reason *model.Error) {
 	c.close(closeCodeBase+int(reason.Code), reason.Message)
 }
 
@@ -127,7 +129,7 @@ const (
 	closeReason = 123 // bytes of text that a close frame has room for
 )
 
-var errClosed = fmt.Errorf("%w: connection closed: %w", ErrDisconnected, net.ErrClosed)
+var errClosed = fmt.Errorf("%w: connection closed: %w", model.ErrDisconnected, net.ErrClosed)
 
 func (c *Conn) close(code int, reason string) {
 	if c.Err() == nil {

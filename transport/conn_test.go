@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 func payload(n int, seed byte) []byte {
@@ -25,7 +27,7 @@ func payload(n int, seed byte) []byte {
 }
 
 func report(seq uint64, data []byte) *ReportVariableChanges {
-	return &ReportVariableChanges{Seq: seq, Changes: []Change{{Op: OpStore, Data: data}}}
+	return &ReportVariableChanges{Seq: seq, Changes: []model.Change{{Op: model.OpStore, Data: data}}}
 }
 
 // Every size that takes another path in reading or writing, both ways, over both kinds of stream.
@@ -217,10 +219,10 @@ func TestBatching(t *testing.T) {
 func TestTooLargeIsRefusedAndNothingElse(t *testing.T) {
 	client, server := unixPair(t, Options{MaxMessage: 1000}, Options{MaxMessage: 1000})
 	err := client.Send(Envelope{ID: 1, Message: &Ping{}}, Envelope{ID: 2, Message: report(1, make([]byte, 1000))})
-	if !errors.Is(err, ErrTooLarge) {
-		t.Errorf("got %v, want ErrTooLarge", err)
+	if !errors.Is(err, model.ErrTooLarge) {
+		t.Errorf("got %v, want model.ErrTooLarge", err)
 	}
-	if err := client.Send(Envelope{ID: 3, Message: &Unknown{Type: 99}}); err == nil || errors.Is(err, ErrDisconnected) {
+	if err := client.Send(Envelope{ID: 3, Message: &Unknown{Type: 99}}); err == nil || errors.Is(err, model.ErrDisconnected) {
 		t.Errorf("unknown message: got %v", err)
 	}
 	if err := client.Send(Envelope{ID: 4, Message: &Ping{}}); err != nil {
@@ -234,11 +236,11 @@ func TestTooLargeIsRefusedAndNothingElse(t *testing.T) {
 
 func TestPeerSendsTooMuch(t *testing.T) {
 	client, server := unixPair(t, Options{}, Options{MaxMessage: 1000})
-	if err := client.Send(Envelope{ID: 1, Message: report(1, make([]byte, 100<<10))}); err != nil && !errors.Is(err, ErrDisconnected) {
+	if err := client.Send(Envelope{ID: 1, Message: report(1, make([]byte, 100<<10))}); err != nil && !errors.Is(err, model.ErrDisconnected) {
 		t.Error(err)
 	}
-	if _, err := server.Receive(); !errors.Is(err, ErrDisconnected) || !errors.Is(err, websocket.ErrReadLimit) {
-		t.Errorf("got %v, want read limit and ErrDisconnected", err)
+	if _, err := server.Receive(); !errors.Is(err, model.ErrDisconnected) || !errors.Is(err, websocket.ErrReadLimit) {
+		t.Errorf("got %v, want read limit and model.ErrDisconnected", err)
 	}
 }
 
@@ -262,8 +264,8 @@ func TestBrokenFrames(t *testing.T) {
 			}
 			before := heapAllocated()
 			_, err := server.Receive()
-			if !errors.Is(err, ErrInvalid) || !errors.Is(err, ErrDisconnected) {
-				t.Errorf("got %v, want ErrInvalid and ErrDisconnected", err)
+			if !errors.Is(err, model.ErrInvalid) || !errors.Is(err, model.ErrDisconnected) {
+				t.Errorf("got %v, want model.ErrInvalid and model.ErrDisconnected", err)
 			}
 			if got := heapAllocated() - before; got > 4<<20 {
 				t.Errorf("%d bytes allocated", got)
@@ -283,10 +285,12 @@ func TestCloseTellsThePeer(t *testing.T) {
 		want  []error
 		not   error
 	}{
-		{"close", func(c *Conn) { _ = c.Close() }, []error{ErrDisconnected}, ErrUnauthorized},
-		{"reason", func(c *Conn) { c.CloseWith(&Error{Code: CodeUnauthorized, Message: "key revoked"}) }, []error{ErrUnauthorized, ErrDisconnected}, ErrDenied},
-		{"long reason", func(c *Conn) { c.CloseWith(&Error{Code: CodeUnauthorized, Message: strings.Repeat("é", 100)}) }, []error{ErrUnauthorized, ErrDisconnected}, ErrDenied},
-		{"fail", func(c *Conn) { c.Fail(io.ErrUnexpectedEOF) }, []error{ErrDisconnected}, ErrUnauthorized},
+		{"close", func(c *Conn) { _ = c.Close() }, []error{model.ErrDisconnected}, model.ErrUnauthorized},
+		{"reason", func(c *Conn) { c.CloseWith(&model.Error{Code: model.CodeUnauthorized, Message: "key revoked"}) }, []error{model.ErrUnauthorized, model.ErrDisconnected}, model.ErrDenied},
+		{"long reason", func(c *Conn) {
+			c.CloseWith(&model.Error{Code: model.CodeUnauthorized, Message: strings.Repeat("é", 100)})
+		}, []error{model.ErrUnauthorized, model.ErrDisconnected}, model.ErrDenied},
+		{"fail", func(c *Conn) { c.Fail(io.ErrUnexpectedEOF) }, []error{model.ErrDisconnected}, model.ErrUnauthorized},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			client, server := unixPair(t, Options{}, Options{})
@@ -295,7 +299,7 @@ func TestCloseTellsThePeer(t *testing.T) {
 			}
 			tt.close(server)
 			<-server.Done()
-			if err := server.Send(Envelope{Message: &Ping{}}); !errors.Is(err, ErrDisconnected) {
+			if err := server.Send(Envelope{Message: &Ping{}}); !errors.Is(err, model.ErrDisconnected) {
 				t.Errorf("send after the end: got %v", err)
 			}
 			_, err := client.Receive()
@@ -307,8 +311,8 @@ func TestCloseTellsThePeer(t *testing.T) {
 			if errors.Is(err, tt.not) {
 				t.Errorf("peer got %v", err)
 			}
-			if CodeOf(err) != tt.want[0].(*Error).Code {
-				t.Errorf("code %d, want that of %v", CodeOf(err), tt.want[0])
+			if model.CodeOf(err) != tt.want[0].(*model.Error).Code {
+				t.Errorf("code %d, want that of %v", model.CodeOf(err), tt.want[0])
 			}
 			_ = server.Close()
 			_ = server.Close()
@@ -326,8 +330,8 @@ func TestCloseEndsReceive(t *testing.T) {
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := <-got; !errors.Is(err, ErrDisconnected) || !errors.Is(err, net.ErrClosed) {
-		t.Errorf("got %v, want ErrDisconnected and net.ErrClosed", err)
+	if err := <-got; !errors.Is(err, model.ErrDisconnected) || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v, want model.ErrDisconnected and net.ErrClosed", err)
 	}
 }
 
@@ -337,19 +341,19 @@ func TestReasonSurvivesFailedSend(t *testing.T) {
 	if err := server.Send(Envelope{ID: 1, Message: &Done{}}); err != nil {
 		t.Fatal(err)
 	}
-	server.CloseWith(&Error{Code: CodeUnavailable, Message: "server stops"})
+	server.CloseWith(&model.Error{Code: model.CodeUnavailable, Message: "server stops"})
 	var err error
 	for err == nil {
 		err = client.Send(Envelope{Message: &Ping{}})
 	}
-	if !errors.Is(err, syscall.EPIPE) || !errors.Is(err, ErrDisconnected) {
-		t.Errorf("send: got %v, want EPIPE and ErrDisconnected", err)
+	if !errors.Is(err, syscall.EPIPE) || !errors.Is(err, model.ErrDisconnected) {
+		t.Errorf("send: got %v, want EPIPE and model.ErrDisconnected", err)
 	}
 	if envs, err := client.Receive(); err != nil || envs[0].ID != 1 {
 		t.Errorf("got %v, %v, want the answer", envs, err)
 	}
-	if _, err := client.Receive(); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("got %v, want ErrUnavailable", err)
+	if _, err := client.Receive(); !errors.Is(err, model.ErrUnavailable) {
+		t.Errorf("got %v, want model.ErrUnavailable", err)
 	}
 }
 
@@ -378,8 +382,8 @@ func TestStuckPeer(t *testing.T) {
 				wg.Go(func() {
 					for {
 						if err := w.Send(Envelope{Message: report(1, make([]byte, 1<<20))}); err != nil {
-							if !errors.Is(err, ErrDisconnected) {
-								t.Errorf("got %v, want ErrDisconnected", err)
+							if !errors.Is(err, model.ErrDisconnected) {
+								t.Errorf("got %v, want model.ErrDisconnected", err)
 							}
 							return
 						}
@@ -418,8 +422,8 @@ func TestCloseWhileStuck(t *testing.T) {
 		return true
 	})
 	_ = client.Close()
-	if err := <-sent; !errors.Is(err, ErrDisconnected) {
-		t.Errorf("got %v, want ErrDisconnected", err)
+	if err := <-sent; !errors.Is(err, model.ErrDisconnected) {
+		t.Errorf("got %v, want model.ErrDisconnected", err)
 	}
 }
 
@@ -429,8 +433,8 @@ func TestSilenceIsNoticed(t *testing.T) {
 	serve(t, server, func(Envelope) {})
 	start := time.Now()
 	_, err := client.Receive()
-	if !errors.Is(err, ErrDisconnected) {
-		t.Errorf("got %v, want ErrDisconnected", err)
+	if !errors.Is(err, model.ErrDisconnected) {
+		t.Errorf("got %v, want model.ErrDisconnected", err)
 	}
 	if took := time.Since(start); took < 50*time.Millisecond || took > 5*time.Second {
 		t.Errorf("noticed after %s", took)

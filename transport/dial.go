@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 const dialTimeout = 10 * time.Second
@@ -38,9 +40,9 @@ type DialOptions struct {
 	Options
 }
 
-// Dial connects to a server. Errors match [ErrDisconnected] when it cannot be reached (and the system's error, such as
-// syscall.ECONNREFUSED), [ErrUntrusted] when its certificate does not hold, [ErrUnauthorized] and [ErrDenied] when it
-// refuses us, [ErrUnsupported] when what answers is no commyfs server, [ErrInvalid] when the options make no sense.
+// Dial connects to a server. Errors match [model.ErrDisconnected] when it cannot be reached (and the system's error, such as
+// syscall.ECONNREFUSED), [ErrUntrusted] when its certificate does not hold, [model.ErrUnauthorized] and [model.ErrDenied] when it
+// refuses us, [model.ErrUnsupported] when what answers is no commyfs server, [model.ErrInvalid] when the options make no sense.
 func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
 	t, err := parseTarget(o)
 	if err != nil {
@@ -72,20 +74,20 @@ type target struct {
 func parseTarget(o DialOptions) (*target, error) {
 	if path, ok := strings.CutPrefix(o.URL, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return nil, fmt.Errorf("%w: server URL %s: the path must be absolute", ErrInvalid, o.URL)
+			return nil, fmt.Errorf("%w: server URL %s: the path must be absolute", model.ErrInvalid, o.URL)
 		}
 		return &target{name: o.URL, network: "unix", addr: path, host: "localhost", path: "/"}, nil
 	}
 	u, err := url.Parse(o.URL)
 	if err != nil {
-		return nil, fmt.Errorf("%w: server URL: %w", ErrInvalid, err)
+		return nil, fmt.Errorf("%w: server URL: %w", model.ErrInvalid, err)
 	}
 	t := &target{name: u.Redacted(), network: "tcp", host: u.Host, addr: u.Host, path: u.EscapedPath(), caFile: o.CAFile}
 	if t.path == "" {
 		t.path = "/"
 	}
 	if u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%w: server URL %s: want wss://host:port or unix:///path", ErrInvalid, t.name)
+		return nil, fmt.Errorf("%w: server URL %s: want wss://host:port or unix:///path", model.ErrInvalid, t.name)
 	}
 	switch u.Scheme {
 	case "wss":
@@ -100,13 +102,13 @@ func parseTarget(o DialOptions) (*target, error) {
 		}
 	case "ws":
 		if !isLoopback(u.Hostname()) {
-			return nil, fmt.Errorf("%w: server URL %s: without TLS only this host's own addresses are allowed, use wss://", ErrInvalid, t.name)
+			return nil, fmt.Errorf("%w: server URL %s: without TLS only this host's own addresses are allowed, use wss://", model.ErrInvalid, t.name)
 		}
 		if u.Port() == "" {
 			t.addr = net.JoinHostPort(u.Hostname(), "80")
 		}
 	default:
-		return nil, fmt.Errorf("%w: server URL %s: want wss://host:port or unix:///path", ErrInvalid, t.name)
+		return nil, fmt.Errorf("%w: server URL %s: want wss://host:port or unix:///path", model.ErrInvalid, t.name)
 	}
 	return t, nil
 }
@@ -152,7 +154,7 @@ func (t *target) dial(ctx context.Context, o DialOptions) (*Conn, error) {
 	}
 	if ws.Subprotocol() != Subprotocol {
 		nc.abort()
-		return nil, &Error{Code: CodeUnsupported, Message: "the server does not speak " + Subprotocol}
+		return nil, &model.Error{Code: model.CodeUnsupported, Message: "the server does not speak " + Subprotocol}
 	}
 	peer, err := peerOf(nc.raw)
 	if err != nil {
@@ -181,7 +183,7 @@ func (t *target) connect(ctx context.Context, netDial func(context.Context, stri
 		// "localhost" is what the resolver says it is.
 		if a, ok := c.RemoteAddr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
 			_ = c.Close()
-			return nil, &Error{Code: CodeInvalid, Message: fmt.Sprintf("%s without TLS is not on this host", a)}
+			return nil, &model.Error{Code: model.CodeInvalid, Message: fmt.Sprintf("%s without TLS is not on this host", a)}
 		}
 		return c, nil
 	}
@@ -200,14 +202,14 @@ func refusal(resp *http.Response) error {
 		body = nil
 	}
 	text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-	e := &Error{Code: CodeUnsupported, Message: "no commyfs server: it answers " + resp.Status}
+	e := &model.Error{Code: model.CodeUnsupported, Message: "no commyfs server: it answers " + resp.Status}
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
-		e = &Error{Code: CodeUnauthorized, Message: ErrUnauthorized.Message}
+		e = &model.Error{Code: model.CodeUnauthorized, Message: model.ErrUnauthorized.Message}
 	case http.StatusForbidden:
-		e = &Error{Code: CodeDenied, Message: ErrDenied.Message}
+		e = &model.Error{Code: model.CodeDenied, Message: model.ErrDenied.Message}
 	case http.StatusServiceUnavailable:
-		e = &Error{Code: CodeUnavailable, Message: ErrUnavailable.Message}
+		e = &model.Error{Code: model.CodeUnavailable, Message: model.ErrUnavailable.Message}
 	default:
 		if text != "" {
 			e.Message += ": " + text

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 func TestNobodyThere(t *testing.T) {
@@ -47,8 +49,8 @@ func TestNobodyThere(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Dial(t.Context(), DialOptions{URL: tt.url})
-			if !errors.Is(err, ErrDisconnected) || !errors.Is(err, tt.want) || !strings.HasPrefix(err.Error(), tt.url+": server unreachable: ") {
-				t.Errorf("got %v, want ErrDisconnected and %v", err, tt.want)
+			if !errors.Is(err, model.ErrDisconnected) || !errors.Is(err, tt.want) || !strings.HasPrefix(err.Error(), tt.url+": server unreachable: ") {
+				t.Errorf("got %v, want model.ErrDisconnected and %v", err, tt.want)
 			}
 		})
 	}
@@ -62,8 +64,8 @@ func TestDialRefusesURLs(t *testing.T) {
 		_, err := Dial(t.Context(), DialOptions{URL: url, NetDial: func(context.Context, string, string) (net.Conn, error) {
 			return nil, errors.New("dialled")
 		}})
-		if !errors.Is(err, ErrInvalid) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%q: got %v, want ErrInvalid", url, err)
+		if !errors.Is(err, model.ErrInvalid) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: got %v, want model.ErrInvalid", url, err)
 		}
 	}
 	_, err := Dial(t.Context(), DialOptions{URL: "wss://h:7", CAFile: "/nonexistent"})
@@ -80,9 +82,9 @@ func TestAnswersThatAreNotOurs(t *testing.T) {
 		want   error
 		text   string
 	}{
-		{"web server", "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot here\n", ErrUnsupported, "no commyfs server: it answers 404 Not Found: not here"},
-		{"mail server", "220 mail.example ESMTP\r\n", ErrDisconnected, "malformed HTTP"},
-		{"closes", "", ErrDisconnected, "unexpected EOF"},
+		{"web server", "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot here\n", model.ErrUnsupported, "no commyfs server: it answers 404 Not Found: not here"},
+		{"mail server", "220 mail.example ESMTP\r\n", model.ErrDisconnected, "malformed HTTP"},
+		{"closes", "", model.ErrDisconnected, "unexpected EOF"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			near, far := net.Pipe()
@@ -106,8 +108,8 @@ func TestAnswersThatAreNotOurs(t *testing.T) {
 		s := &testServer{}
 		s.onTCP(t, nil)
 		_, err := Dial(t.Context(), DialOptions{URL: "wss" + strings.TrimPrefix(s.url, "ws")})
-		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "does not speak TLS") {
-			t.Errorf("got %v, want ErrUnsupported", err)
+		if !errors.Is(err, model.ErrUnsupported) || !strings.Contains(err.Error(), "does not speak TLS") {
+			t.Errorf("got %v, want model.ErrUnsupported", err)
 		}
 	})
 	t.Run("upgrade without subprotocol", func(t *testing.T) {
@@ -118,8 +120,8 @@ func TestAnswersThatAreNotOurs(t *testing.T) {
 			c, err := d.DialContext(ctx, network, addr)
 			return &replacer{Conn: c}, err
 		}})
-		if !errors.Is(err, ErrUnsupported) {
-			t.Errorf("got %v, %v, want ErrUnsupported", c, err)
+		if !errors.Is(err, model.ErrUnsupported) {
+			t.Errorf("got %v, %v, want model.ErrUnsupported", c, err)
 		}
 	})
 }
@@ -144,8 +146,8 @@ func TestDialIsBounded(t *testing.T) {
 	for _, scheme := range []string{"ws", "wss"} {
 		url := scheme + "://" + l.Addr().String()
 		_, err := Dial(t.Context(), DialOptions{URL: url, Timeout: 50 * time.Millisecond})
-		if !errors.Is(err, ErrDisconnected) || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s timeout: got %v, want ErrDisconnected and DeadlineExceeded", scheme, err)
+		if !errors.Is(err, model.ErrDisconnected) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s timeout: got %v, want model.ErrDisconnected and DeadlineExceeded", scheme, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		got := make(chan error, 1)
@@ -162,8 +164,8 @@ func TestDialIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		if err := <-got; !errors.Is(err, ErrDisconnected) || !errors.Is(err, context.Canceled) {
-			t.Errorf("%s cancel: got %v, want ErrDisconnected and Canceled", scheme, err)
+		if err := <-got; !errors.Is(err, model.ErrDisconnected) || !errors.Is(err, context.Canceled) {
+			t.Errorf("%s cancel: got %v, want model.ErrDisconnected and Canceled", scheme, err)
 		}
 		_ = c.Close()
 	}

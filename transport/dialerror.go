@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // ErrUntrusted says that the server's certificate is not one that the client accepts. To try again does not help.
@@ -31,7 +33,7 @@ func refusedCertificate(err error) string {
 
 // explain makes one line of what went wrong, with the target's name in it.
 func (t *target) explain(ctx context.Context, err error) error {
-	var refused *Error
+	var refused *model.Error
 	var untrusted *tls.CertificateVerificationError
 	var notTLS tls.RecordHeaderError
 	switch {
@@ -40,17 +42,17 @@ func (t *target) explain(ctx context.Context, err error) error {
 	case errors.As(err, &untrusted):
 		return t.explainUntrusted(untrusted)
 	case errors.As(err, &notTLS):
-		return fmt.Errorf("%s: %w: the server does not speak TLS", t.name, ErrUnsupported)
+		return fmt.Errorf("%s: %w: the server does not speak TLS", t.name, model.ErrUnsupported)
 	case refusedCertificate(err) != "":
-		return fmt.Errorf("%s: %w: %s", t.name, ErrUnauthorized, refusedCertificate(err))
+		return fmt.Errorf("%s: %w: %s", t.name, model.ErrUnauthorized, refusedCertificate(err))
 	case t.network == "unix" && errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%s: %w: %w", t.name, ErrDenied, syscall.EACCES)
+		return fmt.Errorf("%s: %w: %w", t.name, model.ErrDenied, syscall.EACCES)
 	case errors.Is(err, os.ErrDeadlineExceeded): // of the socket, which can run out just before that of ctx
-		return fmt.Errorf("%s: %w: no answer in time: %w", t.name, ErrDisconnected, context.DeadlineExceeded)
+		return fmt.Errorf("%s: %w: no answer in time: %w", t.name, model.ErrDisconnected, context.DeadlineExceeded)
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w: %w", t.name, ErrDisconnected, context.Cause(ctx))
+		return fmt.Errorf("%s: %w: %w", t.name, model.ErrDisconnected, context.Cause(ctx))
 	}
-	return fmt.Errorf("%s: %w: %w", t.name, ErrDisconnected, innerError(err))
+	return fmt.Errorf("%s: %w: %w", t.name, model.ErrDisconnected, innerError(err))
 }
 
 func (t *target) explainUntrusted(err *tls.CertificateVerificationError) error {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // heartbeatLoop sends the pings by which the peer sees that we are alive, and answers the peer's.
@@ -52,7 +54,7 @@ func (c *Conn) watchSilence() {
 			c.silence.Reset(c.opts.Silence - idle)
 			return
 		}
-		c.Fail(fmt.Errorf("%w: nothing received for %s", ErrDisconnected, c.opts.Silence))
+		c.Fail(fmt.Errorf("%w: nothing received for %s", model.ErrDisconnected, c.opts.Silence))
 	})
 	close(armed)
 }

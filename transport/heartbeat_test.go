@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 	"github.com/commy-project/commyfs/transport/transporttest"
 )
@@ -63,7 +64,7 @@ func TestSilenceEndsTheConnection(t *testing.T) {
 		quiet := transport.Options{Heartbeat: -1}
 		client, _ := transporttest.PipeWith(t, transporttest.Options{Memory: true, Client: quiet, Server: quiet})
 		start := time.Now()
-		if took := (<-receive(client)).Sub(start); took != silence || !errors.Is(client.Err(), transport.ErrDisconnected) {
+		if took := (<-receive(client)).Sub(start); took != silence || !errors.Is(client.Err(), model.ErrDisconnected) {
 			t.Errorf("over after %s: %v", took, client.Err())
 		}
 	})

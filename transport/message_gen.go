@@ -3,440 +3,9 @@
 package transport
 
 import (
+	"github.com/commy-project/commyfs/model"
 	"github.com/tinylib/msgp/msgp"
 )
-
-// MarshalMsg implements msgp.Marshaler
-func (z *Change) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 24
-	// string "op"
-	o = append(o, 0xde, 0x0, 0x18, 0xa2, 0x6f, 0x70)
-	o = msgp.AppendUint8(o, uint8(z.Op))
-	// string "id"
-	o = append(o, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "in"
-	o = append(o, 0xa2, 0x69, 0x6e)
-	o = msgp.AppendUint64(o, z.In)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o = msgp.AppendString(o, z.Tenant)
-	// string "s"
-	o = append(o, 0xa1, 0x73)
-	o = msgp.AppendString(o, z.Service)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "tt"
-	o = append(o, 0xa2, 0x74, 0x74)
-	o = msgp.AppendString(o, z.ToTenant)
-	// string "ts"
-	o = append(o, 0xa2, 0x74, 0x73)
-	o = msgp.AppendString(o, z.ToService)
-	// string "tn"
-	o = append(o, 0xa2, 0x74, 0x6e)
-	o = msgp.AppendString(o, z.ToName)
-	// string "nr"
-	o = append(o, 0xa2, 0x6e, 0x72)
-	o = msgp.AppendBool(o, z.NoReplace)
-	// string "b"
-	o = append(o, 0xa1, 0x62)
-	o = msgp.AppendUint64(o, z.Base)
-	// string "rg"
-	o = append(o, 0xa2, 0x72, 0x67)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Ranges)))
-	for za0001 := range z.Ranges {
-		// map header, size 2
-		// string "o"
-		o = append(o, 0x82, 0xa1, 0x6f)
-		o = msgp.AppendInt64(o, z.Ranges[za0001].Off)
-		// string "d"
-		o = append(o, 0xa1, 0x64)
-		o = msgp.AppendBytes(o, z.Ranges[za0001].Data)
-	}
-	// string "d"
-	o = append(o, 0xa1, 0x64)
-	o = msgp.AppendBytes(o, z.Data)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
-	// string "cr"
-	o = append(o, 0xa2, 0x63, 0x72)
-	o = msgp.AppendBool(o, z.Create)
-	// string "pa"
-	o = append(o, 0xa2, 0x70, 0x61)
-	o = msgp.AppendBool(o, z.Parents)
-	// string "ni"
-	o = append(o, 0xa2, 0x6e, 0x69)
-	o = msgp.AppendUint64(o, z.NewID)
-	// string "hv"
-	o = append(o, 0xa2, 0x68, 0x76)
-	o = msgp.AppendBool(o, z.HasVersion)
-	// string "iv"
-	o = append(o, 0xa2, 0x69, 0x76)
-	o = msgp.AppendUint64(o, z.IfVersion)
-	// string "nm"
-	o = append(o, 0xa2, 0x6e, 0x6d)
-	o = msgp.AppendUint16(o, uint16(z.NewMode))
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	// string "ht"
-	o = append(o, 0xa2, 0x68, 0x74)
-	o = msgp.AppendBool(o, z.HasMTime)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "x"
-	o = append(o, 0xa1, 0x78)
-	o = msgp.AppendUint64(o, z.Expect)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *Change) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "op":
-			{
-				var zb0002 uint8
-				zb0002, bts, err = msgp.ReadUint8Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Op")
-					return
-				}
-				z.Op = Op(zb0002)
-			}
-		case "id":
-			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ID")
-				return
-			}
-		case "in":
-			z.In, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "In")
-				return
-			}
-		case "t":
-			z.Tenant, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Tenant")
-				return
-			}
-		case "s":
-			z.Service, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Service")
-				return
-			}
-		case "n":
-			z.Name, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Name")
-				return
-			}
-		case "tt":
-			z.ToTenant, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ToTenant")
-				return
-			}
-		case "ts":
-			z.ToService, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ToService")
-				return
-			}
-		case "tn":
-			z.ToName, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ToName")
-				return
-			}
-		case "nr":
-			z.NoReplace, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "NoReplace")
-				return
-			}
-		case "b":
-			z.Base, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Base")
-				return
-			}
-		case "rg":
-			var zb0003 uint32
-			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Ranges")
-				return
-			}
-			if cap(z.Ranges) >= int(zb0003) {
-				z.Ranges = (z.Ranges)[:zb0003]
-			} else {
-				z.Ranges = make([]RangeData, zb0003)
-			}
-			for za0001 := range z.Ranges {
-				var zb0004 uint32
-				zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Ranges", za0001)
-					return
-				}
-				for zb0004 > 0 {
-					zb0004--
-					field, bts, err = msgp.ReadMapKeyZC(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Ranges", za0001)
-						return
-					}
-					switch msgp.UnsafeString(field) {
-					case "o":
-						z.Ranges[za0001].Off, bts, err = msgp.ReadInt64Bytes(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Ranges", za0001, "Off")
-							return
-						}
-					case "d":
-						z.Ranges[za0001].Data, bts, err = msgp.ReadBytesZC(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Ranges", za0001, "Data")
-							return
-						}
-					default:
-						bts, err = msgp.Skip(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Ranges", za0001)
-							return
-						}
-					}
-				}
-			}
-		case "d":
-			z.Data, bts, err = msgp.ReadBytesZC(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Data")
-				return
-			}
-		case "z":
-			z.Size, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Size")
-				return
-			}
-		case "cr":
-			z.Create, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Create")
-				return
-			}
-		case "pa":
-			z.Parents, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Parents")
-				return
-			}
-		case "ni":
-			z.NewID, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "NewID")
-				return
-			}
-		case "hv":
-			z.HasVersion, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "HasVersion")
-				return
-			}
-		case "iv":
-			z.IfVersion, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "IfVersion")
-				return
-			}
-		case "nm":
-			{
-				var zb0005 uint16
-				zb0005, bts, err = msgp.ReadUint16Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "NewMode")
-					return
-				}
-				z.NewMode = Mode(zb0005)
-			}
-		case "mo":
-			{
-				var zb0006 uint16
-				zb0006, bts, err = msgp.ReadUint16Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Mode")
-					return
-				}
-				z.Mode = Mode(zb0006)
-			}
-		case "ht":
-			z.HasMTime, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "HasMTime")
-				return
-			}
-		case "mt":
-			z.MTime, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "MTime")
-				return
-			}
-		case "x":
-			z.Expect, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Expect")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *Change) Msgsize() (s int) {
-	s = 3 + 3 + msgp.Uint8Size + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.ToTenant) + 3 + msgp.StringPrefixSize + len(z.ToService) + 3 + msgp.StringPrefixSize + len(z.ToName) + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
-	for za0001 := range z.Ranges {
-		s += 1 + 2 + msgp.Int64Size + 2 + msgp.BytesPrefixSize + len(z.Ranges[za0001].Data)
-	}
-	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Int64Size + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint16Size + 3 + msgp.Uint16Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *ClientInfo) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 7
-	// string "p"
-	o = append(o, 0x87, 0xa1, 0x70)
-	o = msgp.AppendString(o, z.Program)
-	// string "pid"
-	o = append(o, 0xa3, 0x70, 0x69, 0x64)
-	o = msgp.AppendInt(o, z.Pid)
-	// string "h"
-	o = append(o, 0xa1, 0x68)
-	o = msgp.AppendString(o, z.Host)
-	// string "m"
-	o = append(o, 0xa1, 0x6d)
-	o = msgp.AppendString(o, z.Mount)
-	// string "u"
-	o = append(o, 0xa1, 0x75)
-	o = msgp.AppendString(o, z.User)
-	// string "ra"
-	o = append(o, 0xa2, 0x72, 0x61)
-	o = msgp.AppendString(o, z.Remote)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o = msgp.AppendInt64(o, z.Connected)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *ClientInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "p":
-			z.Program, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Program")
-				return
-			}
-		case "pid":
-			z.Pid, bts, err = msgp.ReadIntBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Pid")
-				return
-			}
-		case "h":
-			z.Host, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Host")
-				return
-			}
-		case "m":
-			z.Mount, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Mount")
-				return
-			}
-		case "u":
-			z.User, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "User")
-				return
-			}
-		case "ra":
-			z.Remote, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Remote")
-				return
-			}
-		case "t":
-			z.Connected, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Connected")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *ClientInfo) Msgsize() (s int) {
-	s = 1 + 2 + msgp.StringPrefixSize + len(z.Program) + 4 + msgp.IntSize + 2 + msgp.StringPrefixSize + len(z.Host) + 2 + msgp.StringPrefixSize + len(z.Mount) + 2 + msgp.StringPrefixSize + len(z.User) + 3 + msgp.StringPrefixSize + len(z.Remote) + 2 + msgp.Int64Size
-	return
-}
 
 // MarshalMsg implements msgp.Marshaler
 func (z *CreateKey) MarshalMsg(b []byte) (o []byte, err error) {
@@ -508,7 +77,7 @@ func (z *CreateKey) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					err = msgp.WrapError(err, "Rights")
 					return
 				}
-				z.Rights = Rights(zb0003)
+				z.Rights = model.Rights(zb0003)
 			}
 		default:
 			bts, err = msgp.Skip(bts)
@@ -529,89 +98,6 @@ func (z *CreateKey) Msgsize() (s int) {
 		s += msgp.StringPrefixSize + len(z.Tenants[za0001])
 	}
 	s += 2 + msgp.Uint32Size
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *DirInfo) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 4
-	// string "id"
-	o = append(o, 0x84, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *DirInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "id":
-			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ID")
-				return
-			}
-		case "n":
-			z.Name, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Name")
-				return
-			}
-		case "mt":
-			z.MTime, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "MTime")
-				return
-			}
-		case "mo":
-			{
-				var zb0002 uint16
-				zb0002, bts, err = msgp.ReadUint16Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Mode")
-					return
-				}
-				z.Mode = Mode(zb0002)
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *DirInfo) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint16Size
 	return
 }
 
@@ -668,7 +154,7 @@ func (z *Entries) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0x82, 0xa1, 0x65)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Entries)))
 	for za0001 := range z.Entries {
-		o, err = z.Entries[za0001].MarshalMsg(o)
+		o, err = (*wireEntry)(&z.Entries[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Entries", za0001)
 			return
@@ -708,10 +194,10 @@ func (z *Entries) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Entries) >= int(zb0002) {
 				z.Entries = (z.Entries)[:zb0002]
 			} else {
-				z.Entries = make([]Entry, zb0002)
+				z.Entries = make([]model.Entry, zb0002)
 			}
 			for za0001 := range z.Entries {
-				bts, err = z.Entries[za0001].UnmarshalMsg(bts)
+				bts, err = (*wireEntry)(&z.Entries[za0001]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Entries", za0001)
 					return
@@ -739,51 +225,27 @@ func (z *Entries) UnmarshalMsg(bts []byte) (o []byte, err error) {
 func (z *Entries) Msgsize() (s int) {
 	s = 1 + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Entries {
-		s += z.Entries[za0001].Msgsize()
+		s += (*wireEntry)(&z.Entries[za0001]).Msgsize()
 	}
 	s += 2 + msgp.BoolSize
 	return
 }
 
 // MarshalMsg implements msgp.Marshaler
-func (z *Entry) MarshalMsg(b []byte) (o []byte, err error) {
+func (z Error) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 10
-	// string "t"
-	o = append(o, 0x8a, 0xa1, 0x74)
-	o = msgp.AppendString(o, z.Tenant)
-	// string "s"
-	o = append(o, 0xa1, 0x73)
-	o = msgp.AppendString(o, z.Service)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "d"
-	o = append(o, 0xa1, 0x64)
-	o = msgp.AppendBool(o, z.Dir)
-	// string "id"
-	o = append(o, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "v"
-	o = append(o, 0xa1, 0x76)
-	o = msgp.AppendUint64(o, z.Version)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	// string "w"
-	o = append(o, 0xa1, 0x77)
-	o = msgp.AppendString(o, z.Writer)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
+	// map header, size 2
+	// string "c"
+	o = append(o, 0x82, 0xa1, 0x63)
+	o = msgp.AppendUint8(o, uint8(z.Code))
+	// string "m"
+	o = append(o, 0xa1, 0x6d)
+	o = msgp.AppendString(o, z.Message)
 	return
 }
 
 // UnmarshalMsg implements msgp.Unmarshaler
-func (z *Entry) UnmarshalMsg(bts []byte) (o []byte, err error) {
+func (z *Error) UnmarshalMsg(bts []byte) (o []byte, err error) {
 	var field []byte
 	_ = field
 	var zb0001 uint32
@@ -800,323 +262,20 @@ func (z *Entry) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			return
 		}
 		switch msgp.UnsafeString(field) {
-		case "t":
-			z.Tenant, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Tenant")
-				return
-			}
-		case "s":
-			z.Service, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Service")
-				return
-			}
-		case "n":
-			z.Name, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Name")
-				return
-			}
-		case "d":
-			z.Dir, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Dir")
-				return
-			}
-		case "id":
-			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ID")
-				return
-			}
-		case "v":
-			z.Version, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Version")
-				return
-			}
-		case "mt":
-			z.MTime, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "MTime")
-				return
-			}
-		case "mo":
-			{
-				var zb0002 uint16
-				zb0002, bts, err = msgp.ReadUint16Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Mode")
-					return
-				}
-				z.Mode = Mode(zb0002)
-			}
-		case "w":
-			z.Writer, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Writer")
-				return
-			}
-		case "z":
-			z.Size, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Size")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *Entry) Msgsize() (s int) {
-	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.BoolSize + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *Event) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 17
-	// string "k"
-	o = append(o, 0xde, 0x0, 0x11, 0xa1, 0x6b)
-	o = msgp.AppendUint8(o, uint8(z.Kind))
-	// string "id"
-	o = append(o, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "on"
-	o = append(o, 0xa2, 0x6f, 0x6e)
-	o = msgp.AppendString(o, z.OldName)
-	// string "v"
-	o = append(o, 0xa1, 0x76)
-	o = msgp.AppendUint64(o, z.Version)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	// string "tm"
-	o = append(o, 0xa2, 0x74, 0x6d)
-	o = msgp.AppendInt64(o, z.Time)
-	// string "w"
-	o = append(o, 0xa1, 0x77)
-	o = msgp.AppendString(o, z.Writer)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
-	// string "sl"
-	o = append(o, 0xa2, 0x73, 0x6c)
-	o = msgp.AppendUint32(o, z.Slot)
-	// string "cr"
-	o = append(o, 0xa2, 0x63, 0x72)
-	o = msgp.AppendBool(o, z.Created)
-	// string "b"
-	o = append(o, 0xa1, 0x62)
-	o = msgp.AppendUint64(o, z.Base)
-	// string "rg"
-	o = append(o, 0xa2, 0x72, 0x67)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Ranges)))
-	for za0001 := range z.Ranges {
-		// map header, size 2
-		// string "o"
-		o = append(o, 0x82, 0xa1, 0x6f)
-		o = msgp.AppendInt64(o, z.Ranges[za0001].Off)
-		// string "d"
-		o = append(o, 0xa1, 0x64)
-		o = msgp.AppendBytes(o, z.Ranges[za0001].Data)
-	}
-	// string "d"
-	o = append(o, 0xa1, 0x64)
-	o = msgp.AppendBytes(o, z.Data)
-	// string "e"
-	o = append(o, 0xa1, 0x65)
-	o = msgp.AppendUint64(o, z.Echo)
-	// string "o"
-	o = append(o, 0xa1, 0x6f)
-	o = msgp.AppendBool(o, z.Own)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *Event) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "k":
+		case "c":
 			{
 				var zb0002 uint8
 				zb0002, bts, err = msgp.ReadUint8Bytes(bts)
 				if err != nil {
-					err = msgp.WrapError(err, "Kind")
+					err = msgp.WrapError(err, "Code")
 					return
 				}
-				z.Kind = EventKind(zb0002)
+				z.Code = model.Code(zb0002)
 			}
-		case "id":
-			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
+		case "m":
+			z.Message, bts, err = msgp.ReadStringBytes(bts)
 			if err != nil {
-				err = msgp.WrapError(err, "ID")
-				return
-			}
-		case "n":
-			z.Name, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Name")
-				return
-			}
-		case "on":
-			z.OldName, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "OldName")
-				return
-			}
-		case "v":
-			z.Version, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Version")
-				return
-			}
-		case "mt":
-			z.MTime, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "MTime")
-				return
-			}
-		case "mo":
-			{
-				var zb0003 uint16
-				zb0003, bts, err = msgp.ReadUint16Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Mode")
-					return
-				}
-				z.Mode = Mode(zb0003)
-			}
-		case "tm":
-			z.Time, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Time")
-				return
-			}
-		case "w":
-			z.Writer, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Writer")
-				return
-			}
-		case "z":
-			z.Size, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Size")
-				return
-			}
-		case "sl":
-			z.Slot, bts, err = msgp.ReadUint32Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Slot")
-				return
-			}
-		case "cr":
-			z.Created, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Created")
-				return
-			}
-		case "b":
-			z.Base, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Base")
-				return
-			}
-		case "rg":
-			var zb0004 uint32
-			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Ranges")
-				return
-			}
-			if cap(z.Ranges) >= int(zb0004) {
-				z.Ranges = (z.Ranges)[:zb0004]
-			} else {
-				z.Ranges = make([]RangeData, zb0004)
-			}
-			for za0001 := range z.Ranges {
-				var zb0005 uint32
-				zb0005, bts, err = msgp.ReadMapHeaderBytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Ranges", za0001)
-					return
-				}
-				for zb0005 > 0 {
-					zb0005--
-					field, bts, err = msgp.ReadMapKeyZC(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Ranges", za0001)
-						return
-					}
-					switch msgp.UnsafeString(field) {
-					case "o":
-						z.Ranges[za0001].Off, bts, err = msgp.ReadInt64Bytes(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Ranges", za0001, "Off")
-							return
-						}
-					case "d":
-						z.Ranges[za0001].Data, bts, err = msgp.ReadBytesZC(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Ranges", za0001, "Data")
-							return
-						}
-					default:
-						bts, err = msgp.Skip(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Ranges", za0001)
-							return
-						}
-					}
-				}
-			}
-		case "d":
-			z.Data, bts, err = msgp.ReadBytesZC(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Data")
-				return
-			}
-		case "e":
-			z.Echo, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Echo")
-				return
-			}
-		case "o":
-			z.Own, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Own")
+				err = msgp.WrapError(err, "Message")
 				return
 			}
 		default:
@@ -1132,40 +291,8 @@ func (z *Event) UnmarshalMsg(bts []byte) (o []byte, err error) {
 }
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *Event) Msgsize() (s int) {
-	s = 3 + 2 + msgp.Uint8Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.OldName) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 3 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
-	for za0001 := range z.Ranges {
-		s += 1 + 2 + msgp.Int64Size + 2 + msgp.BytesPrefixSize + len(z.Ranges[za0001].Data)
-	}
-	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Uint64Size + 2 + msgp.BoolSize
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z EventKind) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	o = msgp.AppendUint8(o, uint8(z))
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *EventKind) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	{
-		var zb0001 uint8
-		zb0001, bts, err = msgp.ReadUint8Bytes(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		(*z) = EventKind(zb0001)
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z EventKind) Msgsize() (s int) {
-	s = msgp.Uint8Size
+func (z Error) Msgsize() (s int) {
+	s = 1 + 2 + msgp.Uint8Size + 2 + msgp.StringPrefixSize + len(z.Message)
 	return
 }
 
@@ -1362,7 +489,7 @@ func (z *Hello) MarshalMsg(b []byte) (o []byte, err error) {
 	// map header, size 7
 	// string "c"
 	o = append(o, 0x87, 0xa1, 0x63)
-	o = msgp.AppendBytes(o, z.Client)
+	o = msgp.AppendBytes(o, z.ID)
 	// string "p"
 	o = append(o, 0xa1, 0x70)
 	o = msgp.AppendString(o, z.Program)
@@ -1403,9 +530,9 @@ func (z *Hello) UnmarshalMsg(bts []byte) (o []byte, err error) {
 		}
 		switch msgp.UnsafeString(field) {
 		case "c":
-			z.Client, bts, err = msgp.ReadBytesZC(bts)
+			z.ID, bts, err = msgp.ReadBytesZC(bts)
 			if err != nil {
-				err = msgp.WrapError(err, "Client")
+				err = msgp.WrapError(err, "ID")
 				return
 			}
 		case "p":
@@ -1458,7 +585,7 @@ func (z *Hello) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Hello) Msgsize() (s int) {
-	s = 1 + 2 + msgp.BytesPrefixSize + len(z.Client) + 2 + msgp.StringPrefixSize + len(z.Program) + 2 + msgp.StringPrefixSize + len(z.Version) + 4 + msgp.IntSize + 2 + msgp.StringPrefixSize + len(z.Host) + 2 + msgp.StringPrefixSize + len(z.Mount) + 3 + msgp.BoolSize
+	s = 1 + 2 + msgp.BytesPrefixSize + len(z.ID) + 2 + msgp.StringPrefixSize + len(z.Program) + 2 + msgp.StringPrefixSize + len(z.Version) + 4 + msgp.IntSize + 2 + msgp.StringPrefixSize + len(z.Host) + 2 + msgp.StringPrefixSize + len(z.Mount) + 3 + msgp.BoolSize
 	return
 }
 
@@ -1515,109 +642,6 @@ func (z KeyCreated) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
-func (z *KeyInfo) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 4
-	// string "n"
-	o = append(o, 0x84, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Tenants)))
-	for za0001 := range z.Tenants {
-		o = msgp.AppendString(o, z.Tenants[za0001])
-	}
-	// string "r"
-	o = append(o, 0xa1, 0x72)
-	o = msgp.AppendUint32(o, uint32(z.Rights))
-	// string "c"
-	o = append(o, 0xa1, 0x63)
-	o = msgp.AppendInt64(o, z.Created)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *KeyInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "n":
-			z.Name, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Name")
-				return
-			}
-		case "t":
-			var zb0002 uint32
-			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Tenants")
-				return
-			}
-			if cap(z.Tenants) >= int(zb0002) {
-				z.Tenants = (z.Tenants)[:zb0002]
-			} else {
-				z.Tenants = make([]string, zb0002)
-			}
-			for za0001 := range z.Tenants {
-				z.Tenants[za0001], bts, err = msgp.ReadStringBytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Tenants", za0001)
-					return
-				}
-			}
-		case "r":
-			{
-				var zb0003 uint32
-				zb0003, bts, err = msgp.ReadUint32Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Rights")
-					return
-				}
-				z.Rights = Rights(zb0003)
-			}
-		case "c":
-			z.Created, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Created")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *KeyInfo) Msgsize() (s int) {
-	s = 1 + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.ArrayHeaderSize
-	for za0001 := range z.Tenants {
-		s += msgp.StringPrefixSize + len(z.Tenants[za0001])
-	}
-	s += 2 + msgp.Uint32Size + 2 + msgp.Int64Size
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
 func (z *Keys) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 1
@@ -1625,7 +649,7 @@ func (z *Keys) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0x81, 0xa1, 0x6b)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Keys)))
 	for za0001 := range z.Keys {
-		o, err = z.Keys[za0001].MarshalMsg(o)
+		o, err = (*wireKeyInfo)(&z.Keys[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Keys", za0001)
 			return
@@ -1662,10 +686,10 @@ func (z *Keys) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Keys) >= int(zb0002) {
 				z.Keys = (z.Keys)[:zb0002]
 			} else {
-				z.Keys = make([]KeyInfo, zb0002)
+				z.Keys = make([]model.KeyInfo, zb0002)
 			}
 			for za0001 := range z.Keys {
-				bts, err = z.Keys[za0001].UnmarshalMsg(bts)
+				bts, err = (*wireKeyInfo)(&z.Keys[za0001]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Keys", za0001)
 					return
@@ -1687,96 +711,8 @@ func (z *Keys) UnmarshalMsg(bts []byte) (o []byte, err error) {
 func (z *Keys) Msgsize() (s int) {
 	s = 1 + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Keys {
-		s += z.Keys[za0001].Msgsize()
+		s += (*wireKeyInfo)(&z.Keys[za0001]).Msgsize()
 	}
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *Limits) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "v"
-	o = append(o, 0x85, 0xa1, 0x76)
-	o = msgp.AppendInt64(o, z.Value)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendInt(o, z.Name)
-	// string "c"
-	o = append(o, 0xa1, 0x63)
-	o = msgp.AppendInt(o, z.Component)
-	// string "f"
-	o = append(o, 0xa1, 0x66)
-	o = msgp.AppendInt64(o, z.Free)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o = msgp.AppendInt64(o, z.Total)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *Limits) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "v":
-			z.Value, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Value")
-				return
-			}
-		case "n":
-			z.Name, bts, err = msgp.ReadIntBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Name")
-				return
-			}
-		case "c":
-			z.Component, bts, err = msgp.ReadIntBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Component")
-				return
-			}
-		case "f":
-			z.Free, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Free")
-				return
-			}
-		case "t":
-			z.Total, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Total")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *Limits) Msgsize() (s int) {
-	s = 1 + 2 + msgp.Int64Size + 2 + msgp.IntSize + 2 + msgp.IntSize + 2 + msgp.Int64Size + 2 + msgp.Int64Size
 	return
 }
 
@@ -1901,62 +837,6 @@ func (z *ListKeys) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z ListKeys) Msgsize() (s int) {
 	s = 1
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z Mode) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	o = msgp.AppendUint16(o, uint16(z))
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *Mode) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	{
-		var zb0001 uint16
-		zb0001, bts, err = msgp.ReadUint16Bytes(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		(*z) = Mode(zb0001)
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z Mode) Msgsize() (s int) {
-	s = msgp.Uint16Size
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z Op) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	o = msgp.AppendUint8(o, uint8(z))
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *Op) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	{
-		var zb0001 uint8
-		zb0001, bts, err = msgp.ReadUint8Bytes(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		(*z) = Op(zb0001)
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z Op) Msgsize() (s int) {
-	s = msgp.Uint8Size
 	return
 }
 
@@ -2089,7 +969,7 @@ func (z *Probe) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					err = msgp.WrapError(err, "Want")
 					return
 				}
-				z.Want = Rights(zb0002)
+				z.Want = model.Rights(zb0002)
 			}
 		case "r":
 			z.Reserve, bts, err = msgp.ReadBoolBytes(bts)
@@ -2173,67 +1053,6 @@ func (z *Probed) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z Probed) Msgsize() (s int) {
 	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *RangeData) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 2
-	// string "o"
-	o = append(o, 0x82, 0xa1, 0x6f)
-	o = msgp.AppendInt64(o, z.Off)
-	// string "d"
-	o = append(o, 0xa1, 0x64)
-	o = msgp.AppendBytes(o, z.Data)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *RangeData) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "o":
-			z.Off, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Off")
-				return
-			}
-		case "d":
-			z.Data, bts, err = msgp.ReadBytesZC(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Data")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *RangeData) Msgsize() (s int) {
-	s = 1 + 2 + msgp.Int64Size + 2 + msgp.BytesPrefixSize + len(z.Data)
 	return
 }
 
@@ -2330,7 +1149,7 @@ func (z *ReportVariableChanges) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa1, 0x63)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Changes)))
 	for za0001 := range z.Changes {
-		o, err = z.Changes[za0001].MarshalMsg(o)
+		o, err = (*wireChange)(&z.Changes[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Changes", za0001)
 			return
@@ -2382,10 +1201,10 @@ func (z *ReportVariableChanges) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Changes) >= int(zb0002) {
 				z.Changes = (z.Changes)[:zb0002]
 			} else {
-				z.Changes = make([]Change, zb0002)
+				z.Changes = make([]model.Change, zb0002)
 			}
 			for za0001 := range z.Changes {
-				bts, err = z.Changes[za0001].UnmarshalMsg(bts)
+				bts, err = (*wireChange)(&z.Changes[za0001]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Changes", za0001)
 					return
@@ -2413,97 +1232,9 @@ func (z *ReportVariableChanges) UnmarshalMsg(bts []byte) (o []byte, err error) {
 func (z *ReportVariableChanges) Msgsize() (s int) {
 	s = 1 + 2 + msgp.Uint64Size + 2 + msgp.Uint64Size + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Changes {
-		s += z.Changes[za0001].Msgsize()
+		s += (*wireChange)(&z.Changes[za0001]).Msgsize()
 	}
 	s += 2 + msgp.Int64Size
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *Result) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "id"
-	o = append(o, 0x85, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "v"
-	o = append(o, 0xa1, 0x76)
-	o = msgp.AppendUint64(o, z.Version)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
-	// string "u"
-	o = append(o, 0xa1, 0x75)
-	o = msgp.AppendBool(o, z.Unchanged)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *Result) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "id":
-			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ID")
-				return
-			}
-		case "v":
-			z.Version, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Version")
-				return
-			}
-		case "mt":
-			z.MTime, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "MTime")
-				return
-			}
-		case "z":
-			z.Size, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Size")
-				return
-			}
-		case "u":
-			z.Unchanged, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Unchanged")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *Result) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.BoolSize
 	return
 }
 
@@ -2556,131 +1287,6 @@ func (z *RevokeKey) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z RevokeKey) Msgsize() (s int) {
 	s = 1 + 2 + msgp.StringPrefixSize + len(z.Name)
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z Rights) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	o = msgp.AppendUint32(o, uint32(z))
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *Rights) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	{
-		var zb0001 uint32
-		zb0001, bts, err = msgp.ReadUint32Bytes(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		(*z) = Rights(zb0001)
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z Rights) Msgsize() (s int) {
-	s = msgp.Uint32Size
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *ServerInfo) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 6
-	// string "pid"
-	o = append(o, 0x86, 0xa3, 0x70, 0x69, 0x64)
-	o = msgp.AppendInt(o, z.Pid)
-	// string "v"
-	o = append(o, 0xa1, 0x76)
-	o = msgp.AppendString(o, z.Version)
-	// string "mode"
-	o = append(o, 0xa4, 0x6d, 0x6f, 0x64, 0x65)
-	o = msgp.AppendString(o, z.Mode)
-	// string "url"
-	o = append(o, 0xa3, 0x75, 0x72, 0x6c)
-	o = msgp.AppendString(o, z.URL)
-	// string "h"
-	o = append(o, 0xa1, 0x68)
-	o = msgp.AppendString(o, z.Host)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o = msgp.AppendInt64(o, z.Started)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *ServerInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "pid":
-			z.Pid, bts, err = msgp.ReadIntBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Pid")
-				return
-			}
-		case "v":
-			z.Version, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Version")
-				return
-			}
-		case "mode":
-			z.Mode, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Mode")
-				return
-			}
-		case "url":
-			z.URL, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "URL")
-				return
-			}
-		case "h":
-			z.Host, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Host")
-				return
-			}
-		case "t":
-			z.Started, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Started")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *ServerInfo) Msgsize() (s int) {
-	s = 1 + 4 + msgp.IntSize + 2 + msgp.StringPrefixSize + len(z.Version) + 5 + msgp.StringPrefixSize + len(z.Mode) + 4 + msgp.StringPrefixSize + len(z.URL) + 2 + msgp.StringPrefixSize + len(z.Host) + 2 + msgp.Int64Size
 	return
 }
 
@@ -2816,98 +1422,6 @@ func (z ServiceFileRotated) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
-func (z *ServiceInfo) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "id"
-	o = append(o, 0x85, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o = msgp.AppendUint64(o, z.Tenant)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *ServiceInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "id":
-			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ID")
-				return
-			}
-		case "t":
-			z.Tenant, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Tenant")
-				return
-			}
-		case "n":
-			z.Name, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Name")
-				return
-			}
-		case "mt":
-			z.MTime, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "MTime")
-				return
-			}
-		case "mo":
-			{
-				var zb0002 uint16
-				zb0002, bts, err = msgp.ReadUint16Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Mode")
-					return
-				}
-				z.Mode = Mode(zb0002)
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *ServiceInfo) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint16Size
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
 func (z *Snapshot) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 8
@@ -2916,7 +1430,7 @@ func (z *Snapshot) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendUint64(o, z.Service)
 	// string "rt"
 	o = append(o, 0xa2, 0x72, 0x74)
-	o, err = z.Root.MarshalMsg(o)
+	o, err = (*wireDir)(&z.Root).MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Root")
 		return
@@ -2928,7 +1442,7 @@ func (z *Snapshot) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa1, 0x64)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Dirs)))
 	for za0001 := range z.Dirs {
-		o, err = z.Dirs[za0001].MarshalMsg(o)
+		o, err = (*wireDir)(&z.Dirs[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Dirs", za0001)
 			return
@@ -2938,7 +1452,7 @@ func (z *Snapshot) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa1, 0x76)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Vars)))
 	for za0002 := range z.Vars {
-		o, err = z.Vars[za0002].MarshalMsg(o)
+		o, err = (*wireVariable)(&z.Vars[za0002]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Vars", za0002)
 			return
@@ -2948,7 +1462,7 @@ func (z *Snapshot) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa1, 0x63)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Changes)))
 	for za0003 := range z.Changes {
-		o, err = z.Changes[za0003].MarshalMsg(o)
+		o, err = (*wireEvent)(&z.Changes[za0003]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Changes", za0003)
 			return
@@ -2988,7 +1502,7 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				return
 			}
 		case "rt":
-			bts, err = z.Root.UnmarshalMsg(bts)
+			bts, err = (*wireDir)(&z.Root).UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Root")
 				return
@@ -3009,10 +1523,10 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Dirs) >= int(zb0002) {
 				z.Dirs = (z.Dirs)[:zb0002]
 			} else {
-				z.Dirs = make([]DirInfo, zb0002)
+				z.Dirs = make([]model.Dir, zb0002)
 			}
 			for za0001 := range z.Dirs {
-				bts, err = z.Dirs[za0001].UnmarshalMsg(bts)
+				bts, err = (*wireDir)(&z.Dirs[za0001]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Dirs", za0001)
 					return
@@ -3028,10 +1542,10 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Vars) >= int(zb0003) {
 				z.Vars = (z.Vars)[:zb0003]
 			} else {
-				z.Vars = make([]Variable, zb0003)
+				z.Vars = make([]model.Variable, zb0003)
 			}
 			for za0002 := range z.Vars {
-				bts, err = z.Vars[za0002].UnmarshalMsg(bts)
+				bts, err = (*wireVariable)(&z.Vars[za0002]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Vars", za0002)
 					return
@@ -3047,10 +1561,10 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Changes) >= int(zb0004) {
 				z.Changes = (z.Changes)[:zb0004]
 			} else {
-				z.Changes = make([]Event, zb0004)
+				z.Changes = make([]model.Event, zb0004)
 			}
 			for za0003 := range z.Changes {
-				bts, err = z.Changes[za0003].UnmarshalMsg(bts)
+				bts, err = (*wireEvent)(&z.Changes[za0003]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Changes", za0003)
 					return
@@ -3082,17 +1596,17 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Snapshot) Msgsize() (s int) {
-	s = 1 + 2 + msgp.Uint64Size + 3 + z.Root.Msgsize() + 3 + msgp.BoolSize + 2 + msgp.ArrayHeaderSize
+	s = 1 + 2 + msgp.Uint64Size + 3 + (*wireDir)(&z.Root).Msgsize() + 3 + msgp.BoolSize + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Dirs {
-		s += z.Dirs[za0001].Msgsize()
+		s += (*wireDir)(&z.Dirs[za0001]).Msgsize()
 	}
 	s += 2 + msgp.ArrayHeaderSize
 	for za0002 := range z.Vars {
-		s += z.Vars[za0002].Msgsize()
+		s += (*wireVariable)(&z.Vars[za0002]).Msgsize()
 	}
 	s += 2 + msgp.ArrayHeaderSize
 	for za0003 := range z.Changes {
-		s += z.Changes[za0003].Msgsize()
+		s += (*wireEvent)(&z.Changes[za0003]).Msgsize()
 	}
 	s += 2 + msgp.Int64Size + 2 + msgp.BoolSize
 	return
@@ -3104,7 +1618,7 @@ func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	// map header, size 9
 	// string "srv"
 	o = append(o, 0x89, 0xa3, 0x73, 0x72, 0x76)
-	o, err = z.Server.MarshalMsg(o)
+	o, err = (*wireServerInfo)(&z.Server).MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Server")
 		return
@@ -3117,7 +1631,7 @@ func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendInt64(o, z.Rev)
 	// string "lim"
 	o = append(o, 0xa3, 0x6c, 0x69, 0x6d)
-	o, err = z.Limits.MarshalMsg(o)
+	o, err = (*wireLimits)(&z.Limits).MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Limits")
 		return
@@ -3132,7 +1646,7 @@ func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa2, 0x73, 0x73)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Sessions)))
 	for za0001 := range z.Sessions {
-		o, err = z.Sessions[za0001].MarshalMsg(o)
+		o, err = (*wireSessionInfo)(&z.Sessions[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Sessions", za0001)
 			return
@@ -3166,7 +1680,7 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 		}
 		switch msgp.UnsafeString(field) {
 		case "srv":
-			bts, err = z.Server.UnmarshalMsg(bts)
+			bts, err = (*wireServerInfo)(&z.Server).UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Server")
 				return
@@ -3184,7 +1698,7 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				return
 			}
 		case "lim":
-			bts, err = z.Limits.UnmarshalMsg(bts)
+			bts, err = (*wireLimits)(&z.Limits).UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Limits")
 				return
@@ -3211,10 +1725,10 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Sessions) >= int(zb0002) {
 				z.Sessions = (z.Sessions)[:zb0002]
 			} else {
-				z.Sessions = make([]ClientInfo, zb0002)
+				z.Sessions = make([]model.SessionInfo, zb0002)
 			}
 			for za0001 := range z.Sessions {
-				bts, err = z.Sessions[za0001].UnmarshalMsg(bts)
+				bts, err = (*wireSessionInfo)(&z.Sessions[za0001]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Sessions", za0001)
 					return
@@ -3246,107 +1760,11 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Status) Msgsize() (s int) {
-	s = 1 + 4 + z.Server.Msgsize() + 3 + msgp.StringPrefixSize + len(z.Store) + 2 + msgp.Int64Size + 4 + z.Limits.Msgsize() + 3 + msgp.IntSize + 3 + msgp.IntSize + 3 + msgp.ArrayHeaderSize
+	s = 1 + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 3 + msgp.StringPrefixSize + len(z.Store) + 2 + msgp.Int64Size + 4 + (*wireLimits)(&z.Limits).Msgsize() + 3 + msgp.IntSize + 3 + msgp.IntSize + 3 + msgp.ArrayHeaderSize
 	for za0001 := range z.Sessions {
-		s += z.Sessions[za0001].Msgsize()
+		s += (*wireSessionInfo)(&z.Sessions[za0001]).Msgsize()
 	}
 	s += 3 + msgp.IntSize + 3 + msgp.IntSize
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *TenantInfo) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "id"
-	o = append(o, 0x85, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "r"
-	o = append(o, 0xa1, 0x72)
-	o = msgp.AppendUint32(o, uint32(z.Rights))
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *TenantInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "id":
-			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ID")
-				return
-			}
-		case "n":
-			z.Name, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Name")
-				return
-			}
-		case "mt":
-			z.MTime, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "MTime")
-				return
-			}
-		case "r":
-			{
-				var zb0002 uint32
-				zb0002, bts, err = msgp.ReadUint32Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Rights")
-					return
-				}
-				z.Rights = Rights(zb0002)
-			}
-		case "mo":
-			{
-				var zb0003 uint16
-				zb0003, bts, err = msgp.ReadUint16Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Mode")
-					return
-				}
-				z.Mode = Mode(zb0003)
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *TenantInfo) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 2 + msgp.Uint32Size + 3 + msgp.Uint16Size
 	return
 }
 
@@ -3358,7 +1776,7 @@ func (z *Tree) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0x84, 0xa1, 0x74)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Tenants)))
 	for za0001 := range z.Tenants {
-		o, err = z.Tenants[za0001].MarshalMsg(o)
+		o, err = (*wireTenant)(&z.Tenants[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Tenants", za0001)
 			return
@@ -3368,7 +1786,7 @@ func (z *Tree) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa1, 0x73)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Services)))
 	for za0002 := range z.Services {
-		o, err = z.Services[za0002].MarshalMsg(o)
+		o, err = (*wireService)(&z.Services[za0002]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Services", za0002)
 			return
@@ -3411,10 +1829,10 @@ func (z *Tree) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Tenants) >= int(zb0002) {
 				z.Tenants = (z.Tenants)[:zb0002]
 			} else {
-				z.Tenants = make([]TenantInfo, zb0002)
+				z.Tenants = make([]model.Tenant, zb0002)
 			}
 			for za0001 := range z.Tenants {
-				bts, err = z.Tenants[za0001].UnmarshalMsg(bts)
+				bts, err = (*wireTenant)(&z.Tenants[za0001]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Tenants", za0001)
 					return
@@ -3430,10 +1848,10 @@ func (z *Tree) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Services) >= int(zb0003) {
 				z.Services = (z.Services)[:zb0003]
 			} else {
-				z.Services = make([]ServiceInfo, zb0003)
+				z.Services = make([]model.Service, zb0003)
 			}
 			for za0002 := range z.Services {
-				bts, err = z.Services[za0002].UnmarshalMsg(bts)
+				bts, err = (*wireService)(&z.Services[za0002]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Services", za0002)
 					return
@@ -3467,109 +1885,13 @@ func (z *Tree) UnmarshalMsg(bts []byte) (o []byte, err error) {
 func (z *Tree) Msgsize() (s int) {
 	s = 1 + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Tenants {
-		s += z.Tenants[za0001].Msgsize()
+		s += (*wireTenant)(&z.Tenants[za0001]).Msgsize()
 	}
 	s += 2 + msgp.ArrayHeaderSize
 	for za0002 := range z.Services {
-		s += z.Services[za0002].Msgsize()
+		s += (*wireService)(&z.Services[za0002]).Msgsize()
 	}
 	s += 2 + msgp.Int64Size + 2 + msgp.BoolSize
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *TreeChange) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "t"
-	o = append(o, 0x85, 0xa1, 0x74)
-	o, err = z.Tenant.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Tenant")
-		return
-	}
-	// string "s"
-	o = append(o, 0xa1, 0x73)
-	o, err = z.Service.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Service")
-		return
-	}
-	// string "g"
-	o = append(o, 0xa1, 0x67)
-	o = msgp.AppendBool(o, z.Gone)
-	// string "o"
-	o = append(o, 0xa1, 0x6f)
-	o = msgp.AppendBool(o, z.Own)
-	// string "tm"
-	o = append(o, 0xa2, 0x74, 0x6d)
-	o = msgp.AppendInt64(o, z.Time)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *TreeChange) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "t":
-			bts, err = z.Tenant.UnmarshalMsg(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Tenant")
-				return
-			}
-		case "s":
-			bts, err = z.Service.UnmarshalMsg(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Service")
-				return
-			}
-		case "g":
-			z.Gone, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Gone")
-				return
-			}
-		case "o":
-			z.Own, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Own")
-				return
-			}
-		case "tm":
-			z.Time, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Time")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *TreeChange) Msgsize() (s int) {
-	s = 1 + 2 + z.Tenant.Msgsize() + 2 + z.Service.Msgsize() + 2 + msgp.BoolSize + 2 + msgp.BoolSize + 3 + msgp.Int64Size
 	return
 }
 
@@ -3584,7 +1906,7 @@ func (z *TreeChanged) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa1, 0x63)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Changes)))
 	for za0001 := range z.Changes {
-		o, err = z.Changes[za0001].MarshalMsg(o)
+		o, err = (*wireTreeChange)(&z.Changes[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Changes", za0001)
 			return
@@ -3627,10 +1949,10 @@ func (z *TreeChanged) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Changes) >= int(zb0002) {
 				z.Changes = (z.Changes)[:zb0002]
 			} else {
-				z.Changes = make([]TreeChange, zb0002)
+				z.Changes = make([]model.TreeChange, zb0002)
 			}
 			for za0001 := range z.Changes {
-				bts, err = z.Changes[za0001].UnmarshalMsg(bts)
+				bts, err = (*wireTreeChange)(&z.Changes[za0001]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Changes", za0001)
 					return
@@ -3652,7 +1974,7 @@ func (z *TreeChanged) UnmarshalMsg(bts []byte) (o []byte, err error) {
 func (z *TreeChanged) Msgsize() (s int) {
 	s = 1 + 2 + msgp.Int64Size + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Changes {
-		s += z.Changes[za0001].Msgsize()
+		s += (*wireTreeChange)(&z.Changes[za0001]).Msgsize()
 	}
 	return
 }
@@ -3738,134 +2060,6 @@ func (z Unwatch) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
-func (z *Variable) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 9
-	// string "id"
-	o = append(o, 0x89, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "v"
-	o = append(o, 0xa1, 0x76)
-	o = msgp.AppendUint64(o, z.Version)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	// string "w"
-	o = append(o, 0xa1, 0x77)
-	o = msgp.AppendString(o, z.Writer)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
-	// string "sl"
-	o = append(o, 0xa2, 0x73, 0x6c)
-	o = msgp.AppendUint32(o, z.Slot)
-	// string "d"
-	o = append(o, 0xa1, 0x64)
-	o = msgp.AppendBytes(o, z.Data)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *Variable) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "id":
-			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "ID")
-				return
-			}
-		case "n":
-			z.Name, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Name")
-				return
-			}
-		case "v":
-			z.Version, bts, err = msgp.ReadUint64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Version")
-				return
-			}
-		case "mt":
-			z.MTime, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "MTime")
-				return
-			}
-		case "mo":
-			{
-				var zb0002 uint16
-				zb0002, bts, err = msgp.ReadUint16Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Mode")
-					return
-				}
-				z.Mode = Mode(zb0002)
-			}
-		case "w":
-			z.Writer, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Writer")
-				return
-			}
-		case "z":
-			z.Size, bts, err = msgp.ReadInt64Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Size")
-				return
-			}
-		case "sl":
-			z.Slot, bts, err = msgp.ReadUint32Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Slot")
-				return
-			}
-		case "d":
-			z.Data, bts, err = msgp.ReadBytesZC(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Data")
-				return
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *Variable) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.BytesPrefixSize + len(z.Data)
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
 func (z *VariableChanged) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 3
@@ -3879,7 +2073,7 @@ func (z *VariableChanged) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa1, 0x63)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Changes)))
 	for za0001 := range z.Changes {
-		o, err = z.Changes[za0001].MarshalMsg(o)
+		o, err = (*wireEvent)(&z.Changes[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Changes", za0001)
 			return
@@ -3928,10 +2122,10 @@ func (z *VariableChanged) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			if cap(z.Changes) >= int(zb0002) {
 				z.Changes = (z.Changes)[:zb0002]
 			} else {
-				z.Changes = make([]Event, zb0002)
+				z.Changes = make([]model.Event, zb0002)
 			}
 			for za0001 := range z.Changes {
-				bts, err = z.Changes[za0001].UnmarshalMsg(bts)
+				bts, err = (*wireEvent)(&z.Changes[za0001]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Changes", za0001)
 					return
@@ -3953,7 +2147,7 @@ func (z *VariableChanged) UnmarshalMsg(bts []byte) (o []byte, err error) {
 func (z *VariableChanged) Msgsize() (s int) {
 	s = 1 + 2 + msgp.Uint64Size + 2 + msgp.Int64Size + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Changes {
-		s += z.Changes[za0001].Msgsize()
+		s += (*wireEvent)(&z.Changes[za0001]).Msgsize()
 	}
 	return
 }
@@ -3967,11 +2161,7 @@ func (z *VariableChangesAcknowledged) MarshalMsg(b []byte) (o []byte, err error)
 	o = msgp.AppendUint64(o, z.Seq)
 	// string "e"
 	o = append(o, 0xa1, 0x65)
-	o, err = z.Code.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Code")
-		return
-	}
+	o = msgp.AppendUint8(o, uint8(z.Code))
 	// string "em"
 	o = append(o, 0xa2, 0x65, 0x6d)
 	o = msgp.AppendString(o, z.Message)
@@ -3985,7 +2175,7 @@ func (z *VariableChangesAcknowledged) MarshalMsg(b []byte) (o []byte, err error)
 	o = append(o, 0xa2, 0x72, 0x73)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Results)))
 	for za0001 := range z.Results {
-		o, err = z.Results[za0001].MarshalMsg(o)
+		o, err = (*wireResult)(&z.Results[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Results", za0001)
 			return
@@ -4019,10 +2209,14 @@ func (z *VariableChangesAcknowledged) UnmarshalMsg(bts []byte) (o []byte, err er
 				return
 			}
 		case "e":
-			bts, err = z.Code.UnmarshalMsg(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Code")
-				return
+			{
+				var zb0002 uint8
+				zb0002, bts, err = msgp.ReadUint8Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Code")
+					return
+				}
+				z.Code = model.Code(zb0002)
 			}
 		case "em":
 			z.Message, bts, err = msgp.ReadStringBytes(bts)
@@ -4043,19 +2237,19 @@ func (z *VariableChangesAcknowledged) UnmarshalMsg(bts []byte) (o []byte, err er
 				return
 			}
 		case "rs":
-			var zb0002 uint32
-			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0003 uint32
+			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Results")
 				return
 			}
-			if cap(z.Results) >= int(zb0002) {
-				z.Results = (z.Results)[:zb0002]
+			if cap(z.Results) >= int(zb0003) {
+				z.Results = (z.Results)[:zb0003]
 			} else {
-				z.Results = make([]Result, zb0002)
+				z.Results = make([]model.Result, zb0003)
 			}
 			for za0001 := range z.Results {
-				bts, err = z.Results[za0001].UnmarshalMsg(bts)
+				bts, err = (*wireResult)(&z.Results[za0001]).UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Results", za0001)
 					return
@@ -4075,9 +2269,9 @@ func (z *VariableChangesAcknowledged) UnmarshalMsg(bts []byte) (o []byte, err er
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *VariableChangesAcknowledged) Msgsize() (s int) {
-	s = 1 + 2 + msgp.Uint64Size + 2 + z.Code.Msgsize() + 3 + msgp.StringPrefixSize + len(z.Message) + 2 + msgp.IntSize + 2 + msgp.Int64Size + 3 + msgp.ArrayHeaderSize
+	s = 1 + 2 + msgp.Uint64Size + 2 + msgp.Uint8Size + 3 + msgp.StringPrefixSize + len(z.Message) + 2 + msgp.IntSize + 2 + msgp.Int64Size + 3 + msgp.ArrayHeaderSize
 	for za0001 := range z.Results {
-		s += z.Results[za0001].Msgsize()
+		s += (*wireResult)(&z.Results[za0001]).Msgsize()
 	}
 	return
 }
@@ -4088,7 +2282,7 @@ func (z *VariableData) MarshalMsg(b []byte) (o []byte, err error) {
 	// map header, size 1
 	// string "v"
 	o = append(o, 0x81, 0xa1, 0x76)
-	o, err = z.Variable.MarshalMsg(o)
+	o, err = (*wireVariable)(&z.Variable).MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Variable")
 		return
@@ -4115,7 +2309,7 @@ func (z *VariableData) UnmarshalMsg(bts []byte) (o []byte, err error) {
 		}
 		switch msgp.UnsafeString(field) {
 		case "v":
-			bts, err = z.Variable.UnmarshalMsg(bts)
+			bts, err = (*wireVariable)(&z.Variable).UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Variable")
 				return
@@ -4134,7 +2328,7 @@ func (z *VariableData) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *VariableData) Msgsize() (s int) {
-	s = 1 + 2 + z.Variable.Msgsize()
+	s = 1 + 2 + (*wireVariable)(&z.Variable).Msgsize()
 	return
 }
 
@@ -4271,14 +2465,14 @@ func (z *Welcome) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendString(o, z.Store)
 	// string "srv"
 	o = append(o, 0xa3, 0x73, 0x72, 0x76)
-	o, err = z.Server.MarshalMsg(o)
+	o, err = (*wireServerInfo)(&z.Server).MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Server")
 		return
 	}
 	// string "lim"
 	o = append(o, 0xa3, 0x6c, 0x69, 0x6d)
-	o, err = z.Limits.MarshalMsg(o)
+	o, err = (*wireLimits)(&z.Limits).MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Limits")
 		return
@@ -4314,13 +2508,13 @@ func (z *Welcome) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				return
 			}
 		case "srv":
-			bts, err = z.Server.UnmarshalMsg(bts)
+			bts, err = (*wireServerInfo)(&z.Server).UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Server")
 				return
 			}
 		case "lim":
-			bts, err = z.Limits.UnmarshalMsg(bts)
+			bts, err = (*wireLimits)(&z.Limits).UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Limits")
 				return
@@ -4345,6 +2539,6 @@ func (z *Welcome) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Welcome) Msgsize() (s int) {
-	s = 1 + 3 + msgp.StringPrefixSize + len(z.Store) + 4 + z.Server.Msgsize() + 4 + z.Limits.Msgsize() + 2 + msgp.BoolSize
+	s = 1 + 3 + msgp.StringPrefixSize + len(z.Store) + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 4 + (*wireLimits)(&z.Limits).Msgsize() + 2 + msgp.BoolSize
 	return
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 const (
@@ -37,8 +39,8 @@ type receiver struct {
 
 // Receive waits for the next WebSocket message and returns its envelopes, at least one; those of a message that has very
 // many come by several calls. The slice is valid until the next call, the messages in it belong to the caller. A message of
-// a type that is not known here comes as [*Unknown]. An error ends the connection; it matches [ErrDisconnected], and
-// [ErrInvalid] if the peer broke the protocol.
+// a type that is not known here comes as [*Unknown]. An error ends the connection; it matches [model.ErrDisconnected], and
+// [model.ErrInvalid] if the peer broke the protocol.
 func (c *Conn) Receive() ([]Envelope, error) {
 	if err := c.Err(); err != nil {
 		return nil, err
@@ -85,13 +87,13 @@ func (c *Conn) next() error {
 		return err
 	}
 	if kind != websocket.BinaryMessage {
-		return fmt.Errorf("%w: text message", ErrInvalid)
+		return fmt.Errorf("%w: text message", model.ErrInvalid)
 	}
 	in := &c.in
 	in.rest, in.own, err = c.read(r)
 	in.since.Store(0)
 	if in.size = len(in.rest); in.size == 0 && err == nil {
-		err = fmt.Errorf("%w: empty message", ErrInvalid)
+		err = fmt.Errorf("%w: empty message", model.ErrInvalid)
 	}
 	return err
 }
@@ -197,21 +199,21 @@ func (c *Conn) grow(buf []byte, own bool) ([]byte, bool, error) {
 	return bigger, own, nil
 }
 
-// receiveError puts the peer's reason first, where it gave one, and ErrDisconnected behind it.
+// receiveError puts the peer's reason first, where it gave one, and model.ErrDisconnected behind it.
 func receiveError(err error) error {
 	var ce *websocket.CloseError
 	if !errors.As(err, &ce) {
-		return fmt.Errorf("receive: %w: %w", err, ErrDisconnected)
+		return fmt.Errorf("receive: %w: %w", err, model.ErrDisconnected)
 	}
 	switch {
-	case ce.Code > closeCodeBase && ce.Code <= closeCodeBase+int(CodeForgotten):
-		reason := &Error{Code: Code(ce.Code - closeCodeBase), Message: ce.Text}
+	case ce.Code > closeCodeBase && ce.Code <= closeCodeBase+int(model.CodeForgotten):
+		reason := &model.Error{Code: model.Code(ce.Code - closeCodeBase), Message: ce.Text}
 		if reason.Message == "" {
 			reason.Message = "no reason given"
 		}
-		return fmt.Errorf("closed by the peer: %w: %w", reason, ErrDisconnected)
+		return fmt.Errorf("closed by the peer: %w: %w", reason, model.ErrDisconnected)
 	case ce.Code == websocket.CloseAbnormalClosure:
-		return fmt.Errorf("%w: connection lost", ErrDisconnected)
+		return fmt.Errorf("%w: connection lost", model.ErrDisconnected)
 	}
-	return fmt.Errorf("%w: closed by the peer", ErrDisconnected)
+	return fmt.Errorf("%w: closed by the peer", model.ErrDisconnected)
 }

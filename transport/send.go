@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 const (
@@ -161,7 +163,7 @@ const drainWait = time.Second
 // sendFailed ends the connection because of a write. When the peer has closed it, there may be answers and its reason
 // left to read: the reader gets to them first and ends the connection itself.
 func (c *Conn) sendFailed(err error) error {
-	err = fmt.Errorf("send: %w: %w", err, ErrDisconnected)
+	err = fmt.Errorf("send: %w: %w", err, model.ErrDisconnected)
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		c.draining.Do(func() { c.drain = time.AfterFunc(drainWait, func() { c.Fail(err) }) })
 		return err
@@ -177,7 +179,7 @@ func (s *sender) appendLocked(envs []Envelope, limit int) error {
 		start := len(s.pending)
 		out, err := AppendEnvelope(s.pending, e)
 		if err == nil && len(out)-start > limit {
-			err = fmt.Errorf("%w: %T of %d bytes, at most %d fit in a message", ErrTooLarge, e.Message, len(out)-start, limit)
+			err = fmt.Errorf("%w: %T of %d bytes, at most %d fit in a message", model.ErrTooLarge, e.Message, len(out)-start, limit)
 		}
 		if err != nil {
 			s.pending, s.cuts, s.cut = s.pending[:size], s.cuts[:ncuts], cut

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // stuckClient is a client whose server lives, and takes nothing until it is told to.
@@ -81,8 +83,8 @@ func TestClosingAStuckClient(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 40 { // more than may be queued
 		calls.Go(func() {
-			if _, err := client.Call(t.Context(), report(1, payload(1<<20, 0))); !errors.Is(err, ErrDisconnected) {
-				t.Errorf("got %v, want ErrDisconnected", err)
+			if _, err := client.Call(t.Context(), report(1, payload(1<<20, 0))); !errors.Is(err, model.ErrDisconnected) {
+				t.Errorf("got %v, want model.ErrDisconnected", err)
 			}
 		})
 	}
@@ -93,7 +95,7 @@ func TestClosingAStuckClient(t *testing.T) {
 	})
 	_ = client.Close()
 	calls.Wait()
-	if _, err := client.Call(t.Context(), &Ping{}); !errors.Is(err, ErrDisconnected) {
-		t.Errorf("got %v, want ErrDisconnected", err)
+	if _, err := client.Call(t.Context(), &Ping{}); !errors.Is(err, model.ErrDisconnected) {
+		t.Errorf("got %v, want model.ErrDisconnected", err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // ServerTLS returns the configuration of a server with the given certificate chain and key.
@@ -31,7 +33,7 @@ func ClientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("CA file %s: %w: no certificate in it", caFile, ErrInvalid)
+			return nil, fmt.Errorf("CA file %s: %w: no certificate in it", caFile, model.ErrInvalid)
 		}
 	}
 	if certFile != "" || keyFile != "" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
 )
 
 func TestServerIsNotTrusted(t *testing.T) {
@@ -41,7 +42,7 @@ func TestServerIsNotTrusted(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Dial(t.Context(), tt.o)
-			if !errors.Is(err, ErrUntrusted) || errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), tt.text) || strings.Contains(err.Error(), "\n") {
+			if !errors.Is(err, ErrUntrusted) || errors.Is(err, model.ErrDisconnected) || !strings.Contains(err.Error(), tt.text) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want ErrUntrusted and %q", err, tt.text)
 			}
 		})
@@ -68,8 +69,8 @@ func TestClientCertificateIsRequired(t *testing.T) {
 	cfg.ClientAuth = tls.RequireAnyClientCert
 	s := &testServer{}
 	s.onTCP(t, cfg)
-	if _, err := Dial(t.Context(), DialOptions{URL: s.url, CAFile: ca}); !errors.Is(err, ErrUnauthorized) {
-		t.Errorf("got %v, want ErrUnauthorized", err)
+	if _, err := Dial(t.Context(), DialOptions{URL: s.url, CAFile: ca}); !errors.Is(err, model.ErrUnauthorized) {
+		t.Errorf("got %v, want model.ErrUnauthorized", err)
 	}
 	c, _ := s.connect(t, DialOptions{CAFile: ca, CertFile: cert, KeyFile: key})
 	if err := c.Send(Envelope{Message: &Ping{}}); err != nil {
@@ -174,8 +175,8 @@ func TestClientTLSRefuses(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ClientTLS(empty, "", ""); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), empty) {
-		t.Errorf("empty CA file: got %v, want ErrInvalid", err)
+	if _, err := ClientTLS(empty, "", ""); !errors.Is(err, model.ErrInvalid) || !strings.Contains(err.Error(), empty) {
+		t.Errorf("empty CA file: got %v, want model.ErrInvalid", err)
 	}
 	if _, err := ClientTLS("", empty, ""); err == nil {
 		t.Error("a certificate without a key")

@@ -9,7 +9,7 @@
 //   - A message that was received owns its bytes: its []byte fields may be kept and are never written again. They share
 //     one buffer per message, so keeping a few bytes of a large one keeps all of it.
 //   - A connection works or is over. Any failure (the peer is silent or stuck, a malformed frame) ends it for good; every
-//     waiter gets an error that matches [ErrDisconnected]. Nothing here reconnects or resends.
+//     waiter gets an error that matches [model.ErrDisconnected]. Nothing here reconnects or resends.
 //   - No input of a peer makes decoding panic or allocate more than about forty times the bytes it sent.
 //
 // A client does

@@ -1,6 +1,8 @@
 package transport
 
-import "errors"
+import (
+	"errors"
+)
 
 func known(t Type) bool { return int(t) < len(constructors) && constructors[t] != nil }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/commy-project/commyfs/internal/trust"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // common are the options of every command that has to do with a server.
@@ -109,7 +109,7 @@ func (o *common) apiKey(a *app) (string, error) {
 	}
 	key := strings.TrimSpace(string(data))
 	if key == "" {
-		return "", fmt.Errorf("%w: %s is empty, it should hold an API key", transport.ErrUnauthorized, o.apiKeyFile)
+		return "", fmt.Errorf("%w: %s is empty, it should hold an API key", model.ErrUnauthorized, o.apiKeyFile)
 	}
 	return key, checkKey(key, o.apiKeyFile)
 }
@@ -120,7 +120,7 @@ const keyPrefix = "commy_"
 // checkKey finds what cannot be sent. A malformed key is a wrong key.
 func checkKey(key, where string) error {
 	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("%w: %s does not hold an API key", transport.ErrUnauthorized, where)
+		return fmt.Errorf("%w: %s does not hold an API key", model.ErrUnauthorized, where)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -68,18 +69,18 @@ func (d *dialer) dialServers(ctx context.Context) (*transport.Conn, error) {
 			d.good.Store(int64(n))
 			return conn, nil
 		}
-		if errors.Is(err, transport.ErrInvalid) {
-			return nil, usagef("%s", strings.Replace(err.Error(), transport.ErrInvalid.Message+": ", "", 1))
+		if errors.Is(err, model.ErrInvalid) {
+			return nil, usagef("%s", strings.Replace(err.Error(), model.ErrInvalid.Message+": ", "", 1))
 		}
 		var unknown x509.UnknownAuthorityError
 		switch {
-		case errors.Is(err, transport.ErrUnauthorized):
+		case errors.Is(err, model.ErrUnauthorized):
 			err = fmt.Errorf("%w: %s", err, keyHint(key))
 		case errors.As(err, &unknown) && d.o.ca == "":
 			err = fmt.Errorf("%w: if it is its own, give the ca.pem that `commyfs serve` names with --ca", err)
 		}
 		errs = append(errs, err)
-		if code := transport.CodeOf(err); code != transport.CodeDisconnected && code != transport.CodeUnavailable {
+		if code := model.CodeOf(err); code != model.CodeDisconnected && code != model.CodeUnavailable {
 			break // the others would say the same
 		}
 	}
@@ -171,14 +172,14 @@ func (a *app) connection(ctx context.Context, o *common, program string) (*trans
 // greet is a hello with a client id of its own.
 func greet(program string) *transport.Hello {
 	h := hello(program)
-	h.Client = newClientID()
+	h.ID = newClientID()
 	return &h
 }
 
 // noAnswer makes the end of a bound the error that it stands for.
 func noAnswer(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: no answer in time", transport.ErrDisconnected)
+		return fmt.Errorf("%w: no answer in time", model.ErrDisconnected)
 	}
 	return err
 }

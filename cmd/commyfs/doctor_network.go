@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -129,7 +130,7 @@ func (j *journey) ended() string {
 	switch {
 	case j.talk != nil:
 		return ""
-	case errors.Is(j.err, transport.ErrInvalid):
+	case errors.Is(j.err, model.ErrInvalid):
 		return "url"
 	case j.lookupErr != nil:
 		return "dns"
@@ -174,7 +175,7 @@ func judgeJourney(j *journey, now time.Time) []finding {
 				err = j.keyErr
 			}
 			f := troubled(step, err, j.fix(step))
-			f.Detail = strings.Replace(f.Detail, transport.ErrInvalid.Message+": ", "", 1) // nobody was asked
+			f.Detail = strings.Replace(f.Detail, model.ErrInvalid.Message+": ", "", 1) // nobody was asked
 			found = append(found, f)
 		case end >= 0 && i > end, j.addr == "" && (step == "dns" || step == "tcp") && end > i && j.end == "tls":
 			found = append(found, skipped(step, "not reached"))
@@ -216,9 +217,9 @@ func (j *journey) fix(step string) string {
 		switch {
 		case j.keyErr != nil:
 			return keyHint("")
-		case errors.Is(j.err, transport.ErrUnauthorized):
+		case errors.Is(j.err, model.ErrUnauthorized):
 			return keyHint(j.key)
-		case errors.Is(j.err, transport.ErrUnsupported):
+		case errors.Is(j.err, model.ErrUnsupported):
 			return "correct the port: something else listens there"
 		}
 	}

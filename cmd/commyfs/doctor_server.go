@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -49,7 +50,7 @@ func (a *app) serverChecks(o *doctorOptions) []check {
 
 // talk is what a connection says and how long it takes to.
 type talk struct {
-	server   transport.ServerInfo
+	server   model.ServerInfo
 	services int
 	rev      int64
 	local    bool
@@ -133,8 +134,8 @@ func (d *dialer) examineLocal(ctx context.Context) []finding {
 
 // isSilent tells a server that gives no answer from one that we are not to have.
 func isSilent(err error) bool {
-	code := transport.CodeOf(err)
-	return code == transport.CodeDisconnected || code == transport.CodeUnavailable
+	code := model.CodeOf(err)
+	return code == model.CodeDisconnected || code == model.CodeUnavailable
 }
 
 func judgeLocal(s localServer, version string) []finding {

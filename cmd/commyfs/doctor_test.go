@@ -20,8 +20,8 @@ import (
 
 	"github.com/commy-project/commyfs/diff"
 	"github.com/commy-project/commyfs/fs/mountpoint"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server"
-	"github.com/commy-project/commyfs/transport"
 )
 
 func TestJudgements(t *testing.T) {
@@ -157,8 +157,8 @@ func TestJudgeCPU(t *testing.T) {
 
 func TestJudgeLocal(t *testing.T) {
 	d := dirs{state: "/s", runtime: "/r"}
-	info := transport.ServerInfo{Pid: 7, Version: "v1", Mode: server.ModeAuto}
-	absent := fmt.Errorf("%w: %w", transport.ErrDisconnected, syscall.ECONNREFUSED)
+	info := model.ServerInfo{Pid: 7, Version: "v1", Mode: server.ModeAuto}
+	absent := fmt.Errorf("%w: %w", model.ErrDisconnected, syscall.ECONNREFUSED)
 	here := server.LockInfo{PID: 7, Socket: "/r/server.sock"}
 	for _, tt := range []struct {
 		name         string
@@ -167,12 +167,12 @@ func TestJudgeLocal(t *testing.T) {
 		trip         string
 	}{
 		{"runs", localServer{dirs: d, talk: &talk{server: info, local: true}}, "ok", "pid 7, mode auto, version v1", "ok"},
-		{"of another version", localServer{dirs: d, talk: &talk{server: transport.ServerInfo{Version: "v0", Mode: server.ModeServe}, local: true}}, "warn", "`commyfs serve`", "ok"},
+		{"of another version", localServer{dirs: d, talk: &talk{server: model.ServerInfo{Version: "v0", Mode: server.ModeServe}, local: true}}, "warn", "`commyfs serve`", "ok"},
 		{"absent", localServer{dirs: d, err: absent}, "ok", "does not run", "skip"},
-		{"hangs", localServer{dirs: d, err: transport.ErrDisconnected, holder: here}, "fail", "kill -9 7", "skip"},
+		{"hangs", localServer{dirs: d, err: model.ErrDisconnected, holder: here}, "fail", "kill -9 7", "skip"},
 		{"listens elsewhere", localServer{dirs: d, err: absent, holder: server.LockInfo{PID: 7, Socket: "/x y/server.sock"}}, "fail", "--runtime-dir '/x y'", "skip"},
 		{"of another state directory", localServer{dirs: d, err: errors.New("the server of /r has another state directory than /s: choose a --runtime-dir"), holder: here}, "fail", "choose", "skip"},
-		{"refuses", localServer{dirs: d, err: transport.ErrDenied}, "fail", "server.log", "skip"},
+		{"refuses", localServer{dirs: d, err: model.ErrDenied}, "fail", "server.log", "skip"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := judgeLocal(tt.s, "v1")
@@ -221,9 +221,9 @@ func TestJudgeJourney(t *testing.T) {
 		{"unknown CA", there("tls", x509.UnknownAuthorityError{}), "ok ok ok fail skip skip", "ca.pem"},
 		{"other name", there("tls", x509.HostnameError{Certificate: &x509.Certificate{}}), "ok ok ok fail skip skip", "name"},
 		{"expired", there("tls", x509.CertificateInvalidError{Reason: x509.Expired}), "ok ok ok fail skip skip", "renew"},
-		{"no key", there("login", transport.ErrUnauthorized), "ok ok ok ok fail skip", "--api-key-file"},
-		{"other service", there("login", transport.ErrUnsupported), "ok ok ok ok fail skip", "port"},
-		{"hangs", there("round-trip", transport.ErrDisconnected), "ok ok ok ok ok fail", "log"},
+		{"no key", there("login", model.ErrUnauthorized), "ok ok ok ok fail skip", "--api-key-file"},
+		{"other service", there("login", model.ErrUnsupported), "ok ok ok ok fail skip", "port"},
+		{"hangs", there("round-trip", model.ErrDisconnected), "ok ok ok ok ok fail", "log"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			found := judgeJourney(tt.j, now)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -54,16 +55,16 @@ func exitCode(err error) int {
 	if errors.Is(err, transport.ErrUntrusted) {
 		return exitUnreachable
 	}
-	switch transport.CodeOf(err) {
-	case transport.CodeInvalid:
+	switch model.CodeOf(err) {
+	case model.CodeInvalid:
 		return exitUsage
-	case transport.CodeNotFound:
+	case model.CodeNotFound:
 		return exitNotFound
-	case transport.CodeDenied, transport.CodeUnauthorized:
+	case model.CodeDenied, model.CodeUnauthorized:
 		return exitDenied
-	case transport.CodeDisconnected, transport.CodeUnavailable:
+	case model.CodeDisconnected, model.CodeUnavailable:
 		return exitUnreachable
-	case transport.CodeConflict, transport.CodeStaleBase:
+	case model.CodeConflict, model.CodeStaleBase:
 		return exitConflict
 	}
 	return exitFailure

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -18,20 +19,20 @@ func TestExitCode(t *testing.T) {
 		{nil, 0},
 		{errors.New("disk on fire"), 1},
 		{syscall.EACCES, 1},
-		{transport.ErrTooLarge, 1},
-		{transport.ErrNoSpace, 1},
-		{transport.ErrIsDirectory, 1},
+		{model.ErrTooLarge, 1},
+		{model.ErrNoSpace, 1},
+		{model.ErrIsDirectory, 1},
 		{context.Canceled, 1},
 		{usagef("no such flag"), 2},
-		{transport.ErrInvalid, 2},
-		{transport.ErrNotFound, 3},
-		{transport.ErrDenied, 4},
-		{transport.ErrUnauthorized, 4},
-		{transport.ErrDisconnected, 5},
-		{transport.ErrUnavailable, 5},
+		{model.ErrInvalid, 2},
+		{model.ErrNotFound, 3},
+		{model.ErrDenied, 4},
+		{model.ErrUnauthorized, 4},
+		{model.ErrDisconnected, 5},
+		{model.ErrUnavailable, 5},
 		{transport.ErrUntrusted, 5},
-		{transport.ErrConflict, 6},
-		{transport.ErrStaleBase, 6},
+		{model.ErrConflict, 6},
+		{model.ErrStaleBase, 6},
 		{&exitError{4, errors.New("what another process said")}, 4},
 	} {
 		if got := exitCode(tt.err); got != tt.want {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -56,7 +57,7 @@ func (a *app) runGet(ctx context.Context, o *getOptions, args []string) error {
 	})
 }
 
-func readVariable(ctx context.Context, c *varsync.Client, p path, stat bool) (*transport.Variable, error) {
+func readVariable(ctx context.Context, c *varsync.Client, p path, stat bool) (*model.Variable, error) {
 	reply, err := varsync.Call[*transport.VariableData](ctx, c,
 		&transport.ReadVariable{Tenant: p.tenant, Service: p.service, Name: p.name, Stat: stat})
 	if err != nil {
@@ -83,12 +84,12 @@ type valueJSON struct {
 	Value []byte `json:"value_base64"`
 }
 
-func describe(p path, v *transport.Variable) entryJSON {
+func describe(p path, v *model.Variable) entryJSON {
 	return entryJSON{p.String(), raw(p.String()), "variable", v.ID, v.Version, &v.Size, formatMode(v.Mode, false), formatTime(v.MTime), v.Writer}
 }
 
 // formatMode shows permission bits as chmod(1) takes them.
-func formatMode(m transport.Mode, dir bool) string { return fmt.Sprintf("%04o", m.Perm(dir)) }
+func formatMode(m model.Mode, dir bool) string { return fmt.Sprintf("%04o", m.Perm(dir)) }
 
 // formatTime shows Unix nanoseconds, to the nanosecond: times of changes are not alike.
 func formatTime(ns int64) string {

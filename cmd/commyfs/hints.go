@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs/fs/mountpoint"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // explain says which path an error is about, and what to do where the error alone does not say it.
-func explain(p path, err error, limits transport.Limits) error {
+func explain(p path, err error, limits model.Limits) error {
 	switch {
-	case errors.Is(err, transport.ErrIsDirectory):
+	case errors.Is(err, model.ErrIsDirectory):
 		err = fmt.Errorf("%w: want a variable in it, see commyfs ls", err)
-	case errors.Is(err, transport.ErrNotDirectory):
+	case errors.Is(err, model.ErrNotDirectory):
 		err = fmt.Errorf("%w: something above it is a variable", err)
-	case errors.Is(err, transport.ErrNameTooLong):
+	case errors.Is(err, model.ErrNameTooLong):
 		err = fmt.Errorf("%w: at most %d bytes, and %d between slashes", err, limits.Name, limits.Component)
 	}
 	return fmt.Errorf("%s: %w", p.shown(), err)
@@ -33,7 +33,7 @@ func explainConflict(ctx context.Context, c *varsync.Client, p path, err error) 
 	switch {
 	case statErr == nil:
 		return fmt.Errorf("%w: it has version %d", err, v.Version)
-	case errors.Is(statErr, transport.ErrNotFound):
+	case errors.Is(statErr, model.ErrNotFound):
 		return fmt.Errorf("%w: it does not exist", err)
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -34,19 +35,19 @@ func (a *app) newKeyCommand() *cobra.Command {
 // rightNames are in the order in which they are shown.
 var rightNames = []struct {
 	name  string
-	right transport.Rights
+	right model.Rights
 }{
-	{"read", transport.RightRead},
-	{"write", transport.RightWrite},
-	{"create", transport.RightCreate},
-	{"delete", transport.RightDelete},
-	{"admin", transport.RightAdmin},
+	{"read", model.RightRead},
+	{"write", model.RightWrite},
+	{"create", model.RightCreate},
+	{"delete", model.RightDelete},
+	{"admin", model.RightAdmin},
 }
 
-func parseRights(words []string) (transport.Rights, error) {
-	var out transport.Rights
+func parseRights(words []string) (model.Rights, error) {
+	var out model.Rights
 	for _, word := range words {
-		found := transport.Rights(0)
+		found := model.Rights(0)
 		for _, r := range rightNames {
 			if r.name == word {
 				found = r.right
@@ -60,7 +61,7 @@ func parseRights(words []string) (transport.Rights, error) {
 	return out, nil
 }
 
-func formatRights(rights transport.Rights) []string {
+func formatRights(rights model.Rights) []string {
 	out := []string{}
 	for _, r := range rightNames {
 		if rights&r.right != 0 {
@@ -114,7 +115,7 @@ func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string
 
 // needsAdmin says which permission was denied.
 func needsAdmin(err error) error {
-	if errors.Is(err, transport.ErrDenied) {
+	if errors.Is(err, model.ErrDenied) {
 		return fmt.Errorf("%w: that is for the server's own user, and for keys with the right admin", err)
 	}
 	return err
@@ -148,7 +149,7 @@ func (a *app) runKeyList(ctx context.Context, o *keyListOptions) error {
 			rights := formatRights(k.Rights)
 			if o.json() {
 				err = writeJSON(a.stdout, struct {
-					transport.KeyInfo
+					model.KeyInfo
 					RawTenants [][]byte `json:"tenants_base64,omitempty"` // if one is no UTF-8
 					Rights     []string `json:"rights"`
 					Created    string   `json:"created"`

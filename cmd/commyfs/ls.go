@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -61,9 +62,9 @@ func (a *app) runLs(ctx context.Context, o *lsOptions, args []string) error {
 }
 
 // list calls fn with what is in a directory, or with a variable itself.
-func list(ctx context.Context, c *varsync.Client, p path, recursive bool, fn func(*transport.Entry) error) error {
+func list(ctx context.Context, c *varsync.Client, p path, recursive bool, fn func(*model.Entry) error) error {
 	req := &transport.List{Tenant: p.tenant, Service: p.service, Name: p.name, Recursive: recursive}
-	err := c.List(ctx, req, func(page []transport.Entry) error {
+	err := c.List(ctx, req, func(page []model.Entry) error {
 		for i := range page {
 			if err := fn(&page[i]); err != nil {
 				return err
@@ -71,12 +72,12 @@ func list(ctx context.Context, c *varsync.Client, p path, recursive bool, fn fun
 		}
 		return nil
 	})
-	if errors.Is(err, transport.ErrNotDirectory) && p.name != "" {
+	if errors.Is(err, model.ErrNotDirectory) && p.name != "" {
 		v, err := readVariable(ctx, c, p, true)
 		if err != nil {
 			return err
 		}
-		return fn(&transport.Entry{Tenant: p.tenant, Service: p.service, Name: p.name, ID: v.ID, Version: v.Version,
+		return fn(&model.Entry{Tenant: p.tenant, Service: p.service, Name: p.name, ID: v.ID, Version: v.Version,
 			MTime: v.MTime, Mode: v.Mode, Writer: v.Writer, Size: v.Size})
 	}
 	if err != nil {
@@ -86,8 +87,8 @@ func list(ctx context.Context, c *varsync.Client, p path, recursive bool, fn fun
 }
 
 // printer prints entries, by whole paths or by their last component.
-func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*transport.Entry) error {
-	return func(e *transport.Entry) error {
+func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*model.Entry) error {
+	return func(e *model.Entry) error {
 		if o.json() {
 			return writeJSON(w, describeEntry(e))
 		}
@@ -112,7 +113,7 @@ func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*transport.Entry) 
 	}
 }
 
-func describeEntry(e *transport.Entry) entryJSON {
+func describeEntry(e *model.Entry) entryJSON {
 	p := pathOfEntry(e)
 	out := entryJSON{Path: p.String(), RawPath: raw(p.String()), ID: e.ID, Mode: formatMode(e.Mode, e.Dir), MTime: formatTime(e.MTime)}
 	switch {

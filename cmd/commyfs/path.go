@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/commy-project/commyfs/internal/names"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // path names a tenant, a service, or something in it, as a mount shows it: what comes later is empty if it is not meant.
@@ -103,7 +103,7 @@ func formatPath(components []string) string {
 	return strings.Join(files, "/")
 }
 
-func pathOfEntry(e *transport.Entry) path { return path{e.Tenant, e.Service, e.Name} }
+func pathOfEntry(e *model.Entry) path { return path{e.Tenant, e.Service, e.Name} }
 
 // shown is String for messages, with something to see for the root.
 func (p path) shown() string {

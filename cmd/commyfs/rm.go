@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 type rmOptions struct {
@@ -39,9 +39,9 @@ func (a *app) runRm(ctx context.Context, o *rmOptions, args []string) error {
 	return a.withClient(ctx, &o.common, "rm", func(c *varsync.Client) error {
 		var errs []error
 		for _, p := range paths {
-			_, err := c.Report(ctx, transport.Change{Op: transport.OpDelete, Tenant: p.tenant, Service: p.service, Name: p.name})
+			_, err := c.Report(ctx, model.Change{Op: model.OpDelete, Tenant: p.tenant, Service: p.service, Name: p.name})
 			switch {
-			case errors.Is(err, transport.ErrIsDirectory):
+			case errors.Is(err, model.ErrIsDirectory):
 				errs = append(errs, fmt.Errorf("%s: %w: rm deletes variables, rmdir in a mount removes empty directories", p, err))
 			case err != nil:
 				errs = append(errs, explain(p, err, c.Limits()))

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // maxValue is the most that any server can be set to take.
@@ -59,11 +59,11 @@ func (a *app) runSet(ctx context.Context, o *setOptions, args []string) error {
 	}
 	return a.withClient(ctx, &o.common, "set", func(c *varsync.Client) error {
 		if most := c.Limits().Value; int64(len(value)) > most {
-			return fmt.Errorf("%s: %w: more than %d bytes", p, transport.ErrTooLarge, most)
+			return fmt.Errorf("%s: %w: more than %d bytes", p, model.ErrTooLarge, most)
 		}
-		_, err := c.Report(ctx, transport.Change{Op: transport.OpStore, Tenant: p.tenant, Service: p.service, Name: p.name, Data: value,
+		_, err := c.Report(ctx, model.Change{Op: model.OpStore, Tenant: p.tenant, Service: p.service, Name: p.name, Data: value,
 			Create: true, Parents: true, HasVersion: o.conditional, IfVersion: o.ifVersion})
-		if errors.Is(err, transport.ErrConflict) {
+		if errors.Is(err, model.ErrConflict) {
 			return explainConflict(ctx, c, p, fmt.Errorf("%s: %w", p, err))
 		}
 		if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 type statOptions struct {
@@ -72,13 +72,13 @@ func stat(ctx context.Context, c *varsync.Client, p path) (*entryJSON, error) {
 			e := describe(p, v)
 			return &e, nil
 		}
-		if !errors.Is(err, transport.ErrIsDirectory) {
+		if !errors.Is(err, model.ErrIsDirectory) {
 			return nil, err
 		}
 	}
 	errFound := errors.New("found")
 	var found entryJSON
-	err := list(ctx, c, p.parent(), false, func(e *transport.Entry) error {
+	err := list(ctx, c, p.parent(), false, func(e *model.Entry) error {
 		if pathOfEntry(e) != p {
 			return nil
 		}
@@ -91,7 +91,7 @@ func stat(ctx context.Context, c *varsync.Client, p path) (*entryJSON, error) {
 	case err != nil:
 		return nil, err
 	}
-	return nil, fmt.Errorf("%s: %w", p.shown(), transport.ErrNotFound)
+	return nil, fmt.Errorf("%s: %w", p.shown(), model.ErrNotFound)
 }
 
 func printStat(w io.Writer, e *entryJSON) error {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -29,21 +30,21 @@ func (a *app) newStatusCommand() *cobra.Command {
 }
 
 type statusJSON struct {
-	Connected bool                  `json:"connected"`
-	Error     string                `json:"error,omitempty"`
-	Server    *transport.ServerInfo `json:"server,omitempty"`
-	Store     string                `json:"store,omitempty"`
-	Rev       int64                 `json:"rev,omitempty"`
-	Limits    *transport.Limits     `json:"limits,omitempty"`
-	Services  int                   `json:"services"`
-	Loaded    int                   `json:"loaded"`
-	Damaged   int                   `json:"damaged,omitempty"` // records that the server cannot read
-	Mounts    []mountJSON           `json:"mounts"`
-	Sessions  []sessionJSON         `json:"sessions"` // those of mounts included
+	Connected bool              `json:"connected"`
+	Error     string            `json:"error,omitempty"`
+	Server    *model.ServerInfo `json:"server,omitempty"`
+	Store     string            `json:"store,omitempty"`
+	Rev       int64             `json:"rev,omitempty"`
+	Limits    *model.Limits     `json:"limits,omitempty"`
+	Services  int               `json:"services"`
+	Loaded    int               `json:"loaded"`
+	Damaged   int               `json:"damaged,omitempty"` // records that the server cannot read
+	Mounts    []mountJSON       `json:"mounts"`
+	Sessions  []sessionJSON     `json:"sessions"` // those of mounts included
 }
 
 type sessionJSON struct {
-	transport.ClientInfo
+	model.SessionInfo
 	RawMount []byte `json:"mount_base64,omitempty"` // of one that is no UTF-8
 }
 
@@ -51,7 +52,7 @@ type mountJSON struct {
 	Dir     string       `json:"dir"`
 	RawDir  []byte       `json:"dir_base64,omitempty"`
 	Private privateFiles `json:"private,omitzero"` // only of this host's mounts
-	transport.ClientInfo
+	model.SessionInfo
 }
 
 func (a *app) runStatus(ctx context.Context, o *statusOptions) error {
@@ -99,7 +100,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 		}
 		s.Sessions = append(s.Sessions, sessionJSON{info, raw(info.Mount)})
 		if info.Mount != "" {
-			m := mountJSON{Dir: info.Mount, RawDir: raw(info.Mount), ClientInfo: info}
+			m := mountJSON{Dir: info.Mount, RawDir: raw(info.Mount), SessionInfo: info}
 			if info.Host == me.Host {
 				m.Private, _ = privateOf(ctx, info.Mount, askingBound)
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -74,8 +75,8 @@ func takeOver(ctx context.Context, o server.Options) (*server.Server, error) {
 
 // isFinal tells an answer that stays the same from those of a server that has just begun, leaves, or was killed.
 func isFinal(err error) bool {
-	switch transport.CodeOf(err) {
-	case transport.CodeDenied, transport.CodeUnauthorized, transport.CodeUnsupported, transport.CodeInvalid, transport.CodeConflict:
+	switch model.CodeOf(err) {
+	case model.CodeDenied, model.CodeUnauthorized, model.CodeUnsupported, model.CodeInvalid, model.CodeConflict:
 		return true
 	}
 	return false

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -45,7 +46,7 @@ func (a *app) runWatch(ctx context.Context, o *watchOptions, args []string) erro
 	refused := make(chan error, 1)
 	dial := func(dctx context.Context) (*transport.Conn, error) {
 		conn, err := d.dial(dctx)
-		if errors.Is(err, transport.ErrUnauthorized) || errors.Is(err, transport.ErrDenied) {
+		if errors.Is(err, model.ErrUnauthorized) || errors.Is(err, model.ErrDenied) {
 			select { // a key that was revoked: nothing will ever come
 			case refused <- err:
 			default:

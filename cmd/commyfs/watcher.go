@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // change is one line of watch.
@@ -141,7 +141,7 @@ func (c *change) describe(n varsync.Node) {
 	switch n := n.(type) {
 	case *varsync.Variable:
 		c.version, c.writer, c.mode = n.Meta().Version, n.Writer(), formatMode(n.Mode(), false)
-	case interface{ Mode() transport.Mode }:
+	case interface{ Mode() model.Mode }:
 		c.mode = formatMode(n.Mode(), true)
 	}
 }
@@ -168,13 +168,13 @@ func (w *watcher) loadLoop(ctx context.Context, c *varsync.Client, log *slog.Log
 				switch {
 				case err == nil:
 					w.loaded[s.ID()] = true
-				case errors.Is(err, transport.ErrNotFound): // gone again
-				case errors.Is(err, transport.ErrDenied):
+				case errors.Is(err, model.ErrNotFound): // gone again
+				case errors.Is(err, model.ErrDenied):
 					w.loaded[s.ID()] = true // as far as it can be
 					log.Warn("not watched", "service", formatPath([]string{t.Name(), s.Name()}), "err", err)
 				case ctx.Err() != nil:
 					return nil
-				case transport.CodeOf(err) == transport.CodeDisconnected, transport.CodeOf(err) == transport.CodeUnavailable:
+				case model.CodeOf(err) == model.CodeDisconnected, model.CodeOf(err) == model.CodeUnavailable:
 					log.Warn("not watched yet", "service", formatPath([]string{t.Name(), s.Name()}), "err", err)
 					w.again(ctx)
 				default:

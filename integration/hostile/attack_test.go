@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -187,7 +188,7 @@ func crowd(t *testing.T, service string, n int) func(*good) {
 	return func(g *good) {
 		t.Helper()
 		for n > 0 {
-			var changes []transport.Change
+			var changes []model.Change
 			for ; n > 0 && len(changes) < 500; n-- {
 				changes = append(changes, store(service, fmt.Sprintf("directory/variable-%06d", n), []byte("x")))
 			}
@@ -219,7 +220,7 @@ func TestTruncates(t *testing.T) {
 func truncates(ctx context.Context, v victim) {
 	report := transport.ReportVariableChanges{}
 	for i := range int64(1000) {
-		report.Changes = append(report.Changes, transport.Change{Op: transport.OpTruncate, Tenant: "t", Service: "s", Name: "big", Size: 1<<20 - i%2})
+		report.Changes = append(report.Changes, model.Change{Op: model.OpTruncate, Tenant: "t", Service: "s", Name: "big", Size: 1<<20 - i%2})
 	}
 	clients(ctx, v, 4, func(conn *transport.Conn) error {
 		return hearing(conn, 14, func(i uint64) transport.Message {
@@ -234,8 +235,8 @@ func truncates(ctx context.Context, v victim) {
 func TestAppends(t *testing.T) { withstand(t, "appends", writer, nil) }
 
 func appends(ctx context.Context, v victim) {
-	tail := transport.Change{Op: transport.OpAppend, Tenant: "t", Service: "s", Name: "big", Data: []byte("x"), Create: true, Parents: true}
-	changes := append([]transport.Change{store("s", "big", make([]byte, 1<<20-1000))}, slices.Repeat([]transport.Change{tail}, 999)...)
+	tail := model.Change{Op: model.OpAppend, Tenant: "t", Service: "s", Name: "big", Data: []byte("x"), Create: true, Parents: true}
+	changes := append([]model.Change{store("s", "big", make([]byte, 1<<20-1000))}, slices.Repeat([]model.Change{tail}, 999)...)
 	clients(ctx, v, 4, func(conn *transport.Conn) error {
 		return hearing(conn, 14, func(i uint64) transport.Message {
 			return &transport.ReportVariableChanges{Seq: i + 1, Floor: i + 1 - min(i, 13), Changes: changes}
@@ -270,7 +271,7 @@ func hello(ctx context.Context, v victim) {
 				conn, err := v.connect(ctx)
 				if err == nil {
 					stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
-					hello := &transport.Hello{Client: fmt.Appendf(nil, "%016d", i), Program: name, Version: name, Host: name, Mount: name}
+					hello := &transport.Hello{ID: fmt.Appendf(nil, "%016d", i), Program: name, Version: name, Host: name, Mount: name}
 					if conn.Send(transport.Envelope{ID: 1, Message: hello}) == nil {
 						for err == nil {
 							_, err = conn.Receive()
@@ -307,7 +308,7 @@ func reads(ctx context.Context, v victim) {
 			}
 			value := make([]byte, 1<<20)
 			binary.LittleEndian.PutUint64(value, i)
-			return &transport.ReportVariableChanges{Seq: i + 1, Floor: i + 1, Changes: []transport.Change{store("s", "big", value)}}
+			return &transport.ReportVariableChanges{Seq: i + 1, Floor: i + 1, Changes: []model.Change{store("s", "big", value)}}
 		})
 	})
 }
@@ -338,7 +339,7 @@ func stores(ctx context.Context, v victim) {
 		return hearing(conn, 64, func(i uint64) transport.Message {
 			value := make([]byte, 1<<20)
 			binary.LittleEndian.PutUint64(value, i)
-			return &transport.ReportVariableChanges{Seq: i + 1, Floor: i + 1 - min(i, 63), Changes: []transport.Change{store("s", fmt.Sprint("v", i%8), value)}}
+			return &transport.ReportVariableChanges{Seq: i + 1, Floor: i + 1 - min(i, 63), Changes: []model.Change{store("s", fmt.Sprint("v", i%8), value)}}
 		})
 	})
 }

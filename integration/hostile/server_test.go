@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -241,8 +242,8 @@ func (v victim) dial(ctx context.Context) (*transport.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	hello := &transport.Hello{Client: make([]byte, 16), Program: "hostile", Host: "here"}
-	_, _ = rand.Read(hello.Client)
+	hello := &transport.Hello{ID: make([]byte, 16), Program: "hostile", Host: "here"}
+	_, _ = rand.Read(hello.ID)
 	if err = conn.Send(transport.Envelope{ID: 1, Message: hello}); err == nil {
 		_, err = conn.Receive()
 	}
@@ -322,19 +323,19 @@ func (s *server) good(key string) *good {
 }
 
 // report carries out changes.
-func (g *good) report(changes ...transport.Change) error {
+func (g *good) report(changes ...model.Change) error {
 	ctx, cancel := context.WithTimeout(context.Background(), callBound)
 	defer cancel()
 	g.seq++
 	a, err := transport.Request[*transport.VariableChangesAcknowledged](ctx, g.cl, &transport.ReportVariableChanges{Seq: g.seq, Floor: g.seq, Changes: changes})
-	if err == nil && a.Code != transport.CodeOK {
-		err = &transport.Error{Code: a.Code, Message: a.Message}
+	if err == nil && a.Code != model.CodeOK {
+		err = &model.Error{Code: a.Code, Message: a.Message}
 	}
 	return err
 }
 
-func store(service, name string, data []byte) transport.Change {
-	return transport.Change{Op: transport.OpStore, Tenant: "t", Service: service, Name: name, Data: data, Create: true, Parents: true}
+func store(service, name string, data []byte) model.Change {
+	return model.Change{Op: model.OpStore, Tenant: "t", Service: service, Name: name, Data: data, Create: true, Parents: true}
 }
 
 // TestLimitHolds: a process under the limit that asks for more memory does not live. Else no test here could fail.

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -82,7 +83,7 @@ func IsAbsent(err error) bool {
 
 // isLeaving reports whether a connection failed as it does when a server is about to end, or has just begun.
 func isLeaving(err error) bool {
-	return errors.Is(err, transport.ErrUnavailable) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.Is(err, model.ErrUnavailable) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
@@ -98,7 +99,7 @@ const (
 	longestPoll    = 20 * time.Millisecond
 )
 
-// Dial connects to the local server, starting one if there is none. Errors match transport.ErrDisconnected when that
+// Dial connects to the local server, starting one if there is none. Errors match model.ErrDisconnected when that
 // does not work, and say what the server said.
 func Dial(ctx context.Context, o Options) (*transport.Conn, error) {
 	o = o.withDefaults()
@@ -127,7 +128,7 @@ func Dial(ctx context.Context, o Options) (*transport.Conn, error) {
 			return nil, err
 		}
 		if !s.wait(ctx, poll) {
-			return nil, fmt.Errorf("%w: the local server does not answer: %w", transport.ErrDisconnected, err)
+			return nil, fmt.Errorf("%w: the local server does not answer: %w", model.ErrDisconnected, err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -250,7 +251,7 @@ func TestServerThatCannotStart(t *testing.T) {
 			o := options(t, as)
 			start := time.Now()
 			_, err := Dial(t.Context(), o)
-			if !errors.Is(err, transport.ErrDisconnected) || !strings.Contains(err.Error(), says) {
+			if !errors.Is(err, model.ErrDisconnected) || !strings.Contains(err.Error(), says) {
 				t.Errorf("got %v, want one that says %q", err, says)
 			}
 			if took := time.Since(start); took > 8*time.Second {

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // starter starts servers until one answers.
@@ -28,7 +28,7 @@ func (s *starter) step() error {
 			return nil
 		}
 		if err := s.child.failure(); err != nil {
-			return fmt.Errorf("%w: start the local server: %w", transport.ErrDisconnected, err)
+			return fmt.Errorf("%w: start the local server: %w", model.ErrDisconnected, err)
 		}
 		// It gave way to another one, which will answer in a moment or, if it was about to leave, has to be replaced.
 		s.child, s.next = nil, time.Now().Add(loserPause)
@@ -39,7 +39,7 @@ func (s *starter) step() error {
 	s.o.Logger.Info("starting a server", "state", s.o.StateDir)
 	c, err := startServer(s.o)
 	if err != nil {
-		return fmt.Errorf("%w: start the local server: %w", transport.ErrDisconnected, err)
+		return fmt.Errorf("%w: start the local server: %w", model.ErrDisconnected, err)
 	}
 	s.child = c
 	return nil

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 	"github.com/commy-project/commyfs/transport/transporttest"
 )
@@ -51,8 +52,8 @@ func TestPipeRefuses(t *testing.T) {
 	if err := client.Send(transport.Envelope{ID: 1, Message: &transport.RevokeKey{Name: string(make([]byte, 200))}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.Receive(); !errors.Is(err, transport.ErrDisconnected) {
-		t.Errorf("got %v, want ErrDisconnected: the options are the server's", err)
+	if _, err := server.Receive(); !errors.Is(err, model.ErrDisconnected) {
+		t.Errorf("got %v, want model.ErrDisconnected: the options are the server's", err)
 	}
 }
 

@@ -1,11 +1,11 @@
-package transport
+package model
 
 import (
 	"errors"
 	iofs "io/fs"
 )
 
-// Code classifies an error on the wire. Numbers are never reused.
+// Code classifies an error. Numbers are never reused: clients and servers of all versions share them.
 type Code uint8
 
 // The error codes.
@@ -57,10 +57,10 @@ var (
 	ErrForgotten    = &Error{Code: CodeForgotten, Message: "the server no longer knows whether it carried out the report"}
 )
 
-// Error is a refusal, on the wire and off it. It is the answer to a request that was refused.
+// Error is a refusal: what a request that was not carried out is answered with.
 type Error struct {
-	Code    Code   `msg:"c"`
-	Message string `msg:"m"`
+	Code    Code
+	Message string
 }
 
 func (e *Error) Error() string { return e.Message }

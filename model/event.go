@@ -1,0 +1,39 @@
+package model
+
+// EventKind says what an [Event] did.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	EventSet    EventKind = iota + 1 // a variable was created or its value changed
+	EventDelete                      // a variable is gone
+	EventRename                      // a variable has another name (Name; before: OldName)
+	EventMkdir
+	EventRmdir
+	EventRenameDir // a directory and everything below it: from OldName to Name
+	EventMeta      // a variable or directory (Name "": the service itself) has another mode or mtime, and the same version
+)
+
+// Event is one change of a service.
+type Event struct {
+	Kind    EventKind
+	ID      uint64
+	Name    string
+	OldName string
+	Version uint64
+	MTime   int64
+	Mode    Mode
+	Time    int64 // when it came, went or was renamed: the mtime of the directories that this changes. Else 0
+	Writer  string
+	Size    int64
+	Slot    uint32
+	Created bool // EventSet: the variable is new
+	// The value of an EventSet, when the watch asked for values: Base 0: Data is the whole value; Base > 0: Ranges
+	// over the value of version Base, the result being Size bytes; Echo > 0: no bytes, the client has them itself, in
+	// its own report of that sequence number.
+	Base   uint64
+	Ranges []RangeData
+	Data   []byte
+	Echo   uint64
+	Own    bool // caused by this session's client
+}

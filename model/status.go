@@ -1,0 +1,39 @@
+package model
+
+// Limits are the server's bounds (S22).
+type Limits struct {
+	Value     int64 `json:"value"`     // bytes a variable can hold
+	Name      int   `json:"name"`      // bytes of a variable's whole name
+	Component int   `json:"component"` // bytes of one path component, escaped
+	Free      int64 `json:"free"`      // bytes free under the state directory
+	Total     int64 `json:"total"`     // bytes of the file system that holds the state directory
+}
+
+// ServerInfo describes the server process.
+type ServerInfo struct {
+	Pid     int    `json:"pid"`
+	Version string `json:"version"`
+	Mode    string `json:"mode"` // "auto" or "serve"
+	URL     string `json:"url"`  // the wss URL it listens on, else unix://
+	Host    string `json:"host"`
+	Started int64  `json:"started"` // Unix nanoseconds
+}
+
+// SessionInfo describes a session, for status.
+type SessionInfo struct {
+	Program   string `json:"program"`
+	Pid       int    `json:"pid"`
+	Host      string `json:"host"`
+	Mount     string `json:"mount,omitempty"`
+	User      string `json:"user"` // peer uid or key name
+	Remote    string `json:"remote"`
+	Connected int64  `json:"connected"`
+}
+
+// KeyInfo describes an API key.
+type KeyInfo struct {
+	Name    string   `json:"name"`
+	Tenants []string `json:"tenants"`
+	Rights  Rights   `json:"-"`
+	Created int64    `json:"created"`
+}

@@ -1,0 +1,179 @@
+package transport
+
+import "github.com/commy-project/commyfs/model"
+
+// How the types of the domain look on the wire. Each is convertible to its model type: the compiler keeps them in step, and
+// encoding and decoding convert pointers, which costs nothing.
+
+//msgp:replace model.ServerInfo with:wireServerInfo
+//msgp:replace model.Limits with:wireLimits
+//msgp:replace model.Tenant with:wireTenant
+//msgp:replace model.Service with:wireService
+//msgp:replace model.TreeChange with:wireTreeChange
+//msgp:replace model.Dir with:wireDir
+//msgp:replace model.Variable with:wireVariable
+//msgp:replace model.Event with:wireEvent
+//msgp:replace model.RangeData with:wireRangeData
+//msgp:replace model.Change with:wireChange
+//msgp:replace model.Result with:wireResult
+//msgp:replace model.Entry with:wireEntry
+//msgp:replace model.SessionInfo with:wireSessionInfo
+//msgp:replace model.KeyInfo with:wireKeyInfo
+//msgp:replace model.Code with:uint8
+//msgp:replace model.Rights with:uint32
+//msgp:replace model.Mode with:uint16
+//msgp:replace model.EventKind with:uint8
+//msgp:replace model.Op with:uint8
+
+type wireServerInfo struct {
+	Pid     int    `msg:"pid"`
+	Version string `msg:"v"`
+	Mode    string `msg:"mode"`
+	URL     string `msg:"url"`
+	Host    string `msg:"h"`
+	Started int64  `msg:"t"`
+}
+
+type wireLimits struct {
+	Value     int64 `msg:"v"`
+	Name      int   `msg:"n"`
+	Component int   `msg:"c"`
+	Free      int64 `msg:"f"`
+	Total     int64 `msg:"t"`
+}
+
+type wireTenant struct {
+	ID     uint64       `msg:"id"`
+	Name   string       `msg:"n"`
+	MTime  int64        `msg:"mt"`
+	Rights model.Rights `msg:"r"`
+	Mode   model.Mode   `msg:"mo"`
+}
+
+type wireService struct {
+	ID     uint64     `msg:"id"`
+	Tenant uint64     `msg:"t"`
+	Name   string     `msg:"n"`
+	MTime  int64      `msg:"mt"`
+	Mode   model.Mode `msg:"mo"`
+}
+
+type wireTreeChange struct {
+	Tenant  model.Tenant  `msg:"t"`
+	Service model.Service `msg:"s"`
+	Gone    bool          `msg:"g"`
+	Own     bool          `msg:"o"`
+	Time    int64         `msg:"tm"`
+}
+
+type wireDir struct {
+	ID    uint64     `msg:"id"`
+	Name  string     `msg:"n"`
+	MTime int64      `msg:"mt"`
+	Mode  model.Mode `msg:"mo"`
+}
+
+type wireVariable struct {
+	ID      uint64     `msg:"id"`
+	Name    string     `msg:"n"`
+	Version uint64     `msg:"v"`
+	MTime   int64      `msg:"mt"`
+	Mode    model.Mode `msg:"mo"`
+	Writer  string     `msg:"w"`
+	Size    int64      `msg:"z"`
+	Slot    uint32     `msg:"sl"`
+	Data    []byte     `msg:"d,zerocopy"`
+}
+
+type wireEvent struct {
+	Kind    model.EventKind   `msg:"k"`
+	ID      uint64            `msg:"id"`
+	Name    string            `msg:"n"`
+	OldName string            `msg:"on"`
+	Version uint64            `msg:"v"`
+	MTime   int64             `msg:"mt"`
+	Mode    model.Mode        `msg:"mo"`
+	Time    int64             `msg:"tm"`
+	Writer  string            `msg:"w"`
+	Size    int64             `msg:"z"`
+	Slot    uint32            `msg:"sl"`
+	Created bool              `msg:"cr"`
+	Base    uint64            `msg:"b"`
+	Ranges  []model.RangeData `msg:"rg"`
+	Data    []byte            `msg:"d,zerocopy"`
+	Echo    uint64            `msg:"e"`
+	Own     bool              `msg:"o"`
+}
+
+type wireRangeData struct {
+	Off  int64  `msg:"o"`
+	Data []byte `msg:"d,zerocopy"`
+}
+
+type wireChange struct {
+	Op      model.Op `msg:"op"`
+	ID      uint64   `msg:"id"`
+	In      uint64   `msg:"in"`
+	Tenant  string   `msg:"t"`
+	Service string   `msg:"s"`
+	Name    string   `msg:"n"`
+
+	ToTenant  string `msg:"tt"`
+	ToService string `msg:"ts"`
+	ToName    string `msg:"tn"`
+	NoReplace bool   `msg:"nr"`
+
+	Base   uint64            `msg:"b"`
+	Ranges []model.RangeData `msg:"rg"`
+	Data   []byte            `msg:"d,zerocopy"`
+	Size   int64             `msg:"z"`
+
+	Create     bool       `msg:"cr"`
+	Parents    bool       `msg:"pa"`
+	NewID      uint64     `msg:"ni"`
+	HasVersion bool       `msg:"hv"`
+	IfVersion  uint64     `msg:"iv"`
+	NewMode    model.Mode `msg:"nm"`
+	Mode       model.Mode `msg:"mo"`
+	HasMTime   bool       `msg:"ht"`
+	MTime      int64      `msg:"mt"`
+	Expect     uint64     `msg:"x"`
+}
+
+type wireResult struct {
+	ID        uint64 `msg:"id"`
+	Version   uint64 `msg:"v"`
+	MTime     int64  `msg:"mt"`
+	Size      int64  `msg:"z"`
+	Unchanged bool   `msg:"u"`
+}
+
+type wireEntry struct {
+	Tenant  string     `msg:"t"`
+	Service string     `msg:"s"`
+	Name    string     `msg:"n"`
+	Dir     bool       `msg:"d"`
+	ID      uint64     `msg:"id"`
+	Version uint64     `msg:"v"`
+	MTime   int64      `msg:"mt"`
+	Mode    model.Mode `msg:"mo"`
+	Writer  string     `msg:"w"`
+	Size    int64      `msg:"z"`
+}
+
+type wireSessionInfo struct {
+	Program   string `msg:"p"`
+	Pid       int    `msg:"pid"`
+	Host      string `msg:"h"`
+	Mount     string `msg:"m"`
+	User      string `msg:"u"`
+	Remote    string `msg:"ra"`
+	Connected int64  `msg:"t"`
+}
+
+type wireKeyInfo struct {
+	Name    string       `msg:"n"`
+	Tenants []string     `msg:"t"`
+	Rights  model.Rights `msg:"r"`
+	Created int64        `msg:"c"`
+}
