@@ -264,6 +264,12 @@ func (ls *locals) become(l *local, v *varsync.Variable) {
 	l.settle()
 }
 
+// become is locals.become, for the descriptors too.
+func (f *FS) become(l *local, v *varsync.Variable) {
+	f.handles.become(l.id, v)
+	f.locals.become(l, v)
+}
+
 // commitDraft publishes a draft's first value, which op and value say. value nil stands for the empty value. Should the draft
 // be a variable by then, that is changed by e; by nothing where op is model.OpCreate.
 func (f *FS) commitDraft(ctx context.Context, l *local, op model.Op, value []byte, e varsync.Edit) (*varsync.Variable, error) {
@@ -291,7 +297,7 @@ func (f *FS) commitDraft(ctx context.Context, l *local, op model.Op, value []byt
 	res, err := f.c.Report(ctx, ch)
 	if errors.Is(err, model.ErrExists) && op == model.OpCreate {
 		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // somebody else made it: that is as good
-			f.locals.become(l, v)
+			f.become(l, v)
 			return v, nil
 		}
 	}
@@ -304,7 +310,7 @@ func (f *FS) commitDraft(ctx context.Context, l *local, op model.Op, value []byt
 		f.locals.remove(l)
 		return nil, nil
 	}
-	f.locals.become(l, v)
+	f.become(l, v)
 	if v.ID() != l.id {
 		f.notes.refreshName(parent, fileName(name, p.level))
 	}

@@ -172,7 +172,7 @@ func (f *FS) draftOver(l *local, v *varsync.Variable, m move) error {
 	if _, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditMeta, Mode: l.perm()}); err != nil {
 		return err
 	}
-	f.locals.become(l, v)
+	f.become(l, v)
 	f.notes.refreshName(m.newDir, m.newFile)
 	return nil
 }
@@ -214,7 +214,7 @@ func (f *FS) handOver(ctx context.Context, l *local, was []byte, v *varsync.Vari
 		if bytes.Equal(l.data, was) {
 			l.v, l.data = v, nil
 			l.mu.Unlock()
-			f.locals.become(l, v)
+			f.become(l, v)
 			return nil
 		}
 		was = slices.Clone(l.data)
@@ -263,7 +263,7 @@ func (f *FS) renameShared(m move) error {
 		}
 	}
 	if v, ok := m.dst.(*varsync.Variable); ok && v.ID() != m.src.ID() {
-		f.handles.movedOver(m.src.ID(), v)
+		f.handles.become(m.src.ID(), v)
 	}
 	if m.dst != nil && m.dst.ID() != m.src.ID() {
 		f.notes.refreshName(m.newDir, m.newFile)

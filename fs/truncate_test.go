@@ -59,6 +59,30 @@ func TestTruncateWhileGathering(t *testing.T) {
 	}
 }
 
+// A new file that was moved over a variable while it is open is truncated by the variable's name.
+func TestTruncateWhatWasMovedOverAVariable(t *testing.T) {
+	m := newMount(t, Options{})
+	m.put("t/s/v", "hello")
+	old := m.opened("t/s/v", syscall.O_RDONLY)
+	f := m.made("t/s/new", rdwr)
+	m.ok("write", f.write(0, "abcdef"))
+	m.ok("rename", m.rename("t/s/new", "t/s/v", 0))
+	node := m.id("t/s/v")
+	if node == f.node {
+		t.Fatal("the variable has the number of the new file")
+	}
+	_, status := m.truncateBy(os.Getppid(), node, 3)
+	m.ok("truncate", status)
+	m.wantStored("v", "hel")
+	f.wantRead(0, "abc")
+	m.ok("close", f.close())
+	m.wantStored("v", "abc")
+	old.release()
+	if n := len(m.handles.m) + len(m.handles.nodes); n != 0 {
+		t.Errorf("%d handles are left over", n)
+	}
+}
+
 // A truncation makes no descriptor publish that must not: not after a refusal, nor of what was committed already.
 func TestTruncateBesideDescriptors(t *testing.T) {
 	m := newMount(t, Options{})

@@ -1,0 +1,218 @@
+package fs
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// handles are the open files, by the number that the kernel has for them.
+type handles struct {
+	mu    sync.RWMutex // guards the following
+	m     map[uint64]*handle
+	dirs  map[uint64]*dirHandle
+	next  uint64
+	nodes map[uint64]*openNode
+}
+
+// openNode is what is known of a file that is open.
+type openNode struct {
+	ids     []uint64 // its number, and those of files that have become it
+	handles []*handle
+	orphan  *orphan           // what it has become by being removed
+	now     *varsync.Variable // what it has become by being moved, nil: what its number says
+}
+
+func (hs *handles) init() {
+	hs.m, hs.dirs, hs.nodes = map[uint64]*handle{}, map[uint64]*dirHandle{}, map[uint64]*openNode{}
+	hs.next = pokeHandle
+}
+
+func (hs *handles) add(h *handle) uint64 {
+	h.note()
+	h.editor = h.writable && !h.replacing
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.next++
+	hs.m[hs.next] = h
+	n := hs.nodes[h.node]
+	if n == nil {
+		n = &openNode{ids: []uint64{h.node}}
+		hs.nodes[h.node] = n
+	}
+	n.handles = append(n.handles, h)
+	return hs.next
+}
+
+func (hs *handles) get(fh uint64) *handle {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	return hs.m[fh]
+}
+
+func (hs *handles) remove(fh uint64) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	h := hs.m[fh]
+	if h == nil {
+		return
+	}
+	delete(hs.m, fh)
+	n := hs.nodes[h.node]
+	if n.handles = slices.DeleteFunc(n.handles, func(o *handle) bool { return o == h }); len(n.handles) == 0 {
+		for _, id := range n.ids {
+			delete(hs.nodes, id)
+		}
+	}
+}
+
+// now is what the file of a variable has become that is gone: where its value was moved.
+func (hs *handles) now(v *varsync.Variable) *varsync.Variable {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	if n := hs.nodes[v.ID()]; n != nil && n.now != nil {
+		return n.now
+	}
+	return v
+}
+
+// become records that a file, if it is open, is the variable from now on: by either number the descriptors are those of both.
+func (hs *handles) become(id uint64, v *varsync.Variable) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	n := hs.nodes[id]
+	if n == nil || id == v.ID() {
+		return
+	}
+	if o := hs.nodes[v.ID()]; o == nil {
+		n.ids = append(n.ids, v.ID())
+	} else if o != n {
+		n.ids, n.handles, n.orphan = append(n.ids, o.ids...), append(n.handles, o.handles...), o.orphan
+	}
+	n.now = v
+	for _, id := range n.ids {
+		hs.nodes[id] = n
+	}
+}
+
+// replaces makes an open descriptor one that replaces.
+func (hs *handles) replaces(h *handle) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	h.writable, h.editor = true, false // open(O_RDONLY|O_TRUNC) truncates on Linux
+	h.replacing = true
+}
+
+// of returns the open descriptors of a node.
+func (hs *handles) of(node uint64) []*handle {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	if n := hs.nodes[node]; n != nil {
+		return slices.Clone(n.handles)
+	}
+	return nil
+}
+
+// orphan returns what the file of an open node has become by being removed, nil if that is not known.
+func (hs *handles) orphan(node uint64) *orphan {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	if n := hs.nodes[node]; n != nil {
+		return n.orphan
+	}
+	return nil
+}
+
+// orphaned returns what the file of an open node has become, and whether it was made with what data returns.
+func (hs *handles) orphaned(node uint64, data func() []byte) (o *orphan, made bool) {
+	if o := hs.orphan(node); o != nil {
+		return o, false
+	}
+	o = &orphan{data: data(), mtime: time.Now()}
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	n := hs.nodes[node]
+	switch {
+	case n == nil:
+		return o, true
+	case n.orphan != nil:
+		return n.orphan, false
+	}
+	n.orphan = o
+	return o, true
+}
+
+// uncommitted reports whether the node has open writers, whose changes the kernel counts but the server may not have.
+func (hs *handles) uncommitted(node uint64) bool {
+	return hs.any(node, func(h *handle) bool { return h.writable })
+}
+
+// edited reports whether a writer of the node edits what is there.
+func (hs *handles) edited(node uint64) bool {
+	return hs.any(node, func(h *handle) bool { return h.editor })
+}
+
+func (hs *handles) any(node uint64, is func(*handle) bool) bool {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	n := hs.nodes[node]
+	return n != nil && slices.ContainsFunc(n.handles, is)
+}
+
+// gathering returns the handle through which the process of thread tid is replacing the node's value, nil if there is
+// none: that process sees the size of what it has written, everybody else that of the committed value. (The kernel does
+// not say which descriptor an fstat is of.)
+func (hs *handles) gathering(node uint64, by *asker) *handle {
+	for _, h := range hs.of(node) {
+		if h.gathered.Load() > 0 && by.wrote(h) {
+			return h
+		}
+	}
+	return nil
+}
+
+// writtenBy reports whether a process has made the node's file, or writes to it.
+func (hs *handles) writtenBy(node uint64, by *asker) bool {
+	return slices.ContainsFunc(hs.of(node), by.wrote)
+}
+
+// asker is a thread that asks.
+type asker struct {
+	tid     uint32
+	process func(tid uint32) int
+	pid     int // once it is known
+}
+
+// wrote reports whether the asker's process has written through the handle.
+func (a *asker) wrote(h *handle) bool {
+	writer := h.writer.Load()
+	if writer == 0 || writer == a.tid {
+		return writer != 0
+	}
+	if a.pid == 0 {
+		a.pid = a.process(a.tid)
+	}
+	return a.pid != 0 && a.process(writer) == a.pid
+}
+
+func (hs *handles) addDir(d *dirHandle) uint64 {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.next++
+	hs.dirs[hs.next] = d
+	return hs.next
+}
+
+func (hs *handles) dir(fh uint64) *dirHandle {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	return hs.dirs[fh]
+}
+
+func (hs *handles) removeDir(fh uint64) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	delete(hs.dirs, fh)
+}
