@@ -20,13 +20,8 @@ func (a *app) newKeyCommand() *cobra.Command {
 		Short: "Make, list and revoke API keys",
 		Long: "Make, list and revoke the API keys by which clients on other machines get in. Only the server's own user may, by its\n" +
 			"socket, and keys with the right admin.",
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return usagef("key: command missing: create, list or revoke")
-		},
+		Args: cobra.ArbitraryArgs, // see checkCommand
+		RunE: func(*cobra.Command, []string) error { return usagef("key: command missing: create, list or revoke") },
 	}
 	cmd.AddCommand(a.newKeyCreateCommand(), a.newKeyListCommand(), a.newKeyRevokeCommand())
 	return cmd

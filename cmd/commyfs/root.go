@@ -23,8 +23,11 @@ type app struct {
 // run carries out a command line and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.newRootCommand()
-	root.SetArgs(numbersLast(root, args))
-	err := root.ExecuteContext(ctx)
+	err := checkCommand(root, args)
+	if err == nil {
+		root.SetArgs(numbersLast(root, args))
+		err = root.ExecuteContext(ctx)
+	}
 	if err != nil {
 		if line := errorLine(err); line != "" {
 			fmt.Fprintln(a.stderr, "commyfs: "+line)
@@ -42,13 +45,8 @@ func (a *app) newRootCommand() *cobra.Command {
 		Version:       currentVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs, // or cobra's own error comes first, which is not known as one of usage
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return cmd.Help()
-		},
+		Args:          cobra.ArbitraryArgs, // see checkCommand
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if name := a.getenv("COMMYFS_DIFF"); name != "" {
 				if err := diff.Use(name); err != nil {
@@ -109,6 +107,27 @@ func nameOf(cmd *cobra.Command) string {
 	return name
 }
 
+// checkCommand refuses a command that does not exist. Cobra would do it too, but not if there is a --help as well, and with
+// an error that is not known as wrong usage.
+func checkCommand(root *cobra.Command, args []string) error {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
+	cmd, rest, err := root.Find(args)
+	if err != nil || !cmd.HasSubCommands() {
+		return nil
+	}
+	for _, word := range rest {
+		if strings.HasPrefix(word, "-") {
+			continue
+		}
+		if word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd {
+			return nil // cobra's own
+		}
+		return unknownCommand(cmd, word)
+	}
+	return nil
+}
+
 func unknownCommand(cmd *cobra.Command, word string) error {
 	cmd.SuggestionsMinimumDistance = 2 // in letters
 	if like := cmd.SuggestionsFor(word); len(like) > 0 {
@@ -130,6 +149,8 @@ func newHelpCommand() *cobra.Command {
 			if len(rest) > 0 {
 				return unknownCommand(about, rest[0])
 			}
+			about.InitDefaultHelpFlag()
+			about.InitDefaultVersionFlag()
 			return about.Help()
 		},
 	}
