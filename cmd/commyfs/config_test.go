@@ -80,56 +80,6 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-func TestBadConfig(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		env  map[string]string
-		file string
-		says []string
-	}{
-		{"unknown key", nil, "timeuot: 5s\n", []string{"config.yaml", `"timeuot"`}},
-		{"key of no option", nil, "daemon: true\n", []string{"config.yaml", `"daemon"`}},
-		{"value", nil, "timeout: soon\n", []string{"config.yaml", "timeout", "soon"}},
-		{"choice", nil, "sync: maybe\n", []string{"config.yaml", "sync", "always"}},
-		{"list for one", nil, "timeout: [1s, 2s]\n", []string{"timeout", "one value"}},
-		{"map", nil, "server: {a: b}\n", []string{"server"}},
-		{"no YAML", nil, "a: b: c\n", []string{"config.yaml"}},
-		{"no map", nil, "timeout\n", []string{"config.yaml", "line 1", "timeout: 5s"}},
-		{"environment", map[string]string{"COMMYFS_TIMEOUT": "soon"}, "", []string{"COMMYFS_TIMEOUT", "soon"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			_, _, err := configured(t, tt.env, tt.file)
-			if exitCode(err) != exitUsage {
-				t.Fatalf("error %v with exit code %d", err, exitCode(err))
-			}
-			for _, s := range tt.says {
-				if !strings.Contains(errorLine(err), s) {
-					t.Errorf("%q is not in %q", s, errorLine(err))
-				}
-			}
-		})
-	}
-	for where, tt := range map[string]struct {
-		env  map[string]string
-		file string
-	}{
-		"COMMYFS_SERVER":      {env: map[string]string{"COMMYFS_SERVER": "nonsense"}},
-		"config.yaml: server": {file: "server: nonsense\n"},
-	} {
-		o, a, err := configured(t, tt.env, tt.file)
-		if err == nil {
-			err = o.resolve(a)
-		}
-		if exitCode(err) != exitUsage || !strings.Contains(errorLine(err), where) {
-			t.Errorf("error %v, want one that says %q", err, where)
-		}
-	}
-	// Options of other commands may stand in the file, and the file does not bother commands without options.
-	if _, _, err := configured(t, nil, "listen: :7443\noutput: json\n"); err != nil {
-		t.Errorf("keys of other commands: %v", err)
-	}
-}
-
 func TestPathsInFile(t *testing.T) {
 	o, a, err := configured(t, map[string]string{"COMMYFS_CERT": "cert.pem"}, "ca: ca.pem\napi-key-file: ~/key\nkey: /abs/key\n")
 	if err != nil {
