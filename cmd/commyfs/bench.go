@@ -23,10 +23,10 @@ func (a *app) newBenchCommand() *cobra.Command {
 	var o benchOptions
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure file operations here, beside tmpfs and a minimal FUSE file system",
-		Long: "Measure file operations on mounts of this program, with servers and directories of their own, beside tmpfs and a minimal\n" +
-			"FUSE file system, all in turns. Compare the file systems of one run. Nothing is left behind. Exit code 1 if something\n" +
-			"could not be measured; the rest is printed all the same.",
+		Short: "Benchmark file operations against tmpfs and a minimal FUSE file system",
+		Long: "Benchmark file operations on temporary commyfs mounts, which have their own server and directories, against tmpfs and a\n" +
+			"minimal FUSE file system. Compare results of the same run only. Nothing is left behind. If something cannot be measured,\n" +
+			"the other results are printed and the exit code is 1.",
 		Args:              takes(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return a.runBench(cmd.Context(), &o) },
@@ -34,14 +34,14 @@ func (a *app) newBenchCommand() *cobra.Command {
 	fs := cmd.Flags()
 	o.output.addFlags(fs)
 	fs.DurationVar(&o.time, "time", 2*time.Second, "how long to measure each operation on each file system")
-	fs.DurationVar(&o.total, "total", 5*time.Minute, "how long all may take")
-	fs.StringVar(&o.dir, "dir", "", "`directory` for temporary files: the disk whose speed counts (default: that of temporary files)")
+	fs.DurationVar(&o.total, "total", 5*time.Minute, "time limit for the whole benchmark")
+	fs.StringVar(&o.dir, "dir", "", "`directory` for temporary files, on the disk to measure (default: the system's)")
 	return cmd
 }
 
 func (a *app) runBench(ctx context.Context, o *benchOptions) error {
 	if o.time <= 0 || o.total <= 0 {
-		return usagef("--time %s --total %s: must be more than 0", o.time, o.total)
+		return usagef("--time %s --total %s: must be greater than 0", o.time, o.total)
 	}
 	if o.dir == "" {
 		o.dir = os.TempDir()
@@ -72,7 +72,7 @@ func benchEnviron() []string {
 func (a *app) newBenchFSCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "bench-fs DIR",
-		Short:             "Serve the minimal FUSE file system that bench compares with",
+		Short:             "Serve the minimal FUSE file system for bench",
 		Hidden:            true,
 		Args:              takes(1, 1),
 		ValidArgsFunction: cobra.NoFileCompletions,

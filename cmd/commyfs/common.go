@@ -35,11 +35,11 @@ type common struct {
 
 func (o *common) addFlags(fs *pflag.FlagSet) {
 	o.fs = fs
-	fs.StringSliceVar(&o.server, "server", nil, "`URL`s of the server, tried in turn: wss://host:port or unix:///path (default: your own on this machine)")
-	fs.StringVar(&o.apiKeyFile, "api-key-file", "", "`file` with the API key (the key itself can be in COMMYFS_API_KEY)")
-	fs.StringVar(&o.ca, "ca", "", "`file` with the certificates to trust (default: the system's)")
-	fs.StringVar(&o.cert, "cert", "", "`file` with a client certificate")
-	fs.StringVar(&o.key, "key", "", "`file` with the key of the client certificate")
+	fs.StringSliceVar(&o.server, "server", nil, "server `URL`, wss://host:port or unix:///path; several are tried in order (default: your own server on this machine)")
+	fs.StringVar(&o.apiKeyFile, "api-key-file", "", "`file` that contains the API key (COMMYFS_API_KEY can hold the key itself)")
+	fs.StringVar(&o.ca, "ca", "", "`file` of CA certificates to trust (default: the system's)")
+	fs.StringVar(&o.cert, "cert", "", "`file` with the client certificate")
+	fs.StringVar(&o.key, "key", "", "`file` with the private key of the client certificate")
 	fs.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait for the server")
 	markConfigurable(fs, "server", "api-key-file", "ca", "cert", "key", "timeout")
 	o.dirs.addFlags(fs)
@@ -49,21 +49,21 @@ func (o *common) addFlags(fs *pflag.FlagSet) {
 // resolve checks the options and makes their paths absolute.
 func (o *common) resolve(a *app) error {
 	if o.timeout <= 0 {
-		return usagef("%s %s: must be more than 0", origin(o.fs, "timeout"), o.timeout)
+		return usagef("%s %s: must be greater than 0", origin(o.fs, "timeout"), o.timeout)
 	}
 	for _, s := range o.server {
 		if !isServerURL(s) {
-			return usagef("%s %q: want wss://host:port or unix:///path", origin(o.fs, "server"), s)
+			return usagef("%s %q: must be wss://host:port or unix:///path", origin(o.fs, "server"), s)
 		}
 	}
 	if (o.cert == "") != (o.key == "") {
-		return usagef("--cert and --key go together")
+		return usagef("--cert and --key must be used together")
 	}
 	for _, name := range []string{"ca", "cert", "api-key-file"} {
 		// In the environment or the file they may wait for a --server; here one was forgotten, and the local server
 		// has other variables.
 		if o.isLocal() && o.fs.Changed(name) {
-			return usagef("--%s is for another host's server: give that with --server wss://host:port", name)
+			return usagef("--%s requires --server wss://host:port", name)
 		}
 	}
 	if err := absolute(&o.apiKeyFile, &o.ca, &o.cert, &o.key); err != nil {
@@ -102,14 +102,14 @@ func (o *common) apiKey(a *app) (string, error) {
 	}
 	data, err := os.ReadFile(o.apiKeyFile)
 	if errors.Is(err, iofs.ErrNotExist) && strings.HasPrefix(filepath.Base(o.apiKeyFile), keyPrefix) {
-		return "", usagef("--api-key-file: want a file that holds the key, not the key: arguments are for all to see")
+		return "", usagef("--api-key-file takes a file name, not the key itself: other users can see command lines")
 	}
 	if err != nil {
 		return "", fmt.Errorf("API key: %w", err)
 	}
 	key := strings.TrimSpace(string(data))
 	if key == "" {
-		return "", fmt.Errorf("%w: %s is empty, it should hold an API key", model.ErrUnauthorized, o.apiKeyFile)
+		return "", fmt.Errorf("%w: %s is empty", model.ErrUnauthorized, o.apiKeyFile)
 	}
 	return key, checkKey(key, o.apiKeyFile)
 }
@@ -120,7 +120,7 @@ const keyPrefix = "commy_"
 // checkKey finds what cannot be sent. A malformed key is a wrong key.
 func checkKey(key, where string) error {
 	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("%w: %s does not hold an API key", model.ErrUnauthorized, where)
+		return fmt.Errorf("%w: %s does not contain a valid API key", model.ErrUnauthorized, where)
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ type dirs struct {
 }
 
 func (d *dirs) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&d.state, "state-dir", "", "`directory` for what the local server stores")
+	fs.StringVar(&d.state, "state-dir", "", "`directory` where the local server stores its data")
 	fs.StringVar(&d.runtime, "runtime-dir", "", "`directory` for the local server's socket and memory files")
 	markConfigurable(fs, "state-dir", "runtime-dir")
 }
@@ -173,7 +173,7 @@ func (d *dirs) resolveFor(a *app, root bool) error {
 	if d.state == "" {
 		base, err := a.xdgDir("XDG_STATE_HOME", ".local/state")
 		if err != nil {
-			return usagef("%w: give --state-dir", err)
+			return usagef("%w: use --state-dir", err)
 		}
 		d.state = filepath.Join(base, "commyfs")
 	}
@@ -183,7 +183,7 @@ func (d *dirs) resolveFor(a *app, root bool) error {
 	if d.runtime == "" {
 		base, err := a.xdgDir("", ".cache")
 		if err != nil {
-			return usagef("%w: give --runtime-dir", err)
+			return usagef("%w: use --runtime-dir", err)
 		}
 		d.runtime = filepath.Join(base, "commy_virtual_files")
 	}
@@ -198,8 +198,8 @@ type logging struct {
 func (l *logging) addFlags(fs *pflag.FlagSet) {
 	l.level = newChoice("", "debug", "info", "warn", "error")
 	l.format = newChoice("text", "text", "json")
-	fs.Var(&l.level, "log-level", "what to log: debug, info, warn or error (default warn, info in the background)")
-	fs.Var(&l.format, "log-format", "text or json")
+	fs.Var(&l.level, "log-level", "lowest level to log: debug, info, warn or error (default warn; info in the background)")
+	fs.Var(&l.format, "log-format", "log format: text or json")
 	markConfigurable(fs, "log-level", "log-format")
 }
 
@@ -223,7 +223,7 @@ type output struct {
 
 func (o *output) addFlags(fs *pflag.FlagSet) {
 	o.format = newChoice("text", "text", "json")
-	fs.Var(&o.format, "output", "text or json")
+	fs.Var(&o.format, "output", "output format: text or json")
 	markConfigurable(fs, "output")
 }
 
@@ -243,7 +243,7 @@ func (c *choice) String() string { return c.value }
 // Set implements [pflag.Value].
 func (c *choice) Set(s string) error {
 	if !slices.Contains(c.words, s) {
-		return fmt.Errorf("want %s or %s", strings.Join(c.words[:len(c.words)-1], ", "), c.words[len(c.words)-1])
+		return fmt.Errorf("must be %s or %s", strings.Join(c.words[:len(c.words)-1], ", "), c.words[len(c.words)-1])
 	}
 	c.value = s
 	return nil

@@ -70,7 +70,7 @@ func (a *app) configure(fs *pflag.FlagSet, root *cobra.Command) error {
 		}
 		values := file.values[f.Name]
 		if _, list := f.Value.(pflag.SliceValue); !list && len(values) > 1 {
-			return usagef("%s: %s: want one value", file.path, f.Name)
+			return usagef("%s: %s: must be a single value", file.path, f.Name)
 		}
 		for _, v := range values {
 			if slices.Contains(pathFlags, f.Name) {
@@ -112,11 +112,11 @@ func reason(f *pflag.Flag, err error) error {
 	}
 	switch f.Value.Type() {
 	case "bool":
-		return errors.New("want true or false")
+		return errors.New("must be true or false")
 	case "duration":
-		return errors.New("want a duration such as 5s or 500ms")
+		return errors.New("must be a duration such as 5s or 500ms")
 	case "uint32", "uint64":
-		return errors.New("want a number, not less than 0")
+		return errors.New("must be a number, 0 or greater")
 	}
 	return err
 }
@@ -175,7 +175,7 @@ func parseConfig(data []byte) (map[string][]string, error) {
 	var doc yaml.Node
 	err := yaml.Unmarshal(data, &doc)
 	if err == nil && len(doc.Content) > 0 && doc.Content[0].Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("line %d: want lines such as \"timeout: 5s\"", doc.Content[0].Line)
+		return nil, fmt.Errorf("line %d: expected lines such as \"timeout: 5s\"", doc.Content[0].Line)
 	}
 	var raw map[string]yaml.Node
 	if err == nil {
@@ -192,7 +192,7 @@ func parseConfig(data []byte) (map[string][]string, error) {
 		}
 		for _, item := range items {
 			if item.Kind != yaml.ScalarNode {
-				return nil, fmt.Errorf("line %d: %s: want a value or a list of values", item.Line, key)
+				return nil, fmt.Errorf("line %d: %s: must be a value or a list of values", item.Line, key)
 			}
 			values[key] = append(values[key], item.Value)
 		}

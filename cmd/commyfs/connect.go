@@ -77,7 +77,7 @@ func (d *dialer) dialServers(ctx context.Context) (*transport.Conn, error) {
 		case errors.Is(err, model.ErrUnauthorized):
 			err = fmt.Errorf("%w: %s", err, keyHint(key))
 		case errors.As(err, &unknown) && d.o.ca == "":
-			err = fmt.Errorf("%w: if it is its own, give the ca.pem that `commyfs serve` names with --ca", err)
+			err = fmt.Errorf("%w: if its certificate is self-signed, use --ca with the ca.pem that `commyfs serve` prints", err)
 		}
 		errs = append(errs, err)
 		if code := model.CodeOf(err); code != model.CodeDisconnected && code != model.CodeUnavailable {
@@ -89,9 +89,9 @@ func (d *dialer) dialServers(ctx context.Context) (*transport.Conn, error) {
 
 func keyHint(key string) string {
 	if key == "" {
-		return "give an API key with --api-key-file"
+		return "use --api-key-file to give an API key"
 	}
-	return "the API key is not one that the server knows, see commyfs key list there"
+	return "the server does not know this API key: run `commyfs key list` there to see which it knows"
 }
 
 func (d *dialer) transport() transport.Options {
@@ -179,7 +179,7 @@ func greet(program string) *transport.Hello {
 // noAnswer makes the end of a bound the error that it stands for.
 func noAnswer(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: no answer in time", model.ErrDisconnected)
+		return fmt.Errorf("%w: timed out waiting for an answer", model.ErrDisconnected)
 	}
 	return err
 }

@@ -34,7 +34,7 @@ func (a *app) daemonized() (*daemon, error) {
 	}
 	fd, err := strconv.Atoi(text)
 	if err != nil || fd < 3 {
-		return nil, usagef("environment variable %s is not for you to set", readyEnv)
+		return nil, usagef("environment variable %s is for internal use only", readyEnv)
 	}
 	unix.CloseOnExec(fd)
 	return &daemon{parent: os.NewFile(uintptr(fd), "parent")}, os.Unsetenv(readyEnv)
@@ -113,7 +113,7 @@ func (a *app) startDaemon(ctx context.Context, o *mountOptions, dir string) erro
 			return &exitError{n, errors.New(text)}
 		}
 	}
-	return fmt.Errorf("the mount ended: %v: %s (log: %s)", werr, local.LastError(logName, from), logName)
+	return fmt.Errorf("the mount process exited: %v: %s (log: %s)", werr, local.LastError(logName, from), logName)
 }
 
 // escapeDir makes a file name of a directory's, as readable as can be: "/mnt/commy" is "mnt-commy".

@@ -22,7 +22,7 @@ const (
 	exitConflict    = 6
 )
 
-const exitHelp = "Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 not found, 4 denied, 5 server unreachable, 6 conflict."
+const exitHelp = "Exit codes: 0 success, 1 failure, 2 usage error, 3 not found, 4 permission denied, 5 server unreachable, 6 conflict."
 
 // exitError is an error with an exit code of its own.
 type exitError struct {

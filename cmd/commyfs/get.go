@@ -21,9 +21,9 @@ func (a *app) newGetCommand() *cobra.Command {
 	var o getOptions
 	cmd := &cobra.Command{
 		Use:   "get PATH...",
-		Short: "Write the values of variables to standard output",
-		Long: "Write the values of variables (tenant/service/variable) to standard output: their bytes as they are, one after the other.\n" +
-			"With --output json, a line for each variable.",
+		Short: "Print the values of variables",
+		Long: "Print the values of variables (tenant/service/variable) byte for byte, one after the other.\n" +
+			"With --output json, print one line for each variable.",
 		Args:              takes(1, -1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runGet(cmd.Context(), &o, args) },

@@ -49,7 +49,7 @@ func startGuard(m *mountpoint.Mountpoint, log *slog.Logger) *guard {
 	g := &guard{log: log, ended: make(chan struct{})}
 	abort, err := m.AbortFile()
 	if err != nil && !mountpoint.Privileged() {
-		log.Info("no guard: if this process is killed, users of the mount may hang", "err", err)
+		log.Info("no guard process: if this process is killed, programs that use the mount may hang", "err", err)
 		close(g.ended)
 		return g
 	}
@@ -80,7 +80,7 @@ func (g *guard) run(started chan<- struct{}) {
 		if stopped {
 			return
 		}
-		g.log.Warn("the mount's guard ended", "err", err)
+		g.log.Warn("the guard process exited", "err", err)
 	}
 }
 
@@ -139,7 +139,7 @@ func (g *guard) stop() {
 func beGuard(mount string, args []string) error {
 	parent, err := strconv.Atoi(mount)
 	if err != nil || len(args) < 3 {
-		return usagef("environment variable %s is not for you to set", guardEnv)
+		return usagef("environment variable %s is for internal use only", guardEnv)
 	}
 	signal.Ignore() // all others: what ends a group of processes must not end the guard before the mount
 	death := make(chan os.Signal, 1)

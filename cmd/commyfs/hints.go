@@ -18,11 +18,11 @@ import (
 func explain(p path, err error, limits model.Limits) error {
 	switch {
 	case errors.Is(err, model.ErrIsDirectory):
-		err = fmt.Errorf("%w: want a variable in it, see commyfs ls", err)
+		err = fmt.Errorf("%w: name a variable in it (see commyfs ls)", err)
 	case errors.Is(err, model.ErrNotDirectory):
-		err = fmt.Errorf("%w: something above it is a variable", err)
+		err = fmt.Errorf("%w: a parent of it is a variable", err)
 	case errors.Is(err, model.ErrNameTooLong):
-		err = fmt.Errorf("%w: at most %d bytes, and %d between slashes", err, limits.Name, limits.Component)
+		err = fmt.Errorf("%w: at most %d bytes in all and %d between slashes", err, limits.Name, limits.Component)
 	}
 	return fmt.Errorf("%s: %w", p.shown(), err)
 }
@@ -32,9 +32,9 @@ func explainConflict(ctx context.Context, c *varsync.Client, p path, err error) 
 	v, statErr := readVariable(ctx, c, p, true)
 	switch {
 	case statErr == nil:
-		return fmt.Errorf("%w: it has version %d", err, v.Version)
+		return fmt.Errorf("%w: the current version is %d", err, v.Version)
 	case errors.Is(statErr, model.ErrNotFound):
-		return fmt.Errorf("%w: it does not exist", err)
+		return fmt.Errorf("%w: the variable does not exist", err)
 	}
 	return err
 }
@@ -51,7 +51,7 @@ func checkNotInMount(s string) error {
 	}
 	for _, m := range mounts {
 		if rest, ok := strings.CutPrefix(strings.TrimRight(s, "/")+"/", m.Dir+"/"); ok {
-			return usagef("path %q is a file's in the mount %s: leave the mount out: %s", s, m.Dir, "/"+strings.TrimRight(rest, "/"))
+			return usagef("path %q is a file in the mount %s: use the variable's path, %s", s, m.Dir, "/"+strings.TrimRight(rest, "/"))
 		}
 	}
 	return nil

@@ -17,11 +17,11 @@ import (
 func (a *app) newKeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Make, list and revoke API keys",
-		Long: "Make, list and revoke the API keys by which clients on other machines get in. Only the server's own user may, by its\n" +
-			"socket, and keys with the right admin.",
+		Short: "Create, list and revoke API keys",
+		Long: "Create, list and revoke the API keys of clients on other machines. Only the server's own user, on its socket, and keys\n" +
+			"with the admin right may do this.",
 		Args: cobra.ArbitraryArgs, // see checkCommand
-		RunE: func(*cobra.Command, []string) error { return usagef("key: command missing: create, list or revoke") },
+		RunE: func(*cobra.Command, []string) error { return usagef("key: missing command: create, list or revoke") },
 	}
 	cmd.AddCommand(a.newKeyCreateCommand(), a.newKeyListCommand(), a.newKeyRevokeCommand())
 	return cmd
@@ -49,7 +49,7 @@ func parseRights(words []string) (model.Rights, error) {
 			}
 		}
 		if found == 0 {
-			return 0, usagef("--rights: unknown right %q: want read, write, create, delete or admin", word)
+			return 0, usagef("--rights: unknown right %q: must be read, write, create, delete or admin", word)
 		}
 		out |= found
 	}
@@ -75,14 +75,14 @@ func (a *app) newKeyCreateCommand() *cobra.Command {
 	var o keyCreateOptions
 	cmd := &cobra.Command{
 		Use:   "create NAME",
-		Short: "Make an API key and print it",
-		Long:  "Make an API key and print it. It is shown this once: the server keeps no more than a hash of it.",
+		Short: "Create an API key and print it",
+		Long:  "Create an API key and print it. It cannot be shown again: the server stores only a hash of it.",
 		Args:  takes(1, 1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.runKeyCreate(cmd.Context(), &o, args[0]) },
 	}
 	o.common.addFlags(cmd.Flags())
-	cmd.Flags().StringArrayVar(&o.tenants, "tenant", nil, "`pattern` of tenants that it opens, such as plant-*; can be repeated (default: all)")
-	cmd.Flags().StringSliceVar(&o.rights, "rights", []string{"read", "write", "create", "delete"}, "`list` of read, write, create, delete, admin")
+	cmd.Flags().StringArrayVar(&o.tenants, "tenant", nil, "`pattern` of tenants the key gives access to, such as plant-*; repeatable (default: all)")
+	cmd.Flags().StringSliceVar(&o.rights, "rights", []string{"read", "write", "create", "delete"}, "`rights` of the key: read, write, create, delete, admin")
 	return cmd
 }
 
@@ -93,7 +93,7 @@ func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string
 	}
 	for _, pattern := range o.tenants {
 		if strings.Contains(pattern, "/") {
-			return usagef("--tenant %q: want a tenant's name or a pattern of such names: there is no slash in them", pattern)
+			return usagef("--tenant %q: must be a tenant's name or a pattern, without a slash", pattern)
 		}
 	}
 	return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
@@ -102,7 +102,7 @@ func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string
 			return fmt.Errorf("key %q: %w", name, needsAdmin(err))
 		}
 		if _, err = fmt.Fprintln(a.stdout, reply.Key); err != nil {
-			return fmt.Errorf("key %q was made, but could not be shown, so revoke it: %w", name, err)
+			return fmt.Errorf("key %q was created but could not be printed, so revoke it: %w", name, err)
 		}
 		return nil
 	})
@@ -111,7 +111,7 @@ func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string
 // needsAdmin says which permission was denied.
 func needsAdmin(err error) error {
 	if errors.Is(err, model.ErrDenied) {
-		return fmt.Errorf("%w: that is for the server's own user, and for keys with the right admin", err)
+		return fmt.Errorf("%w: only the server's own user and keys with the admin right may manage keys", err)
 	}
 	return err
 }
@@ -173,7 +173,7 @@ func (a *app) newKeyRevokeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "revoke NAME",
 		SuggestFor: []string{"delete", "remove", "rm"},
-		Short:      "End an API key and every session that uses it",
+		Short:      "Revoke an API key and close all sessions that use it",
 		Args:       takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()

@@ -25,15 +25,15 @@ func (a *app) newLsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [PATH...]",
 		Short: "List tenants, services, directories and variables",
-		Long: "List what is at PATH (tenant[/service[/name]]), or all tenants. Directories are shown with a slash behind their name.\n" +
-			"With --output json, a line for each entry.",
+		Long: "List the contents of PATH (tenant[/service[/name]]), or all tenants. Directories are marked with a trailing slash.\n" +
+			"With --output json, print one line for each entry.",
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runLs(cmd.Context(), &o, args) },
 	}
 	o.common.addFlags(cmd.Flags())
 	o.output.addFlags(cmd.Flags())
-	cmd.Flags().BoolVarP(&o.long, "long", "l", false, "show mode, version, size, time and writer as well")
-	cmd.Flags().BoolVarP(&o.recursive, "recursive", "R", false, "list all that is below, by whole paths")
+	cmd.Flags().BoolVarP(&o.long, "long", "l", false, "also show mode, version, size, time and writer")
+	cmd.Flags().BoolVarP(&o.recursive, "recursive", "R", false, "list everything below PATH, with full paths")
 	return cmd
 }
 

@@ -41,7 +41,7 @@ func (a *app) newMountCommand() *cobra.Command {
 		Use:   "mount DIR",
 		Short: "Mount shared variables on a directory",
 		Long: "Mount shared variables on DIR, as DIR/tenant/service/variable. The command stays in the foreground and prints \"mounted DIR\"\n" +
-			"once DIR can be used; with --daemon it returns then. It ends when DIR is unmounted, and unmounts when it is interrupted.",
+			"when DIR is ready; with --daemon it returns then. It exits when DIR is unmounted, and unmounts DIR when interrupted.",
 		Args: takes(1, 1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
@@ -56,26 +56,27 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	o.common.addFlags(fs)
 	o.umask = 0o022
 	o.sync = newChoice("close", "close", "always", "never")
-	fs.StringArrayVar(&o.tenants, "tenant", nil, "show only this `tenant`; can be repeated")
-	fs.BoolVar(&o.daemon, "daemon", false, "go on in the background, and log to the state directory")
-	fs.BoolVar(&o.readOnly, "read-only", false, "refuse every change")
-	fs.BoolVar(&o.allowOther, "allow-other", false, "let other users in")
-	fs.Uint32Var(&o.uid, "uid", uint32(os.Geteuid()), "who owns the files")
-	fs.Uint32Var(&o.gid, "gid", uint32(os.Getegid()), "group of the files")
-	fs.Var(&o.umask, "umask", "permissions that the files do not have")
-	fs.Var(&o.sync, "sync", "when to wait for the server: close (close, fsync and the first write), always (every write) or never")
-	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes from elsewhere: `list` of create, modify, close_write, attrib, delete, move; or all, none")
-	fs.StringArrayVar(&o.temporary, "temporary", nil, "`pattern` of new files that stay in this mount until they get another name, in place of the defaults; excl:PATTERN\n"+
-		"if made with O_EXCL, mkstemp:PATTERN if made by mkstemp; defaults: also those that go without saying; none; can be repeated")
+	fs.StringArrayVar(&o.tenants, "tenant", nil, "show only this `tenant`; repeatable")
+	fs.BoolVar(&o.daemon, "daemon", false, "run in the background and log to the state directory")
+	fs.BoolVar(&o.readOnly, "read-only", false, "refuse all changes")
+	fs.BoolVar(&o.allowOther, "allow-other", false, "give other users access to the mount")
+	fs.Uint32Var(&o.uid, "uid", uint32(os.Geteuid()), "user ID of the files' owner")
+	fs.Uint32Var(&o.gid, "gid", uint32(os.Getegid()), "group ID of the files")
+	fs.Var(&o.umask, "umask", "permission bits to clear (octal)")
+	fs.Var(&o.sync, "sync", "when to wait for the server: close (on close, fsync and the first write), always (on every write) or never")
+	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes made elsewhere: `list` of create, modify, close_write, attrib, delete, move; or all, none")
+	fs.StringArrayVar(&o.temporary, "temporary", nil, "`pattern` of new files that stay private to this mount until they are renamed; replaces the built-in patterns\n"+
+		"(\"defaults\" adds them, \"none\" matches no file); excl:PATTERN matches only files created with O_EXCL,\n"+
+		"mkstemp:PATTERN only files created by mkstemp; repeatable")
 	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "events", "temporary")
-	fs.VarP(&mountFlags{fs}, "option", "o", "`options` as mount(8) writes them: k[=v],... for --k v")
+	fs.VarP(&mountFlags{fs}, "option", "o", "`options` in the form of mount(8): k[=v],... for --k v")
 }
 
 var syncModes = map[string]varfs.SyncMode{"close": varfs.SyncClose, "always": varfs.SyncAlways, "never": varfs.SyncNever}
 
 func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	if dir == "" {
-		return usagef("mount: the directory's name is empty")
+		return usagef("mount: empty directory name")
 	}
 	events, err := varfs.ParseEvents(o.events)
 	if err != nil {
@@ -217,7 +218,7 @@ func (v *octal) String() string { return fmt.Sprintf("%03o", uint32(*v)) }
 func (v *octal) Set(s string) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 32)
 	if err != nil || n > 0o777 {
-		return fmt.Errorf("want octal permissions such as 022")
+		return fmt.Errorf("must be octal permission bits such as 022")
 	}
 	*v = octal(n)
 	return nil

@@ -37,7 +37,7 @@ func (m *mountFlags) Set(list string) error {
 		}
 		if !hasValue {
 			if f.NoOptDefVal == "" {
-				return fmt.Errorf("option %s: want %s=VALUE", key, key)
+				return fmt.Errorf("option %s requires a value: %s=VALUE", key, key)
 			}
 			value = f.NoOptDefVal
 		}

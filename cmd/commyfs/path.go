@@ -38,7 +38,7 @@ func splitPath(s string) ([]string, error) {
 	components := strings.Split(trimmed, "/")
 	for i, file := range components {
 		if file == "" {
-			return nil, usagef("path %q: empty component: write %%empty for an empty name", s)
+			return nil, usagef("path %q has an empty component: write %%empty for an empty name", s)
 		}
 		components[i] = names.Decode(file, levelOf(i))
 	}
@@ -60,7 +60,7 @@ func pathOf(components []string) path {
 func parseVariable(s string) (path, error) {
 	p, err := parsePath(s)
 	if err == nil && p.name == "" {
-		err = usagef("path %q: want tenant/service/variable", s)
+		err = usagef("path %q: must be tenant/service/variable", s)
 	}
 	return p, err
 }

@@ -21,8 +21,8 @@ func (a *app) newRmCommand() *cobra.Command {
 		Use:        "rm PATH...",
 		SuggestFor: []string{"delete", "remove"},
 		Short:      "Delete variables",
-		Long: "Delete variables (tenant/service/variable). One that cannot be deleted does not keep the others.\n" +
-			"Directories are removed in a mount, with rmdir or rm -r.",
+		Long: "Delete variables (tenant/service/variable). If one cannot be deleted, the others still are.\n" +
+			"To remove directories, use rmdir or rm -r in a mount.",
 		Args:              takes(1, -1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runRm(cmd.Context(), &o, args) },
@@ -42,7 +42,7 @@ func (a *app) runRm(ctx context.Context, o *rmOptions, args []string) error {
 			_, err := c.Report(ctx, model.Change{Op: model.OpDelete, Tenant: p.tenant, Service: p.service, Name: p.name})
 			switch {
 			case errors.Is(err, model.ErrIsDirectory):
-				errs = append(errs, fmt.Errorf("%s: %w: rm deletes variables, rmdir in a mount removes empty directories", p, err))
+				errs = append(errs, fmt.Errorf("%s: %w: use rmdir in a mount to remove an empty directory", p, err))
 			case err != nil:
 				errs = append(errs, explain(p, err, c.Limits()))
 			}

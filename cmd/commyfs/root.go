@@ -40,8 +40,8 @@ func (a *app) newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "commyfs",
 		Short: "Shared variables as files",
-		Long: "commyfs presents shared variables, named tenant/service/variable, as files.\n\n" +
-			"Without --server, commands use your own server on this machine and start it if need be.\n\n" + exitHelp,
+		Long: "commyfs presents shared variables (tenant/service/variable) as files.\n\n" +
+			"Without --server, commands use your own server on this machine and start it if needed.\n\n" + exitHelp,
 		Version:       currentVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -93,7 +93,7 @@ func takes(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return usagef("%s: argument missing: usage: %s", nameOf(cmd), cmd.UseLine())
+			return usagef("%s: missing argument: usage: %s", nameOf(cmd), cmd.UseLine())
 		case most >= 0 && len(args) > most:
 			return usagef("%s: unexpected argument %q: usage: %s", nameOf(cmd), args[most], cmd.UseLine())
 		}
@@ -140,7 +140,7 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
-		Short: "Show how a command is used",
+		Short: "Show help for a command",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil {

@@ -34,20 +34,20 @@ func (a *app) newServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server in the foreground",
-		Long: "Run the server in the foreground: for this machine's mounts and commands by its socket, and with --listen for other\n" +
-			"machines. A server that a mount started is taken over from. Once ready it prints \"listening URL\" and, with\n" +
-			"--tls-self-signed, \"ca FILE\": what clients need for --server and --ca, besides a key of `commyfs key create`.",
+		Long: "Run the server in the foreground. It serves the mounts and commands of this machine on its socket and, with --listen,\n" +
+			"other machines. It replaces a server that a mount has started. When ready it prints \"listening URL\" and, with\n" +
+			"--tls-self-signed, \"ca FILE\": the values for --server and --ca. Clients also need a key from `commyfs key create`.",
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runServe(cmd.Context(), &o) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&o.listen, "listen", "", "`address` to listen on for other machines, host:port")
+	fs.StringVar(&o.listen, "listen", "", "`address` (host:port) to listen on for other machines")
 	fs.StringVar(&o.cert, "tls-cert", "", "`file` with the server's certificate")
-	fs.StringVar(&o.key, "tls-key", "", "`file` with the certificate's key")
-	fs.BoolVar(&o.selfSigned, "tls-self-signed", false, "make a certificate, and an authority of our own that signs it")
-	fs.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait at the end for what is under way")
+	fs.StringVar(&o.key, "tls-key", "", "`file` with the private key of the server's certificate")
+	fs.BoolVar(&o.selfSigned, "tls-self-signed", false, "create a certificate authority and a certificate signed by it")
+	fs.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait at shutdown for pending requests")
 	markConfigurable(fs, "listen", "tls-cert", "tls-key", "tls-self-signed", "timeout")
-	fs.BoolVar(&o.auto, "auto", false, "leave when nobody needs us any more: how a mount starts its server")
+	fs.BoolVar(&o.auto, "auto", false, "exit when no clients are left: how mounts start their server")
 	_ = fs.MarkHidden("auto")
 	o.dirs.addFlags(fs)
 	o.logging.addFlags(fs)
@@ -77,7 +77,7 @@ func (a *app) runServe(ctx context.Context, o *serveOptions) error {
 	s, err := start(ctx, so)
 	var locked *server.LockedError
 	if errors.As(err, &locked) && locked.Dir == o.runtime {
-		return fmt.Errorf("%w: a state directory of its own needs a --runtime-dir of its own", err)
+		return fmt.Errorf("%w: use a separate --runtime-dir for each --state-dir", err)
 	}
 	if err != nil || s == nil {
 		return err
@@ -101,24 +101,24 @@ func (a *app) runServe(ctx context.Context, o *serveOptions) error {
 
 func (o *serveOptions) check(a *app) error {
 	if o.timeout <= 0 {
-		return usagef("--timeout %s: must be more than 0", o.timeout)
+		return usagef("--timeout %s: must be greater than 0", o.timeout)
 	}
 	if (o.cert == "") != (o.key == "") {
-		return usagef("--tls-cert and --tls-key go together")
+		return usagef("--tls-cert and --tls-key must be used together")
 	}
 	withTLS := o.cert != "" || o.selfSigned
 	if o.cert != "" && o.selfSigned {
-		return usagef("--tls-self-signed makes the certificate that --tls-cert gives: choose one")
+		return usagef("--tls-cert and --tls-self-signed cannot be used together")
 	}
 	if o.listen == "" && withTLS {
-		return usagef("a certificate is of use only with --listen")
+		return usagef("--tls-cert and --tls-self-signed require --listen")
 	}
 	if o.listen != "" {
 		if _, port, err := net.SplitHostPort(o.listen); err != nil || !isPort(port) {
-			return usagef("--listen %q: want host:port", o.listen)
+			return usagef("--listen %q: must be host:port", o.listen)
 		}
 		if !withTLS {
-			return usagef("--listen %s: needs --tls-cert and --tls-key, or --tls-self-signed", o.listen)
+			return usagef("--listen %s: requires --tls-cert and --tls-key, or --tls-self-signed", o.listen)
 		}
 	}
 	if err := absolute(&o.cert, &o.key); err != nil {

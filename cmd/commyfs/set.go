@@ -26,8 +26,8 @@ func (a *app) newSetCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set PATH [VALUE]",
 		Short: "Set a variable",
-		Long: "Set a variable (tenant/service/variable) to VALUE, or to what comes from standard input, making the tenant, the service\n" +
-			"and the directories it needs. The command returns when the server has stored the value.",
+		Long: "Set a variable (tenant/service/variable) to VALUE, or to the contents of standard input. The tenant, the service and\n" +
+			"directories are created as needed. The command returns when the server has stored the value.",
 		Args:              takes(1, 2),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -36,7 +36,7 @@ func (a *app) newSetCommand() *cobra.Command {
 		},
 	}
 	o.common.addFlags(cmd.Flags())
-	cmd.Flags().Uint64Var(&o.ifVersion, "if-version", 0, "only if the variable has this `version`, 0: only if it does not exist; else exit code 6")
+	cmd.Flags().Uint64Var(&o.ifVersion, "if-version", 0, "set only if the variable has this `version` (0: only if it does not exist); otherwise exit with code 6")
 	return cmd
 }
 
@@ -50,7 +50,7 @@ func (a *app) runSet(ctx context.Context, o *setOptions, args []string) error {
 		value = []byte(args[1])
 	} else {
 		if isTerminal(a.stdin) {
-			fmt.Fprintln(a.stderr, "commyfs: the value comes from standard input: type it, then Ctrl-D")
+			fmt.Fprintln(a.stderr, "commyfs: reading the value from standard input: end it with Ctrl-D")
 		}
 		value, err = io.ReadAll(io.LimitReader(a.stdin, maxValue+1))
 		if err != nil {

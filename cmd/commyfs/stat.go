@@ -22,8 +22,8 @@ func (a *app) newStatCommand() *cobra.Command {
 	var o statOptions
 	cmd := &cobra.Command{
 		Use:               "stat PATH...",
-		Short:             "Show what describes variables, directories, services and tenants",
-		Long:              "Show id, version, size, mode, time and writer of what is at PATH (tenant[/service[/name]]).\nWith --output json, a line for each.",
+		Short:             "Show metadata of variables, directories, services and tenants",
+		Long:              "Show the ID, version, size, mode, time and writer of each PATH (tenant[/service[/name]]).\nWith --output json, print one line for each path.",
 		Args:              takes(1, -1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runStat(cmd.Context(), &o, args) },
@@ -41,7 +41,7 @@ func (a *app) runStat(ctx context.Context, o *statOptions, args []string) error 
 			return err
 		}
 		if p == (path{}) {
-			return usagef("path %q: want at least a tenant", arg)
+			return usagef("path %q: must name at least a tenant", arg)
 		}
 		paths[i] = p
 	}

@@ -19,8 +19,8 @@ func (a *app) newStatusCommand() *cobra.Command {
 	var o statusOptions
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the server and who uses it",
-		Long:  "Show the server, its limits, its mounts and its other clients. No server is started: without one the exit code is 5.",
+		Short: "Show the server and its clients",
+		Long:  "Show the server, its limits, its mounts and its other clients. This starts no server: if none is running, the exit code is 5.",
 		Args:  takes(0, 0),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runStatus(cmd.Context(), &o) },
 	}
@@ -118,7 +118,7 @@ func (s *statusJSON) print(a *app) error {
 		err = showf(a.stdout, "store     %s, revision %d, %s, %d in memory\n", s.Store, s.Rev, countOf(s.Services, "service"), s.Loaded)
 	}
 	if err == nil && s.Damaged > 0 {
-		err = showf(a.stdout, "damaged   %d records of the store cannot be read: the server's log says which\n", s.Damaged)
+		err = showf(a.stdout, "damaged   %d records of the store cannot be read: see the server's log\n", s.Damaged)
 	}
 	if err == nil {
 		err = showf(a.stdout, "limits    values of %d bytes, names of %d bytes (%d a component), %d of %d MiB free\n", s.Limits.Value,
@@ -141,7 +141,7 @@ func (s *statusJSON) print(a *app) error {
 		err = showf(a.stdout, "%-9s %s, pid %d%s, %s, since %s\n", kind, what, c.Pid, where, c.User, formatTime(c.Connected))
 		if c.Mount != "" {
 			if p := mounts[0].Private; err == nil && p.Total > 0 {
-				err = showf(a.stdout, "          has alone %s\n", p)
+				err = showf(a.stdout, "          private files: %s\n", p)
 			}
 			mounts = mounts[1:]
 		}

@@ -60,13 +60,13 @@ func takeOver(ctx context.Context, o server.Options) (*server.Server, error) {
 		case locked.Holder.PID != 0 && !asked:
 			err := handover(bound, locked.Holder.Socket, o.Transport)
 			if isFinal(err) {
-				return nil, fmt.Errorf("%w: it does not leave: %w", locked, err)
+				return nil, fmt.Errorf("%w: it does not exit: %w", locked, err)
 			}
 			asked, why = err == nil, err
 		}
 		if !sleep(bound, servePoll) {
 			if why != nil {
-				return nil, fmt.Errorf("%w: it does not leave: %w", locked, why)
+				return nil, fmt.Errorf("%w: it does not exit: %w", locked, why)
 			}
 			return nil, locked
 		}
@@ -112,7 +112,7 @@ func startOrYield(ctx context.Context, o server.Options) (*server.Server, error)
 		}
 		socket := locked.Holder.Socket
 		if socket != "" && socket != local.Socket(o.RuntimeDir) {
-			return nil, fmt.Errorf("%w: its socket is in another place: use --runtime-dir %s", locked, filepath.Dir(socket))
+			return nil, fmt.Errorf("%w: its socket is elsewhere: use --runtime-dir %s", locked, filepath.Dir(socket))
 		}
 		conn, err := transport.Dial(bound, transport.DialOptions{URL: "unix://" + local.Socket(o.RuntimeDir)})
 		if err == nil {

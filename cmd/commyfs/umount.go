@@ -19,17 +19,17 @@ func (a *app) newUmountCommand() *cobra.Command {
 	var lazy bool
 	cmd := &cobra.Command{
 		Use:   "umount [--lazy] DIR",
-		Short: "Unmount",
-		Long:  "Unmount DIR. The process that mounted it commits what is left and ends.",
+		Short: "Unmount a directory",
+		Long:  "Unmount DIR. The process that serves it commits pending changes and exits.",
 		Args:  takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "" {
-				return usagef("umount: the directory's name is empty")
+				return usagef("umount: empty directory name")
 			}
 			private, err := privateOf(cmd.Context(), args[0], goneBound)
 			if errors.Is(err, os.ErrDeadlineExceeded) && !lazy {
 				// What still asks for them keeps the mount busy.
-				return fmt.Errorf("umount %s: it does not answer: use --lazy", args[0])
+				return fmt.Errorf("umount %s: the mount does not respond: use --lazy", args[0])
 			}
 			hung := false
 			if lazy {
@@ -38,14 +38,14 @@ func (a *app) newUmountCommand() *cobra.Command {
 				err = mountpoint.Unmount(args[0], false)
 			}
 			if hung && err == nil {
-				fmt.Fprintf(a.stderr, "commyfs: %s did not answer: who waited for it has an error now\n", names.Show(args[0]))
+				fmt.Fprintf(a.stderr, "commyfs: %s did not respond: requests that were waiting have failed\n", names.Show(args[0]))
 			}
 			if private.Total > 0 && err == nil {
-				fmt.Fprintf(a.stderr, "commyfs: gone with the mount, which alone had them: %s\n", private)
+				fmt.Fprintf(a.stderr, "commyfs: private files of the mount are lost: %s\n", private)
 			}
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&lazy, "lazy", false, "also if it is in use: take it out of the tree now, and let its users finish; if it does not answer, they get errors")
+	cmd.Flags().BoolVar(&lazy, "lazy", false, "detach the mount even if it is in use; its users can finish, or get errors if it does not respond")
 	return cmd
 }

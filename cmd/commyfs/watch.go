@@ -21,9 +21,9 @@ func (a *app) newWatchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch [PATH...]",
 		Short: "Print changes as they happen",
-		Long: "Print a line for each change at PATH (tenant[/service[/name]]) or below it, or anywhere. What appears there later is\n" +
-			"included; a connection that is lost is made again, and what changed meanwhile is printed then. Changes of one variable that\n" +
-			"come faster than they can be printed may become one. Events: create, modify, attrib (mode or time alone), delete, move.",
+		Long: "Print a line for each change at or below PATH (tenant[/service[/name]]), or of everything. PATH need not exist yet. After\n" +
+			"a lost connection, the changes made meanwhile are printed. Changes of a variable that come faster than they can be printed\n" +
+			"may be merged. Events: create, modify, attrib (only mode or time), delete, move.",
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runWatch(cmd.Context(), &o, args) },
 	}

@@ -171,11 +171,11 @@ func (w *watcher) loadLoop(ctx context.Context, c *varsync.Client, log *slog.Log
 				case errors.Is(err, model.ErrNotFound): // gone again
 				case errors.Is(err, model.ErrDenied):
 					w.loaded[s.ID()] = true // as far as it can be
-					log.Warn("not watched", "service", formatPath([]string{t.Name(), s.Name()}), "err", err)
+					log.Warn("cannot watch a service", "service", formatPath([]string{t.Name(), s.Name()}), "err", err)
 				case ctx.Err() != nil:
 					return nil
 				case model.CodeOf(err) == model.CodeDisconnected, model.CodeOf(err) == model.CodeUnavailable:
-					log.Warn("not watched yet", "service", formatPath([]string{t.Name(), s.Name()}), "err", err)
+					log.Warn("cannot watch a service yet", "service", formatPath([]string{t.Name(), s.Name()}), "err", err)
 					w.again(ctx)
 				default:
 					return err
@@ -185,7 +185,7 @@ func (w *watcher) loadLoop(ctx context.Context, c *varsync.Client, log *slog.Log
 		if first {
 			for _, t := range w.targets {
 				if !isThere(ctx, c, t) {
-					log.Warn("not there yet, waiting for it", "path", formatPath(t))
+					log.Warn("does not exist yet, waiting for it", "path", formatPath(t))
 				}
 			}
 		}
