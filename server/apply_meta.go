@@ -17,7 +17,7 @@ func (e *evaluator) setMeta(c *model.Change) (model.Result, error) {
 	if err != nil {
 		return model.Result{}, err
 	}
-	if err := e.rights.need(t.key.tenant, model.RightWrite); err != nil {
+	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightWrite); err != nil {
 		return model.Result{}, err
 	}
 	if t.v != nil {
@@ -64,7 +64,7 @@ func (e *evaluator) describe(was *variable, m meta) model.Result {
 }
 
 func (e *evaluator) setTenantMeta(c *model.Change) (model.Result, error) {
-	if err := e.rights.need(c.Tenant, model.RightWrite); err != nil {
+	if err := e.auth.Need(e.Principal, c.Tenant, model.RightWrite); err != nil {
 		return model.Result{}, err
 	}
 	t := e.tenants.get(c.Tenant)
@@ -77,7 +77,7 @@ func (e *evaluator) setTenantMeta(c *model.Change) (model.Result, error) {
 		e.tick()
 		e.tenantMetas.set(t, m)
 		key := serviceKey{tenant: c.Tenant}
-		e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, before: key, after: key})
+		e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, before: key, after: key})
 		e.wrote = true
 	}
 	return model.Result{ID: t.id, MTime: m.mtime, Unchanged: m == was}, nil
@@ -89,7 +89,7 @@ func (e *evaluator) setServiceMeta(c *model.Change) (model.Result, error) {
 	if err != nil {
 		return model.Result{}, err
 	}
-	if err := e.rights.need(c.Tenant, model.RightWrite); err != nil {
+	if err := e.auth.Need(e.Principal, c.Tenant, model.RightWrite); err != nil {
 		return model.Result{}, err
 	}
 	was := e.serviceMetas.get(s)

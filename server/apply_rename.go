@@ -34,7 +34,7 @@ func (e *evaluator) rename(c *model.Change) (model.Result, error) {
 		}
 		return model.Result{}, model.ErrInvalid
 	}
-	if err := e.rights.need(t.key.tenant, model.RightDelete); err != nil {
+	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightDelete); err != nil {
 		return model.Result{}, err
 	}
 	if t.d != nil {
@@ -67,7 +67,7 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (mo
 	case there.v != nil && c.NoReplace:
 		return model.Result{}, model.ErrExists
 	case there.v != nil:
-		if err := e.rights.need(to.tenant, model.RightWrite); err != nil {
+		if err := e.auth.Need(e.Principal, to.tenant, model.RightWrite); err != nil {
 			return model.Result{}, err
 		}
 		e.drop(t.v)
@@ -80,7 +80,7 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (mo
 		r.Unchanged = false // the old name is gone
 		return r, nil
 	}
-	if err := e.rights.needNew(to.tenant, model.RightCreate); err != nil {
+	if err := e.auth.NeedNew(e.Principal, to.tenant, model.RightCreate); err != nil {
 		return model.Result{}, err
 	}
 	if s != t.service {
@@ -144,7 +144,7 @@ func (e *evaluator) renameDir(t target, c *model.Change) (model.Result, error) {
 			return model.Result{}, err
 		}
 	}
-	if err := e.rights.needNew(t.key.tenant, model.RightCreate); err != nil {
+	if err := e.auth.NeedNew(e.Principal, t.key.tenant, model.RightCreate); err != nil {
 		return model.Result{}, err
 	}
 	moved, err := e.inside(s, from)
@@ -229,7 +229,7 @@ func (e *evaluator) renameService(c *model.Change) (model.Result, error) {
 	if err != nil {
 		return model.Result{}, err
 	}
-	if err := e.rights.need(from.tenant, model.RightDelete); err != nil {
+	if err := e.auth.Need(e.Principal, from.tenant, model.RightDelete); err != nil {
 		return model.Result{}, err
 	}
 	r := model.Result{ID: s.id, MTime: s.mtime}
@@ -243,7 +243,7 @@ func (e *evaluator) renameService(c *model.Change) (model.Result, error) {
 	if err := checkTenant(to.tenant, e.limits); err != nil {
 		return model.Result{}, err
 	}
-	if err := e.rights.needNew(to.tenant, model.RightCreate); err != nil {
+	if err := e.auth.NeedNew(e.Principal, to.tenant, model.RightCreate); err != nil {
 		return model.Result{}, err
 	}
 	if e.view.damaged[to.tenant][to.name] {
@@ -281,7 +281,7 @@ func (e *evaluator) moveService(s *service, from, to serviceKey, t *tenant) {
 	e.stirredTenant(e.tenants.get(from.tenant))
 	e.stirredTenant(t)
 	e.tree = append(e.tree, &treeEvent{
-		origin: e.origin, tenant: t, service: s, time: e.now, before: from, after: to, from: e.tenants.get(from.tenant),
+		Origin: e.Origin, tenant: t, service: s, time: e.now, before: from, after: to, from: e.tenants.get(from.tenant),
 	})
 }
 
@@ -295,7 +295,7 @@ func (e *evaluator) renameTenant(c *model.Change) (model.Result, error) {
 	if t == nil {
 		return model.Result{}, e.noTenant(from)
 	}
-	if err := e.rights.need(from, model.RightDelete); err != nil {
+	if err := e.auth.Need(e.Principal, from, model.RightDelete); err != nil {
 		return model.Result{}, err
 	}
 	r := model.Result{ID: t.id, MTime: t.mtime}
@@ -306,7 +306,7 @@ func (e *evaluator) renameTenant(c *model.Change) (model.Result, error) {
 	if err := checkTenant(to, e.limits); err != nil {
 		return model.Result{}, err
 	}
-	if err := e.rights.needNew(to, model.RightCreate); err != nil {
+	if err := e.auth.NeedNew(e.Principal, to, model.RightCreate); err != nil {
 		return model.Result{}, err
 	}
 	if e.view.damaged[from] != nil || e.view.damaged[to] != nil {
@@ -326,7 +326,7 @@ func (e *evaluator) renameTenant(c *model.Change) (model.Result, error) {
 	e.tick()
 	e.setTenant(from, nil)
 	e.setTenant(to, t)
-	ev := &treeEvent{origin: e.origin, tenant: t, time: e.now, before: serviceKey{tenant: from}, after: serviceKey{tenant: to}}
+	ev := &treeEvent{Origin: e.Origin, tenant: t, time: e.now, before: serviceKey{tenant: from}, after: serviceKey{tenant: to}}
 	e.tree = append(e.tree, ev)
 	for _, name := range e.servicesOf(from) {
 		key := serviceKey{from, name}

@@ -4,7 +4,7 @@ import "github.com/commy-project/commyfs/model"
 
 // mkdir makes a tenant, a service or a directory, by how much of the name is given.
 func (e *evaluator) mkdir(c *model.Change) (model.Result, error) {
-	if err := e.rights.needNew(c.Tenant, model.RightCreate); err != nil {
+	if err := e.auth.NeedNew(e.Principal, c.Tenant, model.RightCreate); err != nil {
 		return model.Result{}, err
 	}
 	if !validMode(c.NewMode) {
@@ -58,7 +58,7 @@ func (e *evaluator) makeTenant(name string, mode model.Mode) (*tenant, error) {
 	}
 	t := &tenant{id: id, name: name, meta: meta{e.tick(), mode}, services: map[string]*service{}}
 	e.setTenant(name, t)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, time: e.now, after: serviceKey{tenant: name}})
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, time: e.now, after: serviceKey{tenant: name}})
 	return t, nil
 }
 
@@ -83,7 +83,7 @@ func (e *evaluator) makeService(tenantName, name string, mode model.Mode, parent
 	if err := checkService(name, e.limits); err != nil {
 		return nil, err
 	}
-	if err := e.rights.needNew(tenantName, model.RightCreate); err != nil {
+	if err := e.auth.NeedNew(e.Principal, tenantName, model.RightCreate); err != nil {
 		return nil, err
 	}
 	if e.view.damaged[tenantName][name] {
@@ -109,7 +109,7 @@ func (e *evaluator) makeService(tenantName, name string, mode model.Mode, parent
 	e.setService(key, s)
 	e.places.set(s, key)
 	e.stirredTenant(t)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, service: s, time: e.now, after: key})
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, service: s, time: e.now, after: key})
 	return s, nil
 }
 
@@ -132,7 +132,7 @@ func (e *evaluator) setService(key serviceKey, s *service) {
 
 // makeDir makes a directory at a free path whose parent exists.
 func (e *evaluator) makeDir(s *service, tenant, path string, mode model.Mode) (*dirInfo, error) {
-	if err := e.rights.needNew(tenant, model.RightCreate); err != nil {
+	if err := e.auth.NeedNew(e.Principal, tenant, model.RightCreate); err != nil {
 		return nil, err
 	}
 	id, err := e.id()
@@ -148,7 +148,7 @@ func (e *evaluator) makeDir(s *service, tenant, path string, mode model.Mode) (*
 
 // rmdir removes an empty tenant, service or directory.
 func (e *evaluator) rmdir(c *model.Change) (model.Result, error) {
-	if err := e.rights.need(c.Tenant, model.RightDelete); err != nil {
+	if err := e.auth.Need(e.Principal, c.Tenant, model.RightDelete); err != nil {
 		return model.Result{}, err
 	}
 	switch {
@@ -183,7 +183,7 @@ func (e *evaluator) dropTenant(name string, t *tenant) error {
 		return errDamaged // a service in it
 	}
 	e.setTenant(name, nil)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, time: e.tick(), before: serviceKey{tenant: name}})
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, time: e.tick(), before: serviceKey{tenant: name}})
 	return nil
 }
 
@@ -197,7 +197,7 @@ func (e *evaluator) dropService(key serviceKey, s *service) error {
 	e.tick()
 	t := e.tenants.get(key.tenant)
 	e.stirredTenant(t)
-	e.tree = append(e.tree, &treeEvent{origin: e.origin, tenant: t, service: s, time: e.now, before: key, from: t})
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, service: s, time: e.now, before: key, from: t})
 	return nil
 }
 

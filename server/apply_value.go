@@ -25,7 +25,7 @@ func (e *evaluator) value(c *model.Change) (model.Result, error) {
 	case t.d != nil:
 		return model.Result{}, model.ErrIsDirectory
 	}
-	if err := e.rights.need(t.key.tenant, model.RightWrite); err != nil {
+	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightWrite); err != nil {
 		return model.Result{}, err
 	}
 	if c.HasVersion && c.IfVersion != t.v.version {
@@ -63,7 +63,7 @@ func (e *evaluator) create(c *model.Change) (model.Result, error) {
 	if c.HasVersion && c.IfVersion != 0 {
 		return model.Result{}, model.ErrConflict
 	}
-	if err := e.rights.needNew(c.Tenant, want); err != nil {
+	if err := e.auth.NeedNew(e.Principal, c.Tenant, want); err != nil {
 		return model.Result{}, err
 	}
 	s, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
@@ -178,7 +178,7 @@ func (e *evaluator) remove(c *model.Change) (model.Result, error) {
 	if t.d != nil {
 		return model.Result{}, model.ErrIsDirectory
 	}
-	if err := e.rights.need(t.key.tenant, model.RightDelete); err != nil {
+	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightDelete); err != nil {
 		return model.Result{}, err
 	}
 	if c.HasVersion && c.IfVersion != t.v.version {
@@ -205,7 +205,7 @@ func (e *evaluator) drop(v *variable) {
 // emit appends an event to the batch. A value that the same report replaces has been nobody's: it is merged into the event
 // before, and its memory comes free.
 func (e *evaluator) emit(ev *event) {
-	ev.origin = e.origin
+	ev.Origin = e.Origin
 	switch ev.kind {
 	case model.EventSet:
 		if i, ok := e.merge[ev.v.id]; ok && ev.was != nil {

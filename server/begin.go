@@ -75,13 +75,13 @@ func (s *Server) loadTree(ctx context.Context) error {
 	}
 	keys, err := s.engine.LoadKeys(ctx, func(d engine.Damaged) {
 		s.setAside(d)
-		s.keys.damaged = append(s.keys.damaged, d.Name)
+		s.auth.Lose(d.Name)
 	})
 	if err != nil {
 		return err
 	}
 	for _, k := range keys {
-		s.keys.byName[k.Name] = k
+		s.auth.Add(k)
 	}
 	return nil
 }

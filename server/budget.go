@@ -38,7 +38,7 @@ type budget struct {
 	// mu guards the following, and accounts. It is a leaf.
 	mu         sync.Mutex
 	used       int64
-	principals map[principal]int64
+	principals map[model.Principal]int64
 	accounts   map[*account]struct{}
 	waits      []*wait // in order
 }
@@ -46,7 +46,7 @@ type budget struct {
 // account is what one session has of a budget.
 type account struct {
 	budget    *budget
-	principal principal
+	principal model.Principal
 	// stalled returns since when (Unix nanoseconds) the session has waited for its client to send or to take something, 0
 	// if it does not.
 	stalled func() int64
@@ -65,11 +65,11 @@ type wait struct {
 
 func newBudget(limit int64) *budget {
 	return &budget{
-		limit: limit, reserve: limit / reservePart, share: limit * 2 / 3, principals: map[principal]int64{}, accounts: map[*account]struct{}{},
+		limit: limit, reserve: limit / reservePart, share: limit * 2 / 3, principals: map[model.Principal]int64{}, accounts: map[*account]struct{}{},
 	}
 }
 
-func (b *budget) open(p principal, stalled func() int64, done <-chan struct{}, fail func(error)) *account {
+func (b *budget) open(p model.Principal, stalled func() int64, done <-chan struct{}, fail func(error)) *account {
 	a := &account{budget: b, principal: p, stalled: stalled, done: done, fail: fail}
 	b.mu.Lock()
 	b.accounts[a] = struct{}{}

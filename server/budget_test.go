@@ -2,13 +2,14 @@ package server
 
 import (
 	"errors"
+	"github.com/commy-project/commyfs/model"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-func opened(b *budget, p principal, stalled int64) (a *account, failed func() error) {
+func opened(b *budget, p model.Principal, stalled int64) (a *account, failed func() error) {
 	var mu sync.Mutex
 	var err error
 	a = b.open(p, func() int64 { return stalled }, nil, func(e error) {

@@ -23,7 +23,7 @@ const (
 // with the changes themselves, so that a report sent again, also to the next server, is answered and not carried out
 // again.
 type client struct {
-	id string // see principal.client
+	id string // see model.Principal.Client
 
 	// session, left and line are guarded by Server.mu.
 	session *session

@@ -91,7 +91,7 @@ const maxEvaluate = 10 * time.Millisecond
 func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 	b := newBatch(s.view, max(time.Now().UnixNano(), s.lastTime))
 	e := &evaluator{
-		batch: b, ctx: s.ctx, limits: s.limits, nextID: s.engine.NextID, load: s.load, full: full,
+		batch: b, ctx: s.ctx, limits: s.limits, nextID: s.engine.NextID, load: s.load, auth: s.auth, full: full,
 	}
 	type key struct {
 		client *client
@@ -117,12 +117,14 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 		}
 		seen[k] = true
 		o := outcome{item: it}
-		if o.known, o.err = s.recall(&o); o.known || o.err != nil {
+		if o.err = s.auth.Check(it.session.principal); o.err == nil {
+			o.known, o.err = s.recall(&o)
+		}
+		if o.known || o.err != nil {
 			list = append(list, o)
 			continue
 		}
-		e.origin = origin{it.session, c.id, it.report.Seq}
-		e.rights, e.writer = it.session.rights, it.session.writer
+		e.Origin, e.writer = model.Origin{Principal: it.session.principal, Client: c.id, Seq: it.report.Seq}, it.session.writer
 		e.reserve = c.holds
 		events, tree := len(b.events), len(b.tree)
 		o.results, o.index, o.err = e.report(it.report)

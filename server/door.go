@@ -42,13 +42,13 @@ type door struct {
 	mu         sync.Mutex
 	strangers  map[netip.Prefix][]*visitor // the oldest first
 	waiting    int
-	guests     map[principal]int
+	guests     map[model.Principal]int
 	inside     int
 	complained time.Time
 }
 
 func newDoor(log *slog.Logger, handshake time.Duration) *door {
-	return &door{log: log, handshake: handshake, most: mostConnections(), strangers: map[netip.Prefix][]*visitor{}, guests: map[principal]int{}}
+	return &door{log: log, handshake: handshake, most: mostConnections(), strangers: map[netip.Prefix][]*visitor{}, guests: map[model.Principal]int{}}
 }
 
 // visitor is a connection as the door counts it.
@@ -61,7 +61,7 @@ type visitor struct {
 	// Guarded by door.mu.
 	late  *time.Timer
 	guest bool
-	who   principal // of a guest
+	who   model.Principal // of a guest
 }
 
 // SyscallConn gives access to the socket, where the kernel tells who is at the other end.
@@ -179,7 +179,7 @@ func (d *door) makeRoom() {
 }
 
 // admit lets a stranger in whose credentials are good, unless there are too many of its kind.
-func (d *door) admit(v *visitor, who principal) error {
+func (d *door) admit(v *visitor, who model.Principal) error {
 	d.mu.Lock()
 	if v.guest || !d.forgetLocked(v) {
 		d.mu.Unlock()

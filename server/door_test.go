@@ -16,6 +16,7 @@ import (
 
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/access"
 )
 
 // TestStrangers: hundreds of connections that never show credentials, in whatever way they dawdle, are gone within the
@@ -47,7 +48,7 @@ func TestStrangers(t *testing.T) {
 	}
 	listen, dial := listening(t)
 	s := startServer(t, listen, func(o *Options) { o.handshake = 2 * time.Second })
-	key := connect(t, s).createKey("k", allRights)
+	key := connect(t, s).createKey("k", access.AllRights)
 	port := s.Addr().(*net.TCPAddr).Port
 	for i, w := range ways {
 		t.Run(w.name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -23,8 +24,8 @@ type evaluator struct {
 	// merge has the event of this report, by its place in events, that a next value of the variable is merged into.
 	merge map[uint64]int
 
-	origin
-	rights  rightsIn
+	model.Origin
+	auth    *access.Authorizer
 	writer  string
 	reserve func(id uint64) bool
 }
@@ -115,7 +116,7 @@ func (e *evaluator) expected(c *model.Change) error {
 	switch {
 	case c.Service == "" && c.Name == "":
 		t := e.tenants.get(c.Tenant)
-		if t == nil || e.rights(c.Tenant) == 0 {
+		if t == nil || e.auth.Need(e.Principal, c.Tenant, 0) != nil {
 			return model.ErrNotFound
 		}
 		id = t.id
@@ -189,7 +190,7 @@ func (e *evaluator) findID(c *model.Change) (target, error) {
 		return target{}, model.ErrNotFound
 	}
 	key := e.places.get(v.service)
-	if key == (serviceKey{}) || e.rights(key.tenant) == 0 {
+	if key == (serviceKey{}) || e.auth.Need(e.Principal, key.tenant, 0) != nil {
 		return target{}, model.ErrNotFound
 	}
 	return target{key, v.service, v.name, entry{v: v}}, nil
@@ -212,8 +213,8 @@ func (e *evaluator) findService(tenant, name string) (*service, error) {
 	if err := checkService(name, e.limits); err != nil {
 		return nil, err
 	}
-	if e.rights(tenant) == 0 {
-		return nil, model.ErrNotFound
+	if err := e.auth.Need(e.Principal, tenant, 0); err != nil {
+		return nil, err
 	}
 	s := e.services.get(serviceKey{tenant, name})
 	if s == nil {
@@ -227,7 +228,7 @@ func (e *evaluator) findService(tenant, name string) (*service, error) {
 
 // open loads a service for who may change something in its tenant.
 func (e *evaluator) open(s *service, tenant string) error {
-	if err := e.rights.needToChange(tenant); err != nil {
+	if err := e.auth.NeedToChange(e.Principal, tenant); err != nil {
 		return err
 	}
 	return e.ensure(s)

@@ -7,16 +7,9 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// origin is who caused a change.
-type origin struct {
-	session *session
-	client  string
-	seq     uint64
-}
-
 // event is a change of a service, shared by all who watch it.
 type event struct {
-	origin
+	model.Origin
 	service *service
 	kind    model.EventKind
 	rev     int64
@@ -81,7 +74,7 @@ func difference(was, now []byte) (ranges []diff.Range, worth bool) {
 
 // treeEvent is a change of a tenant or a service. before and after are its names; the zero key: none.
 type treeEvent struct {
-	origin
+	model.Origin
 	tenant        *tenant  // the tenant that changed, or the one that holds the service, to the last if it is gone
 	service       *service // nil: a tenant changed
 	time          int64    // of what comes, goes or is renamed

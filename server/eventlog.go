@@ -27,7 +27,7 @@ type record struct {
 
 func (l *eventLog) add(ev *event) {
 	r := record{
-		rev: ev.rev, kind: ev.kind, created: ev.created(), id: ev.id(), client: ev.client, name: ev.name, oldName: ev.oldName, d: ev.d,
+		rev: ev.rev, kind: ev.kind, created: ev.created(), id: ev.id(), client: ev.Client, name: ev.name, oldName: ev.oldName, d: ev.d,
 		time: ev.time,
 	}
 	if ev.kind == model.EventDelete {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -131,7 +132,7 @@ func TestHiddenIsNotThere(t *testing.T) {
 		"probe nonsense":  func(p place) transport.Message { return &transport.Probe{Tenant: p.tenant, Name: p.name} },
 	}
 
-	for rights, name := range map[model.Rights]string{allRights: "all", model.RightRead: "read", model.RightCreate: "create"} {
+	for rights, name := range map[model.Rights]string{access.AllRights: "all", model.RightRead: "read", model.RightCreate: "create"} {
 		p := &peer{t: t, news: make(chan struct{}, 1)}
 		if err := p.dial(dial(s, admin.createKey(name, rights, "t"))); err != nil {
 			t.Fatal(err)

@@ -1,10 +1,6 @@
 package server
 
-import (
-	"slices"
-
-	"github.com/commy-project/commyfs/model"
-)
+import "slices"
 
 // homes are the services that can have a variable which is not in memory: where it was moved to, and the one in which a
 // client knew it. Those that are in memory are left out: it would have been found.
@@ -33,7 +29,7 @@ func (r request) homes(id, in uint64) []*service {
 	return slices.DeleteFunc(v.homes(id, in), func(svc *service) bool {
 		v.mu.RLock()
 		defer v.mu.RUnlock()
-		return r.rights.needToChange(svc.tenant.name) != nil
+		return r.auth.NeedToChange(r.principal, svc.tenant.name) != nil
 	})
 }
 
@@ -54,15 +50,4 @@ func (r request) opened(id, in uint64, fn func()) {
 		}
 		fn()
 	})
-}
-
-// needToChange asks for any right to change something.
-func (r rightsIn) needToChange(tenant string) error {
-	switch have := r(tenant); {
-	case have == 0:
-		return model.ErrNotFound
-	case have&(model.RightWrite|model.RightCreate|model.RightDelete) == 0:
-		return model.ErrDenied
-	}
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -118,7 +119,7 @@ func TestGarbage(t *testing.T) {
 // TestPanicIsRefused: a panic while a report is carried out is that report's refusal.
 func TestPanicIsRefused(t *testing.T) {
 	b := newBatch(newView(), 1)
-	e := &evaluator{batch: b, limits: model.Limits{Name: 100, Component: 100}, rights: everything, nextID: func(context.Context) (uint64, error) { panic("boom") }}
+	e := &evaluator{batch: b, limits: model.Limits{Name: 100, Component: 100}, Origin: model.Origin{Principal: model.Itself}, auth: access.New(), nextID: func(context.Context) (uint64, error) { panic("boom") }}
 	_, _, err := e.report(&transport.ReportVariableChanges{Changes: []model.Change{at(model.OpMkdir, "t", "", "")}})
 	if model.CodeOf(err) != model.CodeInternal || !strings.Contains(err.Error(), "boom") || !b.empty() {
 		t.Errorf("error %v", err)

@@ -102,7 +102,7 @@ func (l *lister) addTops(tenant string) error {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if tenant != "" {
-		if err := r.rights.need(tenant, model.RightRead); err != nil {
+		if err := r.auth.Need(r.principal, tenant, model.RightRead); err != nil {
 			return err
 		}
 		t := v.tenants[tenant]
@@ -116,7 +116,7 @@ func (l *lister) addTops(tenant string) error {
 		return nil
 	}
 	for name, t := range v.tenants {
-		have := r.rights(name)
+		have := r.auth.Rights(r.principal, name)
 		if have == 0 {
 			continue
 		}
@@ -145,7 +145,7 @@ func (l *lister) enter(svc *service, dir string) error {
 		}
 	}
 	return s.look(svc, func(c *content) error {
-		if err := l.r.rights.need(svc.tenant.name, model.RightRead); err != nil {
+		if err := l.r.auth.Need(l.r.principal, svc.tenant.name, model.RightRead); err != nil {
 			return err
 		}
 		switch at := c.find(dir); {
@@ -163,6 +163,11 @@ func (l *lister) enter(svc *service, dir string) error {
 // page returns what comes next, about so many bytes and entries of it at most, but one at least if there is one. It loads
 // services where the walk comes to them, which may take a while.
 func (l *lister) page(bytes, entries int) (*transport.Entries, error) {
+	if l.nodes != nil {
+		if err := l.r.auth.Need(l.r.principal, l.service.Tenant, model.RightRead); err != nil {
+			return nil, err
+		}
+	}
 	page := &transport.Entries{}
 	for size := 0; size < bytes && len(page.Entries) < entries; {
 		e, ok, err := l.next()
@@ -190,6 +195,9 @@ func (l *lister) next() (model.Entry, bool, error) {
 	for len(l.tops) > 0 {
 		t := l.tops[0]
 		l.tops = l.tops[1:]
+		if l.r.auth.Need(l.r.principal, t.entry.Tenant, 0) != nil {
+			continue // out of sight by now
+		}
 		if l.recursive && t.service != nil {
 			switch err := l.enter(t.service, ""); model.CodeOf(err) {
 			case model.CodeOK:

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -155,7 +154,7 @@ func (s *Server) URL() string {
 
 // accept turns an HTTP request into a session and serves it.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
-	key, who, err := s.authenticate(r)
+	who, name, err := s.authenticate(r)
 	if err == nil {
 		if v, ok := r.Context().Value(visitorKey{}).(*visitor); ok {
 			err = s.net.door.admit(v, who)
@@ -181,26 +180,25 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 		s.log.Debug("refused a connection", "remote", r.RemoteAddr, "err", err)
 		return
 	}
-	s.serve(conn, key, who)
+	s.serve(conn, who, name)
 }
 
-// authenticate finds out who makes a request: over the Unix socket the kernel knows, and only the server's own user and
-// root are let in; over the network it takes an API key, which is returned.
-func (s *Server) authenticate(r *http.Request) (*engine.Key, principal, error) {
+// authenticate finds out who makes a request, and what people call it: over the Unix socket the kernel knows, over the
+// network it takes an API key.
+func (s *Server) authenticate(r *http.Request) (who model.Principal, name string, err error) {
 	if p, ok := transport.PeerFrom(r.Context()); ok {
-		if p.UID != 0 && int(p.UID) != os.Geteuid() {
-			return nil, "", &model.Error{Code: model.CodeDenied, Message: fmt.Sprintf("the server belongs to uid %d", os.Geteuid())}
+		who = model.User(p.UID)
+		if s.auth.Check(who) != nil {
+			return "", "", &model.Error{Code: model.CodeDenied, Message: fmt.Sprintf("the server belongs to uid %d", os.Geteuid())}
 		}
-		return nil, localPrincipal(p.UID), nil
+		return who, userName(p.UID), nil
 	}
-	if r.TLS == nil {
-		return nil, "", model.ErrUnauthorized
+	if r.TLS != nil {
+		if who, name, ok := s.auth.KeyHolder(transport.BearerToken(r)); ok {
+			return who, name, nil
+		}
 	}
-	key, ok := s.keys.check(transport.BearerToken(r))
-	if !ok {
-		return nil, "", model.ErrUnauthorized
-	}
-	return &key, keyPrincipal(&key), nil
+	return "", "", model.ErrUnauthorized
 }
 
 // housekeeping looks after what others may take away, and leaves when there is nothing to stay for.

@@ -30,7 +30,9 @@ type outbox struct {
 	rotated   map[uint64]*transport.ServiceFileRotated // by service: only the last matters
 	tree      *treeWatch                               // nil: not asked for
 	watches   map[uint64]*watch
-	dirty     []*watch // those with something to send, in the order in which they got it
+	// unacknowledged has the numbers of the reports that wait for their acknowledgement: what they hold need not be sent back.
+	unacknowledged map[uint64]bool
+	dirty          []*watch // those with something to send, in the order in which they got it
 
 	unanswered int
 }
@@ -81,7 +83,10 @@ type treeWatch struct {
 }
 
 func newOutbox(memory *account) *outbox {
-	o := &outbox{wake: make(chan struct{}, 1), memory: memory, watches: map[uint64]*watch{}, rotated: map[uint64]*transport.ServiceFileRotated{}}
+	o := &outbox{
+		wake: make(chan struct{}, 1), memory: memory, watches: map[uint64]*watch{}, rotated: map[uint64]*transport.ServiceFileRotated{},
+		unacknowledged: map[uint64]bool{},
+	}
 	o.room.L = &o.mu
 	return o
 }
@@ -127,11 +132,21 @@ func (o *outbox) answered(n, cost int) {
 	o.room.Signal()
 }
 
+// expect notes that a report is on its way.
+func (o *outbox) expect(seq uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unacknowledged[seq] = true
+}
+
 // reply queues an answer without waking the writer.
 func (o *outbox) reply(r reply) {
 	o.cheapen(&r)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if m, ok := r.message.(*transport.VariableChangesAcknowledged); ok {
+		delete(o.unacknowledged, m.Seq)
+	}
 	if !o.closed {
 		o.replies = append(o.replies, r)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -15,7 +16,7 @@ func TestClientBelongsToItsPrincipal(t *testing.T) {
 	s := d.start(t, listen)
 	admin := connect(t, s)
 	admin.do(store("v", ""))
-	owner, reader := admin.createKey("owner", allRights), admin.createKey("reader", model.RightRead)
+	owner, reader := admin.createKey("owner", access.AllRights), admin.createKey("reader", model.RightRead)
 	with := func(key string, id []byte) *peer {
 		t.Helper()
 		p := &peer{t: t, id: id, news: make(chan struct{}, 1)}

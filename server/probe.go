@@ -36,11 +36,11 @@ func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
 			return nil, model.ErrNotFound
 		}
 	}
-	check := r.rights.need
+	check := r.auth.Need
 	if m.ID == 0 && m.Service == "" {
-		check = r.rights.needNew // a tenant
+		check = r.auth.NeedNew // a tenant
 	}
-	if err := check(tenant, m.Want); err != nil {
+	if err := check(r.principal, tenant, m.Want); err != nil {
 		return nil, err
 	}
 	if m.ID == 0 && m.Name != "" {

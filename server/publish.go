@@ -128,12 +128,10 @@ func (s *Server) broadcast(b *batch, t *touched) {
 		ev.service.content.Load().log.add(ev)
 	}
 	for _, svc := range order {
-		svc.watchMu.Lock()
-		for w := range svc.watches {
+		s.watchers(svc, func(w *watch) {
 			w.session.out.events(w, lists[svc])
 			t.add(w.session)
-		}
-		svc.watchMu.Unlock()
+		})
 	}
 }
 
@@ -182,22 +180,29 @@ func (v *view) forgetHistory(b *batch, rev int64) {
 // endWatches ends the watches of services that are gone, or out of their watchers' sight, before these get to know what
 // happened there since. The caller holds view.mu.
 func (s *Server) endWatches(b *batch) {
-	for svc, k := range b.places.over {
-		svc.watchMu.Lock()
-		for w := range svc.watches {
-			if k == (serviceKey{}) || w.session.rights(k.tenant)&model.RightRead == 0 {
-				delete(svc.watches, w)
-				w.session.out.forget(w)
-			}
+	for svc := range b.places.over {
+		s.watchers(svc, func(*watch) {})
+	}
+}
+
+// watchers calls fn with the watches of a service, and ends those of who may not read it. The caller holds view.mu.
+func (s *Server) watchers(svc *service, fn func(*watch)) {
+	svc.watchMu.Lock()
+	defer svc.watchMu.Unlock()
+	for w := range svc.watches {
+		if s.view.mayReadLocked(w.session, svc) != nil {
+			delete(svc.watches, w)
+			w.session.out.forget(w)
+			continue
 		}
-		svc.watchMu.Unlock()
+		fn(w)
 	}
 }
 
 // changes is the event as a session may know of it: what becomes visible to it is new, what it no longer may see is gone.
 func (ev *treeEvent) changes(s *session) []model.TreeChange {
-	own := ev.client != "" && ev.client == s.client.id
-	sees := func(k serviceKey) bool { return k != serviceKey{} && s.rights(k.tenant) != 0 }
+	own := ev.Client != "" && ev.Client == s.client.id
+	sees := func(k serviceKey) bool { return k != serviceKey{} && s.auth.Rights(s.principal, k.tenant) != 0 }
 	before, after := sees(ev.before), sees(ev.after)
 	if !before && !after {
 		return nil
@@ -211,7 +216,7 @@ func (ev *treeEvent) changes(s *session) []model.TreeChange {
 		return []model.TreeChange{c}
 	}
 	c := model.TreeChange{Own: own, Gone: !after, Time: ev.time}
-	c.Tenant = model.Tenant{ID: ev.tenant.id, Name: ev.after.tenant, MTime: ev.tenant.mtime, Mode: ev.tenant.mode, Rights: s.rights(ev.after.tenant)}
+	c.Tenant = model.Tenant{ID: ev.tenant.id, Name: ev.after.tenant, MTime: ev.tenant.mtime, Mode: ev.tenant.mode, Rights: s.auth.Rights(s.principal, ev.after.tenant)}
 	if !after {
 		c.Tenant.Name, c.Tenant.Rights = ev.before.tenant, 0
 	}

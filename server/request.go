@@ -143,7 +143,7 @@ func (r request) service(id uint64) (*service, error) {
 	if svc == nil {
 		return nil, model.ErrNotFound
 	}
-	return svc, r.rights.need(svc.tenant.name, model.RightRead)
+	return svc, r.auth.Need(r.principal, svc.tenant.name, model.RightRead)
 }
 
 // mayReadLocked says whether a session may still read a service that it has found: it can have been moved or removed
@@ -152,14 +152,11 @@ func (v *view) mayReadLocked(c *session, svc *service) error {
 	if v.services[svc.id] != svc {
 		return model.ErrNotFound
 	}
-	return c.rights.need(svc.tenant.name, model.RightRead)
+	return c.auth.Need(c.principal, svc.tenant.name, model.RightRead)
 }
 
 func (r request) serviceNamed(tenant, name string) (*service, error) {
-	if r.rights(tenant) == 0 {
-		return nil, model.ErrNotFound
-	}
-	if err := r.rights.need(tenant, model.RightRead); err != nil {
+	if err := r.auth.Need(r.principal, tenant, model.RightRead); err != nil {
 		return nil, err
 	}
 	v := r.server.view
@@ -182,7 +179,7 @@ func (r request) report(m *transport.ReportVariableChanges) {
 			_ = s.load(s.ctx, svc) // the committer meets the error again
 		}
 		for _, k := range []serviceKey{{c.Tenant, c.Service}, {cmp.Or(c.ToTenant, c.Tenant), c.ToService}} {
-			if k.name == "" || r.rights.needToChange(k.tenant) != nil {
+			if k.name == "" || r.auth.NeedToChange(r.principal, k.tenant) != nil {
 				continue
 			}
 			if svc := s.view.lookup(k.tenant, k.name); svc != nil {
@@ -190,8 +187,9 @@ func (r request) report(m *transport.ReportVariableChanges) {
 			}
 		}
 	}
+	r.out.expect(m.Seq)
 	if !s.queue.push(item{session: r.session, id: r.id, report: m, size: sizeOf(m), cost: r.cost}) {
-		r.result(nil, r.refusal())
+		r.result(nil, model.ErrUnavailable)
 	}
 }
 
@@ -276,13 +274,13 @@ func (r request) read(svc *service, m *transport.ReadVariable) (*transport.Varia
 func (r request) status() *transport.Status {
 	s := r.server
 	m := &transport.Status{Server: s.info, Store: s.engine.StoreID(), Limits: s.currentLimits()}
-	if r.key == nil {
+	if r.auth.Oversees(r.principal, model.Itself) {
 		m.Damaged = s.damaged
 	}
 	s.view.mu.RLock()
 	m.Rev = s.view.rev
 	for _, svc := range s.view.services {
-		if r.rights(svc.tenant.name) == 0 {
+		if r.auth.Rights(r.principal, svc.tenant.name) == 0 {
 			continue
 		}
 		m.Services++
@@ -293,7 +291,7 @@ func (r request) status() *transport.Status {
 	s.view.mu.RUnlock()
 	size := 0
 	for _, c := range s.sessions() {
-		if r.maySee(c) {
+		if c == r.session || r.auth.Oversees(r.principal, c.principal) {
 			if size += len(c.hello.Program) + len(c.hello.Host) + len(c.hello.Mount) + len(c.user) + entryCost; size > maxStatus {
 				m.More++
 				continue
@@ -308,20 +306,17 @@ func (r request) status() *transport.Status {
 }
 
 func (r request) administer(m transport.Message) (transport.Message, error) {
-	if !r.administers() {
+	if !r.auth.Administers(r.principal) {
 		return nil, model.ErrDenied
 	}
 	switch m := m.(type) {
 	case *transport.CreateKey:
-		if err := r.checkKey(m); err != nil {
-			return nil, err
-		}
-		text, err := r.server.createKey(m)
+		text, err := r.createKey(m)
 		return &transport.KeyCreated{Key: text}, err
 	case *transport.RevokeKey:
 		return &transport.Done{}, r.revokeKey(m.Name)
 	}
-	return &transport.Keys{Keys: r.listKeys()}, nil
+	return &transport.Keys{Keys: r.auth.Keys(r.principal)}, nil
 }
 
 func (r request) handover() {

@@ -17,7 +17,7 @@
 //   - A session sees and does what its credentials open; a hidden tenant is not there.
 //   - No input of a client ends the server.
 //
-// Lock order: view.mu, service.watchMu, outbox.mu. Server.mu, client.mu, keys.mu and queue.mu are leaves. None is held
+// Lock order: view.mu, service.watchMu, outbox.mu. Server.mu, client.mu, the Authorizer's and queue.mu are leaves. None is held
 // across the network or the engine.
 package server
 
@@ -37,6 +37,7 @@ import (
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -126,7 +127,7 @@ type Server struct {
 	engine   *engine.Engine
 	view     *view
 	queue    *queue
-	keys     keys
+	auth     *access.Authorizer
 	net      listeners
 
 	memory  *budget // for what clients ask for
@@ -195,12 +196,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		opts: o, log: o.Logger, limits: o.Limits,
 		memory: newBudget(o.Memory - o.Memory/sendingPart), sending: newBudget(o.Memory / sendingPart),
-		view: newView(), queue: newQueue(), treeWatchers: map[*session]struct{}{},
+		view: newView(), queue: newQueue(), auth: access.New(model.User(0), model.User(uint32(os.Geteuid()))), treeWatchers: map[*session]struct{}{},
 		clients: map[string]*client{}, legacy: map[string]*client{}, marks: map[*client]struct{}{}, live: map[*session]struct{}{},
 		opening: map[*transport.Conn]struct{}{}, idleSince: time.Now(), up: time.Now(),
 		done: make(chan struct{}), stop: make(chan struct{}), builds: make(chan struct{}, maxBuilds),
 	}
-	s.keys.byName = map[string]engine.Key{}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -13,8 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -35,11 +35,10 @@ var (
 type session struct {
 	server    *Server
 	conn      *transport.Conn
-	local     bool        // the client is on this host
-	key       *engine.Key // nil: came over the Unix socket
-	principal principal
-	rights    rightsIn
-	user      string
+	local     bool // the client is on this host
+	auth      *access.Authorizer
+	principal model.Principal
+	user      string // the principal's name for people
 	writer    string // what its changes are signed with
 	client    *client
 	hello     *transport.Hello
@@ -48,9 +47,6 @@ type session struct {
 	written   chan struct{} // closed when the writer has ended
 	wg        sync.WaitGroup
 	asked     map[uint64]*service // whose memory files; guarded by out.mu
-
-	// over is set when the session's credentials are no longer valid, and what its client is told.
-	over atomic.Pointer[model.Error]
 
 	memory  *account // for requests and what waits to be sent
 	sending *account // for what is being sent
@@ -62,16 +58,11 @@ type session struct {
 }
 
 // serve runs a session until its connection is over.
-func (s *Server) serve(conn *transport.Conn, key *engine.Key, who principal) {
+func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 	defer conn.Close()
 	c := &session{
-		server: s, conn: conn, local: conn.Local(), key: key, principal: who, rights: everything, connected: time.Now(), written: make(chan struct{}),
-		line: line{at: -1},
-	}
-	if key != nil {
-		c.rights, c.user = rightsOf(key.Tenants, model.Rights(key.Rights)), key.Name
-	} else if p, ok := conn.Peer(); ok {
-		c.user = userName(p.UID)
+		server: s, conn: conn, local: conn.Local(), auth: s.auth, principal: who, user: name, connected: time.Now(),
+		written: make(chan struct{}), line: line{at: -1},
 	}
 
 	conn.SetMaxMessage(maxHello)
@@ -154,7 +145,7 @@ func userName(uid uint32) string {
 // register makes the session its client's, in the place of one that it may still have: of that one nothing is carried out
 // any more that is not already being carried out, so that what the client sends again cannot be overtaken.
 func (s *Server) register(c *session) *model.Error {
-	id := c.principal.client(c.hello.ID)
+	id := c.principal.Client(c.hello.ID)
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
@@ -183,9 +174,9 @@ func (s *Server) register(c *session) *model.Error {
 		old.conn.Fail(errReplaced)
 	}
 	// The key may have been revoked since it was checked; from here on revoking finds the session.
-	if c.key != nil && !s.keys.holds(c.key) {
+	if s.auth.Check(c.principal) != nil {
 		s.unregister(c)
-		return errRevoked
+		return access.ErrRevoked
 	}
 	return nil
 }
@@ -271,20 +262,12 @@ func (c *session) receive(e transport.Envelope) (ok bool) {
 		c.conn.CloseWith(&model.Error{Code: model.CodeInvalid, Message: "a request has an id"})
 		return false
 	}
-	if reason := c.over.Load(); reason != nil {
-		r.result(nil, reason)
+	if err := c.auth.Check(c.principal); err != nil {
+		r.result(nil, err)
 		return true
 	}
 	r.handle(e.Message)
 	return true
-}
-
-// refusal is why the committer takes no more of the session.
-func (s *session) refusal() error {
-	if reason := s.over.Load(); reason != nil {
-		return reason
-	}
-	return model.ErrUnavailable
 }
 
 // sizeOf is about how many bytes a report has the engine store.

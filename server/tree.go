@@ -42,7 +42,7 @@ func (r request) treeNow(tree *treeWatch) *treePages {
 	defer v.mu.Unlock()
 	p := &treePages{rev: v.rev}
 	for name, t := range v.tenants {
-		have := r.rights(name)
+		have := r.auth.Rights(r.principal, name)
 		if have == 0 {
 			continue
 		}

@@ -44,7 +44,7 @@ func (w *watch) add(ev *event) {
 	if w.lost {
 		return
 	}
-	own := ev.client != "" && ev.client == w.session.client.id
+	own := ev.Client != "" && ev.Client == w.session.client.id
 	if ev.kind == model.EventSet && ev.was != nil || ev.kind == model.EventMeta && ev.v != nil {
 		if i, ok := w.open[ev.v.id]; ok && (w.pending[i].ev.kind == model.EventMeta) == (ev.kind == model.EventMeta) {
 			p := &w.pending[i]
@@ -57,8 +57,8 @@ func (w *watch) add(ev *event) {
 	switch ev.kind {
 	case model.EventSet:
 		p.was = ev.was
-		if ev.echo && own && ev.session == w.session {
-			p.echo = ev.seq
+		if ev.echo && own && w.session.out.unacknowledged[ev.Seq] {
+			p.echo = ev.Seq
 		}
 		w.open[ev.v.id] = len(w.pending)
 		w.held += len(ev.v.data)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -140,7 +141,7 @@ func TestCoalescing(t *testing.T) {
 	sid := p.service("t", "s")
 	svc := s.view.lookup("t", "s")
 
-	stuck := &session{server: s, client: newClient("nobody"), rights: everything, out: newOutbox(testAccount())}
+	stuck := &session{server: s, client: newClient("nobody"), auth: s.auth, principal: model.Itself, out: newOutbox(testAccount())}
 	w := &watch{session: stuck, service: svc, values: true, live: true, open: map[uint64]int{}}
 	stuck.out.watches[sid] = w
 	svc.watchMu.Lock()
@@ -332,7 +333,7 @@ func TestWatchTree(t *testing.T) {
 	p := connect(t, s)
 	p.do(store("v", ""))
 	tree := must[*transport.Tree](p, &transport.WatchTree{})
-	if len(tree.Tenants) != 1 || len(tree.Services) != 1 || tree.Tenants[0].Rights != allRights || tree.Services[0].Tenant != tree.Tenants[0].ID {
+	if len(tree.Tenants) != 1 || len(tree.Services) != 1 || tree.Tenants[0].Rights != access.AllRights || tree.Services[0].Tenant != tree.Tenants[0].ID {
 		t.Fatalf("tree %+v", tree)
 	}
 	tid, sid := tree.Tenants[0].ID, tree.Services[0].ID
@@ -340,8 +341,8 @@ func TestWatchTree(t *testing.T) {
 		change model.Change
 		want   model.TreeChange
 	}{
-		{at(model.OpMkdir, "u", "", ""), model.TreeChange{Tenant: model.Tenant{Name: "u", Rights: allRights}}},
-		{model.Change{Op: model.OpRename, Tenant: "t", ToTenant: "w"}, model.TreeChange{Tenant: model.Tenant{ID: tid, Name: "w", Rights: allRights}}},
+		{at(model.OpMkdir, "u", "", ""), model.TreeChange{Tenant: model.Tenant{Name: "u", Rights: access.AllRights}}},
+		{model.Change{Op: model.OpRename, Tenant: "t", ToTenant: "w"}, model.TreeChange{Tenant: model.Tenant{ID: tid, Name: "w", Rights: access.AllRights}}},
 		{model.Change{Op: model.OpRename, Tenant: "w", Service: "s", ToTenant: "u", ToService: "x"}, model.TreeChange{Service: model.Service{ID: sid, Name: "x"}}},
 		{at(model.OpRmdir, "w", "", ""), model.TreeChange{Gone: true, Tenant: model.Tenant{ID: tid, Name: "w"}}},
 	}

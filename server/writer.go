@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -24,6 +25,10 @@ func (s *session) writeLoop() {
 	for {
 		l, closed := s.out.take()
 		if closed {
+			return
+		}
+		if s.auth.Check(s.principal) != nil {
+			s.conn.CloseWith(access.ErrRevoked)
 			return
 		}
 		if l.empty() {
