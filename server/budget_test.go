@@ -2,11 +2,12 @@ package server
 
 import (
 	"errors"
-	"github.com/commy-project/commyfs/model"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 func opened(b *budget, p model.Principal, stalled int64) (a *account, failed func() error) {

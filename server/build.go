@@ -6,7 +6,6 @@ import (
 
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // A memory file is made when a client asks where it is, and kept while one that has asked is there. It is built from a
@@ -22,71 +21,59 @@ type build struct {
 	done    chan struct{}
 }
 
-// filePath answers a [transport.GetServiceFilePath], on another goroutine if the file has to be made first.
-func (r request) filePath(m *transport.GetServiceFilePath) {
-	svc, err := r.service(m.Service)
-	if err == nil && !r.ask(svc) {
-		err = model.ErrUnavailable
-	}
+// Ask has a service keep its memory file for the session, until that ends or no longer watches. It returns where the file
+// is, nil if [session.MemoryFile] has to make it.
+func (s *session) Ask(service uint64) (*model.MemoryFile, error) {
+	svc, err := s.readable(service)
 	if err != nil {
-		r.result(nil, err)
-		return
+		return nil, err
 	}
-	if c := svc.content.Load(); c != nil {
-		if f := c.file.Load(); f != nil {
-			r.answer(f.message())
-			return
-		}
-	}
-	r.aside(func() {
-		f, err := r.server.memoryFile(svc)
-		if err != nil {
-			r.result(nil, err)
-			return
-		}
-		r.answer(f.message())
-	})
-}
-
-func (f *fileInfo) message() *transport.ServiceFilePath {
-	return &transport.ServiceFilePath{Path: f.path, Generation: f.generation}
-}
-
-// ask has a service keep its memory file for a session, until that ends or no longer watches.
-func (r request) ask(svc *service) bool {
 	svc.watchMu.Lock()
 	defer svc.watchMu.Unlock()
-	r.out.mu.Lock()
-	defer r.out.mu.Unlock()
-	if r.out.closed {
-		return false
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	if s.feed.closed {
+		return nil, model.ErrUnavailable
 	}
-	if r.asked == nil {
-		r.asked = map[uint64]*service{}
+	s.feed.asked[service] = svc
+	svc.askers[s] = struct{}{}
+	if c := svc.content.Load(); c != nil {
+		return c.file.Load(), nil
 	}
-	r.asked[svc.id] = svc
-	svc.askers[r.session] = struct{}{}
-	return true
+	return nil, nil
 }
 
-// unask is the end of ask.
-func (s *session) unask(id uint64) {
-	s.out.mu.Lock()
-	svc := s.asked[id]
-	delete(s.asked, id)
-	s.out.mu.Unlock()
-	if svc != nil {
-		svc.unasked.Store(time.Now().UnixNano())
-		svc.watchMu.Lock()
-		delete(svc.askers, s)
-		svc.watchMu.Unlock()
+// MemoryFile tells where a service's memory file is, and makes it if there is none.
+func (s *session) MemoryFile(service uint64) (*model.MemoryFile, error) {
+	svc, err := s.readable(service)
+	if err != nil {
+		return nil, err
 	}
+	return s.server.memoryFile(svc)
+}
+
+// unask is the end of Ask.
+func (s *session) unask(id uint64) {
+	s.feed.mu.Lock()
+	svc := s.feed.asked[id]
+	delete(s.feed.asked, id)
+	s.feed.mu.Unlock()
+	if svc != nil {
+		svc.unask(s)
+	}
+}
+
+func (svc *service) unask(s *session) {
+	svc.unasked.Store(time.Now().UnixNano())
+	svc.watchMu.Lock()
+	delete(svc.askers, s)
+	svc.watchMu.Unlock()
 }
 
 var errNoMemory = &model.Error{Code: model.CodeUnavailable, Message: "the service has no memory file now"}
 
 // memoryFile tells where a service's memory file is, and makes it if there is none. Not for the committer.
-func (s *Server) memoryFile(svc *service) (*fileInfo, error) {
+func (s *Server) memoryFile(svc *service) (*model.MemoryFile, error) {
 	if err := s.load(s.ctx, svc); err != nil {
 		return nil, err
 	}
@@ -177,6 +164,6 @@ func (c *content) install(mem *memfile.Writer, changes []func(*memfile.Writer) (
 		return err
 	}
 	c.mem = mem
-	c.file.Store(&fileInfo{mem.Path(), mem.Generation()})
+	c.file.Store(&model.MemoryFile{Path: mem.Path(), Generation: mem.Generation()})
 	return nil
 }

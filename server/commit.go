@@ -6,7 +6,6 @@ import (
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // commitLoop is the committer: the one goroutine that changes anything. It takes all reports that wait, carries them out
@@ -242,7 +241,7 @@ func (s *Server) refuse(list []outcome, err error) {
 
 // acknowledge queues the answer to a report.
 func (s *Server) acknowledge(o *outcome, rev int64) {
-	m := &transport.VariableChangesAcknowledged{Seq: o.report.Seq, Rev: rev, Results: o.results}
+	m := &model.Outcome{Seq: o.report.Seq, Rev: rev, Results: o.results}
 	if o.known {
 		m.Rev = o.rev
 	}
@@ -252,7 +251,7 @@ func (s *Server) acknowledge(o *outcome, rev int64) {
 			m.Message = model.ErrInternal.Message // the rest is in the log
 		}
 	}
-	o.session.out.reply(reply{id: o.id, message: m, services: o.services, tree: o.tree, cost: o.cost})
+	o.session.feed.outcome(told{Ticket: o.Ticket, outcome: m, services: o.services, tree: o.tree})
 }
 
 // between runs fn between two batches and waits for it. It fails when the server closes.
@@ -265,7 +264,7 @@ func (s *Server) between(fn func()) error {
 	return nil
 }
 
-// touched collects the sessions whose writers have something new.
+// touched collects the sessions that have something new to tell.
 type touched map[*session]struct{}
 
 func (t *touched) add(s *session) {
@@ -277,6 +276,6 @@ func (t *touched) add(s *session) {
 
 func (t *touched) wake() {
 	for s := range *t {
-		s.out.signal()
+		s.feed.ready()
 	}
 }

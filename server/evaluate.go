@@ -9,7 +9,6 @@ import (
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // evaluator carries out reports on a batch. It belongs to the committer.
@@ -47,7 +46,7 @@ const (
 
 // report carries out r and leaves it to the caller to keep it. After an error it is rolled back; index tells which change
 // was refused.
-func (e *evaluator) report(r *transport.ReportVariableChanges) (results []model.Result, index int, err error) {
+func (e *evaluator) report(r *model.Report) (results []model.Result, index int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: panic: %v", model.ErrInternal, p)

@@ -17,8 +17,8 @@ func (v *view) homes(id, in uint64) []*service {
 }
 
 // homes are the services to load before a variable that a client names by its id can be looked for.
-func (r request) homes(id, in uint64) []*service {
-	v := r.server.view
+func (s *session) homes(id, in uint64) []*service {
+	v := s.server.view
 	if id == 0 {
 		return nil
 	}
@@ -29,25 +29,6 @@ func (r request) homes(id, in uint64) []*service {
 	return slices.DeleteFunc(v.homes(id, in), func(svc *service) bool {
 		v.mu.RLock()
 		defer v.mu.RUnlock()
-		return r.auth.NeedToChange(r.principal, svc.tenant.name) != nil
-	})
-}
-
-// opened calls fn when a variable that a client names by its id is in memory, if there is one; on another goroutine if
-// that takes a while.
-func (r request) opened(id, in uint64, fn func()) {
-	homes := r.homes(id, in)
-	if len(homes) == 0 {
-		fn()
-		return
-	}
-	r.aside(func() {
-		for _, svc := range homes {
-			if err := r.server.load(r.server.ctx, svc); err != nil {
-				r.result(nil, err)
-				return
-			}
-		}
-		fn()
+		return s.auth.NeedToChange(s.principal, svc.tenant.name) != nil
 	})
 }

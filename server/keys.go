@@ -7,12 +7,11 @@ import (
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // createKey makes a key and returns its text. It is the committer that asks whether the session may: no right is taken away
 // meanwhile.
-func (r request) createKey(m *transport.CreateKey) (text string, err error) {
+func (r request) createKey(m *model.NewKey) (text string, err error) {
 	s := r.server
 	werr := s.between(func() {
 		var k engine.Key
@@ -50,7 +49,7 @@ func (r request) revokeKey(name string) error {
 	var ends sync.WaitGroup
 	for _, c := range s.sessions() {
 		if c.principal == model.KeyHolder(k.Hash) {
-			ends.Go(func() { s.end(c, access.ErrRevoked) })
+			ends.Go(func() { c.end(access.ErrRevoked) })
 		}
 	}
 	ends.Wait()

@@ -5,63 +5,18 @@ import (
 	"slices"
 
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
-// list answers a [transport.List], a page at a time: the next one is made when the one before is being sent.
-func (r request) list(m *transport.List) {
-	l, err := r.lister(m)
-	if err != nil {
-		r.result(nil, err)
-		return
-	}
-	for {
-		if r.memory.Take(pageBytes) != nil {
-			return // the session ends
-		}
-		page, err := l.page(pageBytes, pageEntries)
-		if err != nil {
-			r.memory.Give(pageBytes)
-			r.result(nil, err)
-			return
-		}
-		last := !page.More
-		if last && l.failed != nil {
-			page.More = true // the error comes behind it
-		}
-		taken := make(chan struct{})
-		r.out.stream(&stream{id: r.id, cost: r.cost, part: page.More, next: func() (transport.Message, bool) {
-			close(taken)
-			r.memory.Give(pageBytes)
-			return page, false
-		}})
-		if !page.More {
-			return
-		}
-		select {
-		case <-taken:
-		case <-r.conn.Done():
-			return
-		}
-		if last {
-			r.result(nil, l.failed)
-			return
-		}
-	}
-}
-
-// pageEntries bounds a page beside pageBytes.
-const pageEntries = 2048
-
-// lister walks over what a [transport.List] asks for, in order, and holds no lock between two pages. What is in a service
+// Lister walks over what a [model.List] asks for, in order, and holds no lock between two pages. What is in a service
 // is of one moment, that at which the walk comes to it: so whatever was under its name all the time is listed once, and
 // nothing is listed twice.
-type lister struct {
-	r         request
+type Lister struct {
+	session   *session
 	recursive bool
 	tops      []top // tenants and services that are left, in order
 
-	failed error // of the first service that could not be loaded: it is listed, and what is in it is not
+	// failed comes at the end. A service that could not be loaded is listed, and what is in it is not.
+	failed error
 
 	// What is left of the service that the walk is in.
 	nodes   *inside // nil: nothing
@@ -74,18 +29,18 @@ type top struct {
 	service *service
 }
 
-// lister finds where a listing begins.
-func (r request) lister(m *transport.List) (*lister, error) {
+// List finds where a listing begins.
+func (s *session) List(m *model.List) (*Lister, error) {
 	if m.Service == "" && m.Name != "" || m.Tenant == "" && m.Service != "" {
 		return nil, model.ErrInvalid
 	}
-	l := &lister{r: r, recursive: m.Recursive}
+	l := &Lister{session: s, recursive: m.Recursive}
 	if m.Service != "" {
-		svc, err := r.serviceNamed(m.Tenant, m.Service)
+		id, err := s.Find(m.Tenant, m.Service)
 		if err != nil {
 			return nil, err
 		}
-		return l, l.enter(svc, m.Name)
+		return l, l.enter(id, m.Name)
 	}
 	if err := l.addTops(m.Tenant); err != nil {
 		return nil, err
@@ -97,12 +52,12 @@ func (r request) lister(m *transport.List) (*lister, error) {
 }
 
 // addTops has the walk go over a tenant's services, or over all tenants.
-func (l *lister) addTops(tenant string) error {
-	r, v := l.r, l.r.server.view
+func (l *Lister) addTops(tenant string) error {
+	s, v := l.session, l.session.server.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if tenant != "" {
-		if err := r.auth.Need(r.principal, tenant, model.RightRead); err != nil {
+		if err := s.auth.Need(s.principal, tenant, model.RightRead); err != nil {
 			return err
 		}
 		t := v.tenants[tenant]
@@ -116,7 +71,7 @@ func (l *lister) addTops(tenant string) error {
 		return nil
 	}
 	for name, t := range v.tenants {
-		have := r.auth.Rights(r.principal, name)
+		have := s.auth.Rights(s.principal, name)
 		if have == 0 {
 			continue
 		}
@@ -128,7 +83,7 @@ func (l *lister) addTops(tenant string) error {
 	return nil
 }
 
-func (l *lister) addServices(t *tenant) {
+func (l *Lister) addServices(t *tenant) {
 	for _, svc := range t.services {
 		l.tops = append(l.tops, top{
 			model.Entry{Tenant: t.name, Service: svc.name, Dir: true, ID: svc.id, MTime: svc.mtime, Mode: svc.mode}, svc,
@@ -137,44 +92,53 @@ func (l *lister) addServices(t *tenant) {
 }
 
 // enter has the walk go on with what is in a directory of a service.
-func (l *lister) enter(svc *service, dir string) error {
-	s := l.r.server
+func (l *Lister) enter(service uint64, dir string) error {
+	s := l.session
 	if dir != "" {
-		if err := checkPath(dir, s.limits); err != nil {
+		if err := checkPath(dir, s.server.limits); err != nil {
 			return err
 		}
 	}
-	return s.look(svc, func(c *content) error {
-		if err := l.r.auth.Need(l.r.principal, svc.tenant.name, model.RightRead); err != nil {
-			return err
-		}
-		switch at := c.find(dir); {
-		case at.v != nil:
-			return model.ErrNotDirectory
-		case at.d == nil:
-			return model.ErrNotFound
-		}
-		l.nodes = c.nodes.freeze().inside(dir)
-		l.service = model.Entry{Tenant: svc.tenant.name, Service: svc.name}
-		return nil
-	})
+	if err := s.Load(service); err != nil {
+		return err
+	}
+	v := s.server.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	svc, c, err := s.loadedLocked(service)
+	if err != nil {
+		return err
+	}
+	switch at := c.find(dir); {
+	case at.v != nil:
+		return model.ErrNotDirectory
+	case at.d == nil:
+		return model.ErrNotFound
+	}
+	l.nodes = c.nodes.freeze().inside(dir)
+	l.service = model.Entry{Tenant: svc.tenant.name, Service: svc.name}
+	return nil
 }
 
-// page returns what comes next, about so many bytes and entries of it at most, but one at least if there is one. It loads
+// Page returns what comes next, about so many bytes and entries of it at most, but one at least if there is one. It loads
 // services where the walk comes to them, which may take a while.
-func (l *lister) page(bytes, entries int) (*transport.Entries, error) {
-	if l.nodes != nil {
-		if err := l.r.auth.Need(l.r.principal, l.service.Tenant, model.RightRead); err != nil {
+func (l *Lister) Page(bytes, entries int) (*model.Page, error) {
+	if s := l.session; l.nodes != nil {
+		if err := s.auth.Need(s.principal, l.service.Tenant, model.RightRead); err != nil {
 			return nil, err
 		}
 	}
-	page := &transport.Entries{}
+	page := &model.Page{}
 	for size := 0; size < bytes && len(page.Entries) < entries; {
-		e, ok, err := l.next()
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
+		e, ok := l.next()
+		switch {
+		case ok:
+		case l.failed == nil:
+			return page, nil
+		case len(page.Entries) == 0:
+			return nil, l.failed
+		default:
+			page.More = true // the error
 			return page, nil
 		}
 		size += len(e.Tenant) + len(e.Service) + len(e.Name) + len(e.Writer) + entryCost
@@ -185,36 +149,37 @@ func (l *lister) page(bytes, entries int) (*transport.Entries, error) {
 }
 
 // next returns the next entry; false: that was all.
-func (l *lister) next() (model.Entry, bool, error) {
+func (l *Lister) next() (model.Entry, bool) {
 	if l.nodes != nil {
 		if e, ok := l.nextInside(); ok {
-			return e, true, nil
+			return e, true
 		}
 		l.nodes = nil
 	}
 	for len(l.tops) > 0 {
 		t := l.tops[0]
 		l.tops = l.tops[1:]
-		if l.r.auth.Need(l.r.principal, t.entry.Tenant, 0) != nil {
+		if l.session.auth.Need(l.session.principal, t.entry.Tenant, 0) != nil {
 			continue // out of sight by now
 		}
 		if l.recursive && t.service != nil {
-			switch err := l.enter(t.service, ""); model.CodeOf(err) {
+			switch err := l.enter(t.service.id, ""); model.CodeOf(err) {
 			case model.CodeOK:
 			case model.CodeNotFound, model.CodeDenied:
 				continue // gone by now, or out of sight
 			case model.CodeInternal:
 				l.failed = cmp.Or(l.failed, err)
 			default:
-				return model.Entry{}, false, err
+				l.failed, l.tops = err, nil
+				return model.Entry{}, false
 			}
 		}
-		return t.entry, true, nil
+		return t.entry, true
 	}
-	return model.Entry{}, false, nil
+	return model.Entry{}, false
 }
 
-func (l *lister) nextInside() (model.Entry, bool) {
+func (l *Lister) nextInside() (model.Entry, bool) {
 	it, ok := l.nodes.next()
 	if !l.recursive {
 		for ok && l.nodes.deeper(it.path) {

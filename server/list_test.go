@@ -69,17 +69,13 @@ func TestListBesideChanges(t *testing.T) {
 	for part := range slices.Chunk(changes, 1000) {
 		p.do(part...)
 	}
-	var r request
-	for _, c := range s.sessions() {
-		r.session = c
-	}
-	l, err := r.lister(&transport.List{Tenant: "t", Service: "s", Recursive: true})
+	l, err := s.sessions()[0].List(&model.List{Tenant: "t", Service: "s", Recursive: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for more, i := true, 0; more; i++ {
-		page, err := l.page(pageBytes, 100)
+		page, err := l.Page(pageBytes, 100)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -102,23 +102,6 @@ func (s *Server) notLoaded(svc *service, c *content, before *loadFailure, err er
 	return f.err
 }
 
-// look calls fn with the content of a service, loaded if need be, under view.mu.RLock.
-func (s *Server) look(svc *service, fn func(*content) error) error {
-	if err := s.load(s.ctx, svc); err != nil {
-		return err
-	}
-	s.view.mu.RLock()
-	defer s.view.mu.RUnlock()
-	if s.view.services[svc.id] != svc {
-		return model.ErrNotFound
-	}
-	c := svc.content.Load()
-	if c == nil {
-		return errLetGo
-	}
-	return fn(c)
-}
-
 // errLetGo is what a session says that comes to a service the moment after it was let go. Its client tries again.
 var errLetGo = &model.Error{Code: model.CodeUnavailable, Message: "the service is not in memory"}
 

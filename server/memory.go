@@ -10,7 +10,6 @@ import (
 
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // The memory files are a view of a view: without one (the runtime directory is full, say) the server goes on, and local
@@ -116,7 +115,7 @@ func (s *Server) wroteMemory(svc *service, c *content, rotated bool, err error, 
 	}
 	moved[svc] = struct{}{}
 	if err == nil {
-		c.file.Store(&fileInfo{c.mem.Path(), c.mem.Generation()})
+		c.file.Store(&model.MemoryFile{Path: c.mem.Path(), Generation: c.mem.Generation()})
 		return
 	}
 	s.noMemory(svc, err)
@@ -150,16 +149,16 @@ func (s *Server) closeMemory(c *content) {
 // pushMoved tells the watchers of services where the memory file is now.
 func (s *Server) pushMoved(moved map[*service]struct{}, t *touched) {
 	for svc := range moved {
-		m := &transport.ServiceFileRotated{Service: svc.id}
+		var at model.MemoryFile
 		if c := svc.content.Load(); c != nil {
 			if f := c.file.Load(); f != nil {
-				m.Path, m.Generation = f.path, f.generation
+				at = *f
 			}
 		}
 		svc.watchMu.Lock()
 		for w := range svc.watches {
 			if w.session.local {
-				w.session.out.moved(m)
+				w.session.feed.file(svc.id, at)
 				t.add(w.session)
 			}
 		}

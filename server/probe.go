@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // spaceMargin is what must be free beyond the engine's own bound, and twice the largest value, for a probe to promise
@@ -21,55 +20,64 @@ func (s *Server) roomy() (bool, error) {
 	return free >= s.minFree+2*s.limits.Value+spaceMargin, nil
 }
 
-func (r request) probe(m *transport.Probe) (*transport.Probed, error) {
+// ProbeWaits reports whether a probe would have to load services.
+func (s *session) ProbeWaits(m *model.Probe) bool { return len(s.homes(m.ID, m.In)) > 0 }
+
+// Probe says whether a change would be accepted now.
+func (s *session) Probe(m *model.Probe) (*model.Probed, error) {
 	tenant := m.Tenant
-	p := &transport.Probed{}
-	s := r.server
+	p := &model.Probed{}
+	srv := s.server
 	if m.ID != 0 {
-		s.view.mu.RLock()
-		if v := s.view.byID[m.ID]; v != nil {
+		for _, svc := range s.homes(m.ID, m.In) {
+			if err := srv.load(srv.ctx, svc); err != nil {
+				return nil, err
+			}
+		}
+		srv.view.mu.RLock()
+		if v := srv.view.byID[m.ID]; v != nil {
 			tenant = v.service.tenant.name
 			p.Version = v.version
 		}
-		s.view.mu.RUnlock()
+		srv.view.mu.RUnlock()
 		if tenant == "" {
 			return nil, model.ErrNotFound
 		}
 	}
-	check := r.auth.Need
+	check := s.auth.Need
 	if m.ID == 0 && m.Service == "" {
-		check = r.auth.NeedNew // a tenant
+		check = s.auth.NeedNew // a tenant
 	}
-	if err := check(r.principal, tenant, m.Want); err != nil {
+	if err := check(s.principal, tenant, m.Want); err != nil {
 		return nil, err
 	}
 	if m.ID == 0 && m.Name != "" {
-		if err := s.fits(m); err != nil {
+		if err := srv.fits(m); err != nil {
 			return nil, err
 		}
 	}
 	if m.Want&(model.RightWrite|model.RightCreate) != 0 {
-		roomy, err := s.roomy()
+		roomy, err := srv.roomy()
 		if err != nil {
 			return nil, err
 		}
-		if !roomy || time.Since(time.Unix(0, s.fullAt.Load())) < time.Second {
+		if !roomy || time.Since(time.Unix(0, srv.fullAt.Load())) < time.Second {
 			return nil, model.ErrNoSpace
 		}
 	}
 	if m.Reserve {
-		id, err := s.engine.NextID(s.ctx)
+		id, err := srv.engine.NextID(srv.ctx)
 		if err != nil {
 			return nil, fromEngine(err)
 		}
-		r.client.reserve(id)
+		s.client.reserve(id)
 		p.ID = id
 	}
 	return p, nil
 }
 
 // fits reports whether there can be a variable of the name that a probe is about.
-func (s *Server) fits(m *transport.Probe) error {
+func (s *Server) fits(m *model.Probe) error {
 	if err := checkPath(m.Name, s.limits); err != nil {
 		return err
 	}

@@ -129,7 +129,7 @@ func (s *Server) broadcast(b *batch, t *touched) {
 	}
 	for _, svc := range order {
 		s.watchers(svc, func(w *watch) {
-			w.session.out.events(w, lists[svc])
+			w.session.feed.events(w, lists[svc])
 			t.add(w.session)
 		})
 	}
@@ -148,7 +148,7 @@ func (s *Server) broadcastTree(b *batch, rev int64, t *touched) {
 		if len(list) == 0 {
 			continue
 		}
-		if !w.out.changes(rev, list) {
+		if !w.feed.changes(rev, list) {
 			w.conn.Fail(errStuck)
 		}
 		t.add(w)
@@ -190,9 +190,9 @@ func (s *Server) watchers(svc *service, fn func(*watch)) {
 	svc.watchMu.Lock()
 	defer svc.watchMu.Unlock()
 	for w := range svc.watches {
-		if s.view.mayReadLocked(w.session, svc) != nil {
+		if now, err := w.session.readableLocked(svc.id); now != svc || err != nil {
 			delete(svc.watches, w)
-			w.session.out.forget(w)
+			w.session.feed.forget(w)
 			continue
 		}
 		fn(w)

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // queue is what waits for the committer: reports, each session's in its order, and functions that run between batches.
@@ -24,11 +24,10 @@ type queue struct {
 
 // item is a report or, in its place, a function.
 type item struct {
+	Ticket
 	session *session
-	id      uint64 // request
-	report  *transport.ReportVariableChanges
+	report  *model.Report
 	size    int // see sizeOf
-	cost    int // what it has of the session's memory
 
 	do func()
 }

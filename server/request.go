@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"fmt"
 
 	"github.com/commy-project/commyfs/model"
@@ -11,31 +10,36 @@ import (
 // request is one request of a session. It is answered exactly once.
 type request struct {
 	*session
-	id   uint64
-	cost int // what it has of the session's memory
+	Ticket
 }
 
-func (r request) answer(m transport.Message) { r.reply(r.id, m, r.cost) }
+// answer queues an answer, and gives back what only the request needed.
+func (r request) answer(m transport.Message) { r.reply(reply{message: m}) }
+
+func (r request) reply(a reply) {
+	if a.id, a.cost = r.ID, min(r.Cost, replyCost); a.cost < r.Cost {
+		r.memory.Give(r.Cost - a.cost)
+	}
+	r.out.reply(a)
+}
 
 // later answers with what fn returns when the answer is about to be sent, so that it takes no memory before.
 func (r request) later(fn func() (transport.Message, error)) {
-	r.out.reply(reply{id: r.id, cost: r.cost, make: func() transport.Message {
+	r.reply(reply{make: func() transport.Message {
 		m, err := fn()
 		if err != nil {
 			return r.refused(err)
 		}
 		return m
 	}})
-	r.out.signal()
 }
 
 // result answers with err, with m if there is none.
 func (r request) result(m transport.Message, err error) {
-	if err == nil {
-		r.answer(m)
-		return
+	if err != nil {
+		m = r.refused(err)
 	}
-	r.answer(r.refused(err))
+	r.answer(m)
 }
 
 func (r request) refused(err error) *transport.Error {
@@ -48,36 +52,35 @@ func (r request) refused(err error) *transport.Error {
 	return &transport.Error{Code: code, Message: text}
 }
 
+// refuse answers with err, if there is one.
+func (r request) refuse(err error) {
+	if err != nil {
+		r.answer(r.refused(err))
+	}
+}
+
 // handle carries out a request, or leaves that to another goroutine where it may take long. Reports stay in order.
 func (r request) handle(m transport.Message) {
 	switch m := m.(type) {
 	case *transport.ReportVariableChanges:
-		r.report(m)
+		r.refuse(r.Report(r.Ticket, (*model.Report)(m)))
 	case *transport.Ping:
 		r.answer(&transport.Done{})
 	case *transport.Probe:
-		r.opened(m.ID, m.In, func() { r.result(r.probe(m)) })
+		r.probe((*model.Probe)(m))
 	case *transport.WatchTree:
-		r.watchTree()
+		r.WatchTree(r.Ticket)
 	case *transport.Watch:
-		svc, err := r.service(m.Service)
-		r.loaded(svc, err, func(svc *service) { r.watch(svc, m) })
+		r.loaded(m.Service, func() { r.refuse(r.Watch(r.Ticket, (*model.Watch)(m))) })
 	case *transport.Unwatch:
-		r.unwatch(m.Service)
+		r.Unwatch(m.Service)
 		r.answer(&transport.Done{})
 	case *transport.GetServiceFilePath:
-		if !r.local {
-			r.result(nil, model.ErrUnsupported)
-			return
-		}
-		r.filePath(m)
+		r.memoryFile(m.Service)
 	case *transport.ReadVariable:
-		svc, err := r.serviceNamed(m.Tenant, m.Service)
-		r.loaded(svc, err, func(svc *service) {
-			r.later(func() (transport.Message, error) { return r.read(svc, m) })
-		})
+		r.read(m)
 	case *transport.List:
-		r.inTurn(func() { r.list(m) })
+		r.inTurn(func() { r.list((*model.List)(m)) })
 	case *transport.GetStatus:
 		r.later(func() (transport.Message, error) { return r.status(), nil })
 	case *transport.CreateKey, *transport.ListKeys, *transport.RevokeKey:
@@ -85,15 +88,13 @@ func (r request) handle(m transport.Message) {
 	case *transport.Handover:
 		r.handover()
 	case *transport.Goodbye:
-		if !r.server.queue.push(item{session: r.session, do: r.goodbye}) {
-			r.result(nil, model.ErrUnavailable)
-		}
+		r.refuse(r.Goodbye(func() { r.answer(&transport.Done{}) }))
 	case *transport.Hello:
-		r.result(nil, &model.Error{Code: model.CodeInvalid, Message: "hello was said already"})
+		r.refuse(&model.Error{Code: model.CodeInvalid, Message: "hello was said already"})
 	case *transport.Oversized:
-		r.result(nil, tooCostly(m.Cost, r.memory.Limit()))
+		r.refuse(tooCostly(m.Cost, r.memory.Limit()))
 	default:
-		r.result(nil, model.ErrUnsupported)
+		r.refuse(model.ErrUnsupported)
 	}
 }
 
@@ -114,161 +115,93 @@ func (r request) guard(fn func()) {
 	fn()
 }
 
-// loaded calls fn with the service in memory, on another goroutine if it has to be loaded first.
-func (r request) loaded(svc *service, err error, fn func(*service)) {
+// loaded calls fn with a service in memory, on another goroutine if it has to be loaded first.
+func (r request) loaded(service uint64, fn func()) {
+	switch loaded, err := r.Loaded(service); {
+	case err != nil:
+		r.refuse(err)
+	case loaded:
+		fn()
+	default:
+		r.aside(func() {
+			if err := r.Load(service); err != nil {
+				r.refuse(err)
+				return
+			}
+			fn()
+		})
+	}
+}
+
+func (r request) read(m *transport.ReadVariable) {
+	service, err := r.Find(m.Tenant, m.Service)
 	if err != nil {
-		r.result(nil, err)
+		r.refuse(err)
 		return
 	}
-	if svc.content.Load() != nil {
-		svc.use()
-		fn(svc)
-		return
-	}
-	r.aside(func() {
-		if err := r.server.load(r.server.ctx, svc); err != nil {
-			r.result(nil, err)
-			return
-		}
-		fn(svc)
+	r.loaded(service, func() {
+		r.later(func() (transport.Message, error) {
+			v, err := r.Read(service, m.Name, !m.Stat)
+			return &transport.VariableData{Variable: v}, err
+		})
 	})
 }
 
-// service finds a service that the session may read.
-func (r request) service(id uint64) (*service, error) {
-	v := r.server.view
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	svc := v.services[id]
-	if svc == nil {
-		return nil, model.ErrNotFound
+func (r request) probe(m *model.Probe) {
+	probe := func() {
+		p, err := r.Probe(m)
+		r.result((*transport.Probed)(p), err)
 	}
-	return svc, r.auth.Need(r.principal, svc.tenant.name, model.RightRead)
-}
-
-// mayReadLocked says whether a session may still read a service that it has found: it can have been moved or removed
-// since. The caller holds view.mu.
-func (v *view) mayReadLocked(c *session, svc *service) error {
-	if v.services[svc.id] != svc {
-		return model.ErrNotFound
-	}
-	return c.auth.Need(c.principal, svc.tenant.name, model.RightRead)
-}
-
-func (r request) serviceNamed(tenant, name string) (*service, error) {
-	if err := r.auth.Need(r.principal, tenant, model.RightRead); err != nil {
-		return nil, err
-	}
-	v := r.server.view
-	svc := v.lookup(tenant, name)
-	if svc == nil {
-		if d := v.damaged[tenant]; d[""] || d[name] {
-			return nil, errDamaged
-		}
-		return nil, model.ErrNotFound
-	}
-	return svc, nil
-}
-
-// report hands a report to the committer. What it needs is loaded here, where only this session waits.
-func (r request) report(m *transport.ReportVariableChanges) {
-	s := r.server
-	for i := range m.Changes {
-		c := &m.Changes[i]
-		for _, svc := range r.homes(c.ID, c.In) {
-			_ = s.load(s.ctx, svc) // the committer meets the error again
-		}
-		for _, k := range []serviceKey{{c.Tenant, c.Service}, {cmp.Or(c.ToTenant, c.Tenant), c.ToService}} {
-			if k.name == "" || r.auth.NeedToChange(r.principal, k.tenant) != nil {
-				continue
-			}
-			if svc := s.view.lookup(k.tenant, k.name); svc != nil {
-				_ = s.load(s.ctx, svc)
-			}
-		}
-	}
-	r.out.expect(m.Seq)
-	if !s.queue.push(item{session: r.session, id: r.id, report: m, size: sizeOf(m), cost: r.cost}) {
-		r.result(nil, model.ErrUnavailable)
-	}
-}
-
-// watch starts a watch: its snapshot and the changes after it are of one moment.
-func (r request) watch(svc *service, m *transport.Watch) {
-	s, v := r.server, r.server.view
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	if err := v.mayReadLocked(r.session, svc); err != nil {
-		r.result(nil, err)
+	if r.ProbeWaits(m) {
+		r.aside(probe)
 		return
 	}
-	if svc.content.Load() == nil {
-		r.result(nil, errLetGo)
-		return
-	}
-	var snap *snapshot
-	if m.Since > 0 && m.Store == s.engine.StoreID() {
-		snap = v.resumeLocked(svc, m.Since, m.Values, r.session.client.id)
-	}
-	if snap == nil {
-		snap = v.snapshotLocked(svc, m.Values)
-	}
-	w := &watch{session: r.session, service: svc, values: m.Values, rev: snap.rev, open: map[uint64]int{}}
-	svc.watchMu.Lock()
-	defer svc.watchMu.Unlock()
-	o := r.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return
-	}
-	delete(svc.watches, o.forgetLocked(svc.id))
-	o.watches[svc.id] = w
-	svc.watches[w] = struct{}{}
-	o.streams = append(o.streams, &stream{id: r.id, cost: r.cost, next: snap.next, watch: w})
-	o.signal()
+	probe()
 }
 
-func (r request) unwatch(id uint64) {
-	r.out.mu.Lock()
-	w := r.out.forgetLocked(id)
-	r.out.mu.Unlock()
-	if w != nil {
-		w.service.watchMu.Lock()
-		delete(w.service.watches, w)
-		w.service.watchMu.Unlock()
-		w.service.use()
+func (r request) memoryFile(service uint64) {
+	if !r.local {
+		r.refuse(model.ErrUnsupported)
+		return
 	}
-	r.unask(id)
+	f, err := r.Ask(service)
+	if f != nil || err != nil {
+		r.result((*transport.ServiceFilePath)(f), err)
+		return
+	}
+	r.aside(func() {
+		f, err := r.MemoryFile(service)
+		r.result((*transport.ServiceFilePath)(f), err)
+	})
 }
 
-func (r request) read(svc *service, m *transport.ReadVariable) (*transport.VariableData, error) {
-	if err := checkPath(m.Name, r.server.limits); err != nil {
-		return nil, err
-	}
-	v := r.server.view
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	if err := v.mayReadLocked(r.session, svc); err != nil {
-		return nil, err
-	}
-	c := svc.content.Load()
-	if c == nil {
-		return nil, errLetGo
-	}
-	n := c.find(m.Name)
-	switch {
-	case n.d != nil:
-		return nil, model.ErrIsDirectory
-	case n.v == nil:
-		for p := parentOf(m.Name); p != ""; p = parentOf(p) {
-			if c.find(p).v != nil {
-				return nil, model.ErrNotDirectory
-			}
+// pageEntries bounds a page of a listing beside pageBytes.
+const pageEntries = 2048
+
+// list answers a [transport.List], a page at a time: the next one is made when the one before was sent.
+func (r request) list(m *model.List) {
+	l, err := r.List(m)
+	for more := true; more && err == nil; {
+		if r.memory.Take(pageBytes) != nil {
+			return // the session ends
 		}
-		return nil, model.ErrNotFound
+		var page *model.Page
+		if page, err = l.Page(pageBytes, pageEntries); err != nil {
+			r.memory.Give(pageBytes)
+			break
+		}
+		sent, cost := make(chan struct{}), pageBytes
+		if more = page.More; !more {
+			cost += r.Cost
+		}
+		r.out.reply(reply{id: r.ID, message: (*transport.Entries)(page), part: more, cost: cost, after: func() { close(sent) }})
+		select {
+		case <-sent:
+		case <-r.conn.Done():
+			return
+		}
 	}
-	return &transport.VariableData{Variable: n.v.info(!m.Stat)}, nil
+	r.refuse(err)
 }
 
 func (r request) status() *transport.Status {
@@ -311,7 +244,7 @@ func (r request) administer(m transport.Message) (transport.Message, error) {
 	}
 	switch m := m.(type) {
 	case *transport.CreateKey:
-		text, err := r.createKey(m)
+		text, err := r.createKey((*model.NewKey)(m))
 		return &transport.KeyCreated{Key: text}, err
 	case *transport.RevokeKey:
 		return &transport.Done{}, r.revokeKey(m.Name)
@@ -323,32 +256,13 @@ func (r request) handover() {
 	s := r.server
 	switch {
 	case !r.local:
-		r.result(nil, model.ErrDenied)
+		r.refuse(model.ErrDenied)
 	case s.opts.Mode != ModeAuto:
-		r.result(nil, &model.Error{Code: model.CodeConflict, Message: fmt.Sprintf("a server runs already (pid %d)", s.info.Pid)})
+		r.refuse(&model.Error{Code: model.CodeConflict, Message: fmt.Sprintf("a server runs already (pid %d)", s.info.Pid)})
 	default:
-		r.out.reply(reply{id: r.id, message: &transport.Done{}, cost: r.cost, after: func() { s.leave(ErrHandover) }})
-		r.out.signal()
+		r.reply(reply{message: &transport.Done{}, after: func() { s.leave(ErrHandover) }})
 	}
 }
 
 // maxStatus is about how many bytes of sessions fit into a status.
 const maxStatus = 4 << 20
-
-// goodbye forgets the client. The committer calls it, when it has carried out what the client asked for before. What comes
-// after it is refused: there is nobody to keep the answers for.
-func (r request) goodbye() {
-	s := r.server
-	s.queue.fence(&r.line)
-	s.mu.Lock()
-	mine := s.clients[r.client.id] == r.client && r.client.line == &r.line
-	if mine {
-		delete(s.clients, r.client.id)
-	}
-	s.mu.Unlock()
-	if mine {
-		s.forget(r.client)
-		s.forgetResults()
-	}
-	r.answer(&transport.Done{})
-}

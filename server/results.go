@@ -9,7 +9,6 @@ import (
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // The answer to a report is stored with its changes, under a key of its own: the client's, and a slot. The slot of an answer
@@ -185,7 +184,7 @@ func (s *Server) leftovers(most int) (ops []engine.Op, stored func()) {
 }
 
 // forgotten reports whether what became of a report may have been forgotten.
-func (s *Server) forgotten(c *client, r *transport.ReportVariableChanges) bool {
+func (s *Server) forgotten(c *client, r *model.Report) bool {
 	if r.Seq <= c.lost {
 		return true
 	}

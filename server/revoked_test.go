@@ -78,21 +78,21 @@ func TestRightTakenAway(t *testing.T) {
 	})
 
 	t.Run("while listing", func(t *testing.T) {
-		for _, m := range []*transport.List{{Recursive: true}, {Tenant: "t", Recursive: true}, {Tenant: "t", Service: "s"}} {
+		for _, m := range []*model.List{{Recursive: true}, {Tenant: "t", Recursive: true}, {Tenant: "t", Service: "s"}} {
 			_, take := with(t, "list")
 			k, err := s.auth.Key(model.Itself, "list")
 			if err != nil {
 				t.Fatal(err)
 			}
-			l, err := (request{session: &session{server: s, auth: s.auth, principal: model.KeyHolder(k.Hash)}}).lister(m)
+			l, err := (&session{server: s, auth: s.auth, principal: model.KeyHolder(k.Hash)}).List(m)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if page, err := l.page(pageBytes, 1); err != nil || len(page.Entries) != 1 {
+			if page, err := l.Page(pageBytes, 1); err != nil || len(page.Entries) != 1 {
 				t.Fatalf("%+v, %v", page, err)
 			}
 			take()
-			if page, err := l.page(pageBytes, 100); err == nil && len(page.Entries) > 0 {
+			if page, err := l.Page(pageBytes, 100); err == nil && len(page.Entries) > 0 {
 				t.Errorf("%+v goes on with %+v", m, page)
 			}
 		}

@@ -17,7 +17,7 @@
 //   - A session sees and does what its credentials open; a hidden tenant is not there.
 //   - No input of a client ends the server.
 //
-// Lock order: view.mu, service.watchMu, outbox.mu. Server.mu, client.mu, the Authorizer's and queue.mu are leaves. None is held
+// Lock order: view.mu, service.watchMu, feed.mu. Server.mu, client.mu, the Authorizer's and queue.mu are leaves. None is held
 // across the network or the engine.
 package server
 
@@ -333,7 +333,7 @@ func (s *Server) close() error {
 		ends.Go(func() {
 			c.out.finish()
 			c.linger(s.ctx)
-			s.end(c, &model.Error{Code: model.CodeUnavailable, Message: "the server stops"})
+			c.end(&model.Error{Code: model.CodeUnavailable, Message: "the server stops"})
 		})
 	}
 	ends.Wait()

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os/user"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -43,10 +41,10 @@ type session struct {
 	client    *client
 	hello     *transport.Hello
 	connected time.Time
+	feed      *feed
 	out       *outbox
 	written   chan struct{} // closed when the writer has ended
 	wg        sync.WaitGroup
-	asked     map[uint64]*service // whose memory files; guarded by out.mu
 
 	memory  *account // for requests and what waits to be sent
 	sending *account // for what is being sent
@@ -82,7 +80,8 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 	c.sending = s.sending.open(c.principal, c.waitingSince, conn.Done(), conn.Fail)
 	defer c.memory.close()
 	defer c.sending.close()
-	c.out = newOutbox(c.memory)
+	c.out = newOutbox()
+	c.feed = newFeed(c.memory, c.out.signal)
 	if reason := s.register(c); reason != nil {
 		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: (*transport.Error)(reason)})
 		conn.CloseWith(reason)
@@ -92,12 +91,13 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 	c.out.admit()
 	conn.SetMaxMessage(0)
 	conn.SetBudget(c.memory)
-	c.reply(envs[0].ID, c.welcome(), 0)
+	c.out.reply(reply{id: envs[0].ID, message: c.welcome()})
 	go func() {
 		defer close(c.written)
 		c.writeLoop()
 	}()
 	defer func() {
+		c.endWatches()
 		c.out.close()
 		_ = conn.Close()
 		<-c.written
@@ -192,28 +192,17 @@ func (s *Server) unregister(c *session) {
 	}
 	s.mu.Unlock()
 
-	s.view.mu.Lock()
-	delete(s.treeWatchers, c)
-	s.view.mu.Unlock()
-	c.out.mu.Lock()
-	c.out.closed = true
-	watches := c.out.watches
-	c.out.watches = map[uint64]*watch{}
-	asked := slices.Collect(maps.Keys(c.asked))
-	c.out.mu.Unlock()
-	for _, id := range asked {
-		c.unask(id)
-	}
-	for _, w := range watches {
-		w.service.use()
-		w.service.watchMu.Lock()
-		delete(w.service.watches, w)
-		w.service.watchMu.Unlock()
-	}
+	c.endWatches()
 }
 
-// end tells a session's client why and ends it.
-func (s *Server) end(c *session, reason *model.Error) { c.conn.CloseWith(reason) }
+// end tells the client why and ends the session, at once if there is nothing to tell.
+func (c *session) end(reason error) {
+	if told, ok := reason.(*model.Error); ok {
+		c.conn.CloseWith(told)
+	} else {
+		c.conn.Fail(reason)
+	}
+}
 
 // linger waits until the writer has sent what there was, but not for long.
 func (c *session) linger(ctx context.Context) {
@@ -257,34 +246,15 @@ func (c *session) receive(e transport.Envelope) (ok bool) {
 			ok = false
 		}
 	}()
-	r := request{c, e.ID, e.Cost}
+	r := request{c, Ticket{e.ID, e.Cost}}
 	if e.ID == 0 {
 		c.conn.CloseWith(&model.Error{Code: model.CodeInvalid, Message: "a request has an id"})
 		return false
 	}
 	if err := c.auth.Check(c.principal); err != nil {
-		r.result(nil, err)
+		r.refuse(err)
 		return true
 	}
 	r.handle(e.Message)
 	return true
-}
-
-// sizeOf is about how many bytes a report has the engine store.
-func sizeOf(r *transport.ReportVariableChanges) int {
-	size := 0
-	for i := range r.Changes {
-		ch := &r.Changes[i]
-		size += len(ch.Data) + len(ch.Name) + len(ch.ToName) + entryCost
-		for _, g := range ch.Ranges {
-			size += len(g.Data) + rangeCost
-		}
-	}
-	return size
-}
-
-// reply queues an answer.
-func (c *session) reply(id uint64, m transport.Message, cost int) {
-	c.out.reply(reply{id: id, message: m, cost: cost})
-	c.out.signal()
 }

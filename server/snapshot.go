@@ -2,11 +2,10 @@ package server
 
 import (
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // pageBytes is about what a page of a long answer takes.
-const pageBytes = parcelBytes
+const pageBytes = 256 << 10
 
 // Rough costs of the parts of a page beside names and values.
 const (
@@ -26,9 +25,16 @@ type snapshot struct {
 	changes []pending
 }
 
+// tell hands over one page.
+func (s *snapshot) tell(to Receiver, request uint64) (more bool) {
+	page := s.next()
+	to.Snapshot(request, page)
+	return page.More
+}
+
 // next fills one page.
-func (s *snapshot) next() (transport.Message, bool) {
-	m := &transport.Snapshot{Service: s.service, Resumed: s.resumed, Rev: s.rev}
+func (s *snapshot) next() *model.Snapshot {
+	m := &model.Snapshot{Service: s.service, Resumed: s.resumed, Rev: s.rev}
 	m.Root = model.Dir{ID: s.service, MTime: s.root.mtime, Mode: s.root.mode}
 	size := s.fill(m)
 	for len(s.changes) > 0 {
@@ -42,11 +48,11 @@ func (s *snapshot) next() (transport.Message, bool) {
 		size += cost
 	}
 	m.More = s.nodes != nil || len(s.changes) > 0
-	return m, m.More
+	return m
 }
 
 // fill puts directories and variables into a page.
-func (s *snapshot) fill(m *transport.Snapshot) (size int) {
+func (s *snapshot) fill(m *model.Snapshot) (size int) {
 	for s.nodes != nil {
 		it := s.held
 		if s.held = (named{}); it.path == "" {

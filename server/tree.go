@@ -5,44 +5,45 @@ import (
 	"slices"
 
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // treePage is how many tenants, services or changes of them go into one message.
 const treePage = 5000
 
-// watchTree answers with all that the session may see, and has it told of every change from that moment on.
-func (r request) watchTree() {
-	o := r.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
+// WatchTree begins to watch tenants and services: all that the session may see is told, and then every change.
+func (s *session) WatchTree(t Ticket) {
+	f := s.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
 		return
 	}
-	if o.tree != nil {
-		o.memory.Give(o.tree.held)
+	if f.tree != nil {
+		f.memory.Give(f.tree.held)
 	}
 	tree := &treeWatch{}
-	o.tree = tree
-	// The tree is put together when it is its turn to be sent: many that are asked for take no more memory than one.
+	f.tree = tree
+	// The tree is put together when it is its turn to be told: many that are asked for take no more memory than one.
 	var pages *treePages
-	o.streams = append(o.streams, &stream{id: r.id, cost: r.cost, tree: tree, next: func() (transport.Message, bool) {
+	f.starts = append(f.starts, &start{Ticket: t, tree: tree, next: func(to Receiver, request uint64) bool {
 		if pages == nil {
-			pages = r.treeNow(tree)
+			pages = s.treeNow(tree)
 		}
-		return pages.next()
+		page := pages.next()
+		to.Tree(request, page)
+		return page.More
 	}})
-	o.signal()
+	f.ready()
 }
 
 // treeNow is all that the session may see. From now on every change is queued for the watch, unless it was replaced.
-func (r request) treeNow(tree *treeWatch) *treePages {
-	s, v := r.server, r.server.view
+func (s *session) treeNow(tree *treeWatch) *treePages {
+	v := s.server.view
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	p := &treePages{rev: v.rev}
 	for name, t := range v.tenants {
-		have := r.auth.Rights(r.principal, name)
+		have := s.auth.Rights(s.principal, name)
 		if have == 0 {
 			continue
 		}
@@ -53,13 +54,13 @@ func (r request) treeNow(tree *treeWatch) *treePages {
 	}
 	slices.SortFunc(p.tenants, func(a, b model.Tenant) int { return cmp.Compare(a.Name, b.Name) })
 
-	o := r.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.closed && o.tree == tree {
-		o.memory.Give(tree.held)
+	f := s.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed && f.tree == tree {
+		f.memory.Give(tree.held)
 		tree.held, tree.changes = 0, nil // from before, when another watch was asked for
-		s.treeWatchers[r.session] = struct{}{}
+		s.server.treeWatchers[s] = struct{}{}
 	}
 	return p
 }
@@ -71,11 +72,11 @@ type treePages struct {
 	rev      int64
 }
 
-func (p *treePages) next() (transport.Message, bool) {
+func (p *treePages) next() *model.TreePage {
 	n := min(len(p.tenants), treePage)
 	k := min(len(p.services), treePage-n)
-	m := &transport.Tree{Tenants: p.tenants[:n], Services: p.services[:k], Rev: p.rev}
+	m := &model.TreePage{Tenants: p.tenants[:n], Services: p.services[:k], Rev: p.rev}
 	p.tenants, p.services = p.tenants[n:], p.services[k:]
 	m.More = len(p.tenants)+len(p.services) > 0
-	return m, m.More
+	return m
 }

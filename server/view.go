@@ -60,7 +60,7 @@ type service struct {
 	unasked atomic.Int64                // when the last of askers left
 	since   atomic.Int64                // nothing has happened in it after this revision while it was not in memory
 
-	// watchMu guards the following. Lock order: view.mu, watchMu, outbox.mu.
+	// watchMu guards the following. Lock order: view.mu, watchMu, feed.mu.
 	watchMu sync.Mutex
 	watches map[*watch]struct{}
 	askers  map[*session]struct{} // who have asked for the memory file, and may have it mapped
@@ -80,12 +80,7 @@ type content struct {
 	named    int64
 	high     uint32
 	// file is where mem can be opened, nil when it cannot.
-	file atomic.Pointer[fileInfo]
-}
-
-type fileInfo struct {
-	path       string
-	generation uint64
+	file atomic.Pointer[model.MemoryFile]
 }
 
 // dir is one state of a directory, as variable is of a variable.

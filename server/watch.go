@@ -9,7 +9,7 @@ import (
 // whole service again.
 const maxStructural = 100_000
 
-// watch is one session's view of one service. All but the first four fields is guarded by the session's outbox.mu.
+// watch is one session's view of one service. All but the first four fields is guarded by the session's feed.mu.
 type watch struct {
 	session *session
 	service *service
@@ -25,6 +25,74 @@ type watch struct {
 	held       int // what pending keeps in memory, values that nobody else has any more among it
 	// lost: pending outgrew its bounds and was dropped.
 	lost bool
+}
+
+// Watch begins to watch a loaded service: it is told what there is, and then every change; both are of one moment. A watch
+// of the service that there was is over.
+func (s *session) Watch(t Ticket, m *model.Watch) error {
+	v := s.server.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	svc, _, err := s.loadedLocked(m.Service)
+	if err != nil {
+		return err
+	}
+	var snap *snapshot
+	if m.Since > 0 && m.Store == s.server.engine.StoreID() {
+		snap = v.resumeLocked(svc, m.Since, m.Values, s.client.id)
+	}
+	if snap == nil {
+		snap = v.snapshotLocked(svc, m.Values)
+	}
+	w := &watch{session: s, service: svc, values: m.Values, rev: snap.rev, open: map[uint64]int{}}
+	svc.watchMu.Lock()
+	defer svc.watchMu.Unlock()
+	f := s.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return model.ErrUnavailable
+	}
+	delete(svc.watches, f.forgetLocked(svc.id))
+	f.watches[svc.id] = w
+	svc.watches[w] = struct{}{}
+	f.starts = append(f.starts, &start{Ticket: t, next: snap.tell, watch: w})
+	f.ready()
+	return nil
+}
+
+// Unwatch ends the watch of a service, and Ask.
+func (s *session) Unwatch(service uint64) {
+	s.feed.mu.Lock()
+	w := s.feed.forgetLocked(service)
+	s.feed.mu.Unlock()
+	if w != nil {
+		w.end()
+	}
+	s.unask(service)
+}
+
+// endWatches ends all that the session watches, and Ask. Nothing is told it any more.
+func (s *session) endWatches() {
+	watches, asked := s.feed.close()
+	v := s.server.view
+	v.mu.Lock()
+	delete(s.server.treeWatchers, s)
+	v.mu.Unlock()
+	for _, w := range watches {
+		w.end()
+	}
+	for _, svc := range asked {
+		svc.unask(s)
+	}
+}
+
+// end takes a watch that the feed has no more from its service.
+func (w *watch) end() {
+	w.service.watchMu.Lock()
+	delete(w.service.watches, w)
+	w.service.watchMu.Unlock()
+	w.service.use()
 }
 
 // pending is an event, or several of one variable, that a watcher has not been sent.
@@ -57,7 +125,7 @@ func (w *watch) add(ev *event) {
 	switch ev.kind {
 	case model.EventSet:
 		p.was = ev.was
-		if ev.echo && own && w.session.out.unacknowledged[ev.Seq] {
+		if ev.echo && own && w.session.feed.expected[ev.Seq] {
 			p.echo = ev.Seq
 		}
 		w.open[ev.v.id] = len(w.pending)
@@ -153,4 +221,71 @@ func (p *pending) value(m *model.Event) {
 	for i, r := range list {
 		m.Ranges[i] = model.RangeData{Off: int64(r.Off), Data: now[r.Off : r.Off+r.Len]}
 	}
+}
+
+// maxStep bounds the values of one [model.Changes]. What is more goes as pages of a resumed snapshot, which the subscriber
+// applies as one step too.
+const maxStep = 8 << 20
+
+// update is what one watch has to tell, to be applied as one step.
+type update struct {
+	watch *watch
+	list  []pending
+	held  int
+}
+
+func (u *update) tell(to Receiver) error {
+	w, rev := u.watch, u.list[len(u.list)-1].ev.rev
+	if len(u.list) > 1 && u.size() > maxStep {
+		pages := &snapshot{service: w.service.id, resumed: true, values: w.values, rev: rev, changes: u.list}
+		for more := true; more; {
+			page := pages.next()
+			to.Snapshot(0, page)
+			if err := to.Flush(); err != nil {
+				return err
+			}
+			more = page.More
+		}
+		return nil
+	}
+	m := &model.Changes{Service: w.service.id, Rev: rev, Changes: make([]model.Event, len(u.list))}
+	for i := range u.list {
+		m.Changes[i] = u.list[i].message(w.values)
+	}
+	to.Changes(m)
+	return nil
+}
+
+// size is at most about what the update takes as one message.
+func (u *update) size() int {
+	size := len(u.list) * eventCost
+	for i := range u.list {
+		ev := u.list[i].ev
+		size += len(ev.name) + len(ev.oldName)
+		if u.watch.values && ev.v != nil {
+			size += len(ev.v.data)
+		}
+	}
+	return size
+}
+
+// resync starts a watch anew that could not keep up.
+func (s *session) resync(w *watch) {
+	v := s.server.view
+	v.mu.RLock()
+	if w.service.content.Load() == nil {
+		v.mu.RUnlock()
+		return // the watch has ended
+	}
+	snap := v.snapshotLocked(w.service, w.values)
+	f := s.feed
+	f.mu.Lock()
+	w.drop()
+	w.lost, w.live = false, false
+	if f.watches[w.service.id] == w {
+		f.starts = append(f.starts, &start{next: snap.tell, watch: w})
+	}
+	f.mu.Unlock()
+	v.mu.RUnlock()
+	f.ready()
 }

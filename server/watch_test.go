@@ -141,9 +141,10 @@ func TestCoalescing(t *testing.T) {
 	sid := p.service("t", "s")
 	svc := s.view.lookup("t", "s")
 
-	stuck := &session{server: s, client: newClient("nobody"), auth: s.auth, principal: model.Itself, out: newOutbox(testAccount())}
+	stuck := &session{server: s, client: newClient("nobody"), auth: s.auth, principal: model.Itself, feed: newFeed(testAccount(), func() {})}
+	stuck.memory = stuck.feed.memory
 	w := &watch{session: stuck, service: svc, values: true, live: true, open: map[uint64]int{}}
-	stuck.out.watches[sid] = w
+	stuck.feed.watches[sid] = w
 	svc.watchMu.Lock()
 	svc.watches[w] = struct{}{}
 	svc.watchMu.Unlock()
@@ -169,14 +170,13 @@ func TestCoalescing(t *testing.T) {
 		p.do(store("c", fmt.Sprint("then", i))) // not before the modes: they would set its time back
 	}
 
-	l, closed := stuck.out.take()
-	if closed || len(l.flushes) != 1 {
-		t.Fatalf("taken %+v", l)
+	d := stuck.feed.take()
+	if len(d.updates) != 1 {
+		t.Fatalf("taken %+v", d)
 	}
 	step := &parcel{session: stuck}
-	l.flushes[0].messages(step)
-	if len(step.envs) != 1 {
-		t.Fatalf("%d messages in one step", len(step.envs))
+	if err := d.updates[0].tell(step); err != nil || len(step.envs) != 1 {
+		t.Fatalf("%d messages in one step, %v", len(step.envs), err)
 	}
 	m := step.envs[0].Message.(*transport.VariableChanged)
 	var got []string
@@ -205,36 +205,35 @@ func TestCoalescing(t *testing.T) {
 
 	// Too much to keep: the watch starts anew.
 	big := strings.Repeat("x", 1<<20)
-	enough := stuck.out.memory.Limit() >> 20
+	enough := stuck.memory.Limit() >> 20
 	for i := range enough + 1 {
 		p.do(store(fmt.Sprint("big", i), big))
 	}
 	p.do(store("c", "while lost"))
-	l, _ = stuck.out.take()
-	if len(l.lost) != 1 || len(l.flushes) != 0 {
-		t.Fatalf("taken %d lost, %d flushes", len(l.lost), len(l.flushes))
+	d = stuck.feed.take()
+	if len(d.lost) != 1 || len(d.updates) != 0 {
+		t.Fatalf("taken %d lost, %d updates", len(d.lost), len(d.updates))
 	}
-	ack := reply{id: 7, message: &transport.Done{}, services: []*service{svc}}
 	stuck.resync(w)
 	p.do(store("c", "after the snapshot"))
-	stuck.out.reply(ack)
+	stuck.feed.outcome(told{Ticket: Ticket{ID: 7}, outcome: &model.Outcome{}, services: []*service{svc}})
 	whole := &transport.Snapshot{}
 	for more := true; more; {
-		l, _ = stuck.out.take()
-		if len(l.flushes) != 0 || len(l.replies) != 0 || l.stream == nil {
-			t.Fatalf("in the middle of a snapshot: %+v", l)
+		d = stuck.feed.take()
+		if len(d.updates) != 0 || len(d.outcomes) != 0 || d.start == nil {
+			t.Fatalf("in the middle of a snapshot: %+v", d)
 		}
-		var page transport.Message
-		page, more = l.stream.next()
-		merge(whole, page.(*transport.Snapshot))
+		page := &parcel{session: stuck}
+		more = d.start.next(page, 0)
+		merge(whole, page.envs[0].Message.(*transport.Snapshot))
 	}
-	stuck.out.ended(l.stream)
+	stuck.feed.ended(d.start)
 	if len(whole.Vars) != enough+3 || whole.Resumed {
 		t.Errorf("snapshot of %d variables, resumed %v", len(whole.Vars), whole.Resumed)
 	}
-	l, _ = stuck.out.take()
-	if len(l.flushes) != 1 || len(l.replies) != 1 || string(l.flushes[0].list[0].ev.v.data) != "after the snapshot" {
-		t.Errorf("after the snapshot: %+v", l)
+	d = stuck.feed.take()
+	if len(d.updates) != 1 || len(d.outcomes) != 1 || string(d.updates[0].list[0].ev.v.data) != "after the snapshot" {
+		t.Errorf("after the snapshot: %+v", d)
 	}
 	svc.watchMu.Lock()
 	delete(svc.watches, w)
