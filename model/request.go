@@ -66,6 +66,17 @@ type Changes struct {
 	Changes []Event
 }
 
+// Watcher is told of what a client watches, in order. It must not wait for anything.
+type Watcher interface {
+	TreeChanged(*TreeChanges)
+	Changed(*Changes)
+	// Replaced takes a page of a service's state that was not asked for: many changes in one step, or all there is because
+	// the watcher could not keep up.
+	Replaced(*Snapshot)
+	// MemoryFileMoved says that a service has another memory file; none if the path is empty.
+	MemoryFileMoved(service uint64, f *MemoryFile)
+}
+
 // Report asks for changes, all or none of them, in order, exactly once for each (principal, client, Seq).
 type Report struct {
 	Seq uint64 // > 0, rising within a client

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/commy-project/commyfs/model"
 )
@@ -18,10 +20,10 @@ type ClientOptions struct {
 
 // Client makes calls over a connection, which it owns. When the connection ends, it is of no more use.
 type Client struct {
-	conn *Conn
-	opts ClientOptions
-	wg   sync.WaitGroup
-	done chan struct{}
+	conn   *Conn
+	onPush atomic.Pointer[func(Message)]
+	wg     sync.WaitGroup
+	done   chan struct{}
 
 	mu    sync.Mutex // guards the following
 	calls map[uint64]*Pending
@@ -34,7 +36,8 @@ func NewClient(conn *Conn, o ClientOptions) *Client {
 	if o.OnPush == nil {
 		o.OnPush = func(Message) {}
 	}
-	c := &Client{conn: conn, opts: o, done: make(chan struct{}), calls: map[uint64]*Pending{}}
+	c := &Client{conn: conn, done: make(chan struct{}), calls: map[uint64]*Pending{}}
+	c.onPush.Store(&o.OnPush)
 	c.wg.Go(c.receiveLoop)
 	conn.wg.Go(conn.writeLoop)
 	return c
@@ -42,6 +45,9 @@ func NewClient(conn *Conn, o ClientOptions) *Client {
 
 // Conn returns the connection.
 func (c *Client) Conn() *Conn { return c.conn }
+
+// LastReceived returns when something was last received, pings included.
+func (c *Client) LastReceived() time.Time { return c.conn.LastReceived() }
 
 // Done is closed when the connection is over and every handler has returned.
 func (c *Client) Done() <-chan struct{} { return c.done }
@@ -141,7 +147,7 @@ func (c *Client) receiveLoop() {
 		}
 		for _, e := range envs {
 			if e.ID == 0 {
-				c.opts.OnPush(e.Message)
+				(*c.onPush.Load())(e.Message)
 				continue
 			}
 			c.deliver(e)
