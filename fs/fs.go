@@ -146,7 +146,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.notes.init(f)
 	co.OnChange = f.notes.add
 	co.OnApply = f.notes.expect
-	co.Hello.ReadOnly = o.ReadOnly
+	co.Client.ReadOnly = o.ReadOnly
 	client, err := varsync.New(ctx, co)
 	if err != nil {
 		return nil, err

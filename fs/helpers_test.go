@@ -50,10 +50,14 @@ func (h *host) start() {
 }
 
 func (h *host) options() varsync.Options {
-	dial := func(ctx context.Context) (*transport.Conn, error) {
-		return transport.Dial(ctx, transport.DialOptions{URL: "unix://" + filepath.Join(h.run, "server.sock")})
+	dial := func(ctx context.Context) (varsync.Conn, error) {
+		conn, err := transport.Dial(ctx, transport.DialOptions{URL: "unix://" + filepath.Join(h.run, "server.sock")})
+		if err != nil {
+			return nil, err
+		}
+		return transport.NewClient(conn, transport.ClientOptions{}), nil
 	}
-	return varsync.Options{Dial: dial, Hello: transport.Hello{Program: "test"}}
+	return varsync.Options{Dial: dial, Client: model.Client{Program: "test"}}
 }
 
 // mount is a file system and what a kernel keeps of it.
@@ -267,14 +271,14 @@ func (m *mount) stored(name string) string {
 
 func (m *mount) storedIn(service, name string) string {
 	m.t.Helper()
-	d, err := varsync.Call[*transport.VariableData](m.t.Context(), m.c, &transport.ReadVariable{Tenant: "t", Service: service, Name: name})
+	d, err := m.c.Read(m.t.Context(), &model.Read{Tenant: "t", Service: service, Name: name})
 	if model.CodeOf(err) == model.CodeNotFound {
 		return "-"
 	}
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return string(d.Variable.Data)
+	return string(d.Data)
 }
 
 func (m *mount) wantStored(name, want string) {

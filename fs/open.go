@@ -11,7 +11,6 @@ import (
 	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // decode turns a file name into a component.
@@ -219,7 +218,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		h.writer.Store(in.Pid)
 		return v, h, nil
 	}
-	probe := &transport.Probe{Want: model.RightCreate | model.RightWrite, Reserve: true}
+	probe := &model.Probe{Want: model.RightCreate | model.RightWrite, Reserve: true}
 	probe.Tenant, probe.Service, probe.Name = p.target(name)
 	answer, err := f.c.Probe(ctx, probe)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // orphan is a file that was removed while it was open. Its descriptors in this mount share it until the last one is closed;
@@ -83,7 +82,7 @@ func (f *FS) isRemoved(h *handle) bool {
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	_, err := f.c.Probe(ctx, &transport.Probe{ID: v.ID()})
+	_, err := f.c.Probe(ctx, &model.Probe{ID: v.ID()})
 	return errors.Is(err, model.ErrNotFound)
 }
 

@@ -9,8 +9,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // describeAs is chmod and utimensat by somebody.
@@ -35,12 +34,11 @@ func (m *mount) utimes(node uint64, mtime time.Time) {
 // kept is what the server has as mode and time of t/s/name.
 func (m *mount) kept(name string) (mode uint32, mtime time.Time) {
 	m.t.Helper()
-	d, err := varsync.Call[*transport.VariableData](m.t.Context(), m.c,
-		&transport.ReadVariable{Tenant: "t", Service: "s", Name: name, Stat: true})
+	d, err := m.c.Read(m.t.Context(), &model.Read{Tenant: "t", Service: "s", Name: name, Stat: true})
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return d.Variable.Mode.Perm(false), time.Unix(0, d.Variable.MTime)
+	return d.Mode.Perm(false), time.Unix(0, d.MTime)
 }
 
 func TestModesAndTimesOfWriters(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 const (
@@ -218,7 +217,7 @@ func (h *handle) reclaim() {
 func (f *FS) ask(h *handle) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
-	p := &transport.Probe{Want: model.RightWrite}
+	p := &model.Probe{Want: model.RightWrite}
 	if v := f.variable(h); v != nil {
 		p.ID = v.ID()
 	} else {

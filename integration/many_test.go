@@ -40,10 +40,14 @@ func (p *Proc) descriptors() int {
 func (h *Host) sdk(ctx context.Context) *varsync.Client {
 	h.t.Helper()
 	c, err := varsync.New(ctx, varsync.Options{
-		Dial: func(ctx context.Context) (*transport.Conn, error) {
-			return transport.Dial(ctx, transport.DialOptions{URL: h.Socket()})
+		Dial: func(ctx context.Context) (varsync.Conn, error) {
+			conn, err := transport.Dial(ctx, transport.DialOptions{URL: h.Socket()})
+			if err != nil {
+				return nil, err
+			}
+			return transport.NewClient(conn, transport.ClientOptions{}), nil
 		},
-		Hello: transport.Hello{Program: "test"}, Timeout: time.Minute,
+		Client: model.Client{Program: "test"}, Timeout: time.Minute,
 	})
 	if err != nil {
 		h.t.Fatal(err)

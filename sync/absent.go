@@ -121,7 +121,7 @@ func (s *Service) wellLocked() {
 
 // bring loads a service, or brings it up to date. What is wrong with the service alone takes it out of use; what is
 // wrong with the connection, which has ended then, is left to the caller.
-func (l *link) bring(s *Service) error {
+func (l *session) bring(s *Service) error {
 	ctx, cancel := context.WithTimeout(l.c.ctx, l.c.opts.Timeout) // for trying again
 	defer cancel()
 	for whole := false; ; {

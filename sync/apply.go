@@ -7,7 +7,7 @@ import (
 
 // apply carries out events in order and returns what became visible. ok is false when an event does not fit the copy
 // (a patch over a version that is not here, an echo of a report that was given up): the caller loads the service anew.
-func (s *Service) apply(l *link, rev int64, events []model.Event) (notices []Notice, ok bool) {
+func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok bool) {
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -17,7 +17,7 @@ func (s *Service) apply(l *link, rev int64, events []model.Event) (notices []Not
 	}
 	s.rev = rev
 	for i := range events {
-		ns, fits := s.applyLocked(l, prefix, &events[i])
+		ns, fits := s.applyLocked(prefix, &events[i])
 		if !fits {
 			return notices, false
 		}
@@ -26,10 +26,10 @@ func (s *Service) apply(l *link, rev int64, events []model.Event) (notices []Not
 	return notices, true
 }
 
-func (s *Service) applyLocked(l *link, prefix []string, e *model.Event) ([]Notice, bool) {
+func (s *Service) applyLocked(prefix []string, e *model.Event) ([]Notice, bool) {
 	switch e.Kind {
 	case model.EventSet:
-		return s.setLocked(l, prefix, e)
+		return s.setLocked(prefix, e)
 	case model.EventMkdir:
 		return s.mkdirLocked(prefix, e)
 	case model.EventDelete, model.EventRmdir:
@@ -72,7 +72,7 @@ func (d *Dir) stirred(e *model.Event) {
 	}
 }
 
-func (s *Service) setLocked(l *link, prefix []string, e *model.Event) ([]Notice, bool) {
+func (s *Service) setLocked(prefix []string, e *model.Event) ([]Notice, bool) {
 	v, _ := s.nodeLocked(e.ID, e.Name).(*Variable)
 	created := v == nil
 	if created {
@@ -90,7 +90,7 @@ func (s *Service) setLocked(l *link, prefix []string, e *model.Event) ([]Notice,
 		return nil, true // known already: a resumed stream may overlap
 	}
 	if s.buffered() {
-		value, ok := v.nextValue(l, prefix, e)
+		value, ok := v.nextValue(prefix, e)
 		if !ok {
 			return nil, false
 		}
@@ -112,10 +112,10 @@ func (s *Service) setLocked(l *link, prefix []string, e *model.Event) ([]Notice,
 const maxPatched = memfile.MaxValue
 
 // nextValue returns the bytes that e makes of the variable's value. The old bytes are not touched: readers hold them.
-func (v *Variable) nextValue(l *link, prefix []string, e *model.Event) ([]byte, bool) {
+func (v *Variable) nextValue(prefix []string, e *model.Event) ([]byte, bool) {
 	switch {
 	case e.Echo != 0:
-		return l.echo(prefix, e)
+		return v.s.c.echo(prefix, e)
 	case e.Base == 0:
 		if int64(len(e.Data)) != e.Size {
 			return nil, false

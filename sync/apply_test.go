@@ -5,17 +5,15 @@ import (
 
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // newCopy is a service's copy without a connection, holding dirs a and a/b and variable v.
 func newCopy(t *testing.T, acc Accessor) *Service {
 	t.Helper()
-	c := &Client{tenants: map[string]*Tenant{}}
-	c.index.m = map[uint64]Node{}
+	c := newClient(Options{})
 	s := newService(c, 1)
 	s.tenant, s.name = &Tenant{c: c, name: "t"}, "s"
-	s.replace(nil, &snapshot{
+	s.replace(&snapshot{
 		dirs: []model.Dir{{ID: 2, Name: "a"}, {ID: 3, Name: "a/b"}},
 		vars: []model.Variable{{ID: 4, Name: "v", Version: 1, Size: 3, Data: []byte("old")}},
 	}, 1, acc)
@@ -58,7 +56,7 @@ func TestEventsThatDoNotFit(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newCopy(t, bufferAccessor{})
-			if _, ok := s.apply(nil, 2, []model.Event{tt.e}); ok != tt.fits {
+			if _, ok := s.apply(2, []model.Event{tt.e}); ok != tt.fits {
 				t.Errorf("fits: %v", ok)
 			}
 		})
@@ -70,33 +68,10 @@ func TestValueAfterTheServiceWasMapped(t *testing.T) {
 	s := newCopy(t, bufferAccessor{})
 	v := s.root.children["v"].(*Variable)
 	now := model.Variable{ID: 4, Name: "v", Version: 2, Size: 3}
-	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 2, &localAccessor{})
+	s.replace(&snapshot{vars: []model.Variable{now}}, 2, &localAccessor{})
 	now.Data = []byte("new")
-	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 3, bufferAccessor{})
+	s.replace(&snapshot{vars: []model.Variable{now}}, 3, bufferAccessor{})
 	if data, meta, err := v.Load(nil); err != nil || string(data) != "new" || meta.Version != 2 {
 		t.Errorf("%q, %+v, %v", data, meta, err)
-	}
-}
-
-// Numbers in flight rise and fall away in any order; the floor never passes one that waits.
-func TestFloor(t *testing.T) {
-	rs := reports{m: map[uint64]*report{}, low: 1}
-	var all []*report
-	for range 5 {
-		r := &report{}
-		if _, err := rs.add(0, r); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, r)
-	}
-	for _, tt := range []struct{ done, want uint64 }{{2, 1}, {1, 3}, {4, 3}, {3, 5}, {5, 6}} {
-		all[tt.done-1].done = make(chan struct{})
-		rs.answered(nil, all[tt.done-1], &transport.VariableChangesAcknowledged{}, nil)
-		if got := rs.floorLocked(); got != tt.want {
-			t.Errorf("after %d: floor %d, want %d", tt.done, got, tt.want)
-		}
-	}
-	if _, err := rs.add(1, &report{}); model.CodeOf(err) != model.CodeNotFound {
-		t.Errorf("a report for another epoch: %v", err)
 	}
 }

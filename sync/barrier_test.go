@@ -42,14 +42,17 @@ func TestSilentServer(t *testing.T) {
 	var silent atomic.Bool
 	c := h.client(t, false, func(o *varsync.Options) {
 		o.Timeout = timeout
-		o.Dial = func(ctx context.Context) (*transport.Conn, error) {
+		o.Dial = func(ctx context.Context) (varsync.Conn, error) {
 			if silent.Load() {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
 			conn, err := transport.Dial(ctx, transport.DialOptions{URL: "unix://" + h.run + "/server.sock",
 				Options: transport.Options{Heartbeat: time.Hour, Silence: timeout}}) // a server that says nothing by itself
-			return conn, err
+			if err != nil {
+				return nil, err
+			}
+			return transport.NewClient(conn, transport.ClientOptions{}), nil
 		}
 	})
 	store(t, c, "t", "s", "v", "1")
@@ -61,7 +64,7 @@ func TestSilentServer(t *testing.T) {
 		if !errors.Is(err, model.ErrDisconnected) {
 			t.Fatal(err)
 		}
-		if _, err := c.Probe(t.Context(), &transport.Probe{Tenant: "t", Service: "s", Name: "v"}); !errors.Is(err, model.ErrDisconnected) {
+		if _, err := c.Probe(t.Context(), &model.Probe{Tenant: "t", Service: "s", Name: "v"}); !errors.Is(err, model.ErrDisconnected) {
 			t.Fatal(err)
 		}
 	}

@@ -2,63 +2,83 @@ package sync
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
-// Call sends a request and waits for the answer, across a reconnect if need be, within ctx and [Options.Timeout]. It is
-// for requests that can be repeated: changes go through [Client.Report].
-func Call[Reply transport.Message](ctx context.Context, c *Client, req transport.Message) (Reply, error) {
-	var zero Reply
+// call makes a request that can be repeated, across a reconnect if need be, within ctx and [Options.Timeout]. Changes go
+// through [Client.Report].
+func call[Reply any](ctx context.Context, c *Client, request func(context.Context, Conn) (Reply, error)) (Reply, error) {
+	var none Reply
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
 	for {
-		l, err := c.awaitLink(ctx)
+		l, err := c.session(ctx)
 		if err != nil {
-			return zero, err
+			return none, err
 		}
-		m, err := l.conn.Call(ctx, req)
-		if err == nil {
-			reply, ok := m.(Reply)
-			if !ok {
-				return zero, fmt.Errorf("%T was answered by %T", req, m)
-			}
+		reply, err := request(ctx, l.conn)
+		switch {
+		case err == nil:
 			return reply, nil
-		}
-		if ctx.Err() != nil {
-			return zero, timedOut(ctx)
-		}
-		if !isRetryable(err) {
-			return zero, err
-		}
-		if pause(ctx) != nil {
-			return zero, err
+		case ctx.Err() != nil:
+			return none, timedOut(ctx)
+		case !isRetryable(err) || pause(ctx) != nil:
+			return none, err
 		}
 	}
 }
 
+// Read returns one variable by its names, without a watch.
+func (c *Client) Read(ctx context.Context, r *model.Read) (*model.Variable, error) {
+	return call(ctx, c, func(ctx context.Context, conn Conn) (*model.Variable, error) { return conn.Read(ctx, r) })
+}
+
+// Probe asks the server whether a change would be accepted now, and for a fresh id if Reserve is set.
+func (c *Client) Probe(ctx context.Context, p *model.Probe) (*model.Probed, error) {
+	if p.ID != 0 && p.In == 0 {
+		p.In = c.serviceOf(p.ID)
+	}
+	return call(ctx, c, func(ctx context.Context, conn Conn) (*model.Probed, error) { return conn.Probe(ctx, p) })
+}
+
+// Status asks the server for its state.
+func (c *Client) Status(ctx context.Context) (*model.Status, error) {
+	return call(ctx, c, func(ctx context.Context, conn Conn) (*model.Status, error) { return conn.Status(ctx) })
+}
+
+// NewKey makes an API key and returns it: it is shown this once.
+func (c *Client) NewKey(ctx context.Context, k *model.NewKey) (string, error) {
+	return call(ctx, c, func(ctx context.Context, conn Conn) (string, error) { return conn.NewKey(ctx, k) })
+}
+
+// Keys describes the API keys.
+func (c *Client) Keys(ctx context.Context) ([]model.KeyInfo, error) {
+	return call(ctx, c, func(ctx context.Context, conn Conn) ([]model.KeyInfo, error) { return conn.Keys(ctx) })
+}
+
+// RevokeKey ends an API key and every session that uses it.
+func (c *Client) RevokeKey(ctx context.Context, name string) error {
+	_, err := call(ctx, c, func(ctx context.Context, conn Conn) (struct{}, error) { return struct{}{}, conn.RevokeKey(ctx, name) })
+	return err
+}
+
 // List calls fn with the pages of a listing. It waits for a page no longer than [Options.Timeout], or, if services may have
 // to be loaded for it, than connecting may take.
-func (c *Client) List(ctx context.Context, req *transport.List, fn func([]model.Entry) error) error {
+func (c *Client) List(ctx context.Context, l *model.List, fn func([]model.Entry) error) error {
 	bound := c.opts.Timeout
-	if req.Recursive {
+	if l.Recursive {
 		bound = c.longBound()
 	}
 	return patient(ctx, bound, func(ctx context.Context, progress func()) error {
-		l, err := c.awaitLink(ctx)
+		s, err := c.session(ctx)
 		if err != nil {
 			return err
 		}
-		return l.conn.CallStream(ctx, req, func(m transport.Message) (bool, error) {
+		return s.conn.List(ctx, l, func(p *model.Page) error {
 			progress()
-			p, ok := m.(*transport.Entries)
-			if !ok {
-				return false, fmt.Errorf("list was answered by %T", m)
-			}
-			return p.More, fn(p.Entries)
+			return fn(p.Entries)
 		})
 	})
 }
@@ -77,14 +97,6 @@ func patient(ctx context.Context, bound time.Duration, fn func(ctx context.Conte
 	return err
 }
 
-// Probe asks the server whether a change would be accepted now, and for a fresh id if Reserve is set.
-func (c *Client) Probe(ctx context.Context, p *transport.Probe) (*transport.Probed, error) {
-	if p.ID != 0 && p.In == 0 {
-		p.In = c.serviceOf(p.ID)
-	}
-	return Call[*transport.Probed](ctx, c, p)
-}
-
 // Barrier brings the copy up to date with everything that the server had acknowledged when it was called: what another
 // client on this host was told is stored can be on its way to us still. Only a server on this host is asked; others are
 // followed at the network's pace. It reports whether it was asked and answered, and waits half of [Options.Timeout] at
@@ -94,12 +106,14 @@ func (c *Client) Barrier(ctx context.Context) bool {
 	defer cancel()
 	deadline := time.Now().Add(c.grace())
 	for {
-		l, _, _, _ := c.link.get()
-		switch {
-		case l != nil && !l.welcome.Local || l == nil && !c.Welcome().Local:
+		c.flight.mu.Lock()
+		s, local := c.flight.session, c.flight.welcome.Local
+		c.flight.mu.Unlock()
+		if !local {
 			return false
-		case l != nil:
-			err := l.ping(ctx)
+		}
+		if s != nil {
+			err := s.ping(ctx)
 			if model.CodeOf(err) != model.CodeDisconnected || ctx.Err() != nil {
 				return err == nil
 			}
@@ -118,32 +132,28 @@ var errMute = &model.Error{Code: model.CodeUnavailable, Message: "the server doe
 
 // ping waits for an answer, behind which come all pushes from before; not for a server that has been silent while it
 // should have been heard of.
-func (l *link) ping(ctx context.Context) error {
-	if l.mute.Load() == l.conn.Conn().LastReceived().UnixNano() {
+func (l *session) ping(ctx context.Context) error {
+	if l.mute.Load() == l.conn.LastReceived().UnixNano() {
 		return errMute
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := l.conn.Go(ctx, &transport.Ping{})
-	look := time.NewTimer(min(pingTime, l.c.opts.Timeout/2))
-	defer look.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-p.Done():
-			_, err := p.Wait(ctx)
-			return err
-		case <-ctx.Done():
-		case <-look.C:
-			if left := l.c.opts.Timeout/2 - time.Since(l.conn.Conn().LastReceived()); left > 0 {
-				look.Reset(left)
-			} else {
-				cancel()
-			}
+	half := l.c.opts.Timeout / 2
+	var look *time.Timer
+	armed := make(chan struct{})
+	look = time.AfterFunc(min(pingTime, half), func() {
+		<-armed
+		if left := half - time.Since(l.conn.LastReceived()); left > 0 {
+			look.Reset(left)
+		} else {
+			cancel()
 		}
-	}
-	_, err := p.Wait(ctx)
-	if err != nil {
-		l.mute.Store(l.conn.Conn().LastReceived().UnixNano())
+	})
+	close(armed)
+	defer look.Stop()
+	err := l.conn.Ping(ctx)
+	if err != nil && ctx.Err() != nil {
+		l.mute.Store(l.conn.LastReceived().UnixNano())
 	}
 	return err
 }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 var errClosed = &model.Error{Code: model.CodeDisconnected, Message: "client is closed"}
@@ -20,11 +19,12 @@ type Client struct {
 	id     [16]byte
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
+	close  sync.Once
 	wg     sync.WaitGroup
-	drains sync.WaitGroup // outboxes that have something to send
+	drains sync.WaitGroup // variables with edits to write back
 
-	life   sync.Mutex // guards the following
-	closed bool
+	flight inFlight
+	up     atomic.Bool // flight.state is up; for a look without the lock
 
 	mu         sync.RWMutex // guards the following, and the tenants and services themselves
 	treeLoaded bool
@@ -37,40 +37,41 @@ type Client struct {
 		more int
 	}
 
-	index   index
-	link    linkState
-	reports reports
+	index index
+}
+
+func newClient(opts Options) *Client {
+	c := &Client{opts: opts.withDefaults(), tenants: map[string]*Tenant{}}
+	c.index.m = map[uint64]Node{}
+	c.flight = inFlight{changed: make(chan struct{}), down: time.Now(), epoch: 1, low: 1, reports: map[uint64]*report{}}
+	_, _ = rand.Read(c.id[:]) // does not fail
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
 }
 
 // New connects and returns when the tenants and services are known. Errors: model.ErrUnauthorized,
 // model.ErrDisconnected, or what Dial said. Later losses of the connection are mended in the background.
 func New(ctx context.Context, opts Options) (*Client, error) {
-	c := &Client{opts: opts.withDefaults(), tenants: map[string]*Tenant{}}
-	c.index.m = map[uint64]Node{}
-	c.link.changed = make(chan struct{})
-	c.link.down = time.Now()
-	c.reports.m, c.reports.low = map[uint64]*report{}, 1
-	_, _ = rand.Read(c.id[:]) // does not fail
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-
-	l, err := c.connect(ctx)
+	c := newClient(opts)
+	s, err := c.connect(ctx)
 	if err != nil {
 		c.cancel()
 		return nil, err
 	}
-	c.publish(l)
-	c.wg.Go(func() { c.run(l) })
+	c.use(s)
+	c.wg.Go(func() { c.run(s) })
 	return c, nil
 }
 
-// spawn runs fn on a goroutine that Close waits for. It reports false, and does not, once Close was called.
+// spawn runs fn on a goroutine that Close waits for. It reports false, and does not, once the client is closed.
 func (c *Client) spawn(fn func()) bool {
-	c.life.Lock()
-	defer c.life.Unlock()
-	if !c.closed {
-		c.wg.Go(fn)
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	if c.flight.state == closed {
+		return false
 	}
-	return !c.closed
+	c.wg.Go(fn)
+	return true
 }
 
 // Drain returns when the edits enqueued so far have been answered, which takes no longer than [Options.Timeout]. None
@@ -79,31 +80,28 @@ func (c *Client) Drain() { c.drains.Wait() }
 
 // Close says goodbye and ends the connection. Changes in flight fail.
 func (c *Client) Close() error {
-	c.life.Lock()
-	again := c.closed
-	c.closed = true
-	c.life.Unlock()
-	if again {
-		c.wg.Wait()
-		return nil
-	}
-	if l, _, _, _ := c.link.get(); l != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), min(c.opts.Timeout, time.Second))
-		_, _ = l.conn.Call(ctx, &transport.Goodbye{}) // a server that is gone needs no goodbye
-		cancel()
-	}
-	c.cancel()
-	c.reports.fail(errClosed)
-	c.wg.Wait()
-	for _, s := range c.wantedServices() {
-		s.mu.Lock()
-		acc := s.acc
-		s.acc, s.loaded = nil, false
-		s.mu.Unlock()
-		if acc != nil {
-			acc.Close()
+	c.close.Do(func() {
+		c.flight.mu.Lock()
+		s := c.flight.session
+		c.flight.mu.Unlock()
+		if s != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), min(c.opts.Timeout, time.Second))
+			_ = s.conn.Goodbye(ctx) // a server that is gone needs none
+			cancel()
 		}
-	}
+		c.update(func(f *inFlight) { f.state, f.session = closed, nil })
+		c.cancel()
+		c.wg.Wait()
+		for _, s := range c.wantedServices() {
+			s.mu.Lock()
+			acc := s.acc
+			s.acc, s.loaded = nil, false
+			s.mu.Unlock()
+			if acc != nil {
+				acc.Close()
+			}
+		}
+	})
 	return nil
 }
 
@@ -135,63 +133,52 @@ func (c *Client) wantedServices() []*Service {
 	return wanted
 }
 
-func (c *Client) lastStore() string {
-	c.link.mu.Lock()
-	defer c.link.mu.Unlock()
-	return c.link.store
-}
-
 // Connection tells whether there is a connection, and if not since when and why.
 func (c *Client) Connection() (connected bool, down time.Time, err error) {
-	l, _, down, err := c.link.get()
-	if l != nil {
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	if c.flight.state == up {
 		return true, time.Time{}, nil
 	}
-	return false, down, err
+	return false, c.flight.down, c.flight.err
 }
 
 // Welcome returns what the server said of itself at the last connection; it may be gone by now.
-func (c *Client) Welcome() transport.Welcome {
-	c.link.mu.Lock()
-	defer c.link.mu.Unlock()
-	return *c.link.welcome
+func (c *Client) Welcome() model.Welcome {
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	return c.flight.welcome
 }
 
 // Limits returns the server's bounds as last heard, without waiting; figures older than a second are refreshed behind
 // the caller's back.
 func (c *Client) Limits() model.Limits {
-	c.link.mu.Lock()
-	limits, l := c.link.welcome.Limits, c.link.current
-	ask := l != nil && time.Since(c.link.heard) > time.Second
-	if ask {
-		c.link.heard = time.Now()
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	f := &c.flight
+	if s := f.session; s != nil && time.Since(f.asked) > time.Second {
+		f.asked = time.Now()
+		c.wg.Go(func() { c.refreshLimits(s) })
 	}
-	c.link.mu.Unlock()
-	if ask {
-		c.spawn(func() { c.refreshLimits(l) }) // sending waits for a server that takes nothing
-	}
-	return limits
+	return f.welcome.Limits
 }
 
-func (c *Client) refreshLimits(l *link) {
-	_ = l.conn.Start(c.ctx, &transport.GetStatus{}, func(m transport.Message, err error) {
-		if st, ok := m.(*transport.Status); ok && err == nil {
-			c.link.mu.Lock()
-			w := *c.link.welcome
-			w.Limits = st.Limits
-			c.link.welcome = &w
-			c.link.mu.Unlock()
-		}
-	})
+func (c *Client) refreshLimits(s *session) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.opts.Timeout)
+	defer cancel()
+	if st, err := s.conn.Status(ctx); err == nil {
+		c.update(func(f *inFlight) { f.welcome.Limits = st.Limits })
+	}
+}
+
+func (c *Client) currentEpoch() uint64 {
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	return c.flight.epoch
 }
 
 // Timeout is the bound of every wait on the network.
 func (c *Client) Timeout() time.Duration { return c.opts.Timeout }
-
-// isFinal reports errors of a connection attempt that will not go away by themselves soon: no point in waiting.
-func isFinal(err error) bool {
-	return errors.Is(err, model.ErrUnauthorized) || errors.Is(err, model.ErrDenied)
-}
 
 // isRetryable reports errors after which the same request can succeed within the bound.
 func isRetryable(err error) bool {
@@ -204,11 +191,4 @@ func timedOut(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return &model.Error{Code: model.CodeDisconnected, Message: "no answer from the server in time"}
-}
-
-func unreachable(cause error) error {
-	if cause == nil {
-		return model.ErrDisconnected
-	}
-	return fmt.Errorf("%w: %w", model.ErrDisconnected, cause)
 }

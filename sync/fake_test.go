@@ -37,13 +37,13 @@ func (f *fake) connections() int {
 	return f.dials
 }
 
-func (f *fake) dial(context.Context) (*transport.Conn, error) {
+func (f *fake) dial(context.Context) (varsync.Conn, error) {
 	client, server := transporttest.PipeWith(f.t, f.options)
 	f.mu.Lock()
 	f.dials++
 	f.mu.Unlock()
 	go f.serve(server)
-	return client, nil
+	return transport.NewClient(client, transport.ClientOptions{}), nil
 }
 
 func (f *fake) serve(conn *transport.Conn) {

@@ -54,14 +54,18 @@ func (h *host) stop(t *testing.T) {
 	h.srv = nil
 }
 
-func (h *host) dial(ctx context.Context) (*transport.Conn, error) {
-	return transport.Dial(ctx, transport.DialOptions{URL: "unix://" + filepath.Join(h.run, "server.sock")})
+func (h *host) dial(ctx context.Context) (varsync.Conn, error) {
+	conn, err := transport.Dial(ctx, transport.DialOptions{URL: "unix://" + filepath.Join(h.run, "server.sock")})
+	if err != nil {
+		return nil, err
+	}
+	return transport.NewClient(conn, transport.ClientOptions{}), nil
 }
 
 // client connects; noMap reads over the connection as a client on another host does.
 func (h *host) client(t *testing.T, noMap bool, change ...func(*varsync.Options)) *varsync.Client {
 	t.Helper()
-	o := varsync.Options{Dial: h.dial, NoMap: noMap, Hello: transport.Hello{Program: "test"}}
+	o := varsync.Options{Dial: h.dial, NoMap: noMap, Client: model.Client{Program: "test"}}
 	for _, f := range change {
 		f(&o)
 	}

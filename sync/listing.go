@@ -3,22 +3,20 @@ package sync
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // watch loads a service, or brings a loaded one up to date after a reconnect. It takes as long as it takes, as long as
 // pages come.
-func (l *link) watch(ctx context.Context, s *Service) error {
+func (l *session) watch(ctx context.Context, s *Service) error {
 	return patient(ctx, l.c.longBound(), func(ctx context.Context, progress func()) error {
 		return l.listing(ctx, s, progress)
 	})
 }
 
-func (l *link) listing(ctx context.Context, s *Service, progress func()) error {
+func (l *session) listing(ctx context.Context, s *Service, progress func()) error {
 	var acc Accessor = bufferAccessor{}
 	if l.welcome.Local && !l.c.opts.NoMap {
 		if a, err := l.openLocal(ctx, s); err == nil {
@@ -30,26 +28,22 @@ func (l *link) listing(ctx context.Context, s *Service, progress func()) error {
 		}
 	}
 	_, values := acc.(bufferAccessor)
-	req := &transport.Watch{Service: s.id, Values: values}
+	req := &model.Watch{Service: s.id, Values: values}
 	s.mu.RLock()
 	// Slots of a memory file are a server's own: only a copy that holds the values itself can resume.
 	if values && s.loaded && s.buffered() {
-		req.Store, req.Since = l.c.lastStore(), s.rev
+		req.Store, req.Since = l.welcome.Store, s.rev
 	}
 	s.mu.RUnlock()
 	var (
 		sn   snapshot
 		done bool
 	)
-	err := l.conn.CallStream(ctx, req, func(m transport.Message) (bool, error) {
+	err := l.conn.Watch(ctx, req, func(p *model.Snapshot) error {
 		progress()
-		p, ok := m.(*transport.Snapshot)
-		if !ok {
-			return false, fmt.Errorf("watch was answered by %T", m)
-		}
 		err := l.page(s, &sn, p, acc)
 		done = err == nil && !p.More
-		return p.More, err
+		return err
 	})
 	if done { // whatever the call says: the wait can end while the last page is taken, and acc is in use then
 		return nil
@@ -73,13 +67,13 @@ func (c *Client) notMapped(s *Service, err error) {
 }
 
 // page takes one page of a listing, on the receiving goroutine.
-func (l *link) page(s *Service, sn *snapshot, p *transport.Snapshot, acc Accessor) error {
+func (l *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc Accessor) error {
 	sn.add(p)
 	if p.More {
 		return nil
 	}
 	if p.Resumed {
-		notices, ok := s.apply(l, p.Rev, sn.changes)
+		notices, ok := s.apply(p.Rev, sn.changes)
 		l.c.notify(notices)
 		if !ok {
 			s.forgetRevision()
@@ -93,46 +87,47 @@ func (l *link) page(s *Service, sn *snapshot, p *transport.Snapshot, acc Accesso
 	if gone {
 		return model.ErrNotFound // while it was being listed
 	}
-	l.c.notify(s.replace(l, sn, p.Rev, acc))
+	l.c.notify(s.replace(sn, p.Rev, acc))
 	if old != nil && old != acc {
 		old.Close()
 	}
 	return nil
 }
 
-// push takes what the server sends unasked, on the receiving goroutine, in order.
-func (l *link) push(m transport.Message) {
-	switch m := m.(type) {
-	case *transport.TreeChanged:
-		l.c.mu.Lock()
-		notices := l.c.treeStepsLocked(m.Changes)
-		l.c.applying(notices)
-		l.c.mu.Unlock()
-		l.c.notify(notices)
-	case *transport.VariableChanged:
-		s, _ := l.c.index.get(m.Service).(*Service)
-		if s == nil {
-			return
-		}
-		notices, ok := s.apply(l, m.Rev, m.Changes)
-		l.c.notify(notices)
-		if !ok {
-			s.leave(errMisfit)
-		}
-	case *transport.Snapshot:
-		l.resync(m)
-	case *transport.ServiceFileRotated:
-		// A new file is found by its path when the old one says that it is superseded. None at all means that the values
-		// have to come over the connection from now on.
-		if s, _ := l.c.index.get(m.Service).(*Service); s != nil && m.Path == "" && s.Local() {
-			s.leave(errMisfit)
-		}
+var _ model.Watcher = (*session)(nil)
+
+// TreeChanged implements [model.Watcher], as what follows.
+func (l *session) TreeChanged(t *model.TreeChanges) {
+	l.c.mu.Lock()
+	notices := l.c.treeStepsLocked(t.Changes)
+	l.c.applying(notices)
+	l.c.mu.Unlock()
+	l.c.notify(notices)
+}
+
+// Changed applies changes of a service.
+func (l *session) Changed(p *model.Changes) {
+	s, _ := l.c.index.get(p.Service).(*Service)
+	if s == nil {
+		return
+	}
+	notices, ok := s.apply(p.Rev, p.Changes)
+	l.c.notify(notices)
+	if !ok {
+		s.leave(errMisfit)
 	}
 }
 
-// resync takes a listing that the server sends unasked: many changes in one step, or all there is because the client could
-// not keep up.
-func (l *link) resync(p *transport.Snapshot) {
+// MemoryFileMoved has the values come over the connection from now on if there is no file any more. A new one is found by its
+// path when the old one says that it is superseded.
+func (l *session) MemoryFileMoved(service uint64, f *model.MemoryFile) {
+	if s, _ := l.c.index.get(service).(*Service); s != nil && f.Path == "" && s.Local() {
+		s.leave(errMisfit)
+	}
+}
+
+// Replaced takes a listing that was not asked for.
+func (l *session) Replaced(p *model.Snapshot) {
 	s, _ := l.c.index.get(p.Service).(*Service)
 	if s == nil {
 		return

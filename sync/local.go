@@ -9,7 +9,6 @@ import (
 
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // errReplaced says that the accessor was closed because another one took its place.
@@ -37,20 +36,16 @@ type localAccessor struct {
 
 var _ Accessor = (*localAccessor)(nil)
 
-func (l *link) openLocal(ctx context.Context, s *Service) (*localAccessor, error) {
-	reply, err := l.conn.Call(ctx, &transport.GetServiceFilePath{Service: s.id})
+func (l *session) openLocal(ctx context.Context, s *Service) (*localAccessor, error) {
+	f, err := l.conn.MemoryFile(ctx, s.id)
 	if err != nil {
 		return nil, err
 	}
-	p, ok := reply.(*transport.ServiceFilePath)
-	if !ok {
-		return nil, fmt.Errorf("path request was answered by %T", reply)
-	}
-	r, err := openReader(p.Path, s.id)
+	r, err := openReader(f.Path, s.id)
 	if err != nil {
 		return nil, err
 	}
-	return &localAccessor{c: l.c, path: p.Path, r: r}, nil
+	return &localAccessor{c: l.c, path: f.Path, r: r}, nil
 }
 
 func openReader(path string, service uint64) (*memfile.Reader, error) {
@@ -81,7 +76,7 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 		slot, gone := v.slot, v.gone
 		v.s.mu.RUnlock()
 		r, err := a.reader()
-		current := a.c.link.up.Load() // then the server tells when it leaves its file
+		current := a.c.up.Load() // then the server tells when it leaves its file
 		if err == nil && !current {
 			r, current, err = a.latest(v.s.id)
 		}
@@ -127,14 +122,14 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 // it does: the next server may have left its own file in place of one that is not kept current any more, or none at all.
 func (a *localAccessor) latest(service uint64) (r *memfile.Reader, current bool, err error) {
 	r, err = a.reader()
-	if err != nil || !abandoned(r) {
+	if err != nil || !stale(r) {
 		return r, err == nil, err
 	}
 	if !a.rotate(r, service) {
 		return r, false, nil
 	}
 	r, err = a.reader()
-	return r, err == nil && !abandoned(r), err
+	return r, err == nil && !stale(r), err
 }
 
 // find returns where the file has a variable that is not where the server said.
@@ -183,10 +178,10 @@ func (a *localAccessor) settled(service uint64, rev int64) bool {
 	return err == nil && state == memfile.Live && int64(named) <= rev
 }
 
-// abandoned reports whether the server has left the file: while there is no connection, another server may already be
+// stale reports whether the server has left the file: while there is no connection, another server may already be
 // taking writes that this file will not see. A server that was killed leaves a file that looks alive until the next one
 // takes any.
-func abandoned(r *memfile.Reader) bool {
+func stale(r *memfile.Reader) bool {
 	st, err := r.State()
 	return err == nil && st != memfile.Live
 }
@@ -213,8 +208,10 @@ func (a *localAccessor) rotate(old *memfile.Reader, service uint64) bool {
 
 // awaitSuccessor waits a moment for the connection to change, and reports whether it is worth trying again.
 func (c *Client) awaitSuccessor(deadline time.Time) bool {
-	l, changed, down, _ := c.link.get()
-	if end := down.Add(c.grace()); l == nil && end.Before(deadline) {
+	c.flight.mu.Lock()
+	s, changed, down := c.flight.session, c.flight.changed, c.flight.down
+	c.flight.mu.Unlock()
+	if end := down.Add(c.grace()); s == nil && end.Before(deadline) {
 		deadline = end
 	}
 	wait := time.Until(deadline)

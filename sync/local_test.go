@@ -20,10 +20,10 @@ import (
 type line struct {
 	h    *host
 	cut  chan struct{} // closed: no new connection
-	conn *transport.Conn
+	conn varsync.Conn
 }
 
-func (l *line) dial(ctx context.Context) (*transport.Conn, error) {
+func (l *line) dial(ctx context.Context) (varsync.Conn, error) {
 	select {
 	case <-l.cut:
 		<-ctx.Done()
@@ -68,7 +68,7 @@ func TestKnownValuesNeverWait(t *testing.T) {
 
 	// The server is gone, as far as this client can see.
 	close(l.cut)
-	l.conn.Fail(errors.New("cut"))
+	l.conn.(*transport.Client).Fail(errors.New("cut"))
 	eventually(t, func() bool { up, _, _ := c.Connection(); return !up })
 	quick(t, "a value without a server", func() {
 		if got, _ := load(t, a); got != "a" {

@@ -183,7 +183,7 @@ func (v *Variable) drain() {
 		if batch == nil {
 			return
 		}
-		ctx, cancel := context.WithDeadline(v.s.c.ctx, batch[0].deadline)
+		ctx, cancel := context.WithDeadline(context.Background(), batch[0].deadline) // Close ends reports by itself
 		res, err := v.perform(ctx, batch)
 		if len(batch) > 1 && err != nil && model.CodeOf(err) != model.CodeDisconnected {
 			// Together they were refused; alone the first ones may be fine, and each writer gets its own answer.

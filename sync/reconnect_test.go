@@ -11,7 +11,6 @@ import (
 
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 func TestReconnectResumes(t *testing.T) {
@@ -110,7 +109,7 @@ func TestOfflineFailsWithinTheBound(t *testing.T) {
 			t.Fatalf("err = %v, want ErrDisconnected", err)
 		}
 	}
-	if _, err := c.Probe(t.Context(), &transport.Probe{ID: v.ID(), Want: model.RightWrite}); !errors.Is(err, model.ErrDisconnected) {
+	if _, err := c.Probe(t.Context(), &model.Probe{ID: v.ID(), Want: model.RightWrite}); !errors.Is(err, model.ErrDisconnected) {
 		t.Errorf("probe: %v", err)
 	}
 	h.start(t)

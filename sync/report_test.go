@@ -177,9 +177,9 @@ func TestClientOfAStuckServer(t *testing.T) {
 			_, err := v.Commit(t.Context(), varsync.Edit{Kind: varsync.EditReplace, Data: big})
 			return err
 		},
-		"probe": func() error { _, err := c.Probe(t.Context(), &transport.Probe{}); return err },
+		"probe": func() error { _, err := c.Probe(t.Context(), &model.Probe{}); return err },
 		"list": func() error {
-			return c.List(t.Context(), &transport.List{}, func([]model.Entry) error { return nil })
+			return c.List(t.Context(), &model.List{}, func([]model.Entry) error { return nil })
 		},
 		"flushed": func() error {
 			v.Enqueue(varsync.Edit{Kind: varsync.EditReplace, Data: big})

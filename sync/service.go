@@ -14,7 +14,7 @@ import (
 type Service struct {
 	c     *Client
 	id    uint64
-	epoch uint64 // of the ids in it; see reports
+	epoch uint64 // of the ids in it; see inFlight
 
 	// guarded by Client.mu
 	tenant *Tenant
@@ -41,7 +41,7 @@ type loading struct {
 }
 
 func newService(c *Client, id uint64) *Service {
-	s := &Service{c: c, id: id, epoch: c.reports.currentEpoch()}
+	s := &Service{c: c, id: id, epoch: c.currentEpoch()}
 	s.root = &Dir{s: s, id: id, children: map[string]Node{}}
 	return s
 }
@@ -202,7 +202,7 @@ func (s *Service) fetch() error {
 	ctx, cancel := context.WithTimeout(s.c.ctx, s.c.opts.Timeout) // for connecting and trying again
 	defer cancel()
 	for !s.isLoaded() {
-		l, err := s.c.awaitLink(ctx)
+		l, err := s.c.session(ctx)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 // snapshot collects the pages of a listing of a service, or of the changes since an earlier one: readers see it all at
@@ -18,7 +17,7 @@ type snapshot struct {
 	changes []model.Event
 }
 
-func (sn *snapshot) add(p *transport.Snapshot) {
+func (sn *snapshot) add(p *model.Snapshot) {
 	sn.root = p.Root
 	sn.dirs = append(sn.dirs, p.Dirs...)
 	sn.vars = append(sn.vars, p.Vars...)
@@ -27,7 +26,7 @@ func (sn *snapshot) add(p *transport.Snapshot) {
 
 // replace makes the service what the snapshot says, keeping the nodes that are the same, and returns the differences as
 // notices if there was something before. acc serves the values from now on.
-func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Notice {
+func (s *Service) replace(sn *snapshot, rev int64, acc Accessor) []Notice {
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,12 +55,12 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 		if s.nodeLocked(d.ID, d.Name) != nil {
 			e.Kind = model.EventRenameDir
 		}
-		s.placeLocked(l, prefix, &e, &notices)
+		s.placeLocked(prefix, &e, &notices)
 	}
 	for i := range sn.vars {
 		in := &sn.vars[i]
 		if v, _ := s.nodeLocked(in.ID, in.Name).(*Variable); v != nil && v.pathLocked() != in.Name {
-			s.placeLocked(l, prefix, &model.Event{Kind: model.EventRename, ID: in.ID, Name: in.Name, MTime: in.MTime}, &notices)
+			s.placeLocked(prefix, &model.Event{Kind: model.EventRename, ID: in.ID, Name: in.Name, MTime: in.MTime}, &notices)
 		}
 	}
 	s.pruneLocked(s.root, keep, prefix, &notices)
@@ -70,7 +69,7 @@ func (s *Service) replace(l *link, sn *snapshot, rev int64, acc Accessor) []Noti
 		known, _ := s.nodeLocked(in.ID, in.Name).(*Variable)
 		e := model.Event{Kind: model.EventSet, ID: in.ID, Name: in.Name, Version: in.Version, MTime: in.MTime,
 			Mode: in.Mode, Writer: in.Writer, Size: in.Size, Slot: in.Slot, Data: in.Data}
-		s.placeLocked(l, prefix, &e, &notices)
+		s.placeLocked(prefix, &e, &notices)
 		if known != nil { // the slot can change with a new server, the version does not
 			known.slot = in.Slot
 			if s.buffered() && known.version == in.Version {
@@ -154,10 +153,10 @@ func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, prefix []string, not
 
 // placeLocked applies one step of a snapshot. A step that collides with something still in the way (two variables that
 // swapped names) removes that first; it comes back at its own step.
-func (s *Service) placeLocked(l *link, prefix []string, e *model.Event, notices *[]Notice) {
+func (s *Service) placeLocked(prefix []string, e *model.Event, notices *[]Notice) {
 	if there := s.lookupLocked(e.Name); there != nil && there.ID() != e.ID {
 		*notices = append(*notices, s.removeLocked(prefix, there, &model.Event{})...)
 	}
-	ns, _ := s.applyLocked(l, prefix, e)
+	ns, _ := s.applyLocked(prefix, e)
 	*notices = append(*notices, ns...)
 }

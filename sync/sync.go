@@ -10,8 +10,8 @@
 // is ever applied out of order. After a reconnect each service resumes from the revision it had; changes in flight are
 // sent again under their old sequence numbers and take effect once.
 //
-// Lock order: Client.mu (tenants and services) -> Service.mu (directories and variables) -> Client.link.mu (connection
-// and reports in flight) -> Client.index.mu (ids); Client.life is a leaf. No lock is held across network I/O or a call of [Options.OnChange].
+// Lock order: Client.mu (tenants and services) -> Service.mu (directories and variables) -> Client.flight.mu (connection and
+// reports in flight) -> Client.index.mu (ids). No lock is held across network I/O or a call of [Options.OnChange].
 package sync
 
 import (
@@ -20,16 +20,16 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/commy-project/commyfs/transport"
+	"github.com/commy-project/commyfs/model"
 )
 
 // Options configure [New]. The zero value of every field but Dial is usable.
 type Options struct {
 	// Dial connects once. It is called again after every loss of the connection, so it may try several servers in turn or
 	// start one.
-	Dial func(ctx context.Context) (*transport.Conn, error)
-	// Hello describes the program to the server; the client id is filled in.
-	Hello transport.Hello
+	Dial func(ctx context.Context) (Conn, error)
+	// Client describes the program to the server; the id is filled in.
+	Client model.Client
 	// Timeout bounds every wait on the network. Default 5 s.
 	Timeout time.Duration
 	// Tenants hides all tenants but these. Default: every tenant that the credentials open.

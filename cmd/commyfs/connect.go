@@ -37,6 +37,15 @@ func (d *dialer) dial(ctx context.Context) (*transport.Conn, error) {
 	return d.dialServers(ctx)
 }
 
+// session is dial for a client.
+func (d *dialer) session(ctx context.Context) (varsync.Conn, error) {
+	conn, err := d.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return transport.NewClient(conn, transport.ClientOptions{}), nil
+}
+
 // connect is dial for commands that start no server.
 func (d *dialer) connect(ctx context.Context) (*transport.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.o.timeout)
@@ -118,9 +127,9 @@ func publicEnviron() []string {
 	return out
 }
 
-func hello(program string) transport.Hello {
+func hello(program string) model.Client {
 	host, _ := os.Hostname() // for show
-	return transport.Hello{Program: program, Version: currentVersion(), Pid: os.Getpid(), Host: host}
+	return model.Client{Program: program, Version: currentVersion(), Pid: os.Getpid(), Host: host}
 }
 
 // client connects as the named program, for commands that name what they want.
@@ -129,7 +138,7 @@ func (a *app) client(ctx context.Context, o *common, program string) (*varsync.C
 	if err != nil {
 		return nil, err
 	}
-	return varsync.New(ctx, varsync.Options{Dial: d.dial, Hello: hello(program), Timeout: o.timeout, NoTree: true, NoMap: true, Logger: d.log})
+	return varsync.New(ctx, varsync.Options{Dial: d.session, Client: hello(program), Timeout: o.timeout, NoTree: true, NoMap: true, Logger: d.log})
 }
 
 func (a *app) dialer(o *common) (*dialer, error) {
@@ -150,7 +159,7 @@ func (a *app) withClient(ctx context.Context, o *common, program string, f func(
 }
 
 // connection is one connection that is not mended, with its hello said, for commands that only ask.
-func (a *app) connection(ctx context.Context, o *common, program string) (*transport.Client, *transport.Welcome, error) {
+func (a *app) connection(ctx context.Context, o *common, program string) (*transport.Client, *model.Welcome, error) {
 	d, err := a.dialer(o)
 	if err != nil {
 		return nil, nil, err
@@ -162,7 +171,7 @@ func (a *app) connection(ctx context.Context, o *common, program string) (*trans
 	c := transport.NewClient(conn, transport.ClientOptions{})
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	w, err := transport.Request[*transport.Welcome](ctx, c, greet(program))
+	w, err := c.Hello(ctx, greet(program), nil)
 	if err != nil {
 		return nil, nil, errors.Join(noAnswer(ctx, err), c.Close())
 	}
@@ -170,7 +179,7 @@ func (a *app) connection(ctx context.Context, o *common, program string) (*trans
 }
 
 // greet is a hello with a client id of its own.
-func greet(program string) *transport.Hello {
+func greet(program string) *model.Client {
 	h := hello(program)
 	h.ID = newClientID()
 	return &h

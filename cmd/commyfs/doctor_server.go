@@ -61,14 +61,14 @@ type talk struct {
 func talkTo(ctx context.Context, conn *transport.Conn) (*talk, error) {
 	c := transport.NewClient(conn, transport.ClientOptions{})
 	defer c.Close()
-	if _, err := transport.Request[*transport.Welcome](ctx, c, greet("doctor")); err != nil {
+	if _, err := c.Hello(ctx, greet("doctor"), nil); err != nil {
 		return nil, noAnswer(ctx, err)
 	}
 	t := &talk{local: conn.Local()}
 	var took []time.Duration
 	for range roundTrips {
 		began := time.Now()
-		st, err := transport.Request[*transport.Status](ctx, c, &transport.GetStatus{})
+		st, err := c.Status(ctx)
 		if err != nil {
 			return nil, noAnswer(ctx, err)
 		}

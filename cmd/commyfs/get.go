@@ -9,7 +9,6 @@ import (
 
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 type getOptions struct {
@@ -58,12 +57,11 @@ func (a *app) runGet(ctx context.Context, o *getOptions, args []string) error {
 }
 
 func readVariable(ctx context.Context, c *varsync.Client, p path, stat bool) (*model.Variable, error) {
-	reply, err := varsync.Call[*transport.VariableData](ctx, c,
-		&transport.ReadVariable{Tenant: p.tenant, Service: p.service, Name: p.name, Stat: stat})
+	v, err := c.Read(ctx, &model.Read{Tenant: p.tenant, Service: p.service, Name: p.name, Stat: stat})
 	if err != nil {
 		return nil, explain(p, err, c.Limits())
 	}
-	return &reply.Variable, nil
+	return v, nil
 }
 
 // entryJSON describes what has a path: a line of get, ls and stat --output json.

@@ -11,7 +11,6 @@ import (
 	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 func (a *app) newKeyCommand() *cobra.Command {
@@ -97,11 +96,11 @@ func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string
 		}
 	}
 	return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
-		reply, err := varsync.Call[*transport.KeyCreated](ctx, c, &transport.CreateKey{Name: name, Tenants: o.tenants, Rights: rights})
+		key, err := c.NewKey(ctx, &model.NewKey{Name: name, Tenants: o.tenants, Rights: rights})
 		if err != nil {
 			return fmt.Errorf("key %q: %w", name, needsAdmin(err))
 		}
-		if _, err = fmt.Fprintln(a.stdout, reply.Key); err != nil {
+		if _, err = fmt.Fprintln(a.stdout, key); err != nil {
 			return fmt.Errorf("key %q was created but could not be printed, so revoke it: %w", name, err)
 		}
 		return nil
@@ -136,11 +135,11 @@ func (a *app) newKeyListCommand() *cobra.Command {
 
 func (a *app) runKeyList(ctx context.Context, o *keyListOptions) error {
 	return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
-		reply, err := varsync.Call[*transport.Keys](ctx, c, &transport.ListKeys{})
+		keys, err := c.Keys(ctx)
 		if err != nil {
 			return needsAdmin(err)
 		}
-		for _, k := range reply.Keys {
+		for _, k := range keys {
 			rights := formatRights(k.Rights)
 			if o.json() {
 				err = writeJSON(a.stdout, struct {
@@ -178,7 +177,7 @@ func (a *app) newKeyRevokeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
-				if _, err := varsync.Call[*transport.Done](ctx, c, &transport.RevokeKey{Name: args[0]}); err != nil {
+				if err := c.RevokeKey(ctx, args[0]); err != nil {
 					return fmt.Errorf("key %q: %w", args[0], needsAdmin(err))
 				}
 				return nil

@@ -11,7 +11,6 @@ import (
 	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 type lsOptions struct {
@@ -63,7 +62,7 @@ func (a *app) runLs(ctx context.Context, o *lsOptions, args []string) error {
 
 // list calls fn with what is in a directory, or with a variable itself.
 func list(ctx context.Context, c *varsync.Client, p path, recursive bool, fn func(*model.Entry) error) error {
-	req := &transport.List{Tenant: p.tenant, Service: p.service, Name: p.name, Recursive: recursive}
+	req := &model.List{Tenant: p.tenant, Service: p.service, Name: p.name, Recursive: recursive}
 	err := c.List(ctx, req, func(page []model.Entry) error {
 		for i := range page {
 			if err := fn(&page[i]); err != nil {

@@ -133,7 +133,7 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	h.Mount = dir
 	fo.AllowOther, fo.ReadOnly, fo.UID, fo.GID, fo.Umask = o.allowOther, o.readOnly, o.uid, o.gid, uint32(o.umask)
 	fo.Sync, fo.Logger = syncModes[o.sync.value], d.log
-	m, err := varfs.Mount(ctx, varsync.Options{Dial: d.dial, Hello: h, Timeout: o.timeout, Tenants: o.tenants, Logger: d.log}, fo)
+	m, err := varfs.Mount(ctx, varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Logger: d.log}, fo)
 	if err != nil {
 		return err
 	}

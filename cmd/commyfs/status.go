@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs/model"
-	"github.com/commy-project/commyfs/transport"
 )
 
 type statusOptions struct {
@@ -84,7 +83,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	st, err := transport.Request[*transport.Status](ctx, c, &transport.GetStatus{})
+	st, err := c.Status(ctx)
 	if err != nil {
 		return nil, noAnswer(ctx, err)
 	}

@@ -92,11 +92,10 @@ func handover(ctx context.Context, socket string, o transport.Options) error {
 	}
 	c := transport.NewClient(conn, transport.ClientOptions{})
 	defer c.Close()
-	if _, err := c.Call(ctx, greet("serve")); err != nil {
+	if _, err := c.Hello(ctx, greet("serve"), nil); err != nil {
 		return err
 	}
-	_, err = c.Call(ctx, &transport.Handover{})
-	return err
+	return c.Handover(ctx)
 }
 
 // startOrYield starts a server unless there is one: then it returns none, and no error. A holder of the lock that does

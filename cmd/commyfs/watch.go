@@ -8,7 +8,6 @@ import (
 
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
-	"github.com/commy-project/commyfs/transport"
 )
 
 type watchOptions struct {
@@ -44,8 +43,8 @@ func (a *app) runWatch(ctx context.Context, o *watchOptions, args []string) erro
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	refused := make(chan error, 1)
-	dial := func(dctx context.Context) (*transport.Conn, error) {
-		conn, err := d.dial(dctx)
+	dial := func(dctx context.Context) (varsync.Conn, error) {
+		conn, err := d.session(dctx)
 		if errors.Is(err, model.ErrUnauthorized) || errors.Is(err, model.ErrDenied) {
 			select { // a key that was revoked: nothing will ever come
 			case refused <- err:
@@ -56,7 +55,7 @@ func (a *app) runWatch(ctx context.Context, o *watchOptions, args []string) erro
 		return conn, err
 	}
 	// Values come with the changes: a mapped memory file would be ahead of them.
-	c, err := varsync.New(ctx, varsync.Options{Dial: dial, Hello: hello("watch"), Timeout: o.timeout, NoMap: true,
+	c, err := varsync.New(ctx, varsync.Options{Dial: dial, Client: hello("watch"), Timeout: o.timeout, NoMap: true,
 		OnChange: w.onChange, Logger: d.log})
 	if err != nil {
 		return err

@@ -1,0 +1,336 @@
+package sync
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/commy-project/commyfs/model"
+)
+
+// connState is the state of the connection. In all but up and closed the client goes on trying to connect.
+//
+//	               made                 lost
+//	connecting ────────────> up ─────────────────> connecting
+//	connecting ── silent for the timeout ────────> unreachable ── made ──> up
+//	connecting, unreachable ── not let in ───────> refused ────── made ──> up
+//	refused ────── another error ────────────────> connecting or unreachable
+//	any ────────── Close ────────────────────────> closed
+type connState uint8
+
+const (
+	connecting  connState = iota // who asks waits for the connection
+	unreachable                  // who asks is told at once
+	refused                      // the same: the credentials or rights do not do
+	up
+	closed
+)
+
+// reportState is the state of a report that somebody waits for.
+//
+//	           connection, room         answered
+//	queued ─────────────────────> sent ───────────> acknowledged
+//	                       ┌────> │  │ server not available
+//	           connection  │      │  └──────────────> delayed
+//	                     lost <───┘ connection lost      │
+//	                       ^         in a moment         │
+//	                       └─────────────────────────────┘
+//
+// When nobody waits any more a report that is sent becomes abandoned: its changes can come back as an echo. In any other
+// state it is dropped, and so is an abandoned one when it is answered or its connection is lost.
+type reportState uint8
+
+const (
+	queued       reportState = iota // has no number yet, and was never sent
+	sent                            // on a connection, not answered
+	lost                            // its connection has ended; waits for the next
+	delayed                         // the server cannot carry it out now
+	abandoned                       // sent, and nobody waits
+	acknowledged                    // carried out, refused, or given up by us: over
+)
+
+// report is changes that are carried out together, once, because the server knows their sequence number.
+type report struct {
+	changes []model.Change
+	value   []byte // what the variable holds once a store or patch of ours is accepted: the server does not send it back
+	done    chan struct{}
+	turn    chan turn // tells who waits to send it
+	first   time.Time // when it was first sent; the waiter's own
+
+	// guarded by inFlight.mu
+	state   reportState
+	seq     uint64
+	on      *session      // sent, abandoned: where
+	wait    time.Duration // the last delay
+	outcome *model.Outcome
+	err     error
+}
+
+// turn is the right to send a report.
+type turn struct {
+	session *session
+	seq     uint64
+	floor   uint64
+}
+
+// maxInFlight bounds the reports whose answers are not here, and how far the newest is ahead of the oldest: the server
+// keeps the answers in between, and refuses to keep more than a few thousand.
+const maxInFlight = 1024
+
+// inFlight is the connection, and the reports that are on their way over it. [Client.update] is the only way to change it.
+type inFlight struct {
+	mu sync.Mutex // guards the following
+
+	state   connState
+	session *session      // up: where requests go
+	changed chan struct{} // closed at the next change of state
+	err     error         // why the last attempt failed
+	down    time.Time     // since when it is not up
+	patient time.Time     // connecting: until when
+
+	store   string // that the copy is of
+	epoch   uint64 // rises when the store is replaced: ids mean something else from then on
+	welcome model.Welcome
+	asked   time.Time // when the limits in welcome were last asked for
+
+	last    uint64             // number given to a report
+	low     uint64             // nobody waits for the answer to a report below it
+	reports map[uint64]*report // by number
+	queue   []*report          // lost and queued, in the order in which they are to be sent
+}
+
+// update changes what is in flight, and decides what follows from that: who waits is told, and reports get their turn.
+func (c *Client) update(fn func(f *inFlight)) {
+	f := &c.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	state := f.state
+	fn(f)
+	if f.state != state {
+		c.up.Store(f.state == up)
+		close(f.changed)
+		f.changed = make(chan struct{})
+	}
+	switch f.state {
+	case connecting:
+	case up:
+		for len(f.queue) > 0 && (f.queue[0].state == lost || f.room()) {
+			f.give(f.queue[0])
+		}
+	default:
+		for _, r := range slices.Clone(f.queue) {
+			if r.state == queued || f.state != refused { // what was sent may have been carried out: it waits for its answer
+				f.end(r, nil, f.failure())
+			}
+		}
+	}
+	if f.state == closed {
+		for _, r := range f.reports {
+			f.end(r, nil, errClosed)
+		}
+	}
+}
+
+// room reports whether one more report can get a number.
+func (f *inFlight) room() bool {
+	return len(f.reports) < maxInFlight && f.last+1-f.floor() < maxInFlight
+}
+
+// floor returns the lowest number that somebody waits for. The search goes on where the last one ended: there can be many.
+func (f *inFlight) floor() uint64 {
+	for f.low <= f.last {
+		if r := f.reports[f.low]; r != nil && r.state != abandoned {
+			break
+		}
+		f.low++
+	}
+	return f.low
+}
+
+// give lets the waiter send the first report of the queue.
+func (f *inFlight) give(r *report) {
+	f.queue = f.queue[1:]
+	if r.state == queued {
+		f.last++
+		r.seq = f.last
+		f.reports[r.seq] = r
+	}
+	r.state, r.on = sent, f.session
+	r.takeBack() // one for an earlier connection
+	r.turn <- turn{f.session, r.seq, f.floor()}
+}
+
+// takeBack reports whether the waiter had a turn that it has not taken.
+func (r *report) takeBack() bool {
+	select {
+	case <-r.turn:
+		return true
+	default:
+		return false
+	}
+}
+
+// drop takes a report out.
+func (f *inFlight) drop(r *report) {
+	delete(f.reports, r.seq)
+	if i := slices.Index(f.queue, r); i >= 0 {
+		f.queue = slices.Delete(f.queue, i, i+1)
+	}
+	r.on = nil
+}
+
+// end tells the waiter what has become of a report.
+func (f *inFlight) end(r *report, outcome *model.Outcome, err error) {
+	f.drop(r)
+	if r.state != abandoned {
+		r.outcome, r.err = outcome, err
+		close(r.done)
+	}
+	r.state = acknowledged
+}
+
+// answered takes the answer that came, or did not, over a connection. It runs on the receiving goroutine, after the pushes
+// that the answer comes behind.
+func (c *Client) answered(s *session, r *report, outcome *model.Outcome, err error) {
+	code := model.CodeOf(err)
+	if err == nil {
+		code = outcome.Code
+	}
+	c.update(func(f *inFlight) {
+		switch {
+		case r.on != s: // it was sent again since, or is over
+		case r.state == abandoned:
+			f.drop(r)
+		case code == model.CodeDisconnected:
+			r.state, r.on = lost, nil // disconnected puts it into the queue
+		case code == model.CodeUnavailable:
+			// The server starts, stops or waits for its engine. Under the same number it is carried out once, whatever became
+			// of it.
+			r.state, r.on = delayed, nil
+			r.wait = min(max(2*r.wait, retryAfter), maxRetryAfter)
+			time.AfterFunc(r.wait, func() { c.update(func(f *inFlight) { f.retry(r) }) })
+		default:
+			f.end(r, outcome, err)
+		}
+	})
+}
+
+// retry puts a delayed report back into the queue.
+func (f *inFlight) retry(r *report) {
+	if r.state == delayed {
+		r.state = lost
+		f.queue = slices.Insert(f.queue, 0, r)
+	}
+}
+
+// giveUp says that nobody waits for the report any more. It reports false if the report is over.
+func (c *Client) giveUp(r *report) (ok bool) {
+	c.update(func(f *inFlight) {
+		switch {
+		case r.state == acknowledged:
+			return
+		case r.state == sent && !r.takeBack():
+			r.state = abandoned
+		default:
+			f.drop(r)
+			r.state = acknowledged
+		}
+		ok = true
+	})
+	return ok
+}
+
+// made takes a connection over which the copy was brought up to date.
+func (f *inFlight) made(s *session) {
+	f.state, f.session, f.err = up, s, nil
+	f.welcome, f.asked = *s.welcome, time.Now()
+}
+
+// reconnectTime is what a new connection to a server that is there takes, with room to spare.
+const reconnectTime = 250 * time.Millisecond
+
+// disconnected notes that the connection has ended. What was sent is to be sent again, in the old order.
+func (c *Client) disconnected(s *session) {
+	silent := time.Since(s.conn.LastReceived())
+	wait := max(c.opts.Timeout-silent, reconnectTime)
+	var down time.Time
+	c.update(func(f *inFlight) {
+		if f.state == closed {
+			return
+		}
+		down = time.Now()
+		f.state, f.session, f.err, f.down, f.patient = connecting, nil, s.conn.Err(), down, down.Add(wait)
+		again := make([]*report, 0, len(f.reports)+len(f.queue))
+		for _, r := range f.reports {
+			if r.state == abandoned {
+				f.drop(r)
+				continue
+			}
+			r.takeBack()
+			r.state, r.on = lost, nil
+			again = append(again, r)
+		}
+		slices.SortFunc(again, func(a, b *report) int { return cmp.Compare(a.seq, b.seq) })
+		for _, r := range f.queue {
+			if r.state == queued {
+				again = append(again, r)
+			}
+		}
+		f.queue = again
+	})
+	time.AfterFunc(wait, func() {
+		c.update(func(f *inFlight) {
+			if f.state == connecting && f.down.Equal(down) {
+				f.state = unreachable
+			}
+		})
+	})
+}
+
+// failed notes that an attempt to connect has failed.
+func (f *inFlight) failed(err error) {
+	f.err = err
+	switch {
+	case f.state == closed:
+	case errors.Is(err, model.ErrUnauthorized), errors.Is(err, model.ErrDenied):
+		f.state = refused
+	case time.Now().After(f.patient):
+		f.state = unreachable
+	default:
+		f.state = connecting
+	}
+}
+
+// failure is what who asks is told when nobody waits for a connection, nil otherwise.
+func (f *inFlight) failure() error {
+	switch f.state {
+	case closed:
+		return errClosed
+	case refused:
+		return f.err
+	case unreachable:
+		return fmt.Errorf("%w: %w", model.ErrDisconnected, f.err)
+	}
+	return nil
+}
+
+// adopt makes the copy one of the store, and returns of which it was. If it was another, what is in flight ends: this store
+// never saw it, and its ids stand for other variables here.
+func (f *inFlight) adopt(store string) (old string) {
+	old, f.store = cmp.Or(f.store, store), store
+	if old == store {
+		return old
+	}
+	f.epoch++
+	err := fmt.Errorf("the server's store was replaced: %w", model.ErrDisconnected)
+	for _, r := range f.reports {
+		f.end(r, nil, err)
+	}
+	for _, r := range slices.Clone(f.queue) {
+		f.end(r, nil, err)
+	}
+	return old
+}
