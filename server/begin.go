@@ -17,7 +17,7 @@ import (
 var errDamaged = fmt.Errorf("%w: its record in the store cannot be read", model.ErrInternal)
 
 // setAside leaves a record out, and says so: one that cannot be read does not keep the server from serving the others.
-func (s *Server) setAside(d engine.Damaged) {
+func (s *Core) setAside(d engine.Damaged) {
 	s.damaged++
 	s.log.Error("a record cannot be read and is left as it is", "tenant", d.Tenant, "service", d.Service, "client", fmt.Sprintf("%x", d.Client),
 		"key", d.Name, "err", d.Err)
@@ -35,7 +35,7 @@ func (v *view) damage(k serviceKey) {
 }
 
 // loadTree reads what must be known from the start.
-func (s *Server) loadTree(ctx context.Context) error {
+func (s *Core) loadTree(ctx context.Context) error {
 	v := s.view
 	broken := func(d engine.Damaged) {
 		s.setAside(d)
@@ -88,7 +88,7 @@ func (s *Server) loadTree(ctx context.Context) error {
 
 // loadClients reads the answers to the clients of the server before. Of a client whose answer cannot be read it is not known
 // what was carried out: what was sent first to a server before this one is refused then, unless its answer is there.
-func (s *Server) loadClients(ctx context.Context, rev int64) error {
+func (s *Core) loadClients(ctx context.Context, rev int64) error {
 	broken := func(d engine.Damaged) {
 		s.setAside(d)
 		if d.Client == "" {
@@ -142,7 +142,7 @@ func (s *Server) loadClients(ctx context.Context, rev int64) error {
 	return nil
 }
 
-func (s *Server) knownClient(id string) *client {
+func (s *Core) knownClient(id string) *client {
 	c := s.clients[id]
 	if c == nil {
 		c = newClient(id)
@@ -153,7 +153,7 @@ func (s *Server) knownClient(id string) *client {
 
 // loadReserved gives the clients back what they had set aside when the server before was closed. One that was killed leaves
 // nothing: then ids are new, or two variables could have the same.
-func (s *Server) loadReserved(ctx context.Context) error {
+func (s *Core) loadReserved(ctx context.Context) error {
 	ids, err := s.engine.LoadReserved(ctx)
 	switch {
 	case errors.Is(err, engine.ErrCorrupt), errors.Is(err, engine.ErrSchema):
@@ -181,7 +181,7 @@ func (s *Server) loadReserved(ctx context.Context) error {
 }
 
 // storeReserved keeps what the clients have set aside for the next server. Nothing is committed any more.
-func (s *Server) storeReserved() {
+func (s *Core) storeReserved() {
 	ids := map[string][]uint64{}
 	s.mu.Lock()
 	left := maxGoneReserved

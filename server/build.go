@@ -22,8 +22,8 @@ type build struct {
 }
 
 // Ask has a service keep its memory file for the session, until that ends or no longer watches. It returns where the file
-// is, nil if [session.MemoryFile] has to make it.
-func (s *session) Ask(service uint64) (*model.MemoryFile, error) {
+// is, nil if [Session.MemoryFile] has to make it.
+func (s *Session) Ask(service uint64) (*model.MemoryFile, error) {
 	svc, err := s.readable(service)
 	if err != nil {
 		return nil, err
@@ -44,16 +44,16 @@ func (s *session) Ask(service uint64) (*model.MemoryFile, error) {
 }
 
 // MemoryFile tells where a service's memory file is, and makes it if there is none.
-func (s *session) MemoryFile(service uint64) (*model.MemoryFile, error) {
+func (s *Session) MemoryFile(service uint64) (*model.MemoryFile, error) {
 	svc, err := s.readable(service)
 	if err != nil {
 		return nil, err
 	}
-	return s.server.memoryFile(svc)
+	return s.core.memoryFile(svc)
 }
 
 // unask is the end of Ask.
-func (s *session) unask(id uint64) {
+func (s *Session) unask(id uint64) {
 	s.feed.mu.Lock()
 	svc := s.feed.asked[id]
 	delete(s.feed.asked, id)
@@ -63,7 +63,7 @@ func (s *session) unask(id uint64) {
 	}
 }
 
-func (svc *service) unask(s *session) {
+func (svc *service) unask(s *Session) {
 	svc.unasked.Store(time.Now().UnixNano())
 	svc.watchMu.Lock()
 	delete(svc.askers, s)
@@ -73,7 +73,7 @@ func (svc *service) unask(s *session) {
 var errNoMemory = &model.Error{Code: model.CodeUnavailable, Message: "the service has no memory file now"}
 
 // memoryFile tells where a service's memory file is, and makes it if there is none. Not for the committer.
-func (s *Server) memoryFile(svc *service) (*model.MemoryFile, error) {
+func (s *Core) memoryFile(svc *service) (*model.MemoryFile, error) {
 	if err := s.load(s.ctx, svc); err != nil {
 		return nil, err
 	}
@@ -114,14 +114,14 @@ func (s *Server) memoryFile(svc *service) (*model.MemoryFile, error) {
 }
 
 // buildMemory makes the file and puts it in its place.
-func (s *Server) buildMemory(svc *service, c *content, b *build) error {
+func (s *Core) buildMemory(svc *service, c *content, b *build) error {
 	defer close(b.done)
 	o := memfile.WriterOptions{Service: svc.id}
 	if id, err := hex.DecodeString(s.engine.StoreID()); err == nil {
 		copy(o.Store[:], id)
 	}
 	s.builds <- struct{}{}
-	mem, err := memfile.Build(memoryPath(s.opts.RuntimeDir, svc.id), o, b.nodes.initials())
+	mem, err := memfile.Build(memoryPath(s.dir, svc.id), o, b.nodes.initials())
 	closed := s.between(func() {
 		c.building = nil
 		if err == nil && (svc.content.Load() != c || s.view.services[svc.id] != svc) {

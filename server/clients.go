@@ -26,7 +26,7 @@ type client struct {
 	id string // see model.Principal.Client
 
 	// session, left and line are guarded by Server.mu.
-	session *session
+	session *Session
 	left    time.Time
 	line    *line // what the session, or the last one, has sent that is not carried out yet; nil: nothing
 
@@ -99,7 +99,7 @@ func (c *client) reservations(drop bool) int {
 
 // forgetClients drops what is remembered of clients that have not been connected for long, or of whom there is nothing to
 // remember. The committer calls it now and then.
-func (s *Server) forgetClients() {
+func (s *Core) forgetClients() {
 	var gone, old []*client
 	s.mu.Lock()
 	for _, cl := range s.clients {
@@ -133,7 +133,7 @@ func (s *Server) forgetClients() {
 }
 
 // forget drops the answers to a client. The committer calls it.
-func (s *Server) forget(cl *client) {
+func (s *Core) forget(cl *client) {
 	for seq, a := range cl.results {
 		cl.take(seq, a)
 		s.answers -= a.bytes

@@ -11,7 +11,7 @@ import (
 // commitLoop is the committer: the one goroutine that changes anything. It takes all reports that wait, carries them out
 // one after the other over the view, has the engine store the outcome as one transaction, and then shows it: memory files,
 // view, pushes, acknowledgements.
-func (s *Server) commitLoop() {
+func (s *Core) commitLoop() {
 	for {
 		items, closed := s.queue.take()
 		switch {
@@ -43,7 +43,7 @@ type outcome struct {
 }
 
 // commit carries out as many of the reports as fit into a batch, at least one, and answers them. It returns the others.
-func (s *Server) commit(items []item) (rest []item) {
+func (s *Core) commit(items []item) (rest []item) {
 	b, list, rest := s.evaluate(items, false)
 	rev, err := s.store(b, list)
 	if errors.Is(err, engine.ErrNoSpace) {
@@ -66,7 +66,7 @@ func (s *Server) commit(items []item) (rest []item) {
 		b.abandon()
 		s.refuse(list, err)
 		if errors.Is(err, engine.ErrClosed) {
-			s.leave(err)
+			s.broken(err)
 		}
 	} else {
 		if rev == 0 {
@@ -87,7 +87,7 @@ func (s *Server) commit(items []item) (rest []item) {
 const maxEvaluate = 10 * time.Millisecond
 
 // evaluate carries out reports over the view, until the batch is full. It returns those that have to wait for the next.
-func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
+func (s *Core) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 	b := newBatch(s.view, max(time.Now().UnixNano(), s.lastTime))
 	e := &evaluator{
 		batch: b, ctx: s.ctx, limits: s.limits, nextID: s.engine.NextID, load: s.load, auth: s.auth, full: full,
@@ -99,7 +99,7 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 	seen := map[key]bool{}
 	var list []outcome
 	var rest []item
-	wait := map[*session]bool{} // those that have a report in rest
+	wait := map[*Session]bool{} // those that have a report in rest
 	began := time.Now()
 	for i, it := range items {
 		c := it.session.client
@@ -116,14 +116,14 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 		}
 		seen[k] = true
 		o := outcome{item: it}
-		if o.err = s.auth.Check(it.session.principal); o.err == nil {
+		if o.err = s.auth.Check(it.session.Principal); o.err == nil {
 			o.known, o.err = s.recall(&o)
 		}
 		if o.known || o.err != nil {
 			list = append(list, o)
 			continue
 		}
-		e.Origin, e.writer = model.Origin{Principal: it.session.principal, Client: c.id, Seq: it.report.Seq}, it.session.writer
+		e.Origin, e.writer = model.Origin{Principal: it.session.Principal, Client: c.id, Seq: it.report.Seq}, it.session.Writer
 		e.reserve = c.holds
 		events, tree := len(b.events), len(b.tree)
 		o.results, o.index, o.err = e.report(it.report)
@@ -152,7 +152,7 @@ func (s *Server) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 }
 
 // recall answers a report that was answered before.
-func (s *Server) recall(o *outcome) (bool, error) {
+func (s *Core) recall(o *outcome) (bool, error) {
 	c, r := o.session.client, o.report
 	if r.Seq == 0 {
 		return false, model.ErrInvalid
@@ -176,7 +176,7 @@ func (s *Server) recall(o *outcome) (bool, error) {
 }
 
 // store has the engine store the batch, with the answers to its reports.
-func (s *Server) store(b *batch, list []outcome) (int64, error) {
+func (s *Core) store(b *batch, list []outcome) (int64, error) {
 	if b.empty() {
 		return 0, nil
 	}
@@ -206,7 +206,7 @@ func (s *Server) store(b *batch, list []outcome) (int64, error) {
 }
 
 // remember keeps what store has stored.
-func (s *Server) remember(list []outcome, rev int64) {
+func (s *Core) remember(list []outcome, rev int64) {
 	for i := range list {
 		o := &list[i]
 		if !o.changed {
@@ -231,7 +231,7 @@ func (s *Server) remember(list []outcome, rev int64) {
 
 // refuse makes the batch's error that of every report which the batch was to carry out, or which found things as the
 // batch would have left them.
-func (s *Server) refuse(list []outcome, err error) {
+func (s *Core) refuse(list []outcome, err error) {
 	for i := range list {
 		if o := &list[i]; o.err == nil && !o.known {
 			o.err, o.results, o.changed = fromEngine(err), nil, false
@@ -240,7 +240,7 @@ func (s *Server) refuse(list []outcome, err error) {
 }
 
 // acknowledge queues the answer to a report.
-func (s *Server) acknowledge(o *outcome, rev int64) {
+func (s *Core) acknowledge(o *outcome, rev int64) {
 	m := &model.Outcome{Seq: o.report.Seq, Rev: rev, Results: o.results}
 	if o.known {
 		m.Rev = o.rev
@@ -254,20 +254,10 @@ func (s *Server) acknowledge(o *outcome, rev int64) {
 	o.session.feed.outcome(told{Ticket: o.Ticket, outcome: m, services: o.services, tree: o.tree})
 }
 
-// between runs fn between two batches and waits for it. It fails when the server closes.
-func (s *Server) between(fn func()) error {
-	done := make(chan struct{})
-	if !s.queue.call(func() { defer close(done); fn() }) {
-		return model.ErrUnavailable
-	}
-	<-done
-	return nil
-}
-
 // touched collects the sessions that have something new to tell.
-type touched map[*session]struct{}
+type touched map[*Session]struct{}
 
-func (t *touched) add(s *session) {
+func (t *touched) add(s *Session) {
 	if *t == nil {
 		*t = touched{}
 	}

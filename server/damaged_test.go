@@ -41,13 +41,13 @@ func TestDamagedRecords(t *testing.T) {
 	}
 	good := p.service("good", "s")
 	clients := map[string]bool{}
-	s.mu.Lock()
-	for id, c := range s.clients {
-		if c.session != nil && string(c.session.hello.ID) == string(other.id) {
+	s.core.mu.Lock()
+	for id, c := range s.core.clients {
+		if c.session != nil && string(c.session.Client) == string(other.id) {
 			clients[id] = true
 		}
 	}
-	s.mu.Unlock()
+	s.core.mu.Unlock()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -87,12 +87,12 @@ func TestDamagedRecords(t *testing.T) {
 	for range 2 { // they are still there after the first time
 		var said lockedBuffer
 		s = d.start(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&said, nil)) })
-		if n := said.count("cannot be read and is left"); n != s.damaged || n < 9 {
-			t.Errorf("%d records are logged, %d counted", n, s.damaged)
+		if n := said.count("cannot be read and is left"); n != s.core.damaged || n < 9 {
+			t.Errorf("%d records are logged, %d counted", n, s.core.damaged)
 		}
 		p = connect(t, s)
-		if st := must[*transport.Status](p, &transport.GetStatus{}); st.Damaged != s.damaged {
-			t.Errorf("the status has %d damaged records, want %d", st.Damaged, s.damaged)
+		if st := must[*transport.Status](p, &transport.GetStatus{}); st.Damaged != s.core.damaged {
+			t.Errorf("the status has %d damaged records, want %d", st.Damaged, s.core.damaged)
 		}
 		p.do(model.Change{Op: model.OpAppend, Tenant: "half", Service: "good", Name: "v", Data: []byte("1")})
 		p.do(model.Change{Op: model.OpAppend, Tenant: "good", Service: "s", Name: "v", Data: []byte("1")})
@@ -126,7 +126,7 @@ func TestDamagedRecords(t *testing.T) {
 		if a := ack(other, again); a.Code == model.CodeOK {
 			t.Errorf("sent again to who does not know: %+v", a)
 		}
-		if a := ack(other, report(uint64(s.up.UnixNano()), 0, "v", "x")); a.Code != model.CodeOK {
+		if a := ack(other, report(uint64(s.core.up.UnixNano()), 0, "v", "x")); a.Code != model.CodeOK {
 			t.Errorf("a new report: %+v", a)
 		}
 		if err := s.Close(); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// A Receiver is handed what there is to tell a subscriber, by [session.Deliver] and in order. It may keep what it gets.
+// A Receiver is handed what there is to tell a subscriber, by [Session.Deliver] and in order. It may keep what it gets.
 type Receiver interface {
 	TreeChanges(*model.TreeChanges)
 	// MemoryFile says where a service's memory file is now; without a path there is none.
@@ -283,9 +283,9 @@ func (f *feed) ended(s *start) {
 }
 
 // Deliver hands over what there is to tell now. false: nothing. One goroutine at a time calls it.
-func (s *session) Deliver(to Receiver) (bool, error) {
+func (s *Session) Deliver(to Receiver) (bool, error) {
 	d := s.feed.take()
-	if err := s.auth.Check(s.principal); err != nil {
+	if err := s.auth.Check(s.Principal); err != nil {
 		return false, err
 	}
 	if d.empty() {
@@ -294,7 +294,7 @@ func (s *session) Deliver(to Receiver) (bool, error) {
 	held := d.held
 	flush := func() error {
 		err := to.Flush()
-		s.memory.Give(held)
+		s.Memory.Give(held)
 		held = 0
 		return err
 	}

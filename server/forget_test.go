@@ -14,7 +14,7 @@ import (
 func awaitAlone(t *testing.T, s *Server) {
 	t.Helper()
 	testenv.Eventually(t, bound, func() error {
-		if n := len(s.sessions()); n != 0 {
+		if n := len(s.core.sessions()); n != 0 {
 			return fmt.Errorf("%d sessions", n)
 		}
 		return nil
@@ -31,19 +31,19 @@ func TestClientWhoseReportWaits(t *testing.T) {
 	awaitAlone(t, s)
 	p = connect(t, s)
 	r := report(1, 1, "v", "x")
-	if err := s.between(func() { // while the committer is busy
+	if err := s.core.between(func() { // while the committer is busy
 		p.cl.Go(t.Context(), r)
 		testenv.Eventually(t, bound, func() error {
-			s.queue.mu.Lock()
-			defer s.queue.mu.Unlock()
-			if len(s.queue.lines) == 0 {
+			s.core.queue.mu.Lock()
+			defer s.core.queue.mu.Unlock()
+			if len(s.core.queue.lines) == 0 {
 				return fmt.Errorf("no report waits")
 			}
 			return nil
 		})
 		p.cl.Close()
 		awaitAlone(t, s)
-		s.forgetClients()
+		s.core.forgetClients()
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -65,9 +65,9 @@ func TestNothingAfterGoodbye(t *testing.T) {
 	if a, err := call[*transport.VariableChangesAcknowledged](p, report(50, 0, "v", "x")); err == nil && a.Code == model.CodeOK {
 		t.Errorf("carried out: %+v", a)
 	}
-	if err := s.between(func() {
-		if s.answers != 0 {
-			t.Errorf("%d bytes of answers are counted for nobody", s.answers)
+	if err := s.core.between(func() {
+		if s.core.answers != 0 {
+			t.Errorf("%d bytes of answers are counted for nobody", s.core.answers)
 		}
 	}); err != nil {
 		t.Fatal(err)
@@ -82,16 +82,16 @@ func TestLostAnswersAreRemembered(t *testing.T) {
 	ack(p, r)
 	p.cl.Close()
 	awaitAlone(t, s)
-	if err := s.between(func() {
-		s.mu.Lock()
-		for _, c := range s.clients {
-			defer s.lose(c, len(c.results))
+	if err := s.core.between(func() {
+		s.core.mu.Lock()
+		for _, c := range s.core.clients {
+			defer s.core.lose(c, len(c.results))
 		}
-		s.mu.Unlock()
+		s.core.mu.Unlock()
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.between(func() { s.forgetClients() }); err != nil {
+	if err := s.core.between(func() { s.core.forgetClients() }); err != nil {
 		t.Fatal(err)
 	}
 	p = connect(t, s, as(p.id))
@@ -111,19 +111,19 @@ func TestForgottenEarlyIsKnownAfterARestart(t *testing.T) {
 	ack(p, r)
 	p.cl.Close()
 	awaitAlone(t, s)
-	if err := s.between(func() {
-		s.mu.Lock()
+	if err := s.core.between(func() {
+		s.core.mu.Lock()
 		for i := range maxGone { // a flood
 			c := newClient(fmt.Sprint("flood", i))
 			c.reserve(1)
-			s.clients[c.id] = c
+			s.core.clients[c.id] = c
 		}
-		s.mu.Unlock()
-		s.forgetClients()
+		s.core.mu.Unlock()
+		s.core.forgetClients()
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := s.stored(t); n != 0 {
+	if n, _ := s.core.stored(t); n != 0 {
 		t.Fatalf("%d answers are stored", n)
 	}
 	if err := s.Close(); err != nil {

@@ -313,7 +313,7 @@ func TestHiddenHistory(t *testing.T) {
 // holdCommits stops the committer until the returned function is called: what is reported meanwhile becomes one batch.
 func (s *Server) holdCommits(t *testing.T) func() {
 	gate, held := make(chan struct{}), make(chan struct{})
-	s.queue.call(func() { close(held); <-gate })
+	s.core.queue.call(func() { close(held); <-gate })
 	<-held
 	done := false
 	release := func() {
@@ -341,15 +341,15 @@ func (s *Server) awaitQueuedItems(t *testing.T, n int) {
 func (s *Server) awaitItems(t *testing.T, n int, counts func(item) bool) {
 	t.Helper()
 	testenv.Eventually(t, bound, func() error {
-		s.queue.mu.Lock()
-		defer s.queue.mu.Unlock()
+		s.core.queue.mu.Lock()
+		defer s.core.queue.mu.Unlock()
 		have := 0
-		for _, fn := range s.queue.do {
+		for _, fn := range s.core.queue.do {
 			if counts(item{do: fn}) {
 				have++
 			}
 		}
-		for _, l := range s.queue.lines {
+		for _, l := range s.core.queue.lines {
 			for _, it := range l.items {
 				if counts(it) {
 					have++

@@ -17,8 +17,8 @@ func (v *view) homes(id, in uint64) []*service {
 }
 
 // homes are the services to load before a variable that a client names by its id can be looked for.
-func (s *session) homes(id, in uint64) []*service {
-	v := s.server.view
+func (s *Session) homes(id, in uint64) []*service {
+	v := s.core.view
 	if id == 0 {
 		return nil
 	}
@@ -29,6 +29,6 @@ func (s *session) homes(id, in uint64) []*service {
 	return slices.DeleteFunc(v.homes(id, in), func(svc *service) bool {
 		v.mu.RLock()
 		defer v.mu.RUnlock()
-		return s.auth.NeedToChange(s.principal, svc.tenant.name) != nil
+		return s.auth.NeedToChange(s.Principal, svc.tenant.name) != nil
 	})
 }

@@ -148,7 +148,7 @@ func TestMovedIsFound(t *testing.T) {
 	restart()
 	p.seq = 200
 	p.refused(model.CodeNotFound, model.Change{Op: model.OpStore, ID: id, In: in})
-	if len(s.view.moved) != 0 {
-		t.Errorf("of what is gone is remembered: %v", s.view.moved)
+	if len(s.core.view.moved) != 0 {
+		t.Errorf("of what is gone is remembered: %v", s.core.view.moved)
 	}
 }

@@ -2,23 +2,30 @@ package server
 
 import (
 	"cmp"
-	"sync"
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
 )
 
-// createKey makes a key and returns its text. It is the committer that asks whether the session may: no right is taken away
+// Keys lists the API keys that the session may administer.
+func (s *Session) Keys() ([]model.KeyInfo, error) {
+	if !s.auth.Administers(s.Principal) {
+		return nil, model.ErrDenied
+	}
+	return s.auth.Keys(s.Principal), nil
+}
+
+// CreateKey makes a key and returns its text. It is the committer that asks whether the session may: no right is taken away
 // meanwhile.
-func (r request) createKey(m *model.NewKey) (text string, err error) {
-	s := r.server
-	werr := s.between(func() {
+func (s *Session) CreateKey(m *model.NewKey) (text string, err error) {
+	c := s.core
+	werr := c.between(func() {
 		var k engine.Key
-		if k, text, err = s.auth.NewKey(r.principal, m.Name, m.Tenants, m.Rights); err != nil {
+		if k, text, err = s.auth.NewKey(s.Principal, m.Name, m.Tenants, m.Rights); err != nil {
 			return
 		}
-		if _, err = s.engine.Commit(s.ctx, []engine.Op{engine.PutKey(k)}); err != nil {
+		if _, err = c.engine.Commit(c.ctx, []engine.Op{engine.PutKey(k)}); err != nil {
 			text, err = "", fromEngine(err)
 			return
 		}
@@ -27,17 +34,20 @@ func (r request) createKey(m *model.NewKey) (text string, err error) {
 	return text, cmp.Or(werr, err)
 }
 
-// revokeKey takes a key away. Nothing that its holder has asked for is carried out or sent any more; here its sessions end
+// RevokeKey takes a key away. Nothing that its holder has asked for is carried out or told any more; here its sessions end
 // at once.
-func (r request) revokeKey(name string) error {
-	s := r.server
+func (s *Session) RevokeKey(name string) error {
+	if !s.auth.Administers(s.Principal) {
+		return model.ErrDenied
+	}
+	c := s.core
 	var k engine.Key
 	var err error
-	werr := s.between(func() {
-		if k, err = s.auth.Key(r.principal, name); err != nil {
+	werr := c.between(func() {
+		if k, err = s.auth.Key(s.Principal, name); err != nil {
 			return
 		}
-		if _, err = s.engine.CommitFreeing(s.ctx, []engine.Op{engine.DeleteKey(name)}); err != nil {
+		if _, err = c.engine.CommitFreeing(c.ctx, []engine.Op{engine.DeleteKey(name)}); err != nil {
 			err = fromEngine(err)
 			return
 		}
@@ -46,12 +56,6 @@ func (r request) revokeKey(name string) error {
 	if err = cmp.Or(werr, err); err != nil {
 		return err
 	}
-	var ends sync.WaitGroup
-	for _, c := range s.sessions() {
-		if c.principal == model.KeyHolder(k.Hash) {
-			ends.Go(func() { c.end(access.ErrRevoked) })
-		}
-	}
-	ends.Wait()
+	c.endSessions(access.ErrRevoked, func(o *Session) bool { return o.Principal == model.KeyHolder(k.Hash) })
 	return nil
 }

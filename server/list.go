@@ -11,7 +11,7 @@ import (
 // is of one moment, that at which the walk comes to it: so whatever was under its name all the time is listed once, and
 // nothing is listed twice.
 type Lister struct {
-	session   *session
+	session   *Session
 	recursive bool
 	tops      []top // tenants and services that are left, in order
 
@@ -30,7 +30,7 @@ type top struct {
 }
 
 // List finds where a listing begins.
-func (s *session) List(m *model.List) (*Lister, error) {
+func (s *Session) List(m *model.List) (*Lister, error) {
 	if m.Service == "" && m.Name != "" || m.Tenant == "" && m.Service != "" {
 		return nil, model.ErrInvalid
 	}
@@ -53,11 +53,11 @@ func (s *session) List(m *model.List) (*Lister, error) {
 
 // addTops has the walk go over a tenant's services, or over all tenants.
 func (l *Lister) addTops(tenant string) error {
-	s, v := l.session, l.session.server.view
+	s, v := l.session, l.session.core.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if tenant != "" {
-		if err := s.auth.Need(s.principal, tenant, model.RightRead); err != nil {
+		if err := s.auth.Need(s.Principal, tenant, model.RightRead); err != nil {
 			return err
 		}
 		t := v.tenants[tenant]
@@ -71,7 +71,7 @@ func (l *Lister) addTops(tenant string) error {
 		return nil
 	}
 	for name, t := range v.tenants {
-		have := s.auth.Rights(s.principal, name)
+		have := s.auth.Rights(s.Principal, name)
 		if have == 0 {
 			continue
 		}
@@ -95,14 +95,14 @@ func (l *Lister) addServices(t *tenant) {
 func (l *Lister) enter(service uint64, dir string) error {
 	s := l.session
 	if dir != "" {
-		if err := checkPath(dir, s.server.limits); err != nil {
+		if err := checkPath(dir, s.core.limits); err != nil {
 			return err
 		}
 	}
 	if err := s.Load(service); err != nil {
 		return err
 	}
-	v := s.server.view
+	v := s.core.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	svc, c, err := s.loadedLocked(service)
@@ -124,7 +124,7 @@ func (l *Lister) enter(service uint64, dir string) error {
 // services where the walk comes to them, which may take a while.
 func (l *Lister) Page(bytes, entries int) (*model.Page, error) {
 	if s := l.session; l.nodes != nil {
-		if err := s.auth.Need(s.principal, l.service.Tenant, model.RightRead); err != nil {
+		if err := s.auth.Need(s.Principal, l.service.Tenant, model.RightRead); err != nil {
 			return nil, err
 		}
 	}
@@ -159,7 +159,7 @@ func (l *Lister) next() (model.Entry, bool) {
 	for len(l.tops) > 0 {
 		t := l.tops[0]
 		l.tops = l.tops[1:]
-		if l.session.auth.Need(l.session.principal, t.entry.Tenant, 0) != nil {
+		if l.session.auth.Need(l.session.Principal, t.entry.Tenant, 0) != nil {
 			continue // out of sight by now
 		}
 		if l.recursive && t.service != nil {

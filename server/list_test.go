@@ -69,7 +69,7 @@ func TestListBesideChanges(t *testing.T) {
 	for part := range slices.Chunk(changes, 1000) {
 		p.do(part...)
 	}
-	l, err := s.sessions()[0].List(&model.List{Tenant: "t", Service: "s", Recursive: true})
+	l, err := s.core.sessions()[0].List(&model.List{Tenant: "t", Service: "s", Recursive: true})
 	if err != nil {
 		t.Fatal(err)
 	}

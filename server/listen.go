@@ -209,7 +209,7 @@ func (s *Server) housekeeping() {
 		select {
 		case <-s.stop:
 			return
-		case <-s.engine.Done():
+		case <-s.core.Done():
 			s.leave(errors.New("the store has ended"))
 			return
 		case <-tick.C:
@@ -226,13 +226,10 @@ func (s *Server) housekeeping() {
 		} else if err != nil {
 			s.log.Warn("make the runtime directory again", "err", err)
 		}
-		s.queue.call(s.sweep)
-		s.queue.call(s.forgetClients)
+		s.core.Tidy()
 	}
 }
 
 func (s *Server) idle() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.opts.Mode == ModeAuto && s.opts.Linger > 0 && len(s.live) == 0 && time.Since(s.idleSince) > s.opts.Linger
+	return s.opts.Mode == ModeAuto && s.opts.Linger > 0 && s.core.Alone() > s.opts.Linger
 }

@@ -13,7 +13,7 @@ import (
 
 // load brings a service's content into memory, once. Nothing changes the content of a service that is not loaded, so
 // what is read is current whenever it is read.
-func (s *Server) load(ctx context.Context, svc *service) error {
+func (s *Core) load(ctx context.Context, svc *service) error {
 	svc.use()
 	if svc.content.Load() != nil {
 		return nil
@@ -68,7 +68,7 @@ func (s *Server) load(ctx context.Context, svc *service) error {
 	svc.failed.Store(nil)
 	c.floor = floor
 	// A server that was killed leaves a file that looks alive. From now on there can be changes that are not in it.
-	memfile.Supersede(memoryPath(s.opts.RuntimeDir, svc.id))
+	memfile.Supersede(memoryPath(s.dir, svc.id))
 	s.view.mu.Lock()
 	defer s.view.mu.Unlock()
 	svc.content.Store(c)
@@ -90,7 +90,7 @@ type loadFailure struct {
 
 // notLoaded gives up a load. A service with a record that cannot be read, say, fails for who wants it, and is logged when
 // that begins; the committer does not try it.
-func (s *Server) notLoaded(svc *service, c *content, before *loadFailure, err error) error {
+func (s *Core) notLoaded(svc *service, c *content, before *loadFailure, err error) error {
 	s.view.forget(c.nodes.freeze())
 	f := &loadFailure{fromEngine(err), err.Error(), time.Now()}
 	if before == nil || before.text != f.text {

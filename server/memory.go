@@ -21,8 +21,8 @@ func memoryPath(dir string, service uint64) string {
 
 // removeStrays removes the memory files of services that are no more. Those of other services are left to the clients
 // that have them mapped until the next one takes their place.
-func (s *Server) removeStrays() {
-	files, _ := filepath.Glob(memoryPath(s.opts.RuntimeDir, 0)[:len(memoryPath(s.opts.RuntimeDir, 0))-len("0.mem")] + "*.mem*")
+func (s *Core) removeStrays() {
+	files, _ := filepath.Glob(memoryPath(s.dir, 0)[:len(memoryPath(s.dir, 0))-len("0.mem")] + "*.mem*")
 	for _, f := range files {
 		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(f), "service_"), ".")
 		n, err := strconv.ParseUint(id, 10, 64)
@@ -65,7 +65,7 @@ func (c *content) giveSlot(slot uint32) {
 
 // writeMemory brings the memory files to where the batch leads. Services with a new file, or none any more, are put into
 // moved.
-func (s *Server) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
+func (s *Core) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
 	for svc, key := range b.places.over {
 		if c := svc.content.Load(); c != nil && key == (serviceKey{}) {
 			s.closeMemory(c)
@@ -98,7 +98,7 @@ func (s *Server) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
 }
 
 // writeSlot has a service's memory file changed, if there is one, or the one that is being built once it is.
-func (s *Server) writeSlot(svc *service, moved map[*service]struct{}, change func(*memfile.Writer) (bool, error)) {
+func (s *Core) writeSlot(svc *service, moved map[*service]struct{}, change func(*memfile.Writer) (bool, error)) {
 	c := svc.content.Load()
 	switch {
 	case c.mem != nil:
@@ -109,7 +109,7 @@ func (s *Server) writeSlot(svc *service, moved map[*service]struct{}, change fun
 	}
 }
 
-func (s *Server) wroteMemory(svc *service, c *content, rotated bool, err error, moved map[*service]struct{}) {
+func (s *Core) wroteMemory(svc *service, c *content, rotated bool, err error, moved map[*service]struct{}) {
 	if err == nil && !rotated {
 		return
 	}
@@ -123,14 +123,14 @@ func (s *Server) wroteMemory(svc *service, c *content, rotated bool, err error, 
 }
 
 // noMemory tells that a service has no memory file, which can go for very many at once.
-func (s *Server) noMemory(svc *service, err error) {
+func (s *Core) noMemory(svc *service, err error) {
 	s.memoryLog.do(func(more int) {
 		s.log.Warn("no memory file: the values are sent over the connection", "service", svc.id, "err", err, "not logged since", more)
 	})
 }
 
 // abandonMemory gives a file up that its service may go on without: who has it mapped has to ask anew.
-func (s *Server) abandonMemory(c *content) {
+func (s *Core) abandonMemory(c *content) {
 	c.file.Store(nil)
 	if c.mem != nil {
 		_ = c.mem.Abandon()
@@ -138,7 +138,7 @@ func (s *Server) abandonMemory(c *content) {
 	}
 }
 
-func (s *Server) closeMemory(c *content) {
+func (s *Core) closeMemory(c *content) {
 	c.file.Store(nil)
 	if c.mem != nil {
 		_ = c.mem.Close()
@@ -147,7 +147,7 @@ func (s *Server) closeMemory(c *content) {
 }
 
 // pushMoved tells the watchers of services where the memory file is now.
-func (s *Server) pushMoved(moved map[*service]struct{}, t *touched) {
+func (s *Core) pushMoved(moved map[*service]struct{}, t *touched) {
 	for svc := range moved {
 		var at model.MemoryFile
 		if c := svc.content.Load(); c != nil {
@@ -157,7 +157,7 @@ func (s *Server) pushMoved(moved map[*service]struct{}, t *touched) {
 		}
 		svc.watchMu.Lock()
 		for w := range svc.watches {
-			if w.session.local {
+			if w.session.Local {
 				w.session.feed.file(svc.id, at)
 				t.add(w.session)
 			}

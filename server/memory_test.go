@@ -109,17 +109,17 @@ func TestMemoryFileLost(t *testing.T) {
 	sid := p.service("t", "s")
 	must[*transport.ServiceFilePath](p, &transport.GetServiceFilePath{Service: sid})
 	p.mustWatch(&transport.Watch{Service: sid, Values: true})
-	svc := s.view.lookup("t", "s")
+	svc := s.core.view.lookup("t", "s")
 	block := memoryPath(d.run, sid) + ".new" // in the way of a new file
 	if err := os.MkdirAll(block+"/x", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.between(func() {
+	if err := s.core.between(func() {
 		_ = svc.content.Load().mem.Abandon() // as after an error
 		moved := map[*service]struct{}{}
-		s.wroteMemory(svc, svc.content.Load(), false, memfile.ErrCorrupt, moved)
+		s.core.wroteMemory(svc, svc.content.Load(), false, memfile.ErrCorrupt, moved)
 		var touched touched
-		s.pushMoved(moved, &touched)
+		s.core.pushMoved(moved, &touched)
 		touched.wake()
 	}); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 const spaceMargin = 16 << 20
 
 // roomy reports whether the disk has room for a value as far as one can see from outside the engine.
-func (s *Server) roomy() (bool, error) {
+func (s *Core) roomy() (bool, error) {
 	free, _, err := s.engine.Free()
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", model.ErrUnavailable, err)
@@ -21,13 +21,13 @@ func (s *Server) roomy() (bool, error) {
 }
 
 // ProbeWaits reports whether a probe would have to load services.
-func (s *session) ProbeWaits(m *model.Probe) bool { return len(s.homes(m.ID, m.In)) > 0 }
+func (s *Session) ProbeWaits(m *model.Probe) bool { return len(s.homes(m.ID, m.In)) > 0 }
 
 // Probe says whether a change would be accepted now.
-func (s *session) Probe(m *model.Probe) (*model.Probed, error) {
+func (s *Session) Probe(m *model.Probe) (*model.Probed, error) {
 	tenant := m.Tenant
 	p := &model.Probed{}
-	srv := s.server
+	srv := s.core
 	if m.ID != 0 {
 		for _, svc := range s.homes(m.ID, m.In) {
 			if err := srv.load(srv.ctx, svc); err != nil {
@@ -48,7 +48,7 @@ func (s *session) Probe(m *model.Probe) (*model.Probed, error) {
 	if m.ID == 0 && m.Service == "" {
 		check = s.auth.NeedNew // a tenant
 	}
-	if err := check(s.principal, tenant, m.Want); err != nil {
+	if err := check(s.Principal, tenant, m.Want); err != nil {
 		return nil, err
 	}
 	if m.ID == 0 && m.Name != "" {
@@ -77,7 +77,7 @@ func (s *session) Probe(m *model.Probe) (*model.Probed, error) {
 }
 
 // fits reports whether there can be a variable of the name that a probe is about.
-func (s *Server) fits(m *model.Probe) error {
+func (s *Core) fits(m *model.Probe) error {
 	if err := checkPath(m.Name, s.limits); err != nil {
 		return err
 	}

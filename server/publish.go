@@ -9,7 +9,7 @@ import (
 
 // publish shows a batch that the engine has stored: in the memory files, then in the view, and, in the same instant as
 // far as anybody can see, to the watchers.
-func (s *Server) publish(b *batch, rev int64, t *touched) {
+func (s *Core) publish(b *batch, rev int64, t *touched) {
 	if b.empty() {
 		return
 	}
@@ -117,7 +117,7 @@ func (v *view) applyEntries(b *batch) {
 }
 
 // broadcast queues the events for all who watch. The caller holds view.mu.
-func (s *Server) broadcast(b *batch, t *touched) {
+func (s *Core) broadcast(b *batch, t *touched) {
 	var order []*service
 	lists := map[*service][]*event{}
 	for _, ev := range b.events {
@@ -136,7 +136,7 @@ func (s *Server) broadcast(b *batch, t *touched) {
 }
 
 // broadcastTree queues what the batch did to tenants and services, as each watcher may see it. The caller holds view.mu.
-func (s *Server) broadcastTree(b *batch, rev int64, t *touched) {
+func (s *Core) broadcastTree(b *batch, rev int64, t *touched) {
 	if len(b.tree) == 0 {
 		return
 	}
@@ -149,7 +149,7 @@ func (s *Server) broadcastTree(b *batch, rev int64, t *touched) {
 			continue
 		}
 		if !w.feed.changes(rev, list) {
-			w.conn.Fail(errStuck)
+			w.sub.Fail(errStuck)
 		}
 		t.add(w)
 	}
@@ -179,14 +179,14 @@ func (v *view) forgetHistory(b *batch, rev int64) {
 
 // endWatches ends the watches of services that are gone, or out of their watchers' sight, before these get to know what
 // happened there since. The caller holds view.mu.
-func (s *Server) endWatches(b *batch) {
+func (s *Core) endWatches(b *batch) {
 	for svc := range b.places.over {
 		s.watchers(svc, func(*watch) {})
 	}
 }
 
 // watchers calls fn with the watches of a service, and ends those of who may not read it. The caller holds view.mu.
-func (s *Server) watchers(svc *service, fn func(*watch)) {
+func (s *Core) watchers(svc *service, fn func(*watch)) {
 	svc.watchMu.Lock()
 	defer svc.watchMu.Unlock()
 	for w := range svc.watches {
@@ -200,9 +200,9 @@ func (s *Server) watchers(svc *service, fn func(*watch)) {
 }
 
 // changes is the event as a session may know of it: what becomes visible to it is new, what it no longer may see is gone.
-func (ev *treeEvent) changes(s *session) []model.TreeChange {
+func (ev *treeEvent) changes(s *Session) []model.TreeChange {
 	own := ev.Client != "" && ev.Client == s.client.id
-	sees := func(k serviceKey) bool { return k != serviceKey{} && s.auth.Rights(s.principal, k.tenant) != 0 }
+	sees := func(k serviceKey) bool { return k != serviceKey{} && s.auth.Rights(s.Principal, k.tenant) != 0 }
 	before, after := sees(ev.before), sees(ev.after)
 	if !before && !after {
 		return nil
@@ -216,7 +216,7 @@ func (ev *treeEvent) changes(s *session) []model.TreeChange {
 		return []model.TreeChange{c}
 	}
 	c := model.TreeChange{Own: own, Gone: !after, Time: ev.time}
-	c.Tenant = model.Tenant{ID: ev.tenant.id, Name: ev.after.tenant, MTime: ev.tenant.mtime, Mode: ev.tenant.mode, Rights: s.auth.Rights(s.principal, ev.after.tenant)}
+	c.Tenant = model.Tenant{ID: ev.tenant.id, Name: ev.after.tenant, MTime: ev.tenant.mtime, Mode: ev.tenant.mode, Rights: s.auth.Rights(s.Principal, ev.after.tenant)}
 	if !after {
 		c.Tenant.Name, c.Tenant.Rights = ev.before.tenant, 0
 	}

@@ -25,7 +25,7 @@ type queue struct {
 // item is a report or, in its place, a function.
 type item struct {
 	Ticket
-	session *session
+	session *Session
 	report  *model.Report
 	size    int // see sizeOf
 
@@ -152,7 +152,7 @@ func (q *queue) take() (items []item, closed bool) {
 }
 
 // spend says how long a session's report has taken the committer.
-func (q *queue) spend(s *session, d time.Duration) {
+func (q *queue) spend(s *Session, d time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s.line.spent += d

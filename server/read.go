@@ -5,11 +5,11 @@ import (
 )
 
 // Find finds a service that the session may read, by its names.
-func (s *session) Find(tenant, name string) (uint64, error) {
-	if err := s.auth.Need(s.principal, tenant, model.RightRead); err != nil {
+func (s *Session) Find(tenant, name string) (uint64, error) {
+	if err := s.auth.Need(s.Principal, tenant, model.RightRead); err != nil {
 		return 0, err
 	}
-	v := s.server.view
+	v := s.core.view
 	svc := v.lookup(tenant, name)
 	if svc == nil {
 		if d := v.damaged[tenant]; d[""] || d[name] {
@@ -21,16 +21,16 @@ func (s *session) Find(tenant, name string) (uint64, error) {
 }
 
 // readableLocked finds a service that the session may read. The caller holds view.mu.
-func (s *session) readableLocked(id uint64) (*service, error) {
-	svc := s.server.view.services[id]
+func (s *Session) readableLocked(id uint64) (*service, error) {
+	svc := s.core.view.services[id]
 	if svc == nil {
 		return nil, model.ErrNotFound
 	}
-	return svc, s.auth.Need(s.principal, svc.tenant.name, model.RightRead)
+	return svc, s.auth.Need(s.Principal, svc.tenant.name, model.RightRead)
 }
 
 // loadedLocked is readableLocked for a service that is in memory.
-func (s *session) loadedLocked(id uint64) (*service, *content, error) {
+func (s *Session) loadedLocked(id uint64) (*service, *content, error) {
 	svc, err := s.readableLocked(id)
 	if err != nil {
 		return nil, nil, err
@@ -42,15 +42,15 @@ func (s *session) loadedLocked(id uint64) (*service, *content, error) {
 	return svc, c, nil
 }
 
-func (s *session) readable(id uint64) (*service, error) {
-	v := s.server.view
+func (s *Session) readable(id uint64) (*service, error) {
+	v := s.core.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	return s.readableLocked(id)
 }
 
 // Loaded reports whether a service that the session may read is in memory, as Watch and Read need it.
-func (s *session) Loaded(id uint64) (bool, error) {
+func (s *Session) Loaded(id uint64) (bool, error) {
 	svc, err := s.readable(id)
 	if err != nil || svc.content.Load() == nil {
 		return false, err
@@ -60,20 +60,20 @@ func (s *session) Loaded(id uint64) (bool, error) {
 }
 
 // Load brings a service into memory that the session may read. It stays there for a while.
-func (s *session) Load(id uint64) error {
+func (s *Session) Load(id uint64) error {
 	svc, err := s.readable(id)
 	if err != nil {
 		return err
 	}
-	return s.server.load(s.server.ctx, svc)
+	return s.core.load(s.core.ctx, svc)
 }
 
 // Read returns a variable of a loaded service.
-func (s *session) Read(service uint64, name string, value bool) (model.Variable, error) {
-	if err := checkPath(name, s.server.limits); err != nil {
+func (s *Session) Read(service uint64, name string, value bool) (model.Variable, error) {
+	if err := checkPath(name, s.core.limits); err != nil {
 		return model.Variable{}, err
 	}
-	v := s.server.view
+	v := s.core.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	_, c, err := s.loadedLocked(service)

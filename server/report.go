@@ -8,15 +8,15 @@ import (
 
 // Report hands a report to the committer. Its outcome is delivered. What it needs is loaded here, where only this session
 // waits. An error means that nothing of the session is carried out any more.
-func (s *session) Report(t Ticket, r *model.Report) error {
-	srv := s.server
+func (s *Session) Report(t Ticket, r *model.Report) error {
+	srv := s.core
 	for i := range r.Changes {
 		c := &r.Changes[i]
 		for _, svc := range s.homes(c.ID, c.In) {
 			_ = srv.load(srv.ctx, svc) // the committer meets the error again
 		}
 		for _, k := range []serviceKey{{c.Tenant, c.Service}, {cmp.Or(c.ToTenant, c.Tenant), c.ToService}} {
-			if k.name == "" || s.auth.NeedToChange(s.principal, k.tenant) != nil {
+			if k.name == "" || s.auth.NeedToChange(s.Principal, k.tenant) != nil {
 				continue
 			}
 			if svc := srv.view.lookup(k.tenant, k.name); svc != nil {
@@ -46,15 +46,15 @@ func sizeOf(r *model.Report) int {
 
 // Goodbye forgets the client, when all that it has asked for before is carried out, and then calls done. What comes after it
 // is refused: there is nobody to keep the answers for.
-func (s *session) Goodbye(done func()) error {
-	if !s.server.queue.push(item{session: s, do: func() { s.goodbye(); done() }}) {
+func (s *Session) Goodbye(done func()) error {
+	if !s.core.queue.push(item{session: s, do: func() { s.goodbye(); done() }}) {
 		return model.ErrUnavailable
 	}
 	return nil
 }
 
-func (s *session) goodbye() {
-	srv := s.server
+func (s *Session) goodbye() {
+	srv := s.core
 	srv.queue.fence(&s.line)
 	srv.mu.Lock()
 	mine := srv.clients[s.client.id] == s.client && s.client.line == &s.line

@@ -18,7 +18,7 @@ func (r request) answer(m transport.Message) { r.reply(reply{message: m}) }
 
 func (r request) reply(a reply) {
 	if a.id, a.cost = r.ID, min(r.Cost, replyCost); a.cost < r.Cost {
-		r.memory.Give(r.Cost - a.cost)
+		r.Memory.Give(r.Cost - a.cost)
 	}
 	r.out.reply(a)
 }
@@ -28,7 +28,7 @@ func (r request) later(fn func() (transport.Message, error)) {
 	r.reply(reply{make: func() transport.Message {
 		m, err := fn()
 		if err != nil {
-			return r.refused(err)
+			return r.server.refusal(err)
 		}
 		return m
 	}})
@@ -37,16 +37,16 @@ func (r request) later(fn func() (transport.Message, error)) {
 // result answers with err, with m if there is none.
 func (r request) result(m transport.Message, err error) {
 	if err != nil {
-		m = r.refused(err)
+		m = r.server.refusal(err)
 	}
 	r.answer(m)
 }
 
-func (r request) refused(err error) *transport.Error {
+func (s *Server) refusal(err error) *transport.Error {
 	code := model.CodeOf(err)
 	text := err.Error()
 	if code == model.CodeInternal {
-		r.server.log.Error("request", "err", err)
+		s.log.Error("request", "err", err)
 		text = model.ErrInternal.Message
 	}
 	return &transport.Error{Code: code, Message: text}
@@ -55,7 +55,7 @@ func (r request) refused(err error) *transport.Error {
 // refuse answers with err, if there is one.
 func (r request) refuse(err error) {
 	if err != nil {
-		r.answer(r.refused(err))
+		r.answer(r.server.refusal(err))
 	}
 }
 
@@ -83,8 +83,14 @@ func (r request) handle(m transport.Message) {
 		r.inTurn(func() { r.list((*model.List)(m)) })
 	case *transport.GetStatus:
 		r.later(func() (transport.Message, error) { return r.status(), nil })
-	case *transport.CreateKey, *transport.ListKeys, *transport.RevokeKey:
-		r.result(r.administer(m))
+	case *transport.CreateKey:
+		text, err := r.CreateKey((*model.NewKey)(m))
+		r.result(&transport.KeyCreated{Key: text}, err)
+	case *transport.ListKeys:
+		list, err := r.Keys()
+		r.result(&transport.Keys{Keys: list}, err)
+	case *transport.RevokeKey:
+		r.result(&transport.Done{}, r.RevokeKey(m.Name))
 	case *transport.Handover:
 		r.handover()
 	case *transport.Goodbye:
@@ -92,7 +98,7 @@ func (r request) handle(m transport.Message) {
 	case *transport.Hello:
 		r.refuse(&model.Error{Code: model.CodeInvalid, Message: "hello was said already"})
 	case *transport.Oversized:
-		r.refuse(tooCostly(m.Cost, r.memory.Limit()))
+		r.refuse(tooCostly(m.Cost, r.Memory.Limit()))
 	default:
 		r.refuse(model.ErrUnsupported)
 	}
@@ -160,7 +166,7 @@ func (r request) probe(m *model.Probe) {
 }
 
 func (r request) memoryFile(service uint64) {
-	if !r.local {
+	if !r.Local {
 		r.refuse(model.ErrUnsupported)
 		return
 	}
@@ -182,12 +188,12 @@ const pageEntries = 2048
 func (r request) list(m *model.List) {
 	l, err := r.List(m)
 	for more := true; more && err == nil; {
-		if r.memory.Take(pageBytes) != nil {
+		if r.Memory.Take(pageBytes) != nil {
 			return // the session ends
 		}
 		var page *model.Page
 		if page, err = l.Page(pageBytes, pageEntries); err != nil {
-			r.memory.Give(pageBytes)
+			r.Memory.Give(pageBytes)
 			break
 		}
 		sent, cost := make(chan struct{}), pageBytes
@@ -205,57 +211,15 @@ func (r request) list(m *model.List) {
 }
 
 func (r request) status() *transport.Status {
-	s := r.server
-	m := &transport.Status{Server: s.info, Store: s.engine.StoreID(), Limits: s.currentLimits()}
-	if r.auth.Oversees(r.principal, model.Itself) {
-		m.Damaged = s.damaged
-	}
-	s.view.mu.RLock()
-	m.Rev = s.view.rev
-	for _, svc := range s.view.services {
-		if r.auth.Rights(r.principal, svc.tenant.name) == 0 {
-			continue
-		}
-		m.Services++
-		if svc.content.Load() != nil {
-			m.Loaded++
-		}
-	}
-	s.view.mu.RUnlock()
-	size := 0
-	for _, c := range s.sessions() {
-		if c == r.session || r.auth.Oversees(r.principal, c.principal) {
-			if size += len(c.hello.Program) + len(c.hello.Host) + len(c.hello.Mount) + len(c.user) + entryCost; size > maxStatus {
-				m.More++
-				continue
-			}
-			m.Sessions = append(m.Sessions, model.SessionInfo{
-				Program: c.hello.Program, Pid: c.hello.Pid, Host: c.hello.Host, Mount: c.hello.Mount, User: c.user,
-				Remote: c.conn.RemoteAddr().String(), Connected: c.connected.UnixNano(),
-			})
-		}
-	}
-	return m
-}
-
-func (r request) administer(m transport.Message) (transport.Message, error) {
-	if !r.auth.Administers(r.principal) {
-		return nil, model.ErrDenied
-	}
-	switch m := m.(type) {
-	case *transport.CreateKey:
-		text, err := r.createKey((*model.NewKey)(m))
-		return &transport.KeyCreated{Key: text}, err
-	case *transport.RevokeKey:
-		return &transport.Done{}, r.revokeKey(m.Name)
-	}
-	return &transport.Keys{Keys: r.auth.Keys(r.principal)}, nil
+	m := r.Status()
+	m.Server = r.server.info
+	return (*transport.Status)(m)
 }
 
 func (r request) handover() {
 	s := r.server
 	switch {
-	case !r.local:
+	case !r.Local:
 		r.refuse(model.ErrDenied)
 	case s.opts.Mode != ModeAuto:
 		r.refuse(&model.Error{Code: model.CodeConflict, Message: fmt.Sprintf("a server runs already (pid %d)", s.info.Pid)})
@@ -263,6 +227,3 @@ func (r request) handover() {
 		r.reply(reply{message: &transport.Done{}, after: func() { s.leave(ErrHandover) }})
 	}
 }
-
-// maxStatus is about how many bytes of sessions fit into a status.
-const maxStatus = 4 << 20

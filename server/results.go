@@ -65,7 +65,7 @@ func (c *client) keep(seq uint64, a answer) {
 }
 
 // release frees the slot of an answer that was taken away.
-func (s *Server) release(c *client, a answer) {
+func (s *Core) release(c *client, a answer) {
 	s.answers -= a.bytes
 	if a.bytes <= maxFreeBytes && len(c.free) < maxFree {
 		c.free = append(c.free, a.slot)
@@ -75,7 +75,7 @@ func (s *Server) release(c *client, a answer) {
 }
 
 // advance forgets answers that the client has.
-func (s *Server) advance(c *client, floor uint64) {
+func (s *Core) advance(c *client, floor uint64) {
 	if floor <= c.floor {
 		return
 	}
@@ -90,7 +90,7 @@ func (s *Server) advance(c *client, floor uint64) {
 
 // lose forgets the oldest n answers to a client, which may ask for them. A mark in the store says so, from before they are
 // deleted on.
-func (s *Server) lose(c *client, n int) {
+func (s *Core) lose(c *client, n int) {
 	if n > 0 {
 		s.marks[c], c.marked = struct{}{}, true
 	}
@@ -103,7 +103,7 @@ func (s *Server) lose(c *client, n int) {
 }
 
 // bound keeps the answers within their bounds after some came to a client.
-func (s *Server) bound(c *client) {
+func (s *Core) bound(c *client) {
 	for len(c.results) > maxResults || c.bytes > maxResultBytes {
 		s.lose(c, (len(c.results)+3)/4)
 	}
@@ -124,7 +124,7 @@ func (s *Server) bound(c *client) {
 }
 
 // forgetResults forgets answers that nobody has asked for in a long time, and deletes what is of no more use.
-func (s *Server) forgetResults() {
+func (s *Core) forgetResults() {
 	if time.Since(s.looked) > forgetAfter/10 {
 		s.looked = time.Now()
 		s.mu.Lock()
@@ -161,7 +161,7 @@ func (s *Server) forgetResults() {
 }
 
 // leftovers are marks, and a number of deletions, that a batch can take with it; stored is to be called when it has.
-func (s *Server) leftovers(most int) (ops []engine.Op, stored func()) {
+func (s *Core) leftovers(most int) (ops []engine.Op, stored func()) {
 	stale := s.stale[:min(len(s.stale), most)]
 	ops = slices.Clone(stale)
 	marked := slices.Collect(maps.Keys(s.marks))
@@ -184,7 +184,7 @@ func (s *Server) leftovers(most int) (ops []engine.Op, stored func()) {
 }
 
 // forgotten reports whether what became of a report may have been forgotten.
-func (s *Server) forgotten(c *client, r *model.Report) bool {
+func (s *Core) forgotten(c *client, r *model.Report) bool {
 	if r.Seq <= c.lost {
 		return true
 	}
@@ -286,7 +286,7 @@ func (c *client) restore(r engine.Result, rev int64) error {
 }
 
 // restored takes out the answers that the client has, when all were read.
-func (s *Server) restored(c *client) {
+func (s *Core) restored(c *client) {
 	s.answers += c.bytes
 	for seq, a := range c.results {
 		if seq < c.floor || seq <= c.lost {

@@ -22,7 +22,7 @@ func ack(p *peer, r *transport.ReportVariableChanges) *transport.VariableChanges
 }
 
 // stored is what the store has of answers.
-func (s *Server) stored(t *testing.T) (n, bytes int) {
+func (s *Core) stored(t *testing.T) (n, bytes int) {
 	t.Helper()
 	list, err := s.engine.LoadResults(t.Context(), nil)
 	if err != nil {
@@ -43,7 +43,7 @@ func TestAnswersAreStoredOneByOne(t *testing.T) {
 	for seq := range uint64(20) {
 		ack(p, report(seq+1, seq+1, "v", "x"))
 	}
-	if n, _ := s.stored(t); n != 1 {
+	if n, _ := s.core.stored(t); n != 1 {
 		t.Errorf("%d answers are stored of a client that has all but the last", n)
 	}
 
@@ -68,7 +68,7 @@ func TestAnswersAreStoredOneByOne(t *testing.T) {
 			t.Errorf("%s: the newest report again: %+v", where, a)
 		}
 		p.wantSize("w", size)
-		if n, _ := s.stored(t); n > maxResults+maxFree {
+		if n, _ := s.core.stored(t); n > maxResults+maxFree {
 			t.Errorf("%s: %d answers are stored", where, n)
 		}
 	}
@@ -82,17 +82,17 @@ func TestAnswersAreStoredOneByOne(t *testing.T) {
 
 	// What it has by now is not kept.
 	ack(hoarder, report(many+1, many+1, "w", "y"))
-	if err := s.between(func() { s.forgetClients() }); err != nil {
+	if err := s.core.between(func() { s.core.forgetClients() }); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := s.stored(t); n > maxFree+2 {
+	if n, _ := s.core.stored(t); n > maxFree+2 {
 		t.Errorf("%d answers are stored of clients that have all but the last", n)
 	}
 	must[*transport.Done](hoarder, &transport.Goodbye{})
-	if err := s.between(func() { s.forgetClients() }); err != nil {
+	if err := s.core.between(func() { s.core.forgetClients() }); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := s.stored(t); n != 1 {
+	if n, _ := s.core.stored(t); n != 1 {
 		t.Errorf("%d answers are stored after a goodbye, want the other client's", n)
 	}
 }
@@ -110,25 +110,25 @@ func (p *peer) wantSize(name string, size int) *model.Variable {
 func TestAnswersOfAll(t *testing.T) {
 	s := startServer(t)
 	big, small := newClient("big"), newClient("small")
-	s.mu.Lock()
-	s.clients["big"], s.clients["small"] = big, small
-	s.mu.Unlock()
-	err := s.between(func() {
+	s.core.mu.Lock()
+	s.core.clients["big"], s.core.clients["small"] = big, small
+	s.core.mu.Unlock()
+	err := s.core.between(func() {
 		small.keep(1, answer{bytes: answerCost})
-		s.answers += answerCost
+		s.core.answers += answerCost
 		for i := range uint64(3) {
 			const n = maxAnswers / 2
 			big.keep(i+1, answer{bytes: n})
-			s.answers += n
+			s.core.answers += n
 		}
-		s.bound(small)
-		if len(big.results) != 1 || big.lost != 2 || len(small.results) != 1 || s.answers > maxAnswers {
-			t.Errorf("%d and %d answers are left, %d bytes", len(big.results), len(small.results), s.answers)
+		s.core.bound(small)
+		if len(big.results) != 1 || big.lost != 2 || len(small.results) != 1 || s.core.answers > maxAnswers {
+			t.Errorf("%d and %d answers are left, %d bytes", len(big.results), len(small.results), s.core.answers)
 		}
 		// Nor are answers kept for ever.
-		s.looked = time.Time{}
-		s.forgetResults()
-		if len(big.results)+len(small.results) != 0 || s.answers != 0 || small.lost != 1 {
+		s.core.looked = time.Time{}
+		s.core.forgetResults()
+		if len(big.results)+len(small.results) != 0 || s.core.answers != 0 || small.lost != 1 {
 			t.Errorf("%d answers are left after a long time", len(big.results)+len(small.results))
 		}
 	})
@@ -152,9 +152,9 @@ func TestForgottenClient(t *testing.T) {
 	if a := ack(p, r); a.Code != model.CodeForgotten {
 		t.Errorf("sent long ago: %+v", a)
 	}
-	s.mu.Lock()
-	s.forgot = time.Now()
-	s.mu.Unlock()
+	s.core.mu.Lock()
+	s.core.forgot = time.Now()
+	s.core.mu.Unlock()
 	p = connect(t, s)
 	r.Age = int64(time.Minute)
 	if a := ack(p, r); a.Code != model.CodeForgotten {
@@ -168,29 +168,29 @@ func TestClientsComeAndGo(t *testing.T) {
 	s := startServer(t, func(o *Options) { o.interval = time.Hour })
 	p := connect(t, s)
 	p.do(store("v", ""))
-	err := s.between(func() {
-		s.mu.Lock()
+	err := s.core.between(func() {
+		s.core.mu.Lock()
 		for i := range maxGone + 100 {
 			c := newClient(fmt.Sprint("idle", i))
-			s.clients[c.id] = c
+			s.core.clients[c.id] = c
 			c = newClient(fmt.Sprint("busy", i))
 			c.keep(1, answer{bytes: answerCost})
-			s.answers += answerCost
+			s.core.answers += answerCost
 			for id := range uint64(100) {
 				c.reserve(id)
 			}
-			s.clients[c.id] = c
+			s.core.clients[c.id] = c
 		}
-		s.mu.Unlock()
-		s.forgetClients()
+		s.core.mu.Unlock()
+		s.core.forgetClients()
 		reserved := 0
-		for _, c := range s.clients {
+		for _, c := range s.core.clients {
 			reserved += c.reservations(false)
 		}
-		if len(s.clients) != maxGone+1 || reserved > maxGoneReserved+100 || s.answers > (maxGone+1)*1024 || len(s.stale) != 0 {
-			t.Errorf("%d clients, %d ids, %d bytes of answers are left", len(s.clients), reserved, s.answers)
+		if len(s.core.clients) != maxGone+1 || reserved > maxGoneReserved+100 || s.core.answers > (maxGone+1)*1024 || len(s.core.stale) != 0 {
+			t.Errorf("%d clients, %d ids, %d bytes of answers are left", len(s.core.clients), reserved, s.core.answers)
 		}
-		if s.forgot.IsZero() {
+		if s.core.forgot.IsZero() {
 			t.Error("it is not known that clients were forgotten early")
 		}
 	})
@@ -216,9 +216,9 @@ func TestRecordOfSchema1(t *testing.T) {
 		t.Error("half a record was read")
 	}
 	s := startServer(t)
-	s.mu.Lock()
-	s.legacy[string(id)] = old
-	s.mu.Unlock()
+	s.core.mu.Lock()
+	s.core.legacy[string(id)] = old
+	s.core.mu.Unlock()
 	p := connect(t, s, as(id))
 	a := ack(p, report(4, 3, "v", "x"))
 	if want := (model.Result{ID: 77, Version: 8, MTime: 9, Size: 10, Unchanged: true}); a.Rev != 99 || len(a.Results) != 1 || a.Results[0] != want {
@@ -231,13 +231,13 @@ func TestRecordOfSchema1(t *testing.T) {
 		t.Errorf("a new report: %+v", a)
 	}
 	p.wantValue("v", "x")
-	if err := s.between(func() {
-		s.looked, s.up = time.Time{}, time.Now().Add(-2*forgetAfter)
-		s.forgetResults()
+	if err := s.core.between(func() {
+		s.core.looked, s.core.up = time.Time{}, time.Now().Add(-2*forgetAfter)
+		s.core.forgetResults()
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.legacy) != 0 || len(s.stale) != 0 {
-		t.Errorf("%d old records are left", len(s.legacy))
+	if len(s.core.legacy) != 0 || len(s.core.stale) != 0 {
+		t.Errorf("%d old records are left", len(s.core.legacy))
 	}
 }

@@ -17,7 +17,7 @@ func TestRightTakenAway(t *testing.T) {
 	root := connect(t, s)
 	root.do(store("v", ""), store("w", ""))
 	sid := root.service("t", "s")
-	svc := s.view.lookup("t", "s")
+	svc := s.core.view.lookup("t", "s")
 	with := func(t *testing.T, name string) (*peer, func()) {
 		t.Helper()
 		root.t = t
@@ -84,7 +84,7 @@ func TestRightTakenAway(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l, err := (&session{server: s, auth: s.auth, principal: model.KeyHolder(k.Hash)}).List(m)
+			l, err := (&Session{core: s.core, auth: s.auth, Identity: Identity{Principal: model.KeyHolder(k.Hash)}}).List(m)
 			if err != nil {
 				t.Fatal(err)
 			}

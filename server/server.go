@@ -31,7 +31,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
@@ -114,71 +113,33 @@ func (o *Options) setDefaults() error {
 
 // Server is a running server.
 type Server struct {
-	opts    Options
-	log     *slog.Logger
-	limits  model.Limits // without Free and Total
-	info    model.ServerInfo
-	minFree int64
+	opts Options
+	log  *slog.Logger
+	info model.ServerInfo
 
 	lock     *StateLock
 	runlock  *StateLock // the housekeeping's while it runs
 	lockInfo LockInfo
 	state    os.FileInfo // of StateDir, as it was
-	engine   *engine.Engine
-	view     *view
-	queue    *queue
 	auth     *access.Authorizer
+	core     *Core
 	net      listeners
-
-	memory  *budget // for what clients ask for
-	sending *budget // for what is encoded to be sent
+	sending  *budget // for what is encoded to be sent
 
 	// ctx ends when Close gives up waiting.
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	builds     chan struct{} // holds one for each memory file that is being made
-	rebuilding atomic.Bool   // a lost one is being made again
-	memoryLog  rarely
-	swept      int // how far the last sweep came; the committer's own
-
-	// up is when the server was started.
-	up time.Time
-	// unknown: there is an answer in the store that cannot be read, and nobody knows to whom.
-	unknown bool
-	// damaged is how many records of the store cannot be read.
-	damaged int
-	// lastTime is the latest commit time; the committer's own.
-	lastTime int64
-	// answers is how many bytes the answers to all clients take, stale deletes what the store holds of them in vain, looked is
-	// when they were looked through; the committer's own.
-	answers int
-	stale   []engine.Op
-	marks   map[*client]struct{} // whose mark in the store has to be written anew
-	looked  time.Time
-	early   bool // forgot has to be stored
-	// fullAt is when the engine last had no space although the disk had, in Unix nanoseconds.
-	fullAt atomic.Int64
-
-	// treeWatchers is guarded by view.mu.
-	treeWatchers map[*session]struct{}
-
 	// mu guards the following.
-	mu        sync.Mutex
-	clients   map[string]*client
-	legacy    map[string]*client // what schema 1 knew, by what it called them
-	forgot    time.Time          // of the clients that were forgotten early, when the last one left; the committer sets it
-	live      map[*session]struct{}
-	opening   map[*transport.Conn]struct{} // have not said hello
-	idleSince time.Time
-	closing   bool
-	reason    error
+	mu      sync.Mutex
+	opening map[*transport.Conn]struct{} // have not said hello
+	closing bool
+	reason  error
 
 	done      chan struct{}
 	leaving   sync.Once
 	stop      chan struct{} // ends housekeeping
 	keeper    sync.WaitGroup
-	committer sync.WaitGroup
 	wg        sync.WaitGroup
 	closeOnce sync.Once
 	closeErr  error
@@ -194,12 +155,8 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opts: o, log: o.Logger, limits: o.Limits,
-		memory: newBudget(o.Memory - o.Memory/sendingPart), sending: newBudget(o.Memory / sendingPart),
-		view: newView(), queue: newQueue(), auth: access.New(model.User(0), model.User(uint32(os.Geteuid()))), treeWatchers: map[*session]struct{}{},
-		clients: map[string]*client{}, legacy: map[string]*client{}, marks: map[*client]struct{}{}, live: map[*session]struct{}{},
-		opening: map[*transport.Conn]struct{}{}, idleSince: time.Now(), up: time.Now(),
-		done: make(chan struct{}), stop: make(chan struct{}), builds: make(chan struct{}, maxBuilds),
+		opts: o, log: o.Logger, auth: access.New(model.User(0), model.User(uint32(os.Geteuid()))), sending: newBudget(o.Memory / sendingPart),
+		opening: map[*transport.Conn]struct{}{}, done: make(chan struct{}), stop: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
@@ -230,46 +187,21 @@ func (s *Server) start(ctx context.Context) error {
 	if o.tune != nil {
 		o.tune(&eo)
 	}
-	s.minFree = eo.MinFree
-	if s.engine, err = openEngine(ctx, eo); err != nil {
+	if s.core, err = OpenCore(ctx, CoreOptions{
+		Store: eo, Dir: o.RuntimeDir, Auth: s.auth, Limits: o.Limits, Memory: o.Memory - o.Memory/sendingPart, Idle: o.Idle, Logger: o.Logger,
+		Broken: s.leave,
+	}); err != nil {
 		return err
 	}
-	if err := s.loadTree(ctx); err != nil {
-		return fmt.Errorf("load store: %w", err)
-	}
-	s.removeStrays()
 	s.info = model.ServerInfo{Pid: os.Getpid(), Version: o.Version, Mode: o.Mode, Host: host, Started: time.Now().UnixNano()}
-	s.committer.Go(s.commitLoop)
 	if err := s.listen(); err != nil {
 		return err
 	}
 	s.info.URL = cmp.Or(o.URL, s.URL())
 	s.serveListeners()
 	s.keeper.Go(s.housekeeping)
-	s.log.Info("server is up", "url", s.info.URL, "mode", o.Mode, "store", s.engine.StoreID())
+	s.log.Info("server is up", "url", s.info.URL, "mode", o.Mode, "store", s.core.StoreID())
 	return nil
-}
-
-const (
-	engineGrace = time.Second
-	enginePoll  = 2 * time.Millisecond
-)
-
-// openEngine opens the store. A process that is killed gives its locks back one by one: for who has the one of the state
-// directory, the store's can be in use a moment longer.
-func openEngine(ctx context.Context, o engine.Options) (*engine.Engine, error) {
-	began := time.Now()
-	for {
-		e, err := engine.Open(ctx, o)
-		if !errors.Is(err, engine.ErrInUse) || time.Since(began) > engineGrace {
-			return e, err
-		}
-		select {
-		case <-time.After(enginePoll):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
 }
 
 // Info describes the server.
@@ -326,48 +258,20 @@ func (s *Server) close() error {
 	close(s.stop)
 	s.keeper.Wait()
 	s.net.close()
-	s.queue.close()
-	s.committer.Wait()
-	var ends sync.WaitGroup
-	for _, c := range s.sessions() {
-		ends.Go(func() {
-			c.out.finish()
-			c.linger(s.ctx)
-			c.end(&model.Error{Code: model.CodeUnavailable, Message: "the server stops"})
-		})
+	var err error
+	if s.core != nil {
+		err = s.core.Close(s.ctx)
 	}
-	ends.Wait()
 	s.mu.Lock()
 	for conn := range s.opening {
 		conn.Fail(model.ErrUnavailable)
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
-	for _, svc := range s.view.services {
-		if c := svc.content.Load(); c != nil {
-			s.closeMemory(c)
-		}
-	}
-	var err error
-	if s.engine != nil {
-		s.storeReserved()
-		err = s.engine.Close()
-	}
 	for _, l := range []*StateLock{s.runlock, s.lock} {
 		if l != nil {
 			err = errors.Join(err, l.Unlock())
 		}
 	}
 	return err
-}
-
-// sessions lists the sessions that live.
-func (s *Server) sessions() []*session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]*session, 0, len(s.live))
-	for c := range s.live {
-		list = append(list, c)
-	}
-	return list
 }

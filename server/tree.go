@@ -11,7 +11,7 @@ import (
 const treePage = 5000
 
 // WatchTree begins to watch tenants and services: all that the session may see is told, and then every change.
-func (s *session) WatchTree(t Ticket) {
+func (s *Session) WatchTree(t Ticket) {
 	f := s.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -37,13 +37,13 @@ func (s *session) WatchTree(t Ticket) {
 }
 
 // treeNow is all that the session may see. From now on every change is queued for the watch, unless it was replaced.
-func (s *session) treeNow(tree *treeWatch) *treePages {
-	v := s.server.view
+func (s *Session) treeNow(tree *treeWatch) *treePages {
+	v := s.core.view
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	p := &treePages{rev: v.rev}
 	for name, t := range v.tenants {
-		have := s.auth.Rights(s.principal, name)
+		have := s.auth.Rights(s.Principal, name)
 		if have == 0 {
 			continue
 		}
@@ -60,7 +60,7 @@ func (s *session) treeNow(tree *treeWatch) *treePages {
 	if !f.closed && f.tree == tree {
 		f.memory.Give(tree.held)
 		tree.held, tree.changes = 0, nil // from before, when another watch was asked for
-		s.server.treeWatchers[s] = struct{}{}
+		s.core.treeWatchers[s] = struct{}{}
 	}
 	return p
 }

@@ -16,7 +16,7 @@ const (
 
 // sweep lets go of services that nobody uses and of memory files that nobody asks for, and sees to it that the others are
 // where they belong. The committer calls it now and then.
-func (s *Server) sweep() {
+func (s *Core) sweep() {
 	moved := map[*service]struct{}{}
 	began := time.Now()
 	list := s.nextLoaded()
@@ -39,7 +39,7 @@ func (s *Server) sweep() {
 }
 
 // nextLoaded returns some loaded services, and others the next time.
-func (s *Server) nextLoaded() []*service {
+func (s *Core) nextLoaded() []*service {
 	v := s.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -60,8 +60,8 @@ func since(nanos int64) time.Duration { return time.Duration(time.Now().UnixNano
 
 // unload lets go of a service if nobody has used it for a while. What sessions have of it meanwhile stays as it is; the
 // next one that wants it loads it again. A change waits for that, so that what is loaded is current.
-func (s *Server) unload(svc *service, c *content) bool {
-	if c.building != nil || since(svc.used.Load()) < s.opts.Idle {
+func (s *Core) unload(svc *service, c *content) bool {
+	if c.building != nil || since(svc.used.Load()) < s.unused {
 		return false
 	}
 	v := s.view
@@ -129,12 +129,12 @@ func (v *view) removeLoaded(svc *service) {
 
 // checkMemory makes the memory file again that somebody removed, or that could not be had before, and lets go of one that
 // nobody has asked for in a while.
-func (s *Server) checkMemory(svc *service, c *content, moved map[*service]struct{}) {
+func (s *Core) checkMemory(svc *service, c *content, moved map[*service]struct{}) {
 	svc.watchMu.Lock()
 	wanted := len(svc.askers) > 0
 	svc.watchMu.Unlock()
 	switch {
-	case c.mem != nil && !wanted && since(svc.unasked.Load()) > s.opts.Idle:
+	case c.mem != nil && !wanted && since(svc.unasked.Load()) > s.unused:
 		s.abandonMemory(c)
 	case c.mem != nil && !c.mem.Intact():
 		s.wroteMemory(svc, c, true, c.mem.Rotate(), moved)

@@ -37,10 +37,10 @@ func TestUnload(t *testing.T) {
 	sid := p.service("t", "s")
 	p.awaitLoaded(0)
 	testenv.Eventually(t, bound, func() error {
-		s.view.mu.RLock()
-		defer s.view.mu.RUnlock()
-		if len(s.view.byID) > 0 || len(s.view.loaded) > 0 {
-			return fmt.Errorf("%d variables and %d services are still known", len(s.view.byID), len(s.view.loaded))
+		s.core.view.mu.RLock()
+		defer s.core.view.mu.RUnlock()
+		if len(s.core.view.byID) > 0 || len(s.core.view.loaded) > 0 {
+			return fmt.Errorf("%d variables and %d services are still known", len(s.core.view.byID), len(s.core.view.loaded))
 		}
 		return nil
 	})

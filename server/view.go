@@ -63,7 +63,7 @@ type service struct {
 	// watchMu guards the following. Lock order: view.mu, watchMu, feed.mu.
 	watchMu sync.Mutex
 	watches map[*watch]struct{}
-	askers  map[*session]struct{} // who have asked for the memory file, and may have it mapped
+	askers  map[*Session]struct{} // who have asked for the memory file, and may have it mapped
 }
 
 // content is what a loaded service holds.
@@ -120,7 +120,7 @@ func newView() *view {
 }
 
 func newService(id uint64, name string, t *tenant, m meta) *service {
-	return &service{id: id, name: name, tenant: t, meta: m, watches: map[*watch]struct{}{}, askers: map[*session]struct{}{}}
+	return &service{id: id, name: name, tenant: t, meta: m, watches: map[*watch]struct{}{}, askers: map[*Session]struct{}{}}
 }
 
 func newContent() *content {

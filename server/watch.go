@@ -11,7 +11,7 @@ const maxStructural = 100_000
 
 // watch is one session's view of one service. All but the first four fields is guarded by the session's feed.mu.
 type watch struct {
-	session *session
+	session *Session
 	service *service
 	values  bool
 	rev     int64 // of the snapshot
@@ -29,8 +29,8 @@ type watch struct {
 
 // Watch begins to watch a loaded service: it is told what there is, and then every change; both are of one moment. A watch
 // of the service that there was is over.
-func (s *session) Watch(t Ticket, m *model.Watch) error {
-	v := s.server.view
+func (s *Session) Watch(t Ticket, m *model.Watch) error {
+	v := s.core.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	svc, _, err := s.loadedLocked(m.Service)
@@ -38,7 +38,7 @@ func (s *session) Watch(t Ticket, m *model.Watch) error {
 		return err
 	}
 	var snap *snapshot
-	if m.Since > 0 && m.Store == s.server.engine.StoreID() {
+	if m.Since > 0 && m.Store == s.core.engine.StoreID() {
 		snap = v.resumeLocked(svc, m.Since, m.Values, s.client.id)
 	}
 	if snap == nil {
@@ -62,7 +62,7 @@ func (s *session) Watch(t Ticket, m *model.Watch) error {
 }
 
 // Unwatch ends the watch of a service, and Ask.
-func (s *session) Unwatch(service uint64) {
+func (s *Session) Unwatch(service uint64) {
 	s.feed.mu.Lock()
 	w := s.feed.forgetLocked(service)
 	s.feed.mu.Unlock()
@@ -72,12 +72,12 @@ func (s *session) Unwatch(service uint64) {
 	s.unask(service)
 }
 
-// endWatches ends all that the session watches, and Ask. Nothing is told it any more.
-func (s *session) endWatches() {
+// EndWatches ends all that the session watches, and Ask. There is nothing to deliver any more.
+func (s *Session) EndWatches() {
 	watches, asked := s.feed.close()
-	v := s.server.view
+	v := s.core.view
 	v.mu.Lock()
-	delete(s.server.treeWatchers, s)
+	delete(s.core.treeWatchers, s)
 	v.mu.Unlock()
 	for _, w := range watches {
 		w.end()
@@ -270,8 +270,8 @@ func (u *update) size() int {
 }
 
 // resync starts a watch anew that could not keep up.
-func (s *session) resync(w *watch) {
-	v := s.server.view
+func (s *Session) resync(w *watch) {
+	v := s.core.view
 	v.mu.RLock()
 	if w.service.content.Load() == nil {
 		v.mu.RUnlock()

@@ -139,10 +139,10 @@ func TestCoalescing(t *testing.T) {
 	p := connect(t, s)
 	p.do(store("a", "0"), store("b", "0"))
 	sid := p.service("t", "s")
-	svc := s.view.lookup("t", "s")
+	svc := s.core.view.lookup("t", "s")
 
-	stuck := &session{server: s, client: newClient("nobody"), auth: s.auth, principal: model.Itself, feed: newFeed(testAccount(), func() {})}
-	stuck.memory = stuck.feed.memory
+	stuck := &Session{core: s.core, client: newClient("nobody"), auth: s.auth, Identity: Identity{Principal: model.Itself}, feed: newFeed(testAccount(), func() {})}
+	stuck.Memory = stuck.feed.memory
 	w := &watch{session: stuck, service: svc, values: true, live: true, open: map[uint64]int{}}
 	stuck.feed.watches[sid] = w
 	svc.watchMu.Lock()
@@ -174,7 +174,7 @@ func TestCoalescing(t *testing.T) {
 	if len(d.updates) != 1 {
 		t.Fatalf("taken %+v", d)
 	}
-	step := &parcel{session: stuck}
+	step := &parcel{session: &session{Session: stuck}}
 	if err := d.updates[0].tell(step); err != nil || len(step.envs) != 1 {
 		t.Fatalf("%d messages in one step, %v", len(step.envs), err)
 	}
@@ -205,7 +205,7 @@ func TestCoalescing(t *testing.T) {
 
 	// Too much to keep: the watch starts anew.
 	big := strings.Repeat("x", 1<<20)
-	enough := stuck.memory.Limit() >> 20
+	enough := stuck.Memory.Limit() >> 20
 	for i := range enough + 1 {
 		p.do(store(fmt.Sprint("big", i), big))
 	}
@@ -223,7 +223,7 @@ func TestCoalescing(t *testing.T) {
 		if len(d.updates) != 0 || len(d.outcomes) != 0 || d.start == nil {
 			t.Fatalf("in the middle of a snapshot: %+v", d)
 		}
-		page := &parcel{session: stuck}
+		page := &parcel{session: &session{Session: stuck}}
 		more = d.start.next(page, 0)
 		merge(whole, page.envs[0].Message.(*transport.Snapshot))
 	}

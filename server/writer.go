@@ -29,7 +29,7 @@ func (s *session) writeLoop() {
 			err = p.reply(replies)
 		}
 		if err != nil {
-			s.end(err)
+			s.over(err)
 			return
 		}
 		switch {
@@ -43,6 +43,15 @@ func (s *session) writeLoop() {
 				return
 			}
 		}
+	}
+}
+
+// over ends the session, with a word if there is something to tell.
+func (s *session) over(reason error) {
+	if told, ok := reason.(*model.Error); ok {
+		s.conn.CloseWith(told)
+	} else {
+		s.conn.Fail(reason)
 	}
 }
 
@@ -97,7 +106,7 @@ func (p *parcel) reply(list []reply) error {
 		}
 	}
 	err := p.Flush()
-	p.memory.Give(cost)
+	p.Memory.Give(cost)
 	for _, r := range list {
 		if r.after != nil && err == nil {
 			r.after()
