@@ -44,5 +44,5 @@ func Use(name string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("no implementation of diff called %q here: there are %s", name, strings.Join(Implementations(), ", "))
+	return fmt.Errorf("unknown diff implementation %q: must be one of %s", name, strings.Join(Implementations(), ", "))
 }

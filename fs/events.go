@@ -36,7 +36,7 @@ func ParseEvents(s string) (EventSet, error) {
 	for name := range strings.SplitSeq(s, ",") {
 		e, ok := eventNames[strings.TrimSpace(name)]
 		if !ok {
-			return 0, fmt.Errorf("unknown event %q: want all, none, or some of create,modify,close_write,attrib,delete,move", name)
+			return 0, fmt.Errorf("unknown event %q: must be all, none, or a list of create,modify,close_write,attrib,delete,move", name)
 		}
 		set &^= e
 	}

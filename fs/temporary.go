@@ -52,12 +52,12 @@ func ParseTemporaries(list []string) (Temporaries, error) {
 		}
 		r := parseRule(s)
 		if _, err := path.Match(r.pattern, ""); err != nil || r.pattern == "" || strings.Contains(r.pattern, "/") {
-			return Temporaries{}, fmt.Errorf("%q is no pattern: want names with *, ? and [a-z], defaults, or none", s)
+			return Temporaries{}, fmt.Errorf("%q is not a pattern: use *, ? and [a-z] as in a shell, defaults, or none", s)
 		}
 		t.rules = append(t.rules, r)
 	}
 	if none && len(t.rules) > 0 {
-		return Temporaries{}, fmt.Errorf("%q and other patterns exclude each other", "none")
+		return Temporaries{}, fmt.Errorf("%q cannot be combined with other patterns", "none")
 	}
 	return t, nil
 }

@@ -108,7 +108,7 @@ func TestDoctor_ChangesNothing(t *testing.T) {
 		return got
 	}
 	got := check()
-	got.want(t, "server", "ok", "does not run")
+	got.want(t, "server", "ok", "not running")
 	got.want(t, "leftovers", "ok")
 	got.want(t, "state", "ok", h.State()+", mode 0700")
 	var names []string
@@ -120,8 +120,8 @@ func TestDoctor_ChangesNothing(t *testing.T) {
 		t.Errorf("checks %s, want %s", s, order)
 	}
 	got = check("--state-dir", h.path("new/state"), "--runtime-dir", h.path("new/run"))
-	got.want(t, "state", "ok", "not made yet")
-	got.want(t, "runtime", "ok", "not made yet", "new/run/server.sock")
+	got.want(t, "state", "ok", "not created yet")
+	got.want(t, "runtime", "ok", "not created yet", "new/run/server.sock")
 
 	h.env = append(h.env, "COMMYFS_APIKEY=hush-hush", "COMMYFS_DIFF=abacus")
 	got = check()
@@ -161,7 +161,7 @@ func TestDoctor_Directories(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := h.Doctor()
-	got.want(t, "state", "fail", "tmpfs", "256 MiB below which writes fail", "make room")
+	got.want(t, "state", "fail", "tmpfs", "256 MiB required for writes", "free some space")
 	got.want(t, "runtime", "warn", "chmod 700 "+h.Runtime())
 	if err := os.Chown(h.Runtime(), nobody, nobody); err != nil {
 		t.Fatal(err)
@@ -182,10 +182,10 @@ func TestDoctor_MountsAndServers(t *testing.T) {
 	got.want(t, "mount", "ok", b.Dir)
 
 	t.Run("mount inside", func(t *testing.T) {
-		h.Doctor("--state-dir", a.Path("t/s")).want(t, "state", "fail", "lies in a commyfs mount")
+		h.Doctor("--state-dir", a.Path("t/s")).want(t, "state", "fail", "inside a commyfs mount")
 	})
 	t.Run("two state directories", func(t *testing.T) {
-		h.Doctor("--state-dir", h.path("other")).want(t, "server", "fail", "another state directory", "choose")
+		h.Doctor("--state-dir", h.path("other")).want(t, "server", "fail", "another state directory", "use a separate --runtime-dir")
 		h.Doctor("--runtime-dir", h.path("other")).want(t, "server", "fail", "--runtime-dir "+h.Runtime())
 	})
 	t.Run("mount that hangs", func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestDoctor_MountsAndServers(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		fix := h.Doctor().want(t, "server", "fail", "no answer", "has the lock")
+		fix := h.Doctor().want(t, "server", "fail", "timed out waiting for an answer", "holds the lock")
 		if want := fmt.Sprintf("run `kill -9 %d`", pid); !strings.HasPrefix(fix, want) {
 			t.Errorf("%q, want %q", fix, want)
 		}
@@ -226,7 +226,7 @@ func TestDoctor_MountsAndServers(t *testing.T) {
 		h.KillServer(s.Pid())
 		got := h.Doctor()
 		got.want(t, "leftovers", "warn", "server.sock", "`commyfs ls`")
-		got.want(t, "server", "ok", "does not run")
+		got.want(t, "server", "ok", "not running")
 		h.Must("ls")
 		h.Doctor().want(t, "leftovers", "ok")
 	})
@@ -308,7 +308,7 @@ func TestDoctor_Unprivileged(t *testing.T) {
 	h.Doctor("--state-dir", "/root/none").want(t, "state", "fail", "permission denied")
 	got = root.Doctor()
 	got.want(t, "state", "fail", "choose")
-	got.want(t, "mount", "skip", m.Dir, "another user's")
+	got.want(t, "mount", "skip", m.Dir, "belongs to another user")
 }
 
 func TestDoctor_Network(t *testing.T) {
@@ -336,14 +336,14 @@ func TestDoctor_Network(t *testing.T) {
 		status string
 		says   string
 	}{
-		{"all well", r.args(), "ok skip ok ok ok ok", "tls", "ok", "TLS 1.3, certificate good for"},
+		{"all well", r.args(), "ok skip ok ok ok ok", "tls", "ok", "TLS 1.3, certificate valid for"},
 		{"by the socket", []string{"--server", r.server.Socket()}, "ok skip ok skip ok ok", "round-trip", "ok", "median"},
 		{"no URL", []string{"--server", "http://u:hush-hush@x"}, "fail skip skip skip skip skip", "url", "fail", "wss://host:port"},
 		{"no TLS", []string{"--server", "ws://192.0.2.1:1"}, "fail skip skip skip skip skip", "url", "fail", "wss://"},
 		{"no name", []string{"--server", "wss://commyfs.invalid:1"}, "ok fail skip skip skip skip", "dns", "fail", "commyfs.invalid"},
 		{"no port", []string{"--server", "wss://127.0.0.1:1"}, "ok skip fail skip skip skip", "tcp", "fail", "refused"},
 		{"no authority", []string{"--server", r.serve.URL, "--api-key-file", r.key}, "ok skip ok fail skip skip", "tls", "fail", "--ca"},
-		{"wrong authority", []string{"--server", r.serve.URL, "--ca", otherCA}, "ok skip ok fail skip skip", "tls", "fail", "ca.pem of this very server"},
+		{"wrong authority", []string{"--server", r.serve.URL, "--ca", otherCA}, "ok skip ok fail skip skip", "tls", "fail", "ca.pem of this server"},
 		{"no file of the authority", []string{"--server", r.serve.URL, "--ca", "none"}, "ok skip skip fail skip skip", "tls", "fail", "none"},
 		{"no certificate in it", []string{"--server", r.serve.URL, "--ca", r.key}, "ok skip skip fail skip skip", "tls", "fail", "no certificate"},
 		{"no key", []string{"--server", r.serve.URL, "--ca", r.serve.CA}, "ok skip ok ok fail skip", "login", "fail", "--api-key-file"},
@@ -371,7 +371,7 @@ func TestDoctor_Network(t *testing.T) {
 	t.Run("cable out", func(t *testing.T) {
 		r.cable.Unplug()
 		defer r.cable.Plug()
-		r.client.Doctor(r.args("--timeout", "1m")...).want(t, "tcp", "fail", "no answer in time")
+		r.client.Doctor(r.args("--timeout", "1m")...).want(t, "tcp", "fail", "timed out waiting for an answer")
 	})
 	t.Run("server that hangs", func(t *testing.T) {
 		testenv.Eventually(t, slower(10*time.Second), func() error { // the cable takes a moment
@@ -382,6 +382,6 @@ func TestDoctor_Network(t *testing.T) {
 		})
 		r.serve.Signal(syscall.SIGSTOP)
 		defer r.serve.Signal(syscall.SIGCONT)
-		r.client.Doctor(r.args("--timeout", "1m")...).want(t, "tls", "fail", "no answer in time")
+		r.client.Doctor(r.args("--timeout", "1m")...).want(t, "tls", "fail", "timed out waiting for an answer")
 	})
 }

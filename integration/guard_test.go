@@ -346,7 +346,7 @@ func TestUmount_LazyOfHanging(t *testing.T) {
 	}
 	c.Kill()
 	guard.kill()
-	if r := h.Run("umount", "--lazy", c.Dir); r.Code != 0 || !strings.Contains(r.Stderr, c.Dir+" did not answer") {
+	if r := h.Run("umount", "--lazy", c.Dir); r.Code != 0 || !strings.Contains(r.Stderr, c.Dir+" did not respond") {
 		t.Errorf("a mount that was killed with its guard: %v", r)
 	}
 	unix.Close(keep)
@@ -363,7 +363,7 @@ func TestUmount_LazyOfHanging(t *testing.T) {
 		t.Errorf("a mount that hangs and is in use: %v", r)
 	}
 	r := h.Run("umount", "--lazy", b.Dir)
-	if r.Code != 0 || !strings.Contains(r.Stderr, b.Dir+" did not answer") || r.Took > slower(10*time.Second) {
+	if r.Code != 0 || !strings.Contains(r.Stderr, b.Dir+" did not respond") || r.Took > slower(10*time.Second) {
 		t.Errorf("a mount that hangs, after %v: %v", r.Took, r)
 	}
 	if code := user.Wait(5 * time.Second); code == 0 {

@@ -309,37 +309,37 @@ func TestS6_Coherent(t *testing.T) {
 	a.Write("t/s/v", value(0))
 	b.WaitValue("t/s/v", value(0))
 
-	// Meanwhile, on each mount: no value is older than one that was seen before it.
-	done := make(chan struct{})
+	// Beside each write, on each mount: no value is older than one that was seen before it. A reader reads on until it has
+	// the value that is being written; what would come back after that is met in the next round.
 	var wg sync.WaitGroup
 	var watched atomic.Int64
+	var readers []chan int
 	for _, m := range []*Mount{a, b} {
 		f, err := os.Open(m.Path("t/s/v"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
+		rounds := make(chan int, 1)
+		readers = append(readers, rounds)
 		wg.Go(func() {
 			buf := make([]byte, 1000)
 			last := 0
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				n, err := f.ReadAt(buf, 0)
-				if err != nil && !errors.Is(err, io.EOF) {
-					t.Error(err)
-					return
-				}
-				if now := number(buf[:n]); now < last {
-					t.Errorf("%s went back from %d to %d", m.Dir, last, now)
-					return
-				} else {
+			for round := range rounds {
+				for last < round {
+					n, err := f.ReadAt(buf, 0)
+					if err != nil && !errors.Is(err, io.EOF) {
+						t.Error(err)
+						return
+					}
+					now := number(buf[:n])
+					if now < last {
+						t.Errorf("%s went back from %d to %d", m.Dir, last, now)
+						return
+					}
 					last = now
+					watched.Add(1)
 				}
-				watched.Add(1)
 			}
 		})
 	}
@@ -354,6 +354,12 @@ func TestS6_Coherent(t *testing.T) {
 		stale := 0
 		for range rounds {
 			n++
+			for _, reader := range readers {
+				select {
+				case reader <- n:
+				default: // it has not seen the value before, or has failed
+				}
+			}
 			dir.from.Write("t/s/v", value(n))
 			buf := make([]byte, 1000)
 			k, err := held.ReadAt(buf, 0)
@@ -371,7 +377,9 @@ func TestS6_Coherent(t *testing.T) {
 			t.Errorf("%d of %d reads on %s were stale after close on %s", stale, 2*rounds, dir.to.Dir, dir.from.Dir)
 		}
 	}
-	close(done)
+	for _, reader := range readers {
+		close(reader)
+	}
 	wg.Wait()
 	t.Logf("%d rounds, %d reads beside them", n, watched.Load())
 

@@ -74,12 +74,12 @@ func TestTrust(t *testing.T) {
 	}
 
 	key := h.path("key")
-	for mode, want := range map[os.FileMode]string{0o644: "others can read it", 0o600: "--server"} {
+	for mode, want := range map[os.FileMode]string{0o644: "other users can read it", 0o600: "--server"} {
 		if err := errors.Join(os.WriteFile(key, []byte("commy_x"), mode), os.Chmod(key, mode)); err != nil {
 			t.Fatal(err)
 		}
 		res := h.Run("ls", "--server", "wss://127.0.0.1:1", "--api-key-file", key)
-		if says := strings.Contains(res.Stderr, "others can read it"); says != (mode == 0o644) || res.Code == 0 {
+		if says := strings.Contains(res.Stderr, "other users can read it"); says != (mode == 0o644) || res.Code == 0 {
 			t.Errorf("key with mode %04o, want %q: %v", mode, want, res)
 		}
 	}

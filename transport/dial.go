@@ -87,7 +87,7 @@ func parseTarget(o DialOptions) (*target, error) {
 		t.path = "/"
 	}
 	if u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%w: server URL %s: want wss://host:port or unix:///path", model.ErrInvalid, t.name)
+		return nil, fmt.Errorf("%w: server URL %s: must be wss://host:port or unix:///path", model.ErrInvalid, t.name)
 	}
 	switch u.Scheme {
 	case "wss":
@@ -102,13 +102,13 @@ func parseTarget(o DialOptions) (*target, error) {
 		}
 	case "ws":
 		if !isLoopback(u.Hostname()) {
-			return nil, fmt.Errorf("%w: server URL %s: without TLS only this host's own addresses are allowed, use wss://", model.ErrInvalid, t.name)
+			return nil, fmt.Errorf("%w: server URL %s: without TLS only addresses of this host are allowed: use wss://", model.ErrInvalid, t.name)
 		}
 		if u.Port() == "" {
 			t.addr = net.JoinHostPort(u.Hostname(), "80")
 		}
 	default:
-		return nil, fmt.Errorf("%w: server URL %s: want wss://host:port or unix:///path", model.ErrInvalid, t.name)
+		return nil, fmt.Errorf("%w: server URL %s: must be wss://host:port or unix:///path", model.ErrInvalid, t.name)
 	}
 	return t, nil
 }
@@ -202,7 +202,7 @@ func refusal(resp *http.Response) error {
 		body = nil
 	}
 	text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-	e := &model.Error{Code: model.CodeUnsupported, Message: "no commyfs server: it answers " + resp.Status}
+	e := &model.Error{Code: model.CodeUnsupported, Message: "not a commyfs server: it answers " + resp.Status}
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
 		e = &model.Error{Code: model.CodeUnauthorized, Message: model.ErrUnauthorized.Message}

@@ -82,7 +82,7 @@ func TestAnswersThatAreNotOurs(t *testing.T) {
 		want   error
 		text   string
 	}{
-		{"web server", "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot here\n", model.ErrUnsupported, "no commyfs server: it answers 404 Not Found: not here"},
+		{"web server", "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot here\n", model.ErrUnsupported, "not a commyfs server: it answers 404 Not Found: not here"},
 		{"mail server", "220 mail.example ESMTP\r\n", model.ErrDisconnected, "malformed HTTP"},
 		{"closes", "", model.ErrDisconnected, "unexpected EOF"},
 	} {

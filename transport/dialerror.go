@@ -48,7 +48,7 @@ func (t *target) explain(ctx context.Context, err error) error {
 	case t.network == "unix" && errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%s: %w: %w", t.name, model.ErrDenied, syscall.EACCES)
 	case errors.Is(err, os.ErrDeadlineExceeded): // of the socket, which can run out just before that of ctx
-		return fmt.Errorf("%s: %w: no answer in time: %w", t.name, model.ErrDisconnected, context.DeadlineExceeded)
+		return fmt.Errorf("%s: %w: timed out waiting for an answer: %w", t.name, model.ErrDisconnected, context.DeadlineExceeded)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w: %w", t.name, model.ErrDisconnected, context.Cause(ctx))
 	}

@@ -67,7 +67,7 @@ func troubled(check string, err error, fix string) finding {
 	detail := errorLine(err)
 	if i := strings.LastIndex(detail, ": "); i >= 0 {
 		switch word, _, _ := strings.Cut(detail[i+2:], " "); word {
-		case "choose", "give", "install", "run", "use":
+		case "choose", "install", "run", "stop", "use":
 			detail, fix = detail[:i], detail[i+2:]
 		}
 	}
@@ -93,10 +93,10 @@ func (a *app) newDoctorCommand() *cobra.Command {
 	var o doctorOptions
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find out why a mount does not work, or is slow",
-		Long: "Check the machine, the directories, the server and the mounts, a line each: ok, warn, fail, or skip for what does not\n" +
-			"apply, and what to do about it. Nothing is changed and no server is started. The exit code is 1 if anything failed.\n" +
-			"No answer is waited for longer than 3s, whatever --timeout says.",
+		Short: "Find out why a mount does not work or is slow",
+		Long: "Check the machine, the directories, the server and the mounts. Each check prints a line: ok, warn, fail or skip (does not\n" +
+			"apply), with what to do about it. Nothing is changed and no server is started. The exit code is 1 if a check fails.\n" +
+			"Servers and mounts have at most 3s to answer, even if --timeout is longer.",
 		Args: takes(0, 0),
 		// In place of the root's: what that refuses is a finding here.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
@@ -177,7 +177,7 @@ func (a *app) sendDoctor(ctx context.Context) (*report, error) {
 	case r != nil:
 		return r, nil
 	case err != nil:
-		f := finding{"doctor", statusFail, "the checks do not come to an end", unhang}
+		f := finding{"doctor", statusFail, "the checks do not finish", unhang}
 		return &report{Findings: []finding{f}}, nil
 	}
 	err = cmd.Wait()
@@ -185,7 +185,7 @@ func (a *app) sendDoctor(ctx context.Context) (*report, error) {
 	if code := cmd.ProcessState.ExitCode(); code > 0 && text != "" {
 		return nil, &exitError{code, errors.New(text)}
 	}
-	return nil, fmt.Errorf("doctor: it ended without an answer: %w: %s", err, text)
+	return nil, fmt.Errorf("doctor: the check process exited without an answer: %w: %s", err, text)
 }
 
 func (r *report) print(a *app, inJSON bool) error {
@@ -205,7 +205,7 @@ func (r *report) print(a *app, inJSON bool) error {
 }
 
 // unhang is what to do about what nothing else is known of.
-const unhang = "look with `mount` for a file system that hangs, and unmount it"
+const unhang = "use `mount` to find the file system that hangs, and unmount it"
 
 // check is one thing to look at; its findings are printed where it stands.
 type check struct {
@@ -232,7 +232,7 @@ func (a *app) look(ctx context.Context, cmd *cobra.Command, o *doctorOptions) (*
 	} else {
 		for _, name := range []string{"state", "runtime", "server", "leftovers", "round-trip", "network"} {
 			checks = append(checks, check{name, func(context.Context) []finding {
-				return []finding{skipped(name, "the configuration has to be mended first")}
+				return []finding{skipped(name, "fix the configuration first")}
 			}})
 		}
 	}

@@ -38,7 +38,7 @@ func (a *app) examineConfig(cmd *cobra.Command, o *doctorOptions) (*configuratio
 	}
 	c.finding = good("config", "%s", a.configName())
 	if err != nil {
-		c.finding = troubled("config", err, "correct it")
+		c.finding = troubled("config", err, "fix it")
 	}
 	return c, nil
 }
@@ -104,7 +104,11 @@ func judgeEnvironment(environ, known []string) finding {
 	slices.Sort(set)
 	switch {
 	case len(unknown) > 0:
-		return good("environment", "nobody reads %s", strings.Join(unknown, ", ")).but(statusWarn, strings.Join(fixes, ", "))
+		detail := "unknown variable " + unknown[0] + " ignored"
+		if len(unknown) > 1 {
+			detail = "unknown variables " + strings.Join(unknown, ", ") + " ignored"
+		}
+		return good("environment", "%s", detail).but(statusWarn, strings.Join(fixes, ", "))
 	case len(set) == 0:
 		return good("environment", "no COMMYFS_ variables")
 	}

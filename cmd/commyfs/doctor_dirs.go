@@ -71,7 +71,7 @@ func lookAtDir(path string) dir {
 	info, err := os.Stat(path)
 	for errors.Is(err, iofs.ErrNotExist) && d.there != "/" {
 		if _, lerr := os.Lstat(d.there); lerr == nil {
-			d.err = fmt.Errorf("%s is a symbolic link that leads nowhere", d.there)
+			d.err = fmt.Errorf("%s is a dangling symbolic link", d.there)
 			return d
 		}
 		d.there = filepath.Dir(d.there)
@@ -95,40 +95,40 @@ func lookAtDir(path string) dir {
 
 func judgeDir(r role, d dir) finding {
 	const mib = 1 << 20
-	another := "choose another with " + r.flag
+	another := "choose another directory with " + r.flag
 	switch {
 	case d.owner != nil:
 		return troubled(r.name, d.owner, another)
 	case d.err != nil:
 		return troubled(r.name, d.err, another)
 	case d.access != nil && d.there != d.path:
-		return good(r.name, "%s does not exist and cannot be made in %s: %v", d.path, d.there, d.access).but(statusFail, another)
+		return good(r.name, "%s does not exist and cannot be created in %s: %v", d.path, d.there, d.access).but(statusFail, another)
 	case d.access != nil:
 		return good(r.name, "%s: %v", d.path, d.access).but(statusFail, another)
 	}
 	f := good(r.name, "%s, mode %04o, %s, %d MiB free%s", d.path, d.mode, d.fsType, d.free/mib, r.holds)
 	if d.there != d.path {
-		f = good(r.name, "%s, not made yet, %s, %d MiB free%s", d.path, d.fsType, d.free/mib, r.holds)
+		f = good(r.name, "%s, not created yet, %s, %d MiB free%s", d.path, d.fsType, d.free/mib, r.holds)
 	}
 	remote := slices.Contains(onOthers, d.fsType)
 	switch {
 	case d.fsType == "fuse."+mountpoint.Subtype:
-		return f.but(statusFail, "it lies in a commyfs mount, which would wait for itself: "+another)
+		return f.but(statusFail, "it is inside a commyfs mount, which would wait for itself: "+another)
 	case d.free < r.reserve:
-		f.Detail += fmt.Sprintf(", less than the %d MiB below which writes fail", r.reserve/mib)
-		return f.but(statusFail, "make room there, or "+another)
+		f.Detail += fmt.Sprintf(", less than the %d MiB required for writes", r.reserve/mib)
+		return f.but(statusFail, "free some space, or "+another)
 	case remote || strings.HasPrefix(d.fsType, "fuse"):
-		f.Detail += ", which is slow and may not keep locks or mapped files together"
-		return f.but(statusWarn, another+", on a disk of this machine")
+		f.Detail += ", which is slow and may not support locks and mapped files"
+		return f.but(statusWarn, another+", on a local disk")
 	case r.lasting && slices.Contains(inMemory, d.fsType):
 		f.Detail += ", which does not survive a reboot"
 		return f.but(statusWarn, another+", on a disk")
 	case d.there == d.path && d.mode&0o077 != 0:
-		f.Detail += ", open to others"
+		f.Detail += ", accessible to other users"
 		return f.but(statusWarn, "run `chmod 700 "+quoted(d.path)+"`")
 	case d.free < 2*r.reserve:
 		f.Detail += fmt.Sprintf(", writes fail below %d MiB", r.reserve/mib)
-		return f.but(statusWarn, "make room there")
+		return f.but(statusWarn, "free some space")
 	}
 	return f
 }

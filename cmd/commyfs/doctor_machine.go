@@ -59,7 +59,7 @@ func machineChecks(kernel string) []check {
 func kernelRelease() string {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
-		return "of unknown release"
+		return "of an unknown release"
 	}
 	return unix.ByteSliceToString(u.Release[:])
 }
@@ -76,7 +76,7 @@ func atLeast(release string, major, minor int) bool {
 func judgeVersion(version, release, arch string) finding {
 	f := good("version", "commyfs %s, Linux %s, %s", version, release, arch)
 	if !atLeast(release, 5, 8) {
-		return f.but(statusFail, "update the kernel to 5.8 or newer")
+		return f.but(statusFail, "update the kernel to 5.8 or later")
 	}
 	return f
 }
@@ -90,7 +90,7 @@ func judgeCPU(chosen string) finding {
 		}
 	}
 	used := diff.Implementation()
-	f := good("cpu", "%d CPUs, values compared by %s of %s", runtime.GOMAXPROCS(0), used, strings.Join(all, ", "))
+	f := good("cpu", "%d CPUs, values are compared with %s (available: %s)", runtime.GOMAXPROCS(0), used, strings.Join(all, ", "))
 	if used != all[0] {
 		return f.but(statusWarn, "unset COMMYFS_DIFF: "+all[0]+" is faster")
 	}
@@ -139,10 +139,10 @@ func judgeHelper(h helper) finding {
 	case h.err != nil:
 		return troubled("fusermount", h.err, "install the package fuse3")
 	case h.noNewPrivs:
-		return good("fusermount", "%s cannot become root: this process runs with no_new_privs", h.path).but(statusFail,
-			"run it without that: NoNewPrivileges= of systemd, --security-opt no-new-privileges of containers")
+		return good("fusermount", "%s cannot run as root: no_new_privs is set for this process", h.path).but(statusFail,
+			"turn that off: NoNewPrivileges= in systemd, --security-opt no-new-privileges for containers")
 	case h.nosuid:
-		return good("fusermount", "%s is on a file system that is mounted nosuid", h.path).but(statusFail, "install the package fuse3 elsewhere")
+		return good("fusermount", "%s is on a file system mounted with nosuid", h.path).but(statusFail, "install the package fuse3 on another file system")
 	case !h.setuid:
 		return good("fusermount", "%s is not setuid root", h.path).but(statusFail, "run `chown root "+quoted(h.path)+" && chmod u+s "+quoted(h.path)+"` as root")
 	}
@@ -159,18 +159,18 @@ func judgeAllowOther(privileged bool, conf string, err error) finding {
 	case slices.ContainsFunc(strings.Split(conf, "\n"), func(l string) bool { return strings.TrimSpace(l) == line }):
 		return good("allow-other", "/etc/fuse.conf has %s", line)
 	}
-	return good("allow-other", "mount --allow-other is not for users here").but(statusWarn, "if you need it, write a line "+line+" into /etc/fuse.conf")
+	return good("allow-other", "users may not use mount --allow-other").but(statusWarn, "if you need it, add the line "+line+" to /etc/fuse.conf")
 }
 
 func judgePassthrough(release string, privileged bool) finding {
-	const unused = "commyfs has no use for it"
+	const unused = "commyfs does not use it"
 	switch {
 	case !atLeast(release, 6, 9):
-		return skipped("passthrough", "not before Linux 6.9; %s", unused)
+		return skipped("passthrough", "needs Linux 6.9; %s", unused)
 	case !privileged:
-		return skipped("passthrough", "not without CAP_SYS_ADMIN; %s", unused)
+		return skipped("passthrough", "needs CAP_SYS_ADMIN; %s", unused)
 	}
-	return good("passthrough", "allowed by the kernel; %s", unused)
+	return good("passthrough", "available; %s", unused)
 }
 
 func procNumber(name string) (int, error) {
@@ -185,7 +185,7 @@ func judgeInotify(watches, instances int, err error) finding {
 	if err != nil {
 		return skipped("inotify", "%s", errorLine(err))
 	}
-	f := good("inotify", "%d watches and %d instances a user", watches, instances)
+	f := good("inotify", "%d watches and %d instances per user", watches, instances)
 	var set []string
 	if watches < enoughWatches {
 		set = append(set, "fs.inotify.max_user_watches=524288")
@@ -208,7 +208,7 @@ func judgeOpenFiles(limit uint64, err error) finding {
 		return good("open-files", "no limit")
 	}
 	if limit < enoughFiles {
-		return f.but(statusWarn, fmt.Sprintf("raise the hard limit to %d: `ulimit -Hn %[1]d` as root, LimitNOFILE= of systemd", 16*enoughFiles))
+		return f.but(statusWarn, fmt.Sprintf("raise the hard limit to %d: `ulimit -Hn %[1]d` as root, or LimitNOFILE= in systemd", 16*enoughFiles))
 	}
 	return f
 }

@@ -44,7 +44,7 @@ func examineMounts(ctx context.Context) []finding {
 				}
 			}
 			if err == nil && names != "" {
-				found[i] = append(found[i], good("mount", "%s keeps new files of these names to itself: %s", m.Dir, names))
+				found[i] = append(found[i], good("mount", "%s keeps new files with these names private: %s", m.Dir, names))
 				if p, _ := privateOf(ctx, m.Dir, askingBound); p.Total > 0 {
 					found[i][len(found[i])-1].Detail += "; now: " + p.String()
 				}
@@ -59,21 +59,21 @@ func judgeMount(dir string, err error) finding {
 	clear := "run `commyfs umount --lazy " + quoted(dir) + "`"
 	switch {
 	case err == nil:
-		return good("mount", "%s answers", dir)
+		return good("mount", "%s responds", dir)
 	case errors.Is(err, mountpoint.ErrDead):
-		return good("mount", "%s is dead: the process that served it is gone", dir).but(statusFail, clear)
+		return good("mount", "%s is dead: the process that served it has exited", dir).but(statusFail, clear)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return good("mount", "%s hangs: no answer within %s", dir, askingBound).but(statusFail, clear+", which ends the waiting of its users, and end the process that serves it if it stays")
+		return good("mount", "%s hangs: no response within %s", dir, askingBound).but(statusFail, clear+", which fails the requests that wait; if it stays mounted, stop the process that serves it")
 	case errors.Is(err, mountpoint.ErrNotOurs):
-		return good("mount", "%s is hidden by a later mount", dir).but(statusWarn, "unmount that first, if it is not meant to be there")
+		return good("mount", "%s is hidden by a later mount", dir).but(statusWarn, "unmount that one first, unless it is intended")
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return skipped("mount", "%s is another user's, and answers only them", dir)
+		return skipped("mount", "%s belongs to another user and responds only to them", dir)
 	}
 	return troubled("mount", err, clear)
 }
 
 func judgeStuck(dir string, requests int) finding {
-	return good("mount", "%s has not answered %d requests within %s", dir, requests, stuckBound).but(statusWarn,
-		"its server may be slow: see the check \"server\"; if they stay, the log of the process that serves it tells of them, and `commyfs umount --lazy "+
-			quoted(dir)+"` ends the waiting")
+	return good("mount", "%s has not answered %d requests for %s", dir, requests, stuckBound).but(statusWarn,
+		"its server may be slow: see the check \"server\"; if this persists, see the mount's log, and run `commyfs umount --lazy "+
+			quoted(dir)+"` to fail the requests that wait")
 }

@@ -72,7 +72,7 @@ func (d *dialer) travel(ctx context.Context, server string) *journey {
 		if err == nil && u.Host != "" {
 			j.name = u.Scheme + "://" + u.Host // the rest can be a password
 		}
-		j.err = fmt.Errorf("%s: want wss://host:port or unix:///path", j.name)
+		j.err = fmt.Errorf("%s: must be wss://host:port or unix:///path", j.name)
 		return j
 	}
 	j.name, j.scheme = server, u.Scheme
@@ -150,13 +150,13 @@ func judgeJourney(j *journey, now time.Time) []finding {
 	defer j.mu.Unlock()
 	made := map[string]finding{
 		"url":   good("url", "%s", j.name),
-		"dns":   good("dns", "found within %s", j.lookup.Round(time.Microsecond)),
-		"tcp":   good("tcp", "connected to %s within %s", j.addr, j.connect.Round(time.Microsecond)),
+		"dns":   good("dns", "resolved in %s", j.lookup.Round(time.Microsecond)),
+		"tcp":   good("tcp", "connected to %s in %s", j.addr, j.connect.Round(time.Microsecond)),
 		"tls":   skipped("tls", "not needed on this machine"),
 		"login": good("login", "accepted"),
 	}
 	if j.lookup == 0 {
-		made["dns"] = skipped("dns", "there is no name to look up")
+		made["dns"] = skipped("dns", "no name to look up")
 	}
 	if j.secured != nil {
 		made["tls"] = judgeCertificate(j.secured, now)
@@ -193,26 +193,26 @@ func (j *journey) fix(step string) string {
 	var expired x509.CertificateInvalidError
 	switch step {
 	case "url":
-		return "correct --server, or `server` of config.yaml"
+		return "fix --server, or `server` in config.yaml"
 	case "dns":
-		return "correct the name, or the name servers in /etc/resolv.conf"
+		return "fix the name, or the name servers in /etc/resolv.conf"
 	case "tcp":
 		if j.scheme == "unix" {
 			return "start `commyfs serve` there"
 		}
-		return "start `commyfs serve --listen` there, or open the port in the firewalls between"
+		return "start `commyfs serve --listen` there, or open the port in the firewalls in between"
 	case "tls":
 		switch {
 		case errors.As(j.err, &unknown) && !j.ca:
-			return "give the ca.pem that `commyfs serve` names with --ca"
+			return "use --ca with the ca.pem that `commyfs serve` prints"
 		case errors.As(j.err, &unknown):
-			return "give --ca the ca.pem of this very server"
+			return "use --ca with the ca.pem of this server"
 		case errors.As(j.err, &host):
-			return "use a name in --server that the certificate has"
+			return "use a name in --server that is in the certificate"
 		case errors.As(j.err, &expired) && expired.Reason == x509.Expired:
-			return "renew the certificate there and start `commyfs serve` anew"
+			return "renew the certificate there and restart `commyfs serve`"
 		}
-		return "see that it is a commyfs server, and --ca, --cert and --key"
+		return "check that it is a commyfs server, and check --ca, --cert and --key"
 	case "login":
 		switch {
 		case j.keyErr != nil:
@@ -220,10 +220,10 @@ func (j *journey) fix(step string) string {
 		case errors.Is(j.err, model.ErrUnauthorized):
 			return keyHint(j.key)
 		case errors.Is(j.err, model.ErrUnsupported):
-			return "correct the port: something else listens there"
+			return "fix the port: another service listens there"
 		}
 	}
-	return "see the log of the server"
+	return "see the server's log"
 }
 
 // judgeCertificate looks for the end of the first of the chain to end.
@@ -234,9 +234,9 @@ func judgeCertificate(cs *tls.ConnectionState, now time.Time) finding {
 	}
 	first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
 	days := int(first.NotAfter.Sub(now).Hours() / 24)
-	f := good("tls", "%s, certificate good for %d days", tls.VersionName(cs.Version), days)
+	f := good("tls", "%s, certificate valid for %d days", tls.VersionName(cs.Version), days)
 	if days < fewDays {
-		return f.but(statusWarn, "renew the certificate there and start `commyfs serve` anew")
+		return f.but(statusWarn, "renew the certificate there and restart `commyfs serve`")
 	}
 	return f
 }

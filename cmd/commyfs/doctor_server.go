@@ -37,7 +37,7 @@ func (a *app) serverChecks(o *doctorOptions) []check {
 	if !o.isLocal() {
 		return []check{
 			{"server", func(context.Context) []finding {
-				return []finding{skipped("server", "not used with --server"), skipped("leftovers", "not looked for with --server")}
+				return []finding{skipped("server", "not used with --server"), skipped("leftovers", "not checked with --server")}
 			}},
 			{"network", d.examineServers},
 		}
@@ -82,9 +82,9 @@ func talkTo(ctx context.Context, conn *transport.Conn) (*talk, error) {
 
 func judgeRoundTrip(t *talk) finding {
 	f := good("round-trip", "%s, median of %d", t.median.Round(time.Microsecond), roundTrips)
-	slow, fix := slowNetwork, "look for a better way to the server: every write waits that long"
+	slow, fix := slowNetwork, "find a faster route to the server: every write waits that long"
 	if t.local {
-		slow, fix = slowSocket, "see with `top` what keeps the processors busy"
+		slow, fix = slowSocket, "run `top` to see what keeps the processors busy"
 	}
 	if t.median > slow {
 		return f.but(statusWarn, fix)
@@ -145,22 +145,22 @@ func judgeLocal(s localServer, version string) []finding {
 	switch {
 	case s.err == nil:
 		t := s.talk
-		f := good("server", "runs: pid %d, mode %s, version %s, %s, revision %d", t.server.Pid, t.server.Mode, t.server.Version, countOf(t.services, "service"), t.rev)
+		f := good("server", "running: pid %d, mode %s, version %s, %s, revision %d", t.server.Pid, t.server.Mode, t.server.Version, countOf(t.services, "service"), t.rev)
 		if t.server.Version != version {
-			f = f.but(statusWarn, "it is not of this version: unmount everything, so that it ends and the next mount starts a new one")
+			f = f.but(statusWarn, "it has another version: unmount everything, so that it exits and the next mount starts a new one")
 			if t.server.Mode == server.ModeServe {
-				f.Fix = "it is not of this version: start `commyfs serve` anew"
+				f.Fix = "it has another version: restart `commyfs serve`"
 			}
 		}
 		return []finding{f, judgeRoundTrip(t)}
 	case held && s.holder.Socket != socket:
-		return []finding{good("server", "pid %d serves %s, but at %s", s.holder.PID, s.state, s.holder.Socket).but(statusFail,
-			"give --runtime-dir "+quoted(filepath.Dir(s.holder.Socket))), none}
+		return []finding{good("server", "pid %d serves %s, but on %s", s.holder.PID, s.state, s.holder.Socket).but(statusFail,
+			"use --runtime-dir "+quoted(filepath.Dir(s.holder.Socket))), none}
 	case held:
-		return []finding{good("server", "pid %d has the lock, but: %s", s.holder.PID, errorLine(s.err)).but(statusFail,
+		return []finding{good("server", "pid %d holds the lock, but: %s", s.holder.PID, errorLine(s.err)).but(statusFail,
 			fmt.Sprintf("run `kill -9 %d`: the next mount or command starts another one", s.holder.PID)), none}
 	case local.IsAbsent(s.err):
-		return []finding{good("server", "does not run: the next mount or command starts it"), none}
+		return []finding{good("server", "not running: the next mount or command starts it"), none}
 	}
 	return []finding{troubled("server", s.err, "see server.log in "+quoted(s.state)), none}
 }
@@ -202,9 +202,9 @@ func judgeSocket(path string, mode iofs.FileMode, statErr, nobody error) finding
 	case statErr != nil:
 		return skipped("leftovers", "%s", errorLine(statErr))
 	case mode.Type() != iofs.ModeSocket:
-		return good("leftovers", "%s is no socket, and in the way of one", path).but(statusFail, "run `rm -r "+quoted(path)+"`")
+		return good("leftovers", "%s is not a socket and blocks the server's", path).but(statusFail, "run `rm -r "+quoted(path)+"`")
 	case local.IsAbsent(nobody):
-		return good("leftovers", "%s was left by a server that was killed", path).but(statusWarn, "run `commyfs ls`: the server that it starts clears it")
+		return good("leftovers", "%s was left by a server that was killed", path).but(statusWarn, "run `commyfs ls`: it starts a server, which cleans up")
 	}
 	return good("leftovers", "none")
 }

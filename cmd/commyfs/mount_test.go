@@ -32,7 +32,7 @@ func (m *fakeMount) Unmount(lazy bool) error {
 		m.calls = append(m.calls, "unmount")
 	}
 	if m.busy && !lazy {
-		return errors.New("unmount /mnt: busy: held by pid 1 (sh)")
+		return errors.New("unmount /mnt: in use by pid 1 (sh): stop it or use --lazy")
 	}
 	if !m.stuck {
 		close(m.gone)

@@ -44,7 +44,7 @@ func connect(dir string) (*connection, error) {
 func (l location) oursOnly() error {
 	switch {
 	case !l.mountRoot:
-		return fmt.Errorf("%w: \"findmnt -t %s\" lists what is", ErrNotMounted, fsType)
+		return fmt.Errorf("%w: run \"findmnt -t %s\" to list what is", ErrNotMounted, fsType)
 	case l.fsType != fsType:
 		return fmt.Errorf("%w but %s: use umount", ErrNotOurs, l.fsType)
 	}

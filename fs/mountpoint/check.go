@@ -43,23 +43,23 @@ func check(dir string, patience time.Duration, forbidden []string) error {
 	for range maxStacked {
 		at, err := bounded(patience, func() (location, error) { return inspect(dir, forbidden) })
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("its file system does not answer: %w: choose another", err)
+			return fmt.Errorf("its file system does not respond: %w: choose another directory", err)
 		}
 		if err != nil || !at.isMountOf(fsType) {
 			return err
 		}
 		dead, err := bounded(patience, func() (bool, error) { return isDead(at), nil })
 		if err != nil {
-			return fmt.Errorf("%w (%s) and does not answer: run \"commyfs umount --lazy\" on it, which ends the waiting of its users", ErrMounted, at.source)
+			return fmt.Errorf("%w (%s) and does not respond: run \"commyfs umount --lazy\" on it, which fails the requests that wait", ErrMounted, at.source)
 		}
 		if !dead {
 			return fmt.Errorf("%w (%s): run \"commyfs umount\" on it", ErrMounted, at.source)
 		}
 		if err := detach(at.path); err != nil {
-			return fmt.Errorf("unmount the dead mount on it: %w", err)
+			return fmt.Errorf("unmount the dead mount there: %w", err)
 		}
 	}
-	return fmt.Errorf("more than %d dead mounts on it: unmount them by hand", maxStacked)
+	return fmt.Errorf("more than %d dead mounts there: unmount them by hand", maxStacked)
 }
 
 func checkFuse() error {
@@ -117,14 +117,14 @@ func inspect(dir string, forbidden []string) (location, error) {
 			return at, fmt.Errorf("compare with %s: %w", f, err)
 		}
 		if within(at.path, other) || within(other, at.path) {
-			return at, fmt.Errorf("%w (%s): choose another", ErrOverlap, other)
+			return at, fmt.Errorf("%w (%s): choose another directory", ErrOverlap, other)
 		}
 	}
 	if at.isMountOf(fsType) {
 		return at, nil
 	}
 	if at.fsType == fsType {
-		return at, fmt.Errorf("it lies inside a commyfs mount (%s): choose another", at.source)
+		return at, fmt.Errorf("it is inside a commyfs mount (%s): choose another directory", at.source)
 	}
 	return at, checkEmpty(at.path)
 }
@@ -168,7 +168,7 @@ func checkEmpty(path string) error {
 	defer d.Close()
 	names, err := d.Readdirnames(1)
 	if len(names) > 0 {
-		return fmt.Errorf("%w: it has %q: choose an empty directory", unix.ENOTEMPTY, names[0])
+		return fmt.Errorf("%w: it contains %q: choose an empty directory", unix.ENOTEMPTY, names[0])
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err

@@ -30,7 +30,7 @@ func (m Info) Ask() error {
 		return err
 	}
 	if at.dev != m.Dev || !at.isMountOf(fsType) {
-		return fmt.Errorf("%w: there is %s over it", ErrNotOurs, at.fsType)
+		return fmt.Errorf("%w: %s is mounted over it", ErrNotOurs, at.fsType)
 	}
 	return ask(at)
 }

@@ -62,7 +62,7 @@ func mountDirect(dir string, o options) (int, error) {
 	unix.Close(fd)
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return -1, fmt.Errorf("%w: the container needs CAP_SYS_ADMIN and a security profile that lets it mount", err)
+		return -1, fmt.Errorf("%w: the container needs CAP_SYS_ADMIN and a security profile that allows mounts", err)
 	case errors.Is(err, unix.ENODEV):
 		return -1, fmt.Errorf("%w: run \"modprobe fuse\"", err)
 	case errors.Is(err, unix.EINVAL):

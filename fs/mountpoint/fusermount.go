@@ -94,7 +94,7 @@ func fusermountError(stderr string, err error) error {
 	hint := ""
 	switch {
 	case strings.Contains(text, "user_allow_other"):
-		return errors.New("allow_other is not permitted for users: write user_allow_other into /etc/fuse.conf, or mount without it")
+		return errors.New("users may not use allow_other: add the line user_allow_other to /etc/fuse.conf, or mount without it")
 	case strings.Contains(text, "busy"):
 		return fmt.Errorf("%s: %w", fusermount3, unix.EBUSY)
 	case strings.Contains(text, "failed to open "+devFuse):

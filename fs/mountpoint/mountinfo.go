@@ -157,7 +157,7 @@ func locateFD(fd int) (location, error) {
 		return location{}, err
 	}
 	if st.Mask&unix.STATX_MNT_ID == 0 {
-		return location{}, fmt.Errorf("this kernel does not tell mount ids: use Linux 5.8 or newer")
+		return location{}, fmt.Errorf("this kernel does not report mount IDs: use Linux 5.8 or later")
 	}
 	mounts, err := readMounts()
 	if err != nil {

@@ -42,9 +42,9 @@ var (
 	// ErrMounted says that a commyfs mount is on the directory already.
 	ErrMounted = errors.New("already mounted")
 	// ErrDead says that the process behind a mount is gone.
-	ErrDead = errors.New("nobody serves it any more")
+	ErrDead = errors.New("the process that served it has exited")
 	// ErrBusy says that a process holds the mount; the error's text names it where it can be seen.
-	ErrBusy = errors.New("busy")
+	ErrBusy = errors.New("in use")
 	// ErrOverlap says that the mount would cover, or lie inside, a directory that commyfs itself needs.
 	ErrOverlap = errors.New("overlaps a directory commyfs needs")
 )
@@ -99,7 +99,7 @@ func Mount(dir string, o Options) (*Mountpoint, error) {
 	}
 	top, err := locate(at.path)
 	if err == nil && !top.isMountOf(opts.fsType()) {
-		err = errors.New("another file system was mounted over it meanwhile")
+		err = errors.New("another file system was mounted over it in the meantime")
 	}
 	if err != nil {
 		// What lies on dir may not be ours, so it stays; the mount below is dead with its descriptor.

@@ -38,9 +38,9 @@ func unmount(at location, lazy bool) error {
 	if errors.Is(err, unix.EBUSY) {
 		who := holders(at.mountEntry)
 		if len(who) == 0 {
-			who = []string{"a process that cannot be seen from here"}
+			who = []string{"a process that is not visible here"}
 		}
-		return fmt.Errorf("unmount %s: %w: held by %s; end that, or run \"commyfs umount --lazy\" on it", at.path, ErrBusy, strings.Join(who, ", "))
+		return fmt.Errorf("unmount %s: %w by %s: stop it or use --lazy", at.path, ErrBusy, strings.Join(who, ", "))
 	}
 	if err != nil {
 		return fmt.Errorf("unmount %s: %w", at.path, err)

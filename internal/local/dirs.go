@@ -18,7 +18,7 @@ import (
 func makeDirs(o Options) error {
 	if o.Reconnect {
 		if _, err := os.Stat(o.StateDir); err != nil {
-			return fmt.Errorf("the state directory has vanished: %w", err)
+			return fmt.Errorf("the state directory is gone: %w", err)
 		}
 	}
 	for _, dir := range []string{o.StateDir, o.RuntimeDir} {
@@ -53,7 +53,7 @@ func CheckOwner(dir string) error {
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if euid := os.Geteuid(); ok && int(st.Uid) != euid {
-		return fmt.Errorf("%s belongs to %s, and this is %s: choose directories of your own with --state-dir and --runtime-dir",
+		return fmt.Errorf("%s belongs to %s, not to %s: choose directories of your own with --state-dir and --runtime-dir",
 			dir, userName(int(st.Uid)), userName(euid))
 	}
 	return nil
@@ -74,7 +74,7 @@ func isElsewhere(o Options) bool {
 }
 
 func errElsewhere(o Options) error {
-	return fmt.Errorf("the server of %s has another state directory than %s: choose a --runtime-dir for each --state-dir", o.RuntimeDir, o.StateDir)
+	return fmt.Errorf("the server in %s uses another state directory than %s: use a separate --runtime-dir for each --state-dir", o.RuntimeDir, o.StateDir)
 }
 
 func userName(uid int) string {

@@ -128,7 +128,7 @@ func Dial(ctx context.Context, o Options) (*transport.Conn, error) {
 			return nil, err
 		}
 		if !s.wait(ctx, poll) {
-			return nil, fmt.Errorf("%w: the local server does not answer: %w", model.ErrDisconnected, err)
+			return nil, fmt.Errorf("%w: the local server does not respond: %w", model.ErrDisconnected, err)
 		}
 	}
 }

@@ -286,7 +286,7 @@ func TestDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Reconnect = true
-	if _, err := Dial(t.Context(), o); err == nil || !strings.Contains(err.Error(), "vanished") {
+	if _, err := Dial(t.Context(), o); err == nil || !strings.Contains(err.Error(), "is gone") {
 		t.Errorf("reconnect without the state directory: %v", err)
 	}
 	if _, err := os.Stat(o.StateDir); err == nil {

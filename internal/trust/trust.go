@@ -36,7 +36,7 @@ func CheckAuthority(path string) error {
 		return nil // whoever opens it says why
 	}
 	if open(st) {
-		return refusal(path, st, "others can write it: chmod go-w")
+		return refusal(path, st, "other users can write to it: run chmod go-w")
 	}
 	return nil
 }
@@ -71,9 +71,9 @@ func checkSecret(path string, euid int) error {
 	perm, owner := st.Mode().Perm(), ownerOf(st)
 	switch {
 	case owner == 0 && perm&0o027 != 0:
-		return refusal(path, st, "others can read it: chmod 600")
+		return refusal(path, st, "other users can read it: run chmod 600")
 	case owner != 0 && owner == euid && perm&0o077 != 0:
-		return refusal(path, st, "others can read it: chmod 600")
+		return refusal(path, st, "other users can read it: run chmod 600")
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func checkWay(path string, euid int) error {
 		}
 		// In a sticky directory, such as /tmp, only its owner can replace an entry.
 		if open(dir) && dir.Mode()&os.ModeSticky == 0 {
-			return refusal(at, dir, "others can put another "+name+" there: chmod go-w")
+			return refusal(at, dir, "other users can replace "+name+" there: run chmod go-w")
 		}
 		if err := checkOwner(next, st, euid); err != nil {
 			return err
@@ -139,14 +139,14 @@ func checkWay(path string, euid int) error {
 
 func checkEntry(path string, st iofs.FileInfo, euid int) error {
 	if open(st) {
-		return refusal(path, st, "others can write it: chmod go-w")
+		return refusal(path, st, "other users can write to it: run chmod go-w")
 	}
 	return checkOwner(path, st, euid)
 }
 
 func checkOwner(path string, st iofs.FileInfo, euid int) error {
 	if owner := ownerOf(st); owner != 0 && owner != euid {
-		return refusal(path, st, "it belongs neither to root nor to "+userName(euid))
+		return refusal(path, st, "it must belong to root or to "+userName(euid))
 	}
 	return nil
 }
