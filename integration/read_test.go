@@ -294,56 +294,13 @@ func TestS5_RereadLikeSysfs(t *testing.T) {
 
 // TestS6_Coherent writes on one mount and reads on another of the same host: what close has acknowledged is seen.
 func TestS6_Coherent(t *testing.T) {
-	const rounds = 2000 // in each direction
+	const (
+		rounds = 2000 // in each direction
+		beside = 150  // of them beside readers that do nothing else: a hundred reads for each write
+	)
 	_, a, b := twoMounts(t)
-	value := func(n int) string { return fmt.Sprintf("%d %s", n, strings.Repeat("x", n%300)) }
-	number := func(v []byte) int {
-		first, rest, _ := strings.Cut(string(v), " ")
-		n, err := strconv.Atoi(first)
-		if err != nil || len(rest) != n%300 {
-			t.Errorf("value %s", quote(string(v)))
-			return -1
-		}
-		return n
-	}
-	a.Write("t/s/v", value(0))
-	b.WaitValue("t/s/v", value(0))
-
-	// Beside each write, on each mount: no value is older than one that was seen before it. A reader reads on until it has
-	// the value that is being written; what would come back after that is met in the next round.
-	var wg sync.WaitGroup
-	var watched atomic.Int64
-	var readers []chan int
-	for _, m := range []*Mount{a, b} {
-		f, err := os.Open(m.Path("t/s/v"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		rounds := make(chan int, 1)
-		readers = append(readers, rounds)
-		wg.Go(func() {
-			buf := make([]byte, 1000)
-			last := 0
-			for round := range rounds {
-				for last < round {
-					n, err := f.ReadAt(buf, 0)
-					if err != nil && !errors.Is(err, io.EOF) {
-						t.Error(err)
-						return
-					}
-					now := number(buf[:n])
-					if now < last {
-						t.Errorf("%s went back from %d to %d", m.Dir, last, now)
-						return
-					}
-					last = now
-					watched.Add(1)
-				}
-			}
-		})
-	}
-
+	a.Write("t/s/v", numbered(0))
+	b.WaitValue("t/s/v", numbered(0))
 	n := 0
 	for _, dir := range []struct{ from, to *Mount }{{a, b}, {b, a}} {
 		held, err := os.Open(dir.to.Path("t/s/v"))
@@ -352,36 +309,28 @@ func TestS6_Coherent(t *testing.T) {
 		}
 		defer held.Close()
 		stale := 0
-		for range rounds {
+		writeAndRead := func() {
 			n++
-			for _, reader := range readers {
-				select {
-				case reader <- n:
-				default: // it has not seen the value before, or has failed
-				}
-			}
-			dir.from.Write("t/s/v", value(n))
-			buf := make([]byte, 1000)
-			k, err := held.ReadAt(buf, 0)
-			if err != nil && !errors.Is(err, io.EOF) {
-				t.Fatal(err)
-			}
-			if got := number(buf[:k]); got < n {
+			dir.from.Write("t/s/v", numbered(n))
+			if readNumber(t, held) < n {
 				stale++
 			}
-			if got := number([]byte(dir.to.Read("t/s/v"))); got < n {
+			if numberOf(t, []byte(dir.to.Read("t/s/v"))) < n {
 				stale++
 			}
+		}
+		stop := watchNumbers(t, a, b)
+		for range beside {
+			writeAndRead()
+		}
+		stop()
+		for range rounds - beside {
+			writeAndRead()
 		}
 		if stale > 0 {
 			t.Errorf("%d of %d reads on %s were stale after close on %s", stale, 2*rounds, dir.to.Dir, dir.from.Dir)
 		}
 	}
-	for _, reader := range readers {
-		close(reader)
-	}
-	wg.Wait()
-	t.Logf("%d rounds, %d reads beside them", n, watched.Load())
 
 	t.Run("fsync", func(t *testing.T) {
 		f, err := os.OpenFile(a.Path("t/s/v"), os.O_WRONLY|os.O_TRUNC, 0)
@@ -446,4 +395,64 @@ func TestS6_Coherent(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// numbered makes a value that says how long it has to be.
+func numbered(n int) string { return fmt.Sprintf("%d %s", n, strings.Repeat("x", n%300)) }
+
+func numberOf(t *testing.T, value []byte) int {
+	first, rest, _ := strings.Cut(string(value), " ")
+	n, err := strconv.Atoi(first)
+	if err != nil || len(rest) != n%300 {
+		t.Errorf("value %s", quote(string(value)))
+		return -1
+	}
+	return n
+}
+
+func readNumber(t *testing.T, f *os.File) int {
+	buf := make([]byte, 1000)
+	n, err := f.ReadAt(buf, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.Error(err)
+		return -1
+	}
+	return numberOf(t, buf[:n])
+}
+
+// watchNumbers reads on each mount until it is stopped: no value is older than one that was seen before it.
+func watchNumbers(t *testing.T, mounts ...*Mount) (stop func()) {
+	t.Helper()
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	var reads atomic.Int64
+	for _, m := range mounts {
+		f, err := os.Open(m.Path("t/s/v"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			defer f.Close()
+			last := 0
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				now := readNumber(t, f)
+				if now < last {
+					t.Errorf("%s went back from %d to %d", m.Dir, last, now)
+					return
+				}
+				last = now
+				reads.Add(1)
+			}
+		})
+	}
+	return func() {
+		close(done)
+		wg.Wait()
+		t.Logf("%d reads beside the writes", reads.Load())
+	}
 }
