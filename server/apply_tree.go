@@ -56,7 +56,7 @@ func (e *evaluator) makeTenant(name string, mode model.Mode) (*tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tenant{id: id, name: name, meta: meta{e.tick(), mode}, services: map[string]*service{}}
+	t := newTenant(id, name, meta{e.tick(), mode})
 	e.setTenant(name, t)
 	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, time: e.now, after: serviceKey{tenant: name}})
 	return t, nil

@@ -1,9 +1,5 @@
 package server
 
-import (
-	"github.com/commy-project/commyfs/engine"
-)
-
 // batch collects what a number of reports change, over a view that stays as it is until the engine has stored the batch.
 // Each report is kept or rolled back as a whole.
 type batch struct {
@@ -214,90 +210,4 @@ func (b *batch) slot(s *service) uint32 {
 	slot := s.content.Load().takeSlot()
 	b.taken = append(b.taken, slotRef{s, slot})
 	return slot
-}
-
-// ops is the difference between the batch and the view, as the engine wants it: one operation for each key.
-func (b *batch) ops() []engine.Op {
-	ops := b.treeOps()
-	for k, n := range b.entries.over {
-		was := b.entries.base(k)
-		if was.v != nil && n.v == nil {
-			ops = append(ops, engine.DeleteVariable(k.service.id, k.path))
-		}
-		if was.d != nil && n.d == nil {
-			ops = append(ops, engine.DeleteDir(k.service.id, k.path))
-		}
-		if n.v != nil && n.v != was.v {
-			ops = append(ops, engine.PutVariable(k.service.id, engine.Variable{
-				ID: n.v.id, Name: k.path, Version: n.v.version, MTime: n.v.mtime, Mode: uint32(n.v.mode), Writer: n.v.writer,
-				Type: n.v.kind, Data: n.v.data,
-			}))
-		}
-		if n.d != nil && n.d != was.d {
-			ops = append(ops, engine.PutDir(k.service.id, engine.Dir{ID: n.d.id, Name: k.path, MTime: n.d.mtime, Mode: uint32(n.d.mode)}))
-		}
-	}
-	for s, floor := range b.floors.over {
-		if b.places.get(s) != (serviceKey{}) && floor != b.floors.base(s) {
-			ops = append(ops, engine.PutFloor(s.id, floor))
-		}
-	}
-	for id, sid := range b.moved.over {
-		switch was := b.moved.base(id); {
-		case sid == was:
-		case sid == 0:
-			ops = append(ops, engine.DeleteMoved(id))
-		default:
-			ops = append(ops, engine.PutMoved(id, sid))
-		}
-	}
-	for s, k := range b.places.over {
-		if k == (serviceKey{}) && b.floors.base(s) != 0 {
-			ops = append(ops, engine.DeleteFloor(s.id))
-		}
-	}
-	return ops
-}
-
-// treeOps is ops for tenants and services.
-func (b *batch) treeOps() []engine.Op {
-	var ops []engine.Op
-	tenants, services := map[string]*tenant{}, map[serviceKey]*service{}
-	for name, t := range b.tenants.over {
-		if t != b.tenants.base(name) {
-			tenants[name] = t
-		}
-	}
-	for k, s := range b.services.over {
-		if s != b.services.base(k) {
-			services[k] = s
-		}
-	}
-	for t, m := range b.tenantMetas.over {
-		if b.tenants.get(t.name) == t && m != b.tenantMetas.base(t) { // else it is gone, or among those above
-			tenants[t.name] = t
-		}
-	}
-	for s, m := range b.serviceMetas.over {
-		if k := b.places.get(s); k != (serviceKey{}) && m != b.serviceMetas.base(s) {
-			services[k] = s
-		}
-	}
-	for name, t := range tenants {
-		if t == nil {
-			ops = append(ops, engine.DeleteTenant(name))
-			continue
-		}
-		m := b.tenantMetas.get(t)
-		ops = append(ops, engine.PutTenant(engine.Tenant{ID: t.id, Name: name, MTime: m.mtime, Mode: uint32(m.mode)}))
-	}
-	for k, s := range services {
-		if s == nil {
-			ops = append(ops, engine.DeleteService(k.tenant, k.name))
-			continue
-		}
-		m := b.serviceMetas.get(s)
-		ops = append(ops, engine.PutService(engine.Service{ID: s.id, Tenant: k.tenant, Name: k.name, MTime: m.mtime, Mode: uint32(m.mode)}))
-	}
-	return ops
 }

@@ -45,31 +45,37 @@ func (s *Core) loadTree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v.rev = rev
+	d := newDelta()
+	d.rev = rev
 	for _, t := range tenants {
-		v.tenants[t.Name] = &tenant{id: t.ID, name: t.Name, meta: meta{t.MTime, model.Mode(t.Mode)}, services: map[string]*service{}}
+		m := meta{t.MTime, model.Mode(t.Mode)}
+		d.tenants[t.Name] = tenantState{newTenant(t.ID, t.Name, m), m}
 	}
+	ids := map[uint64]serviceKey{}
 	for _, e := range services {
-		t, other := v.tenants[e.Tenant], v.services[e.ID]
+		t, key := d.tenants[e.Tenant].tenant, serviceKey{e.Tenant, e.Name}
+		other, twice := ids[e.ID]
 		switch {
 		case t == nil && v.damaged[e.Tenant][""]:
-			v.damage(serviceKey{e.Tenant, e.Name}) // as its tenant
+			v.damage(key) // as its tenant
 			continue
 		case t == nil:
 			broken(engine.Damaged{Tenant: e.Tenant, Service: e.Name, Err: errors.New("service without a tenant")})
 			continue
-		case other != nil:
-			broken(engine.Damaged{Tenant: e.Tenant, Service: e.Name, Err: fmt.Errorf("service with the id of %q/%q", other.tenant.name, other.name)})
+		case twice:
+			broken(engine.Damaged{Tenant: e.Tenant, Service: e.Name, Err: fmt.Errorf("service with the id of %q/%q", other.tenant, other.name)})
 			continue
 		}
-		svc := newService(e.ID, e.Name, t, meta{e.MTime, model.Mode(e.Mode)})
+		ids[e.ID] = key
+		m := meta{e.MTime, model.Mode(e.Mode)}
+		svc := newService(e.ID, e.Name, t, m)
 		svc.since.Store(rev) // only the server changes anything
-		t.services[e.Name] = svc
-		v.services[e.ID] = svc
+		d.services[key] = serviceState{svc, m}
 	}
-	if v.moved, err = s.engine.LoadMoved(ctx, s.setAside); err != nil {
+	if d.moved, err = s.engine.LoadMoved(ctx, s.setAside); err != nil {
 		return err
 	}
+	v.apply(d)
 	if err := s.loadClients(ctx, rev); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ type outcome struct {
 // commit carries out as many of the reports as fit into a batch, at least one, and answers them. It returns the others.
 func (s *Core) commit(items []item) (rest []item) {
 	b, list, rest := s.evaluate(items, false)
-	rev, err := s.store(b, list)
+	d, err := s.store(b, list)
 	if errors.Is(err, engine.ErrNoSpace) {
 		// There may still be room for what makes room.
 		b.abandon()
@@ -59,7 +59,7 @@ func (s *Core) commit(items []item) (rest []item) {
 		var more []item
 		b, list, more = s.evaluate(items, true)
 		rest = append(more, rest...)
-		rev, err = s.store(b, list)
+		d, err = s.store(b, list)
 	}
 	var touched touched
 	if err != nil {
@@ -69,14 +69,11 @@ func (s *Core) commit(items []item) (rest []item) {
 			s.broken(err)
 		}
 	} else {
-		if rev == 0 {
-			rev = s.view.rev // nothing to store
-		}
-		s.remember(list, rev)
-		s.publish(b, rev, &touched)
+		s.remember(list, d.rev)
+		s.publish(b, d, &touched)
 	}
 	for i := range list {
-		s.acknowledge(&list[i], rev)
+		s.acknowledge(&list[i], d.rev)
 		touched.add(list[i].session)
 	}
 	touched.wake()
@@ -175,12 +172,13 @@ func (s *Core) recall(o *outcome) (bool, error) {
 	return false, nil
 }
 
-// store has the engine store the batch, with the answers to its reports.
-func (s *Core) store(b *batch, list []outcome) (int64, error) {
+// store has the engine store the batch, with the answers to its reports. It returns what was stored.
+func (s *Core) store(b *batch, list []outcome) (*delta, error) {
 	if b.empty() {
-		return 0, nil
+		return &delta{rev: s.view.rev}, nil
 	}
-	ops := b.ops()
+	d := b.delta()
+	ops := d.ops()
 	count := map[*client]int{}
 	for i := range list {
 		if o := &list[i]; o.changed {
@@ -198,11 +196,11 @@ func (s *Core) store(b *batch, list []outcome) (int64, error) {
 	if b.wrote {
 		commit = s.engine.Commit
 	}
-	rev, err := commit(s.ctx, ops)
-	if err == nil {
+	var err error
+	if d.rev, err = commit(s.ctx, ops); err == nil {
 		stored()
 	}
-	return rev, err
+	return d, err
 }
 
 // remember keeps what store has stored.

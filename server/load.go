@@ -36,10 +36,9 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 	writers := map[string]string{}
 	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
 		vars := make([]*variable, 0, len(p.Variables))
+		in := &contentDelta{}
 		for _, d := range p.Dirs {
-			if err := c.restoreDir(&dirInfo{id: d.ID, name: d.Name, meta: meta{d.MTime, model.Mode(d.Mode)}}); err != nil {
-				return err
-			}
+			in.dirs = append(in.dirs, dirState{d.Name, &dirInfo{id: d.ID, name: d.Name, meta: meta{d.MTime, model.Mode(d.Mode)}}})
 		}
 		for i := range p.Variables {
 			e := &p.Variables[i]
@@ -52,12 +51,13 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 				id: e.ID, version: e.Version, meta: meta{e.MTime, model.Mode(e.Mode)}, service: svc, name: e.Name, writer: w, data: slices.Clip(e.Data),
 				slot: c.high, kind: e.Type,
 			}
-			if c.dir(parentOf(v.name)) == nil {
-				return fmt.Errorf("variable %q of service %d has no directory", v.name, svc.id)
-			}
-			c.put(v.name, node{v: v})
+			in.vars = append(in.vars, variableState{v.name, v})
 			vars = append(vars, v)
 			c.high++
+		}
+		c.apply(in)
+		if orphan := c.orphan(in); orphan != "" {
+			return fmt.Errorf("%q of service %d is in no directory", orphan, svc.id)
 		}
 		s.view.remember(vars)
 		return nil
@@ -105,11 +105,17 @@ func (s *Core) notLoaded(svc *service, c *content, before *loadFailure, err erro
 // errLetGo is what a session says that comes to a service the moment after it was let go. Its client tries again.
 var errLetGo = &model.Error{Code: model.CodeUnavailable, Message: "the service is not in memory"}
 
-// restoreDir adds a directory; its parents come first.
-func (c *content) restoreDir(info *dirInfo) error {
-	if c.dir(parentOf(info.name)) == nil {
-		return fmt.Errorf("directory %q has no parent", info.name)
+// orphan finds something that is in no directory, although all of it was applied.
+func (c *content) orphan(d *contentDelta) string {
+	for _, st := range d.dirs {
+		if c.dir(parentOf(st.path)) == nil {
+			return st.path
+		}
 	}
-	c.put(info.name, node{d: &dir{info: info}})
-	return nil
+	for _, st := range d.vars {
+		if c.dir(parentOf(st.path)) == nil {
+			return st.path
+		}
+	}
+	return ""
 }

@@ -230,14 +230,7 @@ func (f *follower) start(snap *transport.Snapshot) {
 // replicas from snapshots, pushes and resumptions. In the end all replicas, the list, the memory file and what the next
 // server loads are the same.
 func TestModel(t *testing.T) {
-	seed := rand.Uint64()
-	if text := os.Getenv("COMMYFS_TEST_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("COMMYFS_TEST_SEED=%d", seed)
+	seed := testSeed(t)
 	d := newDirs(t)
 	s := d.start(t)
 	first := connect(t, s)
@@ -337,6 +330,20 @@ func TestModel(t *testing.T) {
 	if got, want := again.list(), truth.list(); !slices.Equal(got, want) {
 		t.Errorf("after a restart\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+// testSeed is that of random numbers, which the environment can set.
+func testSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if text := os.Getenv("COMMYFS_TEST_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("COMMYFS_TEST_SEED=%d", seed)
+	return seed
 }
 
 func randomChanges(rnd *rand.Rand) []model.Change {

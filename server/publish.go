@@ -1,119 +1,31 @@
 package server
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/commy-project/commyfs/model"
 )
 
 // publish shows a batch that the engine has stored: in the memory files, then in the view, and, in the same instant as
 // far as anybody can see, to the watchers.
-func (s *Core) publish(b *batch, rev int64, t *touched) {
+func (s *Core) publish(b *batch, d *delta, t *touched) {
 	if b.empty() {
 		return
 	}
 	s.lastTime = b.now
 	moved := map[*service]struct{}{}
-	s.writeMemory(b, rev, moved)
+	s.writeMemory(b, d.rev, moved)
 	for _, ev := range b.events {
-		ev.rev = rev
+		ev.rev = d.rev
 	}
 
 	v := s.view
 	v.mu.Lock()
-	v.applyTree(b)
-	v.applyEntries(b)
-	v.rev = rev
-	v.forgetHistory(b, rev)
+	v.apply(d)
+	v.forgetHistory(b, d.rev)
 	s.endWatches(b)
 	s.broadcast(b, t)
-	s.broadcastTree(b, rev, t)
+	s.broadcastTree(b, d.rev, t)
 	v.mu.Unlock()
 	s.pushMoved(moved, t)
-}
-
-// applyTree brings tenants and services to where the batch leads. The names that go are looked up before any tenant gets
-// another name.
-func (v *view) applyTree(b *batch) {
-	for k, svc := range b.services.over {
-		if t := v.tenants[k.tenant]; svc == nil && t != nil {
-			delete(t.services, k.name)
-		}
-	}
-	for name, t := range b.tenants.over {
-		if t == nil {
-			delete(v.tenants, name)
-			continue
-		}
-		t.name = name
-		v.tenants[name] = t
-	}
-	for k, svc := range b.services.over {
-		if svc == nil {
-			continue
-		}
-		svc.name, svc.tenant = k.name, v.tenants[k.tenant]
-		svc.tenant.services[k.name] = svc
-		if v.services[svc.id] != svc {
-			v.services[svc.id] = svc
-			v.addLoaded(svc)
-		}
-	}
-	for svc, k := range b.places.over {
-		if k == (serviceKey{}) && v.services[svc.id] == svc {
-			delete(v.services, svc.id)
-			v.removeLoaded(svc)
-		}
-	}
-	for t, m := range b.tenantMetas.over {
-		t.meta = m
-	}
-	for svc, m := range b.serviceMetas.over {
-		svc.meta = m
-	}
-}
-
-// applyEntries brings directories and variables to where the batch leads: first directories, parents first, then
-// variables and what goes, so that what holds something is there to count it. What goes with its directory is not counted.
-func (v *view) applyEntries(b *batch) {
-	var dirs []entryKey
-	for k, n := range b.entries.over {
-		if n.d != nil {
-			dirs = append(dirs, k)
-		}
-	}
-	slices.SortFunc(dirs, func(a, b entryKey) int { return strings.Compare(a.path, b.path) })
-	for _, k := range dirs {
-		d := &dir{info: b.entries.over[k].d}
-		c := k.service.content.Load()
-		if was := c.dir(k.path); was != nil {
-			d.count = was.count
-		}
-		c.put(k.path, node{d: d})
-	}
-	for k, n := range b.entries.over {
-		if n.d == nil {
-			k.service.content.Load().put(k.path, node{v: n.v})
-		}
-	}
-	for id, now := range b.ids.over {
-		if now == nil {
-			delete(v.byID, id)
-		} else {
-			v.byID[id] = now
-		}
-	}
-	for id, sid := range b.moved.over {
-		if sid == 0 {
-			delete(v.moved, id)
-		} else {
-			v.moved[id] = sid
-		}
-	}
-	for svc, floor := range b.floors.over {
-		svc.content.Load().floor = floor
-	}
 }
 
 // broadcast queues the events for all who watch. The caller holds view.mu.

@@ -12,8 +12,9 @@ import (
 // view is what the server knows: all tenants and services, and the content of those services that somebody looked at.
 // It only ever shows what the engine has stored.
 //
-// The committer alone changes it, under mu, and therefore reads it without; everybody else reads under mu.RLock. What
-// is loaded later (byID and service.content) is the exception: loaders set it, under mu or atomically.
+// The committer alone changes it, by [view.apply] and under mu, and therefore reads it without; everybody else reads under
+// mu.RLock. Which services are loaded is the exception: loaders set that (service.content, byID, loaded) under mu or
+// atomically, and fill the content in the same way while it is nobody else's.
 type view struct {
 	mu       sync.RWMutex
 	tenants  map[string]*tenant
@@ -117,6 +118,10 @@ type node struct {
 
 func newView() *view {
 	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: map[uint64]*variable{}, moved: map[uint64]uint64{}}
+}
+
+func newTenant(id uint64, name string, m meta) *tenant {
+	return &tenant{id: id, name: name, meta: m, services: map[string]*service{}}
 }
 
 func newService(id uint64, name string, t *tenant, m meta) *service {
