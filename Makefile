@@ -1,4 +1,4 @@
-# Everything that people and CI do with this repository. `make run` to try it, `make test` before a change is sent.
+# Everything that people and CI do with this repository: `make run` to try it, `make test` before you send a change.
 
 MOUNT   ?= /mnt/commy
 override MOUNT := $(abspath $(MOUNT))
@@ -9,11 +9,13 @@ GOLANGCI    = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 export CGO_ENABLED = 0
+# Instead of a second at the end of every process.
+export GORACE = atexit_sleep_ms=10
 export PATH := $(PATH):/usr/sbin:/sbin
 
 packages = $(shell go list ./... | grep -v /integration)
 
-.PHONY: all deps build run stop test lint unit race kernels integration fuzz conformance bench bench-diff asm image clean
+.PHONY: all deps build run stop test lint unit kernels integration fuzz conformance bench bench-diff asm image clean
 
 all: build
 
@@ -26,7 +28,7 @@ build:
 run: build
 	@.ci/deps run
 	@if grep -q ' $(MOUNT) fuse.commyfs ' /proc/mounts && ls $(MOUNT) >/dev/null 2>&1; then \
-		echo 'commyfs is mounted on $(MOUNT) already.'; \
+		echo 'commyfs is already mounted on $(MOUNT).'; \
 	else \
 		{ mkdir -p $(MOUNT) 2>/dev/null || sudo install -d -o "$$(id -u)" $(MOUNT); } && bin/commyfs mount $(MOUNT) --daemon && echo 'commyfs is mounted on $(MOUNT).'; \
 	fi
@@ -41,33 +43,31 @@ run: build
 stop:
 	@if grep -q ' $(MOUNT) fuse.commyfs ' /proc/mounts; then bin/commyfs umount $(MOUNT); else echo 'commyfs is not mounted on $(MOUNT).'; fi
 
-# Cheap and telling first. COMMYFS_REQUIRE=all: what cannot be tested here is a failure, not a skip.
+# Fast checks first. COMMYFS_REQUIRE=all: a test that cannot run here fails instead of being skipped.
 test: export COMMYFS_REQUIRE = all
 test: deps
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory unit
-	$(MAKE) --no-print-directory race
 	$(MAKE) --no-print-directory kernels
 	$(MAKE) --no-print-directory integration
 
 lint:
-	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt -w wanted:" $$files >&2; exit 1; }
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "run gofmt -w:" $$files >&2; exit 1; }
 	GOARCH=amd64 go vet ./...
 	GOARCH=arm64 go vet ./...
 	go run $(STATICCHECK) ./...
 	go run $(GOLANGCI) run ./...
-	@if getent hosts vuln.go.dev >/dev/null; then go run $(GOVULNCHECK) ./...; else echo 'govulncheck: vuln.go.dev cannot be reached from here: left out'; fi
+	@if getent hosts vuln.go.dev >/dev/null; then go run $(GOVULNCHECK) ./...; else echo 'govulncheck: skipped, vuln.go.dev cannot be reached'; fi
 	go mod tidy -diff
 	.ci/generated
 
+# With the race detector. Only diff is another program without it: the detector does not see assembly, so such a build has none.
 unit:
-	go test -count=1 -timeout 5m $(packages)
-
-race:
 	CGO_ENABLED=1 go test -race -count=1 -timeout 10m $(packages)
+	go test -count=1 -timeout 5m ./diff
 
-# Package diff as machines have it that this one is not: without assembly, and on processors that qemu makes up, where a
-# kernel that should not have been chosen dies of SIGILL. See docs/simd.md.
+# Package diff as on other machines: without assembly, and on processors that qemu emulates, where a kernel that must not be
+# chosen dies of SIGILL. See docs/simd.md.
 kernels:
 	GOARCH=386 go vet ./diff/...
 	GOARCH=arm64 go vet -tags noasm ./diff/...
@@ -77,7 +77,7 @@ kernels:
 	COMMYFS_DIFF_WANT=avx2 GOARCH=amd64 go test -count=1 -short -exec 'qemu-x86_64-static -cpu Haswell' ./diff
 	COMMYFS_DIFF_WANT=neon GOARCH=arm64 go test -count=1 -short -exec qemu-aarch64-static ./diff
 
-# The real binary, with the race detector in it: a report in any of its logs fails the test.
+# The real binary, built with the race detector: a report in any of its logs fails the test.
 integration:
 	COMMYFS_TEST_RACE=1 go test -count=1 -timeout 30m ./integration
 	go test -count=1 -timeout 5m ./integration/hostile
@@ -85,7 +85,7 @@ integration:
 fuzz:
 	.ci/fuzz 10s
 
-# Foreign suites; not part of `make test`. What they need, and what they say, is in docs/testing.md.
+# Third-party suites, not part of `make test`: docs/testing.md says what they need and what they show.
 conformance:
 	.ci/conformance $(ARGS)
 
@@ -93,11 +93,11 @@ bench: build
 	go test -run '^$$' -bench . -benchmem $(packages)
 	bin/commyfs bench --output json
 
-# Package diff against its goals, a line for each; `make bench-diff ARGS=-json` for machines.
+# Package diff against its goals, one line each; `make bench-diff ARGS=-json` for machines.
 bench-diff:
 	@go run ./diff/benchdiff $(ARGS)
 
-# The assembly of package diff, from diff/_asm.
+# Generate the assembly of package diff from diff/_asm.
 asm:
 	go generate ./diff/...
 
