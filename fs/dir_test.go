@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -98,10 +99,10 @@ func TestLookupsAreCounted(t *testing.T) {
 	m.put("t/s/v", "x")
 	node := m.id("t/s/v")
 	shard := &m.kernel.shards[node%16]
-	n := shard.m[node]
+	n := shard.m[node].refs
 	m.id("t/s/v")
 	m.opened("t/s/v", syscall.O_RDONLY).release()
-	if got := shard.m[node]; got != n+2 {
+	if got := shard.m[node].refs; got != n+2 {
 		t.Errorf("%d references after two lookups, before %d", got, n)
 	}
 	m.Forget(node, 1)
@@ -111,6 +112,32 @@ func TestLookupsAreCounted(t *testing.T) {
 	m.Forget(node, n+1)
 	if m.kernel.knows(node) {
 		t.Error("not forgotten")
+	}
+}
+
+// A service stays watched as long as the kernel holds something of it, whatever that is.
+func TestServiceIsHeldByTheKernel(t *testing.T) {
+	h := newHost(t)
+	first := h.mount(t, Options{})
+	first.mkdir(rootID, "t")
+	first.mkdir(first.id("t"), "s")
+	first.put("t/s/v", "x")
+	by := h.options()
+	by.Idle = 10 * time.Millisecond
+	m := h.mountBy(t, by, Options{})
+	node := m.id("t/s/v")
+	service := m.id("t/s")
+	s := m.c.Tenant("t").Service("s")
+	for _, id := range []uint64{service, node} {
+		time.Sleep(3 * by.Idle)
+		if !s.Watched() {
+			t.Fatal("not watched")
+		}
+		m.Forget(id, m.kernel.shards[id%16].m[id].refs)
+	}
+	eventually(t, "the service is let go", func() bool { return !s.Watched() })
+	if m.id("t/s/v") != node || !s.Watched() {
+		t.Error("not watched again")
 	}
 }
 

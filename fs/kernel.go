@@ -10,6 +10,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/commy-project/commyfs/fs/mountpoint"
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // Mountpoint is where the kernel has the mount.
@@ -25,7 +26,7 @@ type kernel struct {
 
 type lookups struct {
 	mu sync.Mutex
-	m  map[uint64]uint64 // node id -> references that the kernel holds
+	m  map[uint64]known // by node id
 	// pages has the nodes of which it was given pages since they were last invalidated.
 	pages map[uint64]struct{}
 	// sizes has what it was last told, of files. empty marks those that it may take for empty.
@@ -33,20 +34,48 @@ type lookups struct {
 	empty map[uint64]struct{}
 }
 
+// known is a node that the kernel holds.
+type known struct {
+	refs    uint64
+	service *varsync.Service // that has it; nil above services
+}
+
 func (k *kernel) init() {
 	k.fd = -1
 	for i := range k.shards {
-		k.shards[i].m, k.shards[i].pages = map[uint64]uint64{}, map[uint64]struct{}{}
+		k.shards[i].m, k.shards[i].pages = map[uint64]known{}, map[uint64]struct{}{}
 		k.shards[i].sizes, k.shards[i].empty = map[uint64]uint64{}, map[uint64]struct{}{}
 	}
 }
 
-// learn counts a reference that a reply gives to the kernel.
-func (k *kernel) learn(id uint64) {
-	s := &k.shards[id%16]
+// learn counts a reference that a reply gives to the kernel. While the kernel holds a node its service is held too: who looks
+// at what the kernel caches, or has a watch on it, asks nothing of us, and its changes must come.
+func (k *kernel) learn(n varsync.Node) {
+	var service *varsync.Service
+	switch n := n.(type) {
+	case *varsync.Service:
+		service = n
+	case interface{ Service() *varsync.Service }:
+		service = n.Service()
+	}
+	s := &k.shards[n.ID()%16]
 	s.mu.Lock()
-	s.m[id]++
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	was := s.m[n.ID()]
+	if service == nil {
+		service = was.service
+	}
+	if service != was.service {
+		service.Hold()
+		was.release()
+	}
+	s.m[n.ID()] = known{was.refs + 1, service}
+}
+
+func (n known) release() {
+	if n.service != nil {
+		n.service.Release()
+	}
 }
 
 // forget counts n references down and reports whether none is left.
@@ -54,10 +83,12 @@ func (k *kernel) forget(id, n uint64) bool {
 	s := &k.shards[id%16]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if have := s.m[id]; have > n {
-		s.m[id] = have - n
+	was := s.m[id]
+	if was.refs > n {
+		s.m[id] = known{was.refs - n, was.service}
 		return false
 	}
+	was.release()
 	delete(s.m, id)
 	delete(s.pages, id)
 	delete(s.sizes, id)
@@ -146,7 +177,7 @@ func (k *kernel) knows(id uint64) bool {
 	s := &k.shards[id%16]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.m[id] > 0
+	return s.m[id].refs > 0
 }
 
 // invalidateNode drops cached attributes and pages of a node.

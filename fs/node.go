@@ -121,10 +121,12 @@ func (f *FS) rights(p place) model.Rights {
 // changes must come. Without a connection it is answered all the same, and loaded when there is one.
 func (f *FS) entry(thread uint32, n varsync.Node, out *fuse.EntryOut) {
 	if s, ok := n.(*varsync.Service); ok {
+		s.Hold()
+		defer s.Release() // the kernel has it then
 		f.watch(s)
 	}
 	out.NodeId = n.ID()
-	f.kernel.learn(n.ID()) // before the attributes are looked at: a change from now on is announced
+	f.kernel.learn(n) // before the attributes are looked at: a change from now on is announced
 	f.attr(n, &out.Attr)
 	writers := f.handles.uncommitted(n.ID())
 	if writers && thread != 0 {

@@ -54,11 +54,17 @@ func (n *notifier) pokeLookup(parent uint64, name string, out *fuse.EntryOut) (s
 	return 0, false
 }
 
+// ghost is a node that may not be there.
+type ghost uint64
+
+// ID implements [varsync.Node].
+func (g ghost) ID() uint64 { return uint64(g) }
+
 // ghost fills an entry for a node that the tree may not have any more. It is not cached.
 func (n *notifier) ghost(p *poking, out *fuse.EntryOut) {
 	out.NodeId = p.id
 	n.ghostAttr(p.id, p.dir, &out.Attr)
-	n.f.kernel.learn(p.id)
+	n.f.kernel.learn(ghost(p.id))
 }
 
 func (n *notifier) ghostAttr(id uint64, dir bool, out *fuse.Attr) {

@@ -10,21 +10,21 @@ import (
 )
 
 // A service whose copy cannot be kept is its users' trouble alone: they get errors, everybody else goes on, and it is
-// loaded anew, at growing distances if that fails again and again.
+// loaded anew, at growing distances if that fails again and again, as long as somebody uses it.
 
 const (
 	minReload = 100 * time.Millisecond
 	maxReload = 10 * time.Second
-	// settled is how long a service must have been well for its next failure to be a first one.
-	settled = 10 * time.Second
+	// soundFor is how long a service must have been watched for its next failure to be a first one.
+	soundFor = 10 * time.Second
 )
 
 // failure is why a service cannot be used. It is guarded by Service.mu.
 type failure struct {
-	err  error         // nil while it can
-	next time.Time     // when it is tried again
-	wait time.Duration // before that
-	well time.Time     // since when it can
+	err   error         // nil while it can
+	next  time.Time     // when it is tried again
+	wait  time.Duration // before that
+	sound time.Time     // since when it can
 }
 
 // ServiceError says that a service cannot be used, though the server can: it cannot load it.
@@ -42,17 +42,22 @@ func (e *ServiceError) Unwrap() error { return e.Err }
 
 var errMisfit = &model.Error{Code: model.CodeUnavailable, Message: "the changes do not fit the copy"}
 
-// absentAccessor stands in for the accessor of a service that is being loaded anew, or cannot be loaded.
+// absentAccessor stands in for the accessor of a service that is being loaded anew, cannot be loaded, or was let go.
 type absentAccessor struct{ s *Service }
 
 var _ Accessor = (*absentAccessor)(nil)
 
-// Load waits a moment for a service that is being loaded anew, and not at all for one that could not be.
+// Load waits for a service that was let go, a moment for one that is being loaded anew, and not at all for one that could
+// not be.
 func (a *absentAccessor) Load(*Variable, []byte) ([]byte, Meta, error) {
 	if err := a.s.Failed(); err != nil {
 		return nil, Meta{}, err
 	}
-	ctx, cancel := context.WithTimeout(a.s.c.ctx, a.s.c.grace())
+	bound := a.s.c.opts.Timeout
+	if a.s.is(wanted) {
+		bound = a.s.c.grace()
+	}
+	ctx, cancel := context.WithTimeout(a.s.c.ctx, bound)
 	defer cancel()
 	if err := a.s.load(ctx); err != nil {
 		return nil, Meta{}, err
@@ -70,9 +75,9 @@ func (s *Service) Failed() error {
 	return s.failure.err
 }
 
-// leave takes the service out of use because of err. A first misfit is put right at once, with everybody who asks
+// fail takes the service out of use because of err. A first misfit is put right at once, with everybody who asks
 // waiting; otherwise it is tried again in a while, and who asks is told why not.
-func (s *Service) leave(err error) {
+func (s *Service) fail(err error) {
 	path := s.prefix()
 	s.mu.Lock()
 	if s.root.gone {
@@ -80,67 +85,45 @@ func (s *Service) leave(err error) {
 		return
 	}
 	f := &s.failure
-	if s.loaded && time.Since(f.well) > settled {
+	if s.state == watched && time.Since(f.sound) > soundFor {
 		f.wait = 0
 	}
 	again := f.err != nil
 	wait := f.wait
 	f.wait = min(max(2*wait, minReload), maxReload)
-	if wait == 0 && (!s.loaded || !errors.Is(err, errMisfit)) {
+	if wait == 0 && (s.state != watched || !errors.Is(err, errMisfit)) {
 		wait = minReload
 	}
-	f.err, f.next = nil, time.Now().Add(wait)
+	s.state, f.err, f.next = wanted, nil, time.Now().Add(wait)
 	if wait > 0 {
-		f.err = &ServiceError{path[0], path[1], err}
+		s.state, f.err = failed, &ServiceError{path[0], path[1], err}
 	}
 	old := s.acc
-	s.acc, s.loaded, s.rev = &absentAccessor{s}, false, 0
-	failed := f.err
+	s.acc, s.rev = &absentAccessor{s}, 0
+	reason := f.err
 	s.mu.Unlock()
 	if old != nil {
 		old.Close()
 	}
 	switch {
-	case failed == nil:
+	case reason == nil:
 		s.c.opts.Logger.Warn("the copy of a service has to be loaded anew", "service", path[0]+"/"+path[1], "err", err)
 	case !again:
 		s.c.opts.Logger.Error("a service cannot be used until the server can load it; the others go on",
 			"service", path[0]+"/"+path[1], "id", s.id, "err", err)
 	}
-	time.AfterFunc(wait, func() { _, _ = s.startLoading() }) // fetch says what comes of it
+	time.AfterFunc(wait, func() {
+		if s.is(wanted) || s.is(failed) {
+			_, _ = s.startLoading() // fetch says what comes of it
+		}
+	})
 }
 
-// wellLocked notes that the service can be used.
-func (s *Service) wellLocked() {
+// soundLocked notes that the service can be used.
+func (s *Service) soundLocked() {
 	f := &s.failure
 	if f.err != nil {
 		s.c.opts.Logger.Info("a service can be used again", "id", s.id)
 	}
-	f.err, f.well = nil, time.Now()
-}
-
-// bring loads a service, or brings it up to date. What is wrong with the service alone takes it out of use; what is
-// wrong with the connection, which has ended then, is left to the caller.
-func (l *session) bring(s *Service) error {
-	ctx, cancel := context.WithTimeout(l.c.ctx, l.c.opts.Timeout) // for trying again
-	defer cancel()
-	for whole := false; ; {
-		err := l.watch(l.c.ctx, s)
-		switch {
-		case err == nil, l.conn.Err() != nil, l.c.ctx.Err() != nil:
-			return err
-		case errors.Is(err, model.ErrNotFound), errors.Is(err, model.ErrDenied):
-			return err // it went while we were asking; the tree says so
-		case errors.Is(err, errMisfit) && !whole:
-			whole = true
-			continue
-		case model.CodeOf(err) == model.CodeUnavailable && !errors.Is(err, errMisfit) && pause(ctx) == nil:
-			continue
-		}
-		s.leave(err)
-		if failed := s.Failed(); failed != nil {
-			return failed
-		}
-		return err
-	}
+	f.err, f.sound = nil, time.Now()
 }

@@ -12,7 +12,7 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer func() { s.c.applying(notices) }()
-	if !s.loaded {
+	if s.state != watched {
 		return nil, true
 	}
 	s.rev = rev
@@ -255,7 +255,7 @@ func (s *Service) drop() {
 	for _, n := range s.root.children {
 		s.detachLocked(n)
 	}
-	s.loaded, s.acc, s.root.gone = false, nil, true
+	s.state, s.acc, s.root.gone = unwatched, nil, true
 	s.mu.Unlock()
 	if acc != nil {
 		acc.Close()

@@ -13,7 +13,7 @@ func newCopy(t *testing.T, acc Accessor) *Service {
 	c := newClient(Options{})
 	s := newService(c, 1)
 	s.tenant, s.name = &Tenant{c: c, name: "t"}, "s"
-	s.replace(&snapshot{
+	s.replace(nil, &snapshot{
 		dirs: []model.Dir{{ID: 2, Name: "a"}, {ID: 3, Name: "a/b"}},
 		vars: []model.Variable{{ID: 4, Name: "v", Version: 1, Size: 3, Data: []byte("old")}},
 	}, 1, acc)
@@ -68,9 +68,9 @@ func TestValueAfterTheServiceWasMapped(t *testing.T) {
 	s := newCopy(t, bufferAccessor{})
 	v := s.root.children["v"].(*Variable)
 	now := model.Variable{ID: 4, Name: "v", Version: 2, Size: 3}
-	s.replace(&snapshot{vars: []model.Variable{now}}, 2, &localAccessor{})
+	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 2, &localAccessor{})
 	now.Data = []byte("new")
-	s.replace(&snapshot{vars: []model.Variable{now}}, 3, bufferAccessor{})
+	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 3, bufferAccessor{})
 	if data, meta, err := v.Load(nil); err != nil || string(data) != "new" || meta.Version != 2 {
 		t.Errorf("%q, %+v, %v", data, meta, err)
 	}

@@ -92,10 +92,10 @@ func (c *Client) Close() error {
 		c.update(func(f *inFlight) { f.state, f.session = closed, nil })
 		c.cancel()
 		c.wg.Wait()
-		for _, s := range c.wantedServices() {
+		for _, s := range c.services(func(*Service) bool { return true }) {
 			s.mu.Lock()
 			acc := s.acc
-			s.acc, s.loaded = nil, false
+			s.acc, s.state = nil, unwatched
 			s.mu.Unlock()
 			if acc != nil {
 				acc.Close()
@@ -116,21 +116,6 @@ func (c *Client) notify(notices []Notice) {
 	if len(notices) > 0 && c.opts.OnChange != nil {
 		c.opts.OnChange(notices)
 	}
-}
-
-// wantedServices returns the services that somebody has asked for.
-func (c *Client) wantedServices() []*Service {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	var wanted []*Service
-	for _, t := range c.tenants {
-		for _, s := range t.services {
-			if s.wanted.Load() {
-				wanted = append(wanted, s)
-			}
-		}
-	}
-	return wanted
 }
 
 // Connection tells whether there is a connection, and if not since when and why.

@@ -16,6 +16,7 @@ import (
 // host is a place where servers run one after the other on the same state.
 type host struct {
 	state, run string
+	idle       time.Duration // of the server
 	srv        *server.Server
 }
 
@@ -37,7 +38,7 @@ func newHost(t *testing.T) *host {
 
 func (h *host) start(t *testing.T) {
 	t.Helper()
-	srv, err := server.Start(t.Context(), server.Options{StateDir: h.state, RuntimeDir: h.run})
+	srv, err := server.Start(t.Context(), server.Options{StateDir: h.state, RuntimeDir: h.run, Idle: h.idle})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func (l *session) listing(ctx context.Context, s *Service, progress func()) erro
 	req := &model.Watch{Service: s.id, Values: values}
 	s.mu.RLock()
 	// Slots of a memory file are a server's own: only a copy that holds the values itself can resume.
-	if values && s.loaded && s.buffered() {
+	if values && s.state == watched && s.buffered() {
 		req.Store, req.Since = l.welcome.Store, s.rev
 	}
 	s.mu.RUnlock()
@@ -73,6 +73,13 @@ func (l *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc Accessor
 		return nil
 	}
 	if p.Resumed {
+		s.mu.Lock()
+		there := s.state == watched // else it was let go, or failed, since it was asked for
+		s.on = l
+		s.mu.Unlock()
+		if !there {
+			return errMisfit
+		}
 		notices, ok := s.apply(p.Rev, sn.changes)
 		l.c.notify(notices)
 		if !ok {
@@ -87,7 +94,7 @@ func (l *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc Accessor
 	if gone {
 		return model.ErrNotFound // while it was being listed
 	}
-	l.c.notify(s.replace(sn, p.Rev, acc))
+	l.c.notify(s.replace(l, sn, p.Rev, acc))
 	if old != nil && old != acc {
 		old.Close()
 	}
@@ -114,7 +121,7 @@ func (l *session) Changed(p *model.Changes) {
 	notices, ok := s.apply(p.Rev, p.Changes)
 	l.c.notify(notices)
 	if !ok {
-		s.leave(errMisfit)
+		s.fail(errMisfit)
 	}
 }
 
@@ -122,7 +129,7 @@ func (l *session) Changed(p *model.Changes) {
 // path when the old one says that it is superseded.
 func (l *session) MemoryFileMoved(service uint64, f *model.MemoryFile) {
 	if s, _ := l.c.index.get(service).(*Service); s != nil && f.Path == "" && s.Local() {
-		s.leave(errMisfit)
+		s.fail(errMisfit)
 	}
 }
 
@@ -141,14 +148,14 @@ func (l *session) Replaced(p *model.Snapshot) {
 		delete(l.resyncs, p.Service)
 	}
 	s.mu.RLock()
-	acc, loaded := s.acc, s.loaded
+	acc, state := s.acc, s.state
 	s.mu.RUnlock()
-	if !loaded {
+	if state != watched {
 		delete(l.resyncs, p.Service) // a listing of its own is on the way, if anybody wants it
 		return
 	}
 	if err := l.page(s, sn, p, acc); err != nil {
-		s.leave(errMisfit)
+		s.fail(errMisfit)
 	}
 }
 

@@ -235,6 +235,7 @@ func (o *outbox) finish(p *Pending) {
 
 // perform reports edits of one kind and waits for the answer.
 func (v *Variable) perform(ctx context.Context, batch []*Pending) (model.Result, error) {
+	v.s.use()
 	change, value := v.change(batch)
 	results, err := v.s.c.report(ctx, v.s.epoch, value, change)
 	if model.CodeOf(err) == model.CodeStaleBase {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/commy-project/commyfs/model"
 )
@@ -22,22 +21,19 @@ type Service struct {
 	mtime  int64 // until the service is loaded; then root has it
 	mode   model.Mode
 
-	wanted atomic.Bool // somebody asked for it: every new connection loads it
+	used    atomic.Bool  // lately
+	holders atomic.Int32 // see Hold
+	unused  int          // letGo's own
 
-	mu      sync.RWMutex // guards the following
-	loaded  bool
-	filled  bool     // it has been loaded before
-	loading *loading // nil unless under way
-	failure failure
-	rev     int64 // engine revision that the copy has come to, or is being brought to
-	root    *Dir
-	acc     Accessor // nil until loaded
-}
-
-// loading is a service's being loaded, for all who wait for it.
-type loading struct {
-	done chan struct{}
-	err  error
+	mu         sync.RWMutex // guards the following
+	state      watchState
+	transition *transition // nil unless under way
+	on         *session    // watched: the connection over which it was loaded or brought up to date last
+	failure    failure
+	filled     bool  // it has been loaded since it was last let go
+	rev        int64 // engine revision that the copy has come to, or is being brought to
+	root       *Dir
+	acc        Accessor // nil until loaded
 }
 
 func newService(c *Client, id uint64) *Service {
@@ -147,80 +143,6 @@ func (s *Service) Variable(ctx context.Context, name string) (*Variable, error) 
 		return nil, model.ErrNotFound
 	}
 	return nil, model.ErrIsDirectory
-}
-
-// load waits until the service is loaded. The loading itself goes on when the caller's time is over: a large service
-// over a slow network is there for a later try.
-func (s *Service) load(ctx context.Context) error {
-	if s.isLoaded() {
-		return nil
-	}
-	s.wanted.Store(true)
-	ctx, cancel := context.WithTimeout(ctx, s.c.opts.Timeout)
-	defer cancel()
-	ld, err := s.startLoading()
-	if ld == nil {
-		return err
-	}
-	select {
-	case <-ld.done:
-		return ld.err
-	case <-ctx.Done():
-		return timedOut(ctx)
-	}
-}
-
-// startLoading returns the loading under way, a new one if there is none; nil if there is nothing to wait for.
-func (s *Service) startLoading() (*loading, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.loaded || s.loading != nil {
-		return s.loading, nil
-	}
-	if s.root.gone {
-		return nil, model.ErrNotFound
-	}
-	if err := s.failure.err; err != nil && time.Now().Before(s.failure.next) {
-		return nil, err
-	}
-	ld := &loading{done: make(chan struct{})}
-	started := s.c.spawn(func() {
-		ld.err = s.fetch()
-		s.mu.Lock()
-		s.loading = nil
-		s.mu.Unlock()
-		close(ld.done)
-	})
-	if !started {
-		return nil, errClosed
-	}
-	s.loading = ld
-	return ld, nil
-}
-
-func (s *Service) fetch() error {
-	ctx, cancel := context.WithTimeout(s.c.ctx, s.c.opts.Timeout) // for connecting and trying again
-	defer cancel()
-	for !s.isLoaded() {
-		l, err := s.c.session(ctx)
-		if err != nil {
-			return err
-		}
-		err = l.bring(s)
-		if err == nil || l.conn.Err() == nil {
-			return err
-		}
-		if pause(ctx) != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Service) isLoaded() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.loaded
 }
 
 // prefix returns the components from the root to the service. It must be called without Service.mu (lock order).

@@ -42,11 +42,7 @@ func (c *Client) run(s *session) {
 	var retry backoff
 	for {
 		made := time.Now()
-		select {
-		case <-s.conn.Done():
-			c.opts.Logger.Warn("connection lost", "err", s.conn.Err())
-		case <-c.ctx.Done():
-		}
+		c.keep(s)
 		_ = s.conn.Close()
 		c.disconnected(s)
 		if c.opts.OnConnection != nil && c.ctx.Err() == nil {
@@ -75,6 +71,27 @@ func (c *Client) run(s *session) {
 			}
 		}
 		c.use(s)
+	}
+}
+
+// keep returns when the connection has ended, or the client.
+func (c *Client) keep(s *session) {
+	var tick <-chan time.Time
+	if c.opts.Idle > 0 {
+		t := time.NewTicker(c.opts.Idle / 2)
+		defer t.Stop()
+		tick = t.C
+	}
+	for {
+		select {
+		case <-s.conn.Done():
+			c.opts.Logger.Warn("connection lost", "err", s.conn.Err())
+			return
+		case <-c.ctx.Done():
+			return
+		case <-tick:
+			c.letGo(s)
+		}
 	}
 }
 
@@ -123,7 +140,7 @@ func (l *session) begin(ctx context.Context) error {
 		mu    sync.Mutex
 		first error
 	)
-	for _, s := range l.c.wantedServices() {
+	for _, s := range l.c.services((*Service).wantedLocked) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()

@@ -26,15 +26,15 @@ func (sn *snapshot) add(p *model.Snapshot) {
 
 // replace makes the service what the snapshot says, keeping the nodes that are the same, and returns the differences as
 // notices if there was something before. acc serves the values from now on.
-func (s *Service) replace(sn *snapshot, rev int64, acc Accessor) []Notice {
+func (s *Service) replace(l *session, sn *snapshot, rev int64, acc Accessor) []Notice {
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := !s.filled
 	s.rev, s.filled = rev, true
-	s.wellLocked()
+	s.soundLocked()
 	var notices []Notice
-	s.loaded, s.acc = true, acc
+	s.state, s.on, s.acc = watched, l, acc
 	if len(s.root.children) == 0 && first {
 		s.fillLocked(sn)
 		return nil

@@ -32,6 +32,8 @@ type Options struct {
 	Client model.Client
 	// Timeout bounds every wait on the network. Default 5 s.
 	Timeout time.Duration
+	// Idle is how long a service that nobody uses stays watched, at least; see [Service.Hold]. Default 1 min; negative: for ever.
+	Idle time.Duration
 	// Tenants hides all tenants but these. Default: every tenant that the credentials open.
 	Tenants []string
 	// NoMap reads values from the connection even where the memory file could be mapped.
@@ -53,6 +55,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Timeout <= 0 {
 		o.Timeout = 5 * time.Second
+	}
+	if o.Idle == 0 {
+		o.Idle = time.Minute
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))

@@ -124,18 +124,29 @@ func (v *Variable) Now() *Variable {
 // The result can be dst's memory, grown if need be, or memory that others share: it must not be modified. It does not
 // wait on the network, but for a moment while a server that died is being replaced.
 func (v *Variable) Load(dst []byte) ([]byte, Meta, error) {
-	for try := 0; ; try++ {
-		v.s.mu.RLock()
-		acc, gone := v.s.acc, v.gone
-		v.s.mu.RUnlock()
-		if acc == nil || gone {
-			return nil, Meta{}, model.ErrNotFound
-		}
-		data, meta, err := acc.Load(v, dst)
-		if err == nil || try == 2 || !errors.Is(err, errReplaced) {
-			return data, meta, err
+	v.s.use()
+	data, meta, err := v.load(dst)
+	if !errors.Is(err, errReplaced) {
+		return data, meta, err
+	}
+	v.s.Hold()
+	defer v.s.Release()
+	for range 2 { // it is being loaded, then there
+		if data, meta, err = v.load(dst); !errors.Is(err, errReplaced) {
+			break
 		}
 	}
+	return data, meta, err
+}
+
+func (v *Variable) load(dst []byte) ([]byte, Meta, error) {
+	v.s.mu.RLock()
+	acc, gone := v.s.acc, v.gone
+	v.s.mu.RUnlock()
+	if acc == nil || gone {
+		return nil, Meta{}, model.ErrNotFound
+	}
+	return acc.Load(v, dst)
 }
 
 // Store replaces the value and returns when the server has stored it.

@@ -233,8 +233,11 @@ func (w *watcher) load(ctx context.Context, tenant string, s *varsync.Service, a
 		w.setAnnouncing([]string{tenant, s.Name()})
 		defer w.setAnnouncing(nil)
 	}
+	s.Hold()
 	root, err := s.Root(ctx)
-	if err == nil && announce {
+	if err != nil {
+		s.Release()
+	} else if announce {
 		w.announce(root, []string{tenant, s.Name()})
 	}
 	return err
