@@ -79,7 +79,7 @@ kernels:
 
 # The real binary, built with the race detector: a report in any of its logs fails the test.
 integration:
-	COMMYFS_TEST_RACE=1 go test -count=1 -timeout 30m ./integration
+	COMMYFS_TEST_RACE=1 go test -count=1 -timeout 30m -parallel 4 ./integration
 	go test -count=1 -timeout 5m ./integration/hostile
 
 fuzz:

@@ -51,6 +51,7 @@ func TestS20_Kill9Mount(t *testing.T) {
 // TestS20_Kill9Server kills the server again and again under a stream of appends from two mounts: what was
 // acknowledged is there, nothing is there twice, and nobody has to mount again.
 func TestS20_Kill9Server(t *testing.T) {
+	t.Parallel()
 	const kills = 5
 	h, a, b := twoMounts(t)
 	h.crashed = true
@@ -166,6 +167,7 @@ func TestS20_Kill9Server(t *testing.T) {
 
 // TestS20_Kill9Everything: after kill -9 of every process at once, all that was acknowledged is there, and the same.
 func TestS20_Kill9Everything(t *testing.T) {
+	t.Parallel()
 	h, a, b := twoMounts(t)
 	h.crashed = true
 	want := map[string]string{}

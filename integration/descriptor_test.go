@@ -148,6 +148,7 @@ f.seek(0); print(f.read()); f.write(b"?"); f.seek(1); print(f.read()); os.fsync(
 
 // TestS5_Following: what follows a growing file follows a growing value.
 func TestS5_Following(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "tail", "less", "python3")
 	h, a, b := twoMounts(t)
 	const python = `

@@ -138,6 +138,7 @@ func TestS16_ValueBeforeEvent(t *testing.T) {
 
 // TestS16_WatchesSurvive: a watch on the file itself goes on through every kind of change of its value.
 func TestS16_WatchesSurvive(t *testing.T) {
+	t.Parallel()
 	h, a, b := twoMounts(t)
 	a.Write("t/s/v", "first")
 	b.WaitValue("t/s/v", "first")

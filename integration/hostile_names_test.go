@@ -16,6 +16,7 @@ import (
 // TestNamesAreHarmless: names that others chose do nothing to the terminal of who looks at them, forge no lines, and are
 // told whole in JSON.
 func TestNamesAreHarmless(t *testing.T) {
+	t.Parallel()
 	h := NewHost(t)
 	hostile := "a\x1b[31m\nforged \u009b2J\u202eline\x07"
 	dir := h.path("mnt\x1b]0;title\x07\u202e")

@@ -63,6 +63,7 @@ func (r *remote) args(more ...string) []string {
 }
 
 func TestTwoHosts(t *testing.T) {
+	t.Parallel()
 	r := newRemote(t)
 	near := r.server.Mount()
 	far := r.client.Mount(r.args()...)
@@ -241,6 +242,7 @@ func TestTwoHosts_Slow(t *testing.T) {
 
 // TestTwoHosts_Credentials: without a valid key nobody gets in, and is told so in one line.
 func TestTwoHosts_Credentials(t *testing.T) {
+	t.Parallel()
 	r := newRemote(t)
 	r.server.Must("set", "t/s/v", "secret")
 	key, err := os.ReadFile(r.key)

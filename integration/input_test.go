@@ -61,6 +61,7 @@ func TestBadInput_TooLarge(t *testing.T) {
 }
 
 func TestBadInput_Mountpoints(t *testing.T) {
+	t.Parallel()
 	h := NewHost(t)
 	m := h.Mount()
 	dir := func(name string) string {
@@ -135,6 +136,7 @@ func fifo(t *testing.T, h *Host) string {
 }
 
 func TestBadInput_Machine(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "unshare", "setpriv")
 
 	t.Run("busy port", func(t *testing.T) {
@@ -192,6 +194,7 @@ func TestBadInput_Machine(t *testing.T) {
 // TestBadInput_InsideMount: a mount inside a mount would have the daemon wait for itself; a tenant that the mount does not
 // show cannot be made through it.
 func TestBadInput_InsideMount(t *testing.T) {
+	t.Parallel()
 	h := NewHost(t)
 	m := h.Mount("--tenant", "t")
 	m.Mkdir("t/s")

@@ -214,6 +214,7 @@ func TestS1_Layout(t *testing.T) {
 // TestS1_Escapes sets variables by names that cannot be file names, or not in the mount: each is shown under a name that
 // leads back to exactly it, for reading, writing and removing. Commands take the names as they are shown.
 func TestS1_Escapes(t *testing.T) {
+	t.Parallel()
 	h := NewHost(t)
 	m := h.Mount()
 	shown := map[string]string{ // by what the command is given

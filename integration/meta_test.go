@@ -47,6 +47,7 @@ func (m *Mount) waitTime(name string, mtime time.Time) {
 // TestS24_ModesAndTimes: programs that set modes and times find them again, here, on another mount, and after a restart of
 // everything.
 func TestS24_ModesAndTimes(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "rsync", "tar", "make", "python3", "install", "cmp")
 	h, a, b := twoMounts(t)
 	src := h.path("src")
@@ -206,6 +207,7 @@ print("news", news.value, flush=True)
 
 // TestS2_Modes: the modes that are kept count for the owner of a mount too, and for others what the mount leaves of them.
 func TestS2_Modes(t *testing.T) {
+	t.Parallel()
 	testenv.Root(t)
 	testenv.Need(t, "setpriv")
 	h := NewHost(t)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/commy-project/commyfs/internal/testenv"
@@ -17,13 +18,17 @@ type Netns struct {
 	Addr string
 }
 
+// links counts the calls of Link.
+var links atomic.Int64
+
 // Link makes two network namespaces with one cable between them. Both are gone at the end of the test.
 func Link(t testing.TB) (a, b Netns) {
 	t.Helper()
 	testenv.Root(t)
 	testenv.Need(t, "ip", "nsenter")
-	a = Netns{t, fmt.Sprintf("commyfs-%d-a", os.Getpid()), "10.83.0.1"}
-	b = Netns{t, fmt.Sprintf("commyfs-%d-b", os.Getpid()), "10.83.0.2"}
+	name := fmt.Sprintf("commyfs-%d-%d", os.Getpid(), links.Add(1))
+	a = Netns{t, name + "-a", "10.83.0.1"}
+	b = Netns{t, name + "-b", "10.83.0.2"}
 	for _, n := range []Netns{a, b} {
 		ip(t, "netns add "+n.Name)
 		t.Cleanup(func() { ip(t, "netns del "+n.Name) })

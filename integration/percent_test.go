@@ -15,6 +15,7 @@ import (
 // TestS1_Percent uses names with a '%' at each level as a shell does: they are names like any others, also where an escape
 // would look alike, and commands take them as they are shown.
 func TestS1_Percent(t *testing.T) {
+	t.Parallel()
 	h := NewHost(t)
 	a, b := h.Mount(), h.Mount()
 	all := []string{"%", "%%", "%2", "%25", "%252E", "%41", "%2e", "%2F", "a%2Fb", "%empty", "%2E", "%00", "100%", "50% off"}

@@ -45,6 +45,7 @@ func (h *Host) private(dir string) []privateFile {
 // TestS13_PlainNamesAreShared: what is acknowledged under a name that a person may mean is a variable, however much the
 // name looks like a program's, and in whatever way it is made.
 func TestS13_PlainNamesAreShared(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "python3")
 	h, a, b := twoMounts(t)
 	for i, script := range []string{

@@ -20,6 +20,7 @@ import (
 // a state directory and an address of the test's own, and the binary under test instead of what `make run` builds.
 
 func TestREADME_FirstSteps(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "inotifywait", "bash")
 	h := NewHost(t)
 	s := newShell(h)
@@ -46,6 +47,7 @@ func TestREADME_FirstSteps(t *testing.T) {
 }
 
 func TestREADME_SeveralHosts(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "bash")
 	na, nb := Link(t)
 	server, other := NewHost(t), NewHost(t)
@@ -96,6 +98,7 @@ func TestREADME_SeveralHosts(t *testing.T) {
 }
 
 func TestREADME_WithoutMount(t *testing.T) {
+	t.Parallel()
 	h := NewHost(t)
 	var watch *Proc
 	lines := blocks(t, "Without a mount")

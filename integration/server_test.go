@@ -28,6 +28,7 @@ func (h *Host) noProcess() {
 
 // TestLastMountEndsServer: the first command starts a server, the last mount to go ends it, and everything is kept in between.
 func TestLastMountEndsServer(t *testing.T) {
+	t.Parallel()
 	h := NewHost(t)
 	a := h.Mount()
 	s := h.Status()
@@ -87,6 +88,7 @@ func TestLastMountEndsServer(t *testing.T) {
 
 // TestServeTakesOver: a server that somebody starts replaces one that a mount started; two of them do not meet.
 func TestServeTakesOver(t *testing.T) {
+	t.Parallel()
 	h, a, b := twoMounts(t)
 	a.Write("t/s/v", "before")
 	auto := h.Status().Server

@@ -11,6 +11,7 @@ import (
 // TestTools has everyday programs work on variables: each line is a script, what it prints, and what it leaves in v, as
 // seen on the other mount.
 func TestTools(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "vim", "python3", "sed", "dash", "bash", "getfattr")
 	h, a, b := twoMounts(t)
 	for _, c := range []struct {

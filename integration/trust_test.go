@@ -15,6 +15,7 @@ import (
 
 // TestTwoHosts_Revoked: who came in with a key that is revoked is told so: a command by its exit code, a mount by EACCES.
 func TestTwoHosts_Revoked(t *testing.T) {
+	t.Parallel()
 	r := newRemote(t)
 	r.server.Must("set", "t/s/v", "secret")
 	m := r.client.Mount(r.args("--timeout", "2s")...)
@@ -42,6 +43,7 @@ func TestTwoHosts_Revoked(t *testing.T) {
 
 // TestTrust: what another user could have written is not obeyed, and a secret that others can read is not used.
 func TestTrust(t *testing.T) {
+	t.Parallel()
 	testenv.Root(t)
 	h := NewHost(t)
 	dir := h.path("home/.config/commyfs")

@@ -33,6 +33,7 @@ func (h *Host) BelongsTo(uid int) {
 // TestUnprivileged does the main thing as an ordinary user, through fusermount3. Root cannot look into such a mount, so
 // everything is done by that user's programs.
 func TestUnprivileged(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "setpriv", "fusermount3", "inotifywait")
 	if st, err := os.Stat("/dev/fuse"); err != nil || st.Mode().Perm()&0o006 != 0o006 {
 		testenv.Missing(t, "fuse", "users cannot open /dev/fuse (%v): chmod 0666 /dev/fuse", err)
@@ -83,6 +84,7 @@ func TestUnprivileged(t *testing.T) {
 
 // TestS2_AllowOther: what others than the owner may do is what the mode bits of --umask say.
 func TestS2_AllowOther(t *testing.T) {
+	t.Parallel()
 	testenv.Root(t)
 	testenv.Need(t, "setpriv")
 	h := NewHost(t)
