@@ -11,7 +11,10 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer func() { s.c.applying(notices) }()
+	defer func() {
+		s.stamp(notices, rev)
+		s.c.applying(notices)
+	}()
 	if s.state != watched {
 		return nil, true
 	}
@@ -24,6 +27,13 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 		notices = append(notices, ns...)
 	}
 	return notices, true
+}
+
+// stamp says which service the notices are of, and which revision.
+func (s *Service) stamp(notices []Notice, rev int64) {
+	for i := range notices {
+		notices[i].Service, notices[i].Rev = s.id, rev
+	}
 }
 
 func (s *Service) applyLocked(prefix []string, e *model.Event) ([]Notice, bool) {

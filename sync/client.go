@@ -31,6 +31,9 @@ type Client struct {
 	tenants    map[string]*Tenant
 	mtime      int64 // of the root; see MTime
 
+	wantTree atomic.Bool   // every new connection watches the tree
+	treeTurn chan struct{} // has a token while WatchTree is under way
+
 	unmapped struct { // what was last logged of it
 		sync.Mutex
 		last time.Time
@@ -46,6 +49,8 @@ func newClient(opts Options) *Client {
 	c.flight = inFlight{changed: make(chan struct{}), down: time.Now(), epoch: 1, low: 1, reports: map[uint64]*report{}}
 	_, _ = rand.Read(c.id[:]) // does not fail
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.wantTree.Store(!c.opts.NoTree)
+	c.treeTurn = make(chan struct{}, 1)
 	return c
 }
 

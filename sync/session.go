@@ -128,7 +128,7 @@ func (l *session) begin(ctx context.Context) error {
 		return err
 	}
 	l.c.adopt(l.welcome.Store)
-	if l.c.opts.NoTree {
+	if !l.c.wantTree.Load() {
 		return nil
 	}
 	if err := l.watchTree(ctx); err != nil {

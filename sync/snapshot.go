@@ -81,6 +81,7 @@ func (s *Service) replace(l *session, sn *snapshot, rev int64, acc Accessor) []N
 	if first {
 		return nil
 	}
+	s.stamp(notices, rev)
 	s.c.applying(notices)
 	return notices
 }

@@ -1,4 +1,5 @@
-// Package sync keeps a client's copy of the shared variables in step with the server; it is also the Go SDK.
+// Package sync keeps a client's copy of the shared variables in step with the server. Programs use it by way of package
+// commyfs, the SDK.
 //
 // Call [New] to connect, [Client.Service] to open a service, [Variable.Load] and [Variable.Store] to use it. A client
 // never waits on the network to read what it knows: tenants, services, names and what describes a variable are pushed by
@@ -38,7 +39,8 @@ type Options struct {
 	Tenants []string
 	// NoMap reads values from the connection even where the memory file could be mapped.
 	NoMap bool
-	// NoTree does without the directory of tenants and services: for programs that name what they want.
+	// NoTree does without the directory of tenants and services until [Client.WatchTree]: for programs that name what they
+	// want.
 	NoTree bool
 	// OnChange is called with what has changed, after it is readable, on the goroutine that receives: it must not block
 	// and must not call the client's methods that wait on the network.
@@ -89,6 +91,10 @@ type Notice struct {
 	Path      []string
 	OldPath   []string // Renamed
 	MTime     int64    // Unix nanoseconds
+	// Service and Rev are the id of the service that has changed, and the revision at which it has come to be so: changes
+	// with one revision were made together. Both are 0 in notices of tenants and services.
+	Service uint64
+	Rev     int64
 }
 
 // Node is something in the tree: *[Tenant], *[Service], *[Dir] or *[Variable].

@@ -1,0 +1,75 @@
+package sync
+
+import (
+	"context"
+
+	"github.com/commy-project/commyfs/model"
+)
+
+// Item is a directory or variable of a service.
+type Item struct {
+	model.Entry
+	Variable *Variable // nil for a directory
+}
+
+// Contents returns what a loaded service holds and is wanted, in no order, and the revision that it is of: the notices of
+// later changes have a higher one. want is asked about each name, and whether to look below it if it is a directory's.
+func (s *Service) Contents(want func(name string) (take, enter bool)) (items []Item, rev int64) {
+	prefix := s.prefix()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var collect func(d *Dir, path string)
+	collect = func(d *Dir, path string) {
+		for name, n := range d.children {
+			e := model.Entry{Tenant: prefix[0], Service: prefix[1], Name: joinName(path, name), ID: n.ID()}
+			take, enter := want(e.Name)
+			v, _ := n.(*Variable)
+			sub, _ := n.(*Dir)
+			if v != nil {
+				e.Version, e.MTime, e.Mode, e.Writer, e.Size = v.version, v.mtime, v.mode, v.writer, v.size
+			} else {
+				e.Dir, e.MTime, e.Mode = true, sub.mtime, sub.mode
+			}
+			if take {
+				items = append(items, Item{e, v})
+			}
+			if enter && sub != nil {
+				collect(sub, e.Name)
+			}
+		}
+	}
+	collect(s.root, "")
+	return items, s.rev
+}
+
+// WatchTree makes a client without the directory of tenants and services ([Options.NoTree]) have it from now on.
+func (c *Client) WatchTree(ctx context.Context) error {
+	if c.hasTree() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	select {
+	case c.treeTurn <- struct{}{}:
+		defer func() { <-c.treeTurn }()
+	case <-ctx.Done():
+		return timedOut(ctx)
+	}
+	c.wantTree.Store(true)
+	for !c.hasTree() {
+		l, err := c.session(ctx)
+		if err != nil {
+			return err
+		}
+		if err := l.watchTree(ctx); err != nil && (!isRetryable(err) || pause(ctx) != nil) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Client) hasTree() bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.treeLoaded
+}
