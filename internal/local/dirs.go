@@ -84,3 +84,21 @@ func userName(uid int) string {
 	}
 	return "uid " + id
 }
+
+// Dirs are where the user's own server keeps its data and its socket, by the XDG base directory specification, which has
+// relative directories ignored, or for root in the system's places. They are empty if HOME is not set either.
+func Dirs(getenv func(string) string, root bool) (state, runtime string) {
+	if root {
+		return "/var/lib/commyfs", "/run/commyfs"
+	}
+	in := func(env, dir string) string {
+		if base := getenv(env); filepath.IsAbs(base) {
+			return filepath.Join(base, "commyfs")
+		}
+		if home := getenv("HOME"); filepath.IsAbs(home) {
+			return filepath.Join(home, dir)
+		}
+		return ""
+	}
+	return in("XDG_STATE_HOME", ".local/state/commyfs"), in("XDG_RUNTIME_DIR", ".cache/commy_virtual_files")
+}
