@@ -1,0 +1,97 @@
+package commyfs
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/commy-project/commyfs/model"
+)
+
+// since reports what has changed since the token, and has the watch go on from there. The replica is loaded first: what it
+// tells after that is in the queue, and what has been reported by then is left out.
+func (w *watcher) since(ctx context.Context) error {
+	if w.only == nil {
+		return fmt.Errorf("%w: a watch since a token is of one service", ErrInvalid)
+	}
+	n, err := w.only.follow(ctx)
+	if err != nil {
+		return err
+	}
+	n.Hold()
+	w.held[n.ID()] = n
+	changes, rev, err := w.c.changesSince(ctx, n.ID(), w.o.Since)
+	if err != nil {
+		return err
+	}
+	w.state[n.ID()], w.told[n.ID()], w.token = loadDone, rev, Token{w.o.Since.store, rev}
+	for i := range changes {
+		ev, ok := w.changed(&changes[i])
+		if !ok {
+			continue
+		}
+		if ev.Token = w.o.Since; i == len(changes)-1 {
+			ev.Token = w.token
+		}
+		if !w.yield(ev) {
+			return errStop
+		}
+	}
+	return nil
+}
+
+// changed is an event of the model as a watch reports it; false: it is not watched.
+func (w *watcher) changed(e *model.Event) (Event, bool) {
+	ev := Event{Entry: Entry{Info: Info{Path: w.only.path(e.Name), ID: e.ID, Version: e.Version, Time: timeOf(e.MTime), Writer: e.Writer,
+		Size: e.Size, Mode: e.Mode, Dir: e.Version == 0}}}
+	switch e.Kind {
+	case model.EventSet:
+		ev.Kind, ev.Value = EventModified, e.Data
+		if e.Created {
+			ev.Kind = EventCreated
+		}
+		if ev.Value == nil {
+			ev.Value = []byte{}
+		}
+		w.ahead[e.ID] = e.Version
+	case model.EventMkdir:
+		ev.Kind = EventCreated
+	case model.EventDelete, model.EventRmdir:
+		ev.Kind = EventDeleted
+	case model.EventRename, model.EventRenameDir:
+		ev.Kind, ev.Old = EventRenamed, w.only.path(e.OldName)
+	case model.EventMeta:
+		ev.Kind = EventMeta
+	}
+	return ev, w.wants(ev.Kind, ev.Dir, ev.Path.components(), ev.Old.components())
+}
+
+// changesSince asks for what has changed in a service since a token, and the revision that leads to. That takes a connection
+// of its own: the replica has its own place in the changes.
+func (c *Client) changesSince(ctx context.Context, service uint64, t Token) (changes []model.Event, rev int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	conn, err := c.dial.Client(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer conn.Close()
+	who := c.opts.client()
+	who.ID = make([]byte, 16)
+	_, _ = rand.Read(who.ID) // does not fail
+	welcome, err := conn.Hello(ctx, &who, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	if welcome.Store != t.store {
+		return nil, 0, ErrTokenExpired
+	}
+	err = conn.Watch(ctx, &model.Watch{Service: service, Store: t.store, Since: t.rev, Values: true}, func(p *model.Snapshot) error {
+		if !p.Resumed {
+			return ErrTokenExpired
+		}
+		changes, rev = append(changes, p.Changes...), p.Rev
+		return nil
+	})
+	return changes, rev, err
+}

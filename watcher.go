@@ -1,0 +1,347 @@
+package commyfs
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// watcher turns the notices of the replica into events. What the replica tells is taken down in a queue, which the loop over
+// the watch empties. A service has to be loaded before its changes are told; once it is, what it holds is reported, and
+// then the notices of later revisions.
+type watcher struct {
+	c       *Client
+	o       WatchOptions
+	only    *Service   // nil: any
+	targets [][]string // components of what is watched; an empty one is everything
+	queue   *queue
+
+	// The rest is the loop's own.
+	yield   func(Event) bool
+	state   map[uint64]loadState // of services, by id
+	first   map[uint64]bool      // services to be reported before EventSynced
+	synced  bool
+	held    map[uint64]*varsync.Service // services that are loaded
+	told    map[uint64]int64            // the revision up to which they were reported
+	ahead   map[uint64]uint64           // versions of variables that were reported before their notices
+	loading sync.WaitGroup
+	slots   chan struct{} // for services being loaded at once
+	token   Token         // of EventSynced
+}
+
+// loadState says how far a watched service is.
+type loadState uint8
+
+const (
+	loadUnderWay loadState = iota + 1
+	loadDone               // or denied: as far as it can be
+)
+
+func newWatcher(c *Client, o WatchOptions, only *Service, paths []Path) *watcher {
+	w := &watcher{c: c, o: o, only: only, queue: newQueue(), state: map[uint64]loadState{}, first: map[uint64]bool{},
+		held: map[uint64]*varsync.Service{}, told: map[uint64]int64{}, ahead: map[uint64]uint64{}, slots: make(chan struct{}, 32)}
+	for _, p := range paths {
+		w.targets = append(w.targets, p.components())
+	}
+	return w
+}
+
+// onChange is called by the replica as it receives: it must not block.
+func (c *Client) onChange(notices []varsync.Notice) {
+	for _, w := range c.watching() {
+		w.onChange(notices)
+	}
+}
+
+func (w *watcher) onChange(notices []varsync.Notice) {
+	for i := range notices {
+		n := &notices[i]
+		if n.Service == 0 || w.wants(kinds[n.Kind], n.Dir, n.Path, n.OldPath) {
+			w.queue.add(w.c.takeDown(n, i == len(notices)-1))
+		}
+	}
+}
+
+// wants reports whether something that happened is about what is watched: at a target or below, or what takes one away.
+func (w *watcher) wants(kind EventKind, dir bool, path, old []string) bool {
+	return slices.ContainsFunc(w.targets, func(t []string) bool {
+		switch {
+		case isAbove(t, path), kind == EventRenamed && isAbove(t, old):
+			return true
+		case !dir:
+			return false
+		}
+		return kind == EventDeleted && isAbove(path, t) || kind == EventRenamed && (isAbove(path, t) || isAbove(old, t))
+	})
+}
+
+// fail ends the watch.
+func (w *watcher) fail(err error) { w.queue.add(pending{failed: err}) }
+
+func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
+	w.yield = yield
+	if !w.c.register(w) {
+		return ErrClosed
+	}
+	defer w.c.unregister(w)
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		w.release()
+	}()
+	if err := w.c.sync.WatchTree(ctx); err != nil {
+		return err
+	}
+	if w.o.Since != (Token{}) {
+		if err := w.since(ctx); err != nil {
+			return err
+		}
+	}
+	w.follow(ctx)
+	for {
+		if !w.synced && len(w.first) == 0 {
+			w.synced = true
+			if !w.yield(Event{Kind: EventSynced, Token: w.token}) {
+				return errStop
+			}
+		}
+		list := w.queue.take()
+		for i := range list {
+			if err := w.take(ctx, &list[i]); err != nil {
+				return err
+			}
+		}
+		if len(list) > 0 {
+			continue
+		}
+		select {
+		case <-w.queue.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.c.done:
+			return ErrClosed
+		}
+	}
+}
+
+// release lets go of the services.
+func (w *watcher) release() {
+	w.loading.Wait()
+	for _, p := range w.queue.take() {
+		if p.loaded != nil && p.loadErr == nil {
+			p.loaded.Release()
+		}
+	}
+	for _, s := range w.held {
+		s.Release()
+	}
+}
+
+func (c *Client) register(w *watcher) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.watchers[w] = struct{}{}
+	}
+	return !c.closed
+}
+
+func (c *Client) unregister(w *watcher) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.watchers, w)
+}
+
+// take takes one thing from the queue.
+func (w *watcher) take(ctx context.Context, p *pending) error {
+	switch {
+	case p.failed != nil:
+		return p.failed
+	case p.loaded != nil:
+		return w.loaded(ctx, p.loaded, p.loadErr)
+	}
+	n := &p.Notice
+	if n.Service == 0 {
+		if n.Kind == varsync.Deleted {
+			delete(w.state, n.ID)
+			delete(w.first, n.ID)
+			delete(w.told, n.ID)
+			if s := w.held[n.ID]; s != nil {
+				delete(w.held, n.ID)
+				s.Release()
+			}
+		}
+		w.follow(ctx)
+		if !w.wants(kinds[n.Kind], n.Dir, n.Path, n.OldPath) {
+			return nil
+		}
+	} else if rev, ok := w.told[n.Service]; !ok || n.Rev <= rev {
+		return nil // what is reported of the service when it is loaded has it
+	}
+	ev, ok := w.event(p)
+	if ok && !w.yield(ev) {
+		return errStop
+	}
+	return nil
+}
+
+// event is what a notice is to the user; false: nothing new.
+func (w *watcher) event(p *pending) (Event, bool) {
+	n := &p.Notice
+	e := p.entry
+	e.Path = pathOf(n.Path)
+	ev := Event{Kind: kinds[n.Kind], Own: n.Own, Token: p.token, Entry: e}
+	if n.Kind == varsync.Renamed {
+		ev.Old = pathOf(n.OldPath)
+	}
+	if n.Dir || n.Kind == varsync.Deleted {
+		delete(w.ahead, n.ID)
+		return ev, true
+	}
+	if e.Version != 0 && w.ahead[n.ID] >= e.Version {
+		if w.ahead[n.ID] == e.Version {
+			delete(w.ahead, n.ID)
+		}
+		if n.Kind == varsync.Modified || n.Kind == varsync.Created {
+			return Event{}, false
+		}
+	}
+	if p.variable != nil && n.Kind != varsync.MetaChanged {
+		w.fill(&ev.Entry, p.variable)
+	}
+	ev.Value = bytes.Clone(ev.Value)
+	return ev, true
+}
+
+// fill adds the value of a variable, which is read when it is reported.
+func (w *watcher) fill(e *Entry, v *varsync.Variable) {
+	data, meta, err := v.Load(nil)
+	switch {
+	case err != nil:
+		return // deleted meanwhile
+	case meta.Version > e.Version:
+		w.ahead[e.ID] = meta.Version
+		e.Writer = ""
+		if now := v.Meta(); now.Version == meta.Version {
+			e.Writer = v.Writer()
+		}
+	}
+	if data == nil {
+		data = []byte{}
+	}
+	e.Value, e.Version, e.Time, e.Size = data, meta.Version, timeOf(meta.MTime), meta.Size
+}
+
+var kinds = map[varsync.NoticeKind]EventKind{
+	varsync.Modified: EventModified, varsync.Created: EventCreated, varsync.Deleted: EventDeleted, varsync.Renamed: EventRenamed,
+	varsync.MetaChanged: EventMeta,
+}
+
+// follow begins to load the services that are watched and not loaded yet.
+func (w *watcher) follow(ctx context.Context) {
+	for _, t := range w.c.sync.Tenants() {
+		for _, s := range t.Services() {
+			if w.state[s.ID()] == 0 && w.mayHold(t.Name(), s.Name()) {
+				w.load(ctx, s, 0)
+				if !w.synced {
+					w.first[s.ID()] = true
+				}
+			}
+		}
+	}
+}
+
+// mayHold reports whether a service can hold what is watched.
+func (w *watcher) mayHold(tenant, service string) bool {
+	at := []string{tenant, service}
+	return slices.ContainsFunc(w.targets, func(t []string) bool { return isAbove(t[:min(len(t), 2)], at) })
+}
+
+func (w *watcher) load(ctx context.Context, s *varsync.Service, wait time.Duration) {
+	w.state[s.ID()] = loadUnderWay
+	w.loading.Go(func() {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		w.slots <- struct{}{}
+		s.Hold()
+		_, err := s.Root(ctx)
+		if err != nil {
+			s.Release()
+		}
+		<-w.slots
+		w.queue.add(pending{loaded: s, loadErr: err})
+	})
+}
+
+const reloadWait = 200 * time.Millisecond
+
+// loaded goes on with a service that is loaded, or could not be.
+func (w *watcher) loaded(ctx context.Context, s *varsync.Service, err error) error {
+	first := w.first[s.ID()]
+	delete(w.first, s.ID())
+	switch {
+	case err == nil:
+		w.state[s.ID()], w.held[s.ID()] = loadDone, s
+		return w.report(s, first)
+	case errors.Is(err, ErrNotFound): // gone again
+		delete(w.state, s.ID())
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case first && (w.only != nil || errors.Is(err, ErrUnreachable)):
+		return err
+	}
+	w.c.opts.Logger.Warn("not watched", "service", Path{Tenant: s.Tenant().Name(), Service: s.Name()}, "err", err)
+	w.state[s.ID()] = loadDone
+	if !errors.Is(err, ErrDenied) {
+		w.load(ctx, s, reloadWait)
+	}
+	return nil
+}
+
+// report reports what a service holds that is watched.
+func (w *watcher) report(s *varsync.Service, first bool) error {
+	at := []string{s.Tenant().Name(), s.Name()}
+	items, rev := s.Contents(func(name string) (take, enter bool) {
+		path := append(at[:2:2], strings.Split(name, "/")...)
+		for _, t := range w.targets {
+			take = take || isAbove(t, path)
+			enter = enter || take || isAbove(path, t)
+		}
+		return take, enter
+	})
+	w.told[s.ID()] = rev
+	if w.only != nil {
+		w.token = Token{w.c.sync.Welcome().Store, rev}
+	}
+	if first && (w.o.UpdatesOnly || w.o.Since != (Token{})) {
+		return nil
+	}
+	slices.SortFunc(items, func(a, b varsync.Item) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range items {
+		ev := Event{Kind: EventCreated, Entry: Entry{Info: infoOf(&items[i].Entry)}}
+		if first {
+			ev.Kind = EventInitial
+		}
+		if v := items[i].Variable; v != nil {
+			if w.fill(&ev.Entry, v); ev.Value == nil {
+				continue // deleted meanwhile
+			}
+			ev.Value = bytes.Clone(ev.Value)
+		}
+		if !w.yield(ev) {
+			return errStop
+		}
+	}
+	return nil
+}
