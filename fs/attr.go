@@ -144,12 +144,12 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 // ownEdits waits for what the caller itself has written, whose size it is to see. Nobody else waits.
 func (f *FS) ownEdits(n varsync.Node, by *asker, h *handle) {
 	v, ok := n.(*varsync.Variable)
-	if !ok || !v.Busy() || h == nil && !slices.ContainsFunc(f.handles.of(v.ID()), by.wrote) {
+	if !ok || !v.Dirty() || h == nil && !slices.ContainsFunc(f.handles.of(v.ID()), by.wrote) {
 		return
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	if err := v.Flushed(ctx); err != nil {
+	if err := v.Flush(ctx); err != nil {
 		f.log.Debug("writes before a stat", "err", err) // their writer is told
 	}
 }

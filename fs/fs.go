@@ -274,7 +274,7 @@ func (m *Mounted) Close() error {
 func (m *Mounted) close() error {
 	m.fs.unparkAll()
 	m.fs.warnPrivate()
-	m.client.Drain()
+	m.client.Flush()
 	m.fs.cancel()
 	m.fs.poker.Load().Close()
 	m.fs.stater.Load().Close()

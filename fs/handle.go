@@ -81,7 +81,7 @@ type handle struct {
 }
 
 type pendingEdit struct {
-	*varsync.Pending
+	*varsync.Ack
 	edit varsync.Edit
 }
 

@@ -167,7 +167,7 @@ func (f *FS) unlinking(v *varsync.Variable) (removed func()) {
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	if err := v.Flushed(ctx); err != nil {
+	if err := v.Flush(ctx); err != nil {
 		f.log.Debug("writes before a removal", "err", err)
 	}
 	data, _, err := v.Load(nil)

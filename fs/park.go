@@ -39,7 +39,7 @@ func mayPark(v *varsync.Variable) bool {
 func (f *FS) park(v *varsync.Variable, m move) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
-	if err := v.Flushed(ctx); err != nil {
+	if err := v.Flush(ctx); err != nil {
 		f.log.Debug("writes before a rename", "err", err)
 	}
 	value, _, err := v.Load(nil)

@@ -131,8 +131,8 @@ func (n *notifier) pokeAttr(id uint64, out *fuse.AttrOut) {
 	n.ghostAttr(id, p != nil && p.id == id && p.dir, &out.Attr)
 	out.Ino = id
 	// The kernel takes the size as it is. It has counted what this mount's editors have written since.
-	if v, ok := n.f.node(id).(*varsync.Variable); ok && v.Busy() {
-		setSize(&out.Attr, v.Expected())
+	if v, ok := n.f.node(id).(*varsync.Variable); ok && v.Dirty() {
+		setSize(&out.Attr, v.DirtySize())
 	}
 	n.f.kernel.sized(id, out.Size, true)
 }

@@ -246,7 +246,7 @@ func (f *FS) renameShared(m move) error {
 	if v, ok := m.src.(*varsync.Variable); ok {
 		// What is on its way to the variable belongs to it before it moves.
 		ctx, cancel := f.opContext()
-		err := v.Flushed(ctx)
+		err := v.Flush(ctx)
 		cancel()
 		if err != nil {
 			f.log.Debug("writes before a rename", "err", err)

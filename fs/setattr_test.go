@@ -146,7 +146,7 @@ func TestModesAndTimesOfWriters(t *testing.T) {
 				name := fmt.Sprintf("v%d", i)
 				c.do(m, "t/s/"+name)
 				eventually(t, "made", func() bool { return m.stored(name) != "-" })
-				m.c.Drain()
+				m.c.Flush()
 				mode, mtime := m.kept(name)
 				if mode != c.mode || mtime.Equal(then) != c.dated {
 					t.Errorf("mode %o of %v, want %o, dated %v", mode, mtime, c.mode, c.dated)

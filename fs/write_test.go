@@ -301,7 +301,7 @@ func TestSyncNeverLosesNothingAtTheEnd(t *testing.T) {
 	for range 500 {
 		m.ok("append", f.write(0, "x"))
 	}
-	m.c.Drain()
+	m.c.Flush()
 	m.wantStored("log", strings.Repeat("x", 500))
 	f.close()
 }

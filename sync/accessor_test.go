@@ -67,7 +67,7 @@ func TestEdits(t *testing.T) {
 				store(t, c, "t", "s", "v", tt.from)
 				v := variable(t, c, "t", "s", "v")
 				there := variable(t, other, "t", "s", "v")
-				var last *varsync.Pending
+				var last *varsync.Ack
 				for _, e := range tt.edits {
 					last = v.Enqueue(e)
 				}
@@ -144,7 +144,7 @@ func TestAppendsAreAllKept(t *testing.T) {
 			c := h.client(t, noMap)
 			v := variable(t, c, "t", "s", "log")
 			wg.Go(func() {
-				var last *varsync.Pending
+				var last *varsync.Ack
 				for n := range each {
 					last = v.Enqueue(varsync.Edit{Kind: varsync.EditAppend, Data: fmt.Appendf(nil, "%d-%d\n", w, n)})
 				}

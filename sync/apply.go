@@ -75,8 +75,8 @@ func (s *Service) metaLocked(prefix []string, e *model.Event) ([]Notice, bool) {
 	return []Notice{n}, true
 }
 
-// stirred sets the time of a directory in which something has come, gone or been renamed.
-func (d *Dir) stirred(e *model.Event) {
+// touched sets the time of a directory in which something has come, gone or been renamed.
+func (d *Dir) touched(e *model.Event) {
 	if e.Time != 0 {
 		d.mtime = e.Time
 	}
@@ -111,7 +111,7 @@ func (s *Service) setLocked(prefix []string, e *model.Event) ([]Notice, bool) {
 		Path: join(prefix, v.pathLocked())}
 	if created {
 		v.parent.children[v.name] = v
-		v.parent.stirred(e)
+		v.parent.touched(e)
 		s.c.index.put(v)
 		n.Kind = Created
 	}
@@ -155,7 +155,7 @@ func (s *Service) mkdirLocked(prefix []string, e *model.Event) ([]Notice, bool) 
 	}
 	d := &Dir{s: s, id: e.ID, name: name, parent: dir, mtime: e.MTime, mode: e.Mode, children: map[string]Node{}}
 	dir.children[name] = d
-	dir.stirred(e)
+	dir.touched(e)
 	s.c.index.put(d)
 	return []Notice{{Kind: Created, Dir: true, Own: e.Own, ID: d.id, Parent: dir.id, MTime: d.mtime, Path: join(prefix, e.Name)}}, true
 }
@@ -183,7 +183,7 @@ func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice
 	if parent == nil {
 		return nil
 	}
-	parent.stirred(e)
+	parent.touched(e)
 	_, dir := n.(*Dir)
 	if v, ok := n.(*Variable); ok {
 		v.removed = true
@@ -241,17 +241,17 @@ func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool)
 	case *Variable:
 		out.OldParent, out.OldPath = n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
-		n.parent.stirred(e)
+		n.parent.touched(e)
 		n.parent, n.name = dir, name
 		dir.children[name] = n
-		dir.stirred(e)
+		dir.touched(e)
 	case *Dir:
 		out.Dir, out.OldParent, out.OldPath = true, n.parent.id, join(prefix, n.pathLocked())
 		delete(n.parent.children, n.name)
-		n.parent.stirred(e)
+		n.parent.touched(e)
 		n.parent, n.name = dir, name
 		dir.children[name] = n
-		dir.stirred(e)
+		dir.touched(e)
 	default:
 		return nil, false
 	}

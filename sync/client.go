@@ -21,7 +21,7 @@ type Client struct {
 	cancel context.CancelFunc
 	close  sync.Once
 	wg     sync.WaitGroup
-	drains sync.WaitGroup // variables with edits to write back
+	dirty  sync.WaitGroup // variables that are being written back
 
 	flight inFlight
 	up     atomic.Bool // flight.state is up; for a look without the lock
@@ -79,9 +79,9 @@ func (c *Client) spawn(fn func()) bool {
 	return true
 }
 
-// Drain returns when the edits enqueued so far have been answered, which takes no longer than [Options.Timeout]. None
+// Flush returns when the edits enqueued so far have been answered, which takes no longer than [Options.Timeout]. None
 // may be enqueued meanwhile.
-func (c *Client) Drain() { c.drains.Wait() }
+func (c *Client) Flush() { c.dirty.Wait() }
 
 // Close says goodbye and ends the connection. Changes in flight fail.
 func (c *Client) Close() error {

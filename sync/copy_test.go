@@ -232,7 +232,7 @@ func TestManyAppendsTravelTogether(t *testing.T) {
 		want.Write(part)
 		v.Enqueue(varsync.Edit{Kind: varsync.EditAppend, Data: part})
 	}
-	c.Drain()
+	c.Flush()
 	got, meta := load(t, v)
 	if got != want.String() || meta.Version > 500 {
 		t.Errorf("%d bytes, want %d; version %d", len(got), want.Len(), meta.Version)

@@ -168,8 +168,8 @@ func (a *localAccessor) named(v *Variable) bool {
 	return err == nil && got == name
 }
 
-// settled reports whether nobody has been told of a name that was made, removed or changed since revision rev.
-func (a *localAccessor) settled(service uint64, rev int64) bool {
+// unchangedSince reports whether nobody has been told of a name that was made, removed or changed since revision rev.
+func (a *localAccessor) unchangedSince(service uint64, rev int64) bool {
 	r, current, err := a.latest(service)
 	if err != nil || !current {
 		return false

@@ -35,7 +35,7 @@ func TestMeta(t *testing.T) {
 			mu.Unlock()
 
 			edit := varsync.Edit{Kind: varsync.EditMeta, Mode: model.NewMode(0o640), HasMTime: true, MTime: 7}
-			pending := []*varsync.Pending{
+			pending := []*varsync.Ack{
 				mine.Enqueue(varsync.Edit{Kind: varsync.EditAppend, Data: []byte(" two")}),
 				mine.Enqueue(varsync.Edit{Kind: varsync.EditAppend, Data: []byte(" three")}),
 				mine.Enqueue(edit),

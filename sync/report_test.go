@@ -183,7 +183,7 @@ func TestClientOfAStuckServer(t *testing.T) {
 		},
 		"flushed": func() error {
 			v.Enqueue(varsync.Edit{Kind: varsync.EditReplace, Data: big})
-			return v.Flushed(t.Context())
+			return v.Flush(t.Context())
 		},
 		"barrier": func() error {
 			if c.Barrier(t.Context()) {
@@ -207,7 +207,7 @@ func TestClientOfAStuckServer(t *testing.T) {
 		t.Errorf("value %q", got)
 	}
 	c.Limits()
-	c.Drain()
+	c.Flush()
 	c.Close()
 	close(release)
 }

@@ -113,7 +113,7 @@ func (s *Service) Names() Names {
 	switch {
 	case !ok:
 		return NamesFollow
-	case a.settled(s.id, rev):
+	case a.unchangedSince(s.id, rev):
 		return NamesCurrent
 	}
 	return NamesBehind

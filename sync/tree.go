@@ -86,7 +86,7 @@ func (t *Tenant) Mode() model.Mode {
 	return t.mode
 }
 
-func (t *Tenant) stirred(time int64) {
+func (t *Tenant) touched(time int64) {
 	if time != 0 {
 		t.mtime = time
 	}
@@ -275,7 +275,7 @@ func (c *Client) serviceStepLocked(st model.TreeChange) *Notice {
 		if s.tenant.services[s.name] == s {
 			delete(s.tenant.services, s.name)
 		}
-		s.tenant.stirred(st.Time)
+		s.tenant.touched(st.Time)
 		c.index.drop(s)
 		s.drop()
 		return &Notice{Kind: Deleted, ID: s.id, Parent: s.tenant.id, Path: []string{s.tenant.name, s.name}}
@@ -283,7 +283,7 @@ func (c *Client) serviceStepLocked(st model.TreeChange) *Notice {
 		s = newService(c, in.ID)
 		s.tenant, s.name, s.mtime, s.mode = t, in.Name, in.MTime, in.Mode
 		t.services[s.name] = s
-		t.stirred(st.Time)
+		t.touched(st.Time)
 		c.index.put(s)
 		return &Notice{Kind: Created, ID: s.id, Parent: t.id, Path: []string{t.name, s.name}, MTime: s.mtime}
 	}
@@ -296,8 +296,8 @@ func (c *Client) serviceStepLocked(st model.TreeChange) *Notice {
 	if s.tenant.services[s.name] == s {
 		delete(s.tenant.services, s.name)
 	}
-	s.tenant.stirred(st.Time)
-	t.stirred(st.Time)
+	s.tenant.touched(st.Time)
+	t.touched(st.Time)
 	s.tenant, s.name = t, in.Name
 	t.services[s.name] = s
 	return n

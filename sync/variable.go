@@ -21,9 +21,9 @@ type Variable struct {
 	slot    uint32
 	mode    model.Mode
 	gone    bool
-	removed bool   // gone because somebody removed it, not because it is out of our sight
-	value   []byte // buffered services only; never modified, only replaced
-	out     outbox // has a lock of its own
+	removed bool      // gone because somebody removed it, not because it is out of our sight
+	value   []byte    // buffered services only; never modified, only replaced
+	back    writeBack // has a lock of its own
 }
 
 // ID implements [Node].

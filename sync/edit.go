@@ -1,0 +1,135 @@
+package sync
+
+import (
+	"github.com/commy-project/commyfs/diff"
+	"github.com/commy-project/commyfs/model"
+)
+
+// EditKind says how an [Edit] changes a value.
+type EditKind uint8
+
+// The kinds of edits.
+const (
+	EditReplace  EditKind = iota // the value is Data
+	EditWrite                    // Data at Off; the value grows with zeros if it must
+	EditAppend                   // Data at the end
+	EditTruncate                 // Size bytes
+	EditMeta                     // only Mode and MTime: no new version
+)
+
+// Edit is a change of one variable. Data must not be modified after [Variable.Enqueue].
+type Edit struct {
+	Kind EditKind
+	Data []byte
+	Off  int64
+	Size int64
+	// Mode and MTime go with the value. The zero Mode leaves the mode as it is; without HasMTime the time is the commit's.
+	Mode     model.Mode
+	HasMTime bool
+	MTime    int64
+	// HasVersion makes an EditReplace conditional: model.ErrConflict unless the variable's version is IfVersion.
+	HasVersion bool
+	IfVersion  uint64
+}
+
+// merges reports whether the edit can be carried out as one with its neighbours of the same kind.
+func (e *Edit) merges() bool {
+	return (e.Kind == EditWrite || e.Kind == EditAppend) && e.Mode == 0 && !e.HasMTime
+}
+
+const (
+	// diffFrom is the size from which a value or an extent is compared with the shadow: below it the whole is shorter
+	// than what describes a difference.
+	diffFrom = 64
+	// rangeCost is what a range costs on the wire beyond its bytes.
+	rangeCost = 16
+)
+
+// change makes the shortest report of the edits. value is what the variable holds afterwards, if the server will not say.
+func (v *Variable) change(batch []*Ack) (change model.Change, value []byte) {
+	e := batch[0].edit
+	large := len(e.Data) >= diffFrom && len(batch) == 1 && (e.Kind == EditReplace || e.Kind == EditWrite)
+	if !large || e.HasVersion {
+		return v.wholeChange(batch)
+	}
+	shadow, meta, err := v.Load(nil)
+	if err != nil {
+		return v.wholeChange(batch)
+	}
+	size, extent := int64(len(e.Data)), int64(0)
+	if e.Kind == EditWrite {
+		size, extent = max(meta.Size, e.Off+int64(len(e.Data))), e.Off
+	}
+	if extent > int64(len(shadow)) {
+		return v.wholeChange(batch)
+	}
+	var found []diff.Range
+	n := min(len(e.Data), len(shadow)-int(extent))
+	if e.Kind == EditReplace {
+		value = e.Data
+		found = diff.Append(nil, e.Data[:n], shadow[:n], diff.DefaultGap)
+	} else {
+		// The shadow is brought up to what is written while the two are compared: it is the value that comes of it.
+		value = make([]byte, size)
+		copy(value, shadow)
+		found = diff.Sync(nil, e.Data[:n], value[extent:extent+int64(n)], diff.DefaultGap)
+		copy(value[extent+int64(n):], e.Data[n:])
+	}
+	ranges, cost := rangesOf(e.Data, found, n, extent)
+	if cost >= len(e.Data) {
+		return v.wholeChange(batch)
+	}
+	return model.Change{Op: model.OpPatch, ID: v.id, In: v.s.id, Base: meta.Version, Ranges: ranges, Size: size,
+		Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}, value
+}
+
+// rangesOf returns the differences found in the first n bytes of data, and all behind them, as ranges that begin at extent,
+// and what they cost on the wire in bytes.
+func rangesOf(data []byte, found []diff.Range, n int, extent int64) (ranges []model.RangeData, cost int) {
+	if len(data) > n {
+		if k := len(found) - 1; k >= 0 && found[k].Off+found[k].Len == n {
+			found[k].Len = len(data) - found[k].Off
+		} else {
+			found = append(found, diff.Range{Off: n, Len: len(data) - n})
+		}
+	}
+	for _, r := range found {
+		ranges = append(ranges, model.RangeData{Off: extent + int64(r.Off), Data: data[r.Off : r.Off+r.Len]})
+		cost += r.Len + rangeCost
+	}
+	return ranges, cost
+}
+
+// wholeChange reports the edits as they were written, over whatever is current.
+func (v *Variable) wholeChange(batch []*Ack) (change model.Change, value []byte) {
+	e := batch[0].edit
+	change.ID, change.In = v.id, v.s.id
+	change.Mode, change.HasMTime, change.MTime = e.Mode, e.HasMTime, e.MTime
+	switch e.Kind {
+	case EditReplace:
+		change.Op, change.Data = model.OpStore, e.Data
+		change.HasVersion, change.IfVersion = e.HasVersion, e.IfVersion
+		value = e.Data
+		if value == nil {
+			value = []byte{}
+		}
+	case EditWrite:
+		change.Op = model.OpWrite
+		for _, a := range batch {
+			change.Ranges = append(change.Ranges, model.RangeData{Off: a.edit.Off, Data: a.edit.Data})
+		}
+	case EditAppend:
+		change.Op, change.Data = model.OpAppend, e.Data
+		if len(batch) > 1 {
+			change.Data = nil
+			for _, a := range batch {
+				change.Data = append(change.Data, a.edit.Data...)
+			}
+		}
+	case EditTruncate:
+		change.Op, change.Size = model.OpTruncate, e.Size
+	case EditMeta:
+		change.Op = model.OpSetMeta
+	}
+	return change, value
+}
