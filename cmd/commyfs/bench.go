@@ -57,7 +57,7 @@ func (a *app) runBench(ctx context.Context, o *benchOptions) error {
 	return errors.Join(report.WriteText(a.stdout), err)
 }
 
-// benchEnviron is the environment without what could change what is measured: our options and where our files are.
+// benchEnviron is the environment without variables that could change the results: our options and the XDG directories.
 func benchEnviron() []string {
 	var out []string
 	for _, e := range publicEnviron() {
@@ -68,7 +68,7 @@ func benchEnviron() []string {
 	return out
 }
 
-// newBenchFSCommand is the minimal file system, in a process of its own like ours.
+// newBenchFSCommand serves the minimal file system, in its own process like ours.
 func (a *app) newBenchFSCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "bench-fs DIR",

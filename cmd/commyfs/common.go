@@ -20,7 +20,7 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// common are the options of every command that has to do with a server.
+// common are the options of every command that uses a server.
 type common struct {
 	server     []string
 	apiKeyFile string
@@ -30,7 +30,7 @@ type common struct {
 	dirs
 	logging
 
-	fs *pflag.FlagSet // that the options are in
+	fs *pflag.FlagSet // the options' flags
 }
 
 func (o *common) addFlags(fs *pflag.FlagSet) {
@@ -60,8 +60,8 @@ func (o *common) resolve(a *app) error {
 		return usagef("--cert and --key must be used together")
 	}
 	for _, name := range []string{"ca", "cert", "api-key-file"} {
-		// In the environment or the file they may wait for a --server; here one was forgotten, and the local server
-		// has other variables.
+		// In the environment or the file they may be meant for another command. On the command line --server was
+		// forgotten: the local server has other variables.
 		if o.isLocal() && o.fs.Changed(name) {
 			return usagef("--%s requires --server wss://host:port", name)
 		}
@@ -72,7 +72,7 @@ func (o *common) resolve(a *app) error {
 	return o.dirs.resolve(a)
 }
 
-// isServerURL finds what is no URL of a server at all; transport.Dial knows the rest.
+// isServerURL rejects what cannot be a server's URL; transport.Dial checks the rest.
 func isServerURL(s string) bool {
 	if path, ok := strings.CutPrefix(s, "unix://"); ok {
 		return strings.HasPrefix(path, "/")
@@ -88,10 +88,10 @@ func isServerURL(s string) bool {
 	return err == nil
 }
 
-// isLocal reports whether the user's own server on this machine is meant.
+// isLocal reports whether the command uses the user's own server on this machine.
 func (o *common) isLocal() bool { return len(o.server) == 0 }
 
-// apiKey is read at every connection, so that a key can be replaced while a mount lives.
+// apiKey is read for every connection, so that a key can be replaced while a mount is running.
 func (o *common) apiKey(a *app) (string, error) {
 	if o.apiKeyFile == "" {
 		key := strings.TrimSpace(a.getenv(apiKeyEnv))
@@ -114,10 +114,10 @@ func (o *common) apiKey(a *app) (string, error) {
 	return key, checkKey(key, o.apiKeyFile)
 }
 
-// keyPrefix is how the keys of `commyfs key create` begin.
+// keyPrefix is the prefix of the keys that `commyfs key create` makes.
 const keyPrefix = "commy_"
 
-// checkKey finds what cannot be sent. A malformed key is a wrong key.
+// checkKey rejects a key that cannot be sent in a header: a malformed key is a wrong key.
 func checkKey(key, where string) error {
 	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("%w: %s does not contain a valid API key", model.ErrUnauthorized, where)
@@ -125,7 +125,7 @@ func checkKey(key, where string) error {
 	return nil
 }
 
-// checkFiles refuses files that others decide about: keys that they can read, authorities that they can write.
+// checkFiles refuses keys that other users can read, and CA certificates that they can write.
 func (o *common) checkFiles() error {
 	if err := trust.CheckAuthority(o.ca); err != nil {
 		return usagef("%s: %w", origin(o.fs, "ca"), err)
@@ -150,7 +150,7 @@ func absolute(paths ...*string) error {
 	return nil
 }
 
-// dirs say where a local server keeps things.
+// dirs are the directories of the local server.
 type dirs struct {
 	state, runtime string
 }
@@ -190,7 +190,7 @@ func (d *dirs) resolveFor(a *app, root bool) error {
 	return absolute(&d.state, &d.runtime)
 }
 
-// logging says what is written to standard error besides the error that a command ends with.
+// logging are the options of the log on standard error.
 type logging struct {
 	level, format choice
 }
@@ -203,11 +203,11 @@ func (l *logging) addFlags(fs *pflag.FlagSet) {
 	markConfigurable(fs, "log-level", "log-format")
 }
 
-// logger writes to w what is at least of the chosen level, or of otherwise if none was chosen.
+// logger logs to w from the chosen level on; otherwise is the default level.
 func (l *logging) logger(w io.Writer, otherwise slog.Level) *slog.Logger {
 	level := otherwise
 	if l.level.value != "" {
-		_ = level.UnmarshalText([]byte(l.level.value)) // the choices are its words
+		_ = level.UnmarshalText([]byte(l.level.value)) // cannot fail: Set accepts only valid levels
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	if l.format.value == "json" {
@@ -216,7 +216,7 @@ func (l *logging) logger(w io.Writer, otherwise slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, opts))
 }
 
-// output is how a command prints its result.
+// output is the output format of a command.
 type output struct {
 	format choice
 }
@@ -229,7 +229,7 @@ func (o *output) addFlags(fs *pflag.FlagSet) {
 
 func (o *output) json() bool { return o.format.value == "json" }
 
-// choice is a flag that takes one of a few words.
+// choice is a flag with a fixed set of values.
 type choice struct {
 	value string
 	words []string

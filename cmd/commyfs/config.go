@@ -15,14 +15,14 @@ import (
 	"github.com/commy-project/commyfs/internal/trust"
 )
 
-// Options that can also be given as COMMYFS_<NAME> in the environment and as a key in config.yaml carry this annotation.
-// An explicit flag wins over the environment, that over the file, that over the default.
+// This annotation marks options that can also be set as COMMYFS_<NAME> in the environment and as a key in config.yaml.
+// Flags override the environment, which overrides the file, which overrides the default.
 const configurable = "commyfs_configurable"
 
 func markConfigurable(fs *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		if err := fs.SetAnnotation(name, configurable, nil); err != nil {
-			panic(err) // a name that is not a flag's: no test could miss it
+			panic(err) // not the name of a flag: every test would notice
 		}
 	}
 }
@@ -36,11 +36,11 @@ func envName(flag string) string {
 	return "COMMYFS_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// apiKeyEnv holds the secret itself: the environment is not for all to see, the arguments are.
+// apiKeyEnv holds the key itself: other users can see arguments, but not the environment.
 const apiKeyEnv = "COMMYFS_API_KEY"
 
-// configure gives the flags that are not set the values of the environment and the file. They do not count as changed
-// thereby: what is, stands in the command line.
+// configure sets flags that are not on the command line from the environment and the file. Only flags on the command line
+// count as changed.
 func (a *app) configure(fs *pflag.FlagSet, root *cobra.Command) error {
 	var missing []*pflag.Flag
 	fs.VisitAll(func(f *pflag.Flag) {
@@ -52,7 +52,7 @@ func (a *app) configure(fs *pflag.FlagSet, root *cobra.Command) error {
 		return nil
 	}
 	file := &configFile{}
-	if !fs.Changed("auto") { // the file says how to serve others; a server that a mount starts is for this machine
+	if !fs.Changed("auto") { // the file configures a server for other hosts; a server that a mount starts is for this machine only
 		var err error
 		if file, err = a.readConfig(root); err != nil {
 			return err
@@ -84,7 +84,7 @@ func (a *app) configure(fs *pflag.FlagSet, root *cobra.Command) error {
 	return nil
 }
 
-// The annotation that says where an option's value comes from, if not from the command line.
+// This annotation records where an option's value comes from, if not from the command line.
 const givenBy = "commyfs_given_by"
 
 func give(fs *pflag.FlagSet, f *pflag.Flag, from, value string) error {
@@ -96,7 +96,7 @@ func give(fs *pflag.FlagSet, f *pflag.Flag, from, value string) error {
 	return nil
 }
 
-// origin names an option in an error as the user gave it.
+// origin names an option in errors as the user set it.
 func origin(fs *pflag.FlagSet, name string) string {
 	if f := fs.Lookup(name); f != nil && f.Annotations[givenBy] != nil {
 		return f.Annotations[givenBy][0]
@@ -104,7 +104,7 @@ func origin(fs *pflag.FlagSet, name string) string {
 	return "--" + name
 }
 
-// reason says what is wrong with a flag's value, without pflag's "invalid argument ... for ... flag" and in words.
+// reason says what is wrong with a flag's value, in plain words instead of pflag's and strconv's.
 func reason(f *pflag.Flag, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
@@ -124,8 +124,8 @@ func reason(f *pflag.Flag, err error) error {
 // pathFlags are the options that name a file or a directory.
 var pathFlags = []string{"api-key-file", "ca", "cert", "key", "state-dir", "runtime-dir", "tls-cert", "tls-key"}
 
-// pathInFile reads a path of config.yaml: a relative one is relative to the file, since the working directory is another
-// every time, and nobody but us could know what "~/" is.
+// pathInFile resolves a path in config.yaml: relative to the file, because the working directory varies, and with "~/" for
+// the home directory, because no shell expands it.
 func (a *app) pathInFile(p, file string) string {
 	if rest, ok := strings.CutPrefix(p, "~/"); ok {
 		return filepath.Join(a.getenv("HOME"), rest)
@@ -136,7 +136,7 @@ func (a *app) pathInFile(p, file string) string {
 	return filepath.Join(filepath.Dir(file), p)
 }
 
-// configFile is what config.yaml says: several values for a list, one for anything else.
+// configFile is the contents of config.yaml: several values for a list, otherwise one.
 type configFile struct {
 	path   string
 	values map[string][]string
@@ -146,7 +146,7 @@ func (a *app) readConfig(root *cobra.Command) (*configFile, error) {
 	c := &configFile{}
 	dir, err := a.xdgDir("XDG_CONFIG_HOME", ".config")
 	if err != nil {
-		return c, nil // no home, no file
+		return c, nil // without a home there is no file
 	}
 	c.path = filepath.Join(dir, "commyfs", "config.yaml")
 	data, err := trust.ReadObeyed(c.path)
@@ -200,7 +200,7 @@ func parseConfig(data []byte) (map[string][]string, error) {
 	return values, nil
 }
 
-// xdgDir is a directory of the XDG base directory specification, which has relative ones ignored.
+// xdgDir is a directory of the XDG base directory specification, which says to ignore relative paths.
 func (a *app) xdgDir(env, inHome string) (string, error) {
 	if dir := a.getenv(env); filepath.IsAbs(dir) {
 		return dir, nil

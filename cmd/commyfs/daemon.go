@@ -17,16 +17,16 @@ import (
 	"github.com/commy-project/commyfs/internal/local"
 )
 
-// readyEnv tells a mount that it is the one in the background, and by which descriptor its parent waits for it.
+// readyEnv tells a mount that it runs in the background, and which descriptor its parent waits on.
 const readyEnv = "COMMYFS_MOUNT_READY_FD"
 
-// daemon is the background mount's way to its parent.
+// daemon is the background mount's connection to its parent.
 type daemon struct {
 	parent io.WriteCloser
 	told   bool
 }
 
-// daemonized returns nil in a process that is not the one in the background.
+// daemonized returns nil if this process is not the background mount.
 func (a *app) daemonized() (*daemon, error) {
 	text := a.getenv(readyEnv)
 	if text == "" {
@@ -42,10 +42,10 @@ func (a *app) daemonized() (*daemon, error) {
 
 const readyWord = "ready"
 
-// ready tells the parent that the mount can be used.
+// ready tells the parent that the mount is ready.
 func (d *daemon) ready() { d.tell(readyWord) }
 
-// failed tells the parent why there is no mount, unless it is gone already.
+// failed tells the parent why there is no mount, unless the parent has exited.
 func (d *daemon) failed(err error) {
 	if err != nil {
 		d.tell(fmt.Sprintf("%d %s", exitCode(err), errorLine(err)))
@@ -57,11 +57,11 @@ func (d *daemon) tell(line string) {
 		return
 	}
 	d.told = true
-	_, _ = io.WriteString(d.parent, line+"\n") // a parent that is gone needs no answer
+	_, _ = io.WriteString(d.parent, line+"\n") // fails if the parent has exited
 	_ = d.parent.Close()
 }
 
-// startDaemon starts this command again in the background and returns what became of it, once that is known.
+// startDaemon starts this command again in the background and waits until it is mounted or has failed.
 func (a *app) startDaemon(ctx context.Context, o *mountOptions, dir string) error {
 	if err := local.MakeDir(o.state); err != nil {
 		return err
@@ -116,10 +116,10 @@ func (a *app) startDaemon(ctx context.Context, o *mountOptions, dir string) erro
 	return fmt.Errorf("the mount process exited: %v: %s (log: %s)", werr, local.LastError(logName, from), logName)
 }
 
-// escapeDir makes a file name of a directory's, as readable as can be: "/mnt/commy" is "mnt-commy".
+// escapeDir makes a readable file name from a directory's path: "/mnt/commy" becomes "mnt-commy".
 func escapeDir(dir string) string {
 	name := strings.NewReplacer("%", "%25", "-", "%2D", "/", "-").Replace(strings.TrimPrefix(dir, "/"))
-	const most = 200 // of 255, with room for what is around it
+	const most = 200 // of 255, with room for a prefix and a suffix
 	if len(name) > most {
 		name = name[len(name)-most:]
 	}

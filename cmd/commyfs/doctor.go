@@ -20,19 +20,19 @@ import (
 )
 
 const (
-	// checkBound is how long one check may take; they run side by side.
+	// checkBound limits each check; they run in parallel.
 	checkBound = 4 * time.Second
-	// askingBound is how long a server or a mount may take to answer, so that its check can say so.
+	// askingBound limits the answer of a server or a mount. It is shorter, so that the check can report it.
 	askingBound = 3 * time.Second
-	// configBound is how long reading the configuration may take, on which most checks depend.
+	// configBound limits reading the configuration, on which most checks depend.
 	configBound = 2 * time.Second
-	// doctorBound is for what comes before and between.
+	// doctorBound limits everything, with some reserve.
 	doctorBound = configBound + checkBound + 2*time.Second
-	// endGrace is how long a process that has said everything may take to end.
+	// endGrace is how long a process that has reported may take to exit.
 	endGrace = 500 * time.Millisecond
 )
 
-// The judgements, best first, and not judged.
+// The results of a check.
 const (
 	statusOK   = "ok"
 	statusWarn = "warn"
@@ -40,12 +40,12 @@ const (
 	statusSkip = "skip"
 )
 
-// finding is what one check has to say.
+// finding is the result of a check.
 type finding struct {
 	Check  string `json:"check"`
 	Status string `json:"status"`
 	Detail string `json:"detail"`
-	Fix    string `json:"fix"` // the one thing to do; empty if there is nothing
+	Fix    string `json:"fix"` // what to do; empty if nothing is wrong
 }
 
 func good(check, format string, args ...any) finding {
@@ -56,13 +56,13 @@ func skipped(check, format string, args ...any) finding {
 	return finding{Check: check, Status: statusSkip, Detail: fmt.Sprintf(format, args...)}
 }
 
-// but makes a finding one of something to do.
+// but changes the status of a finding and adds a fix.
 func (f finding) but(status, fix string) finding {
 	f.Status, f.Fix = status, fix
 	return f
 }
 
-// troubled is the finding of an error. Many of ours end with advice, which wins over the caller's.
+// troubled is the finding for an error. If the error ends with advice, this replaces fix.
 func troubled(check string, err error, fix string) finding {
 	detail := errorLine(err)
 	if i := strings.LastIndex(detail, ": "); i >= 0 {
@@ -74,7 +74,7 @@ func troubled(check string, err error, fix string) finding {
 	return finding{check, statusFail, detail, fix}
 }
 
-// softened makes warnings of failures in what is not needed.
+// softened turns failures into warnings, for things that are not needed.
 func softened(fs []finding) []finding {
 	for i := range fs {
 		if fs[i].Status == statusFail {
@@ -98,7 +98,7 @@ func (a *app) newDoctorCommand() *cobra.Command {
 			"apply), with what to do about it. Nothing is changed and no server is started. The exit code is 1 if a check fails.\n" +
 			"Servers and mounts have at most 3s to answer, even if --timeout is longer.",
 		Args: takes(0, 0),
-		// In place of the root's: what that refuses is a finding here.
+		// Replaces the root's: configuration errors are findings here.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return a.runDoctor(cmd.Context(), cmd, &o) },
 	}
@@ -107,17 +107,17 @@ func (a *app) newDoctorCommand() *cobra.Command {
 	return cmd
 }
 
-// doctorEnv tells a doctor that it is the one who looks.
+// doctorEnv tells a process that it is the one that runs the checks.
 const doctorEnv = "COMMYFS_DOCTOR_CHILD"
 
-// report is what the process that looks tells the one that was started.
+// report is what the process that runs the checks sends to the one that the user started.
 type report struct {
 	JSON     bool
 	Findings []finding
 }
 
-// runDoctor leaves the looking to a process of its own: a file system that has taken a request and does not answer it
-// can keep a process from ending, even by SIGKILL, and whoever waits for it.
+// runDoctor runs the checks in another process: a file system that does not answer a request can make a process
+// unkillable, even by SIGKILL.
 func (a *app) runDoctor(ctx context.Context, cmd *cobra.Command, o *doctorOptions) error {
 	if a.getenv(doctorEnv) != "" {
 		r, err := a.look(ctx, cmd, o)
@@ -166,11 +166,11 @@ func (a *app) sendDoctor(ctx context.Context) (*report, error) {
 	if err == nil && r != nil {
 		_, err = mountpoint.Bounded(ctx, endGrace, func() (any, error) { return nil, cmd.Wait() })
 		if err == nil {
-			_, err = a.stderr.Write(stderr.Bytes()) // its log
+			_, err = a.stderr.Write(stderr.Bytes()) // the child's log
 			return r, err
 		}
 	}
-	_ = cmd.Process.Kill() // it may not end by that
+	_ = cmd.Process.Kill() // may have no effect
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -204,22 +204,22 @@ func (r *report) print(a *app, inJSON bool) error {
 	return nil
 }
 
-// unhang is what to do about what nothing else is known of.
+// unhang is the advice if nothing more is known.
 const unhang = "use `mount` to find the file system that hangs, and unmount it"
 
-// check is one thing to look at; its findings are printed where it stands.
+// check produces one or more findings. The output has the order of the checks.
 type check struct {
 	name string
 	look func(context.Context) []finding
 }
 
-// look makes all checks. An error is one of usage.
+// look runs all checks. It returns only usage errors.
 func (a *app) look(ctx context.Context, cmd *cobra.Command, o *doctorOptions) (*report, error) {
 	config, err := mountpoint.Bounded(ctx, configBound, func() (*configuration, error) { return a.examineConfig(cmd, o) })
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, err
 	}
-	if err != nil { // and nobody may look at the options any more: they are still being read
+	if err != nil { // the options must not be used any more: they are still being read
 		config = &configuration{finding: finding{"config", statusFail, "reading the configuration hangs", unhang}}
 	}
 	checks := machineChecks(a.getenv("COMMYFS_DIFF"))
@@ -241,7 +241,7 @@ func (a *app) look(ctx context.Context, cmd *cobra.Command, o *doctorOptions) (*
 	return &report{JSON: inJSON || config.usable && o.json(), Findings: examine(ctx, checks, checkBound)}, ctx.Err()
 }
 
-// examine makes the checks side by side, each within the bound.
+// examine runs the checks in parallel, each within the bound.
 func examine(ctx context.Context, checks []check, bound time.Duration) []finding {
 	results := make([][]finding, len(checks))
 	var wg sync.WaitGroup

@@ -12,13 +12,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// configuration is what there is to say about the options.
+// configuration is the result of reading the options.
 type configuration struct {
 	finding finding
-	usable  bool // they hold what they should
+	usable  bool // the options are valid
 }
 
-// examineConfig gives the options their values. An error is one of the command line.
+// examineConfig sets the options. It returns an error only for the command line.
 func (a *app) examineConfig(cmd *cobra.Command, o *doctorOptions) (*configuration, error) {
 	err := a.configure(cmd.Flags(), cmd.Root())
 	if err == nil {
@@ -29,7 +29,7 @@ func (a *app) examineConfig(cmd *cobra.Command, o *doctorOptions) (*configuratio
 		}
 	}
 	c := &configuration{usable: err == nil}
-	if err == nil { // what only other commands take can be wrong too
+	if err == nil { // options of other commands can be wrong too
 		for _, other := range a.newRootCommand().Commands() {
 			if err = a.configure(other.Flags(), cmd.Root()); err != nil {
 				break
@@ -43,7 +43,7 @@ func (a *app) examineConfig(cmd *cobra.Command, o *doctorOptions) (*configuratio
 	return c, nil
 }
 
-// resolveAround checks the options but the servers' URLs, which have a check of their own.
+// resolveAround checks the options except the servers' URLs, which have their own check.
 func (a *app) resolveAround(o *doctorOptions) error {
 	given := o.server
 	if len(given) > 0 {
@@ -66,7 +66,7 @@ func (a *app) configName() string {
 	return name
 }
 
-// knownVariables are those that some command reads.
+// knownVariables are the environment variables that commands read.
 func knownVariables(root *cobra.Command) []string {
 	known := map[string]bool{apiKeyEnv: true, "COMMYFS_DIFF": true, readyEnv: true, doctorEnv: true}
 	for _, cmd := range root.Commands() {
@@ -79,7 +79,7 @@ func knownVariables(root *cobra.Command) []string {
 	return slices.Sorted(maps.Keys(known))
 }
 
-// judgeEnvironment looks at the names alone: a value can be a secret under a name that is misspelt.
+// judgeEnvironment shows only names: the value of a misspelt variable may be a secret.
 func judgeEnvironment(environ, known []string) finding {
 	similar := &cobra.Command{SuggestionsMinimumDistance: 2}
 	for _, name := range known {

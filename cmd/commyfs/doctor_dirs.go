@@ -17,21 +17,21 @@ import (
 	"github.com/commy-project/commyfs/server"
 )
 
-// runtimeReserve is room for the memory files of some services.
+// runtimeReserve is enough space for the memory files of some services.
 const runtimeReserve = 16 << 20
 
-// File systems by their names in mountinfo.
+// File system types as in mountinfo.
 var (
 	inMemory = []string{"tmpfs", "ramfs"}
 	onOthers = []string{"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "coda", "ncpfs", "lustre", "gpfs", "beegfs", "glusterfs"}
 )
 
-// role is what a directory is for.
+// role describes the purpose of a directory.
 type role struct {
 	name, flag string
 	reserve    int64
 	lasting    bool
-	holds      string // for show
+	holds      string // for display
 }
 
 func (a *app) dirChecks(o *doctorOptions) []check {
@@ -39,7 +39,7 @@ func (a *app) dirChecks(o *doctorOptions) []check {
 		return check{r.name, func(context.Context) []finding {
 			found := []finding{judgeDir(r, lookAtDir(dir))}
 			if !o.isLocal() {
-				return softened(found) // there is no server in it; daemons may log there
+				return softened(found) // no server uses it; daemons may log there
 			}
 			return found
 		}}
@@ -50,19 +50,19 @@ func (a *app) dirChecks(o *doctorOptions) []check {
 	}
 }
 
-// dir is what there is to know about a directory.
+// dir is the state of a directory.
 type dir struct {
 	path   string
-	there  string // path, or the next above it that exists
-	owner  error  // why it cannot be ours
-	access error  // why it cannot be used, or made
+	there  string // path, or its nearest existing parent
+	owner  error  // it has the wrong owner
+	access error  // it cannot be used or created
 	mode   iofs.FileMode
 	fsType string
 	free   int64
-	err    error // of looking
+	err    error // it cannot be examined
 }
 
-// lookAtDir makes nothing.
+// lookAtDir creates nothing.
 func lookAtDir(path string) dir {
 	d := dir{path: path, there: path}
 	if d.owner = local.CheckOwner(path); d.owner != nil {

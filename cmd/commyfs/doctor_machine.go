@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// Inotify's limits from which one user's programs are unlikely to run out: what kernels before 5.11 had is less.
+	// Inotify limits that a user's programs are unlikely to reach. Kernels before 5.11 had lower ones.
 	enoughWatches   = 65536
 	enoughInstances = 128
-	// enoughFiles is for a server with a few thousand connections: each takes one.
+	// enoughFiles is enough for a server with a few thousand connections, one descriptor each.
 	enoughFiles = 4096
 )
 
-// machineChecks look at what is the same for every user of the machine, or nearly.
+// machineChecks check what is (nearly) the same for every user of the machine.
 func machineChecks(kernel string) []check {
 	one := func(name string, f func() finding) check {
 		return check{name, func(context.Context) []finding { return []finding{f()} }}
@@ -64,7 +64,7 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// atLeast compares a kernel's release. One that cannot be read is new.
+// atLeast compares kernel releases. An unreadable one counts as new.
 func atLeast(release string, major, minor int) bool {
 	var a, b int
 	if _, err := fmt.Sscanf(release, "%d.%d", &a, &b); err != nil {
@@ -81,7 +81,7 @@ func judgeVersion(version, release, arch string) finding {
 	return f
 }
 
-// judgeCPU is given what COMMYFS_DIFF says.
+// judgeCPU takes the value of COMMYFS_DIFF.
 func judgeCPU(chosen string) finding {
 	all := diff.Implementations()
 	if chosen != "" {
@@ -104,14 +104,14 @@ func judgeDevice(err error) finding {
 	return good("fuse", "/dev/fuse can be opened")
 }
 
-// helper is what there is to know about fusermount3.
+// helper is the state of fusermount3.
 type helper struct {
-	privileged bool // and so it is not needed
+	privileged bool // it is not needed
 	path       string
 	err        error
-	setuid     bool // or it has capabilities of its own
-	nosuid     bool // its file system takes that away
-	noNewPrivs bool // this process has given it up
+	setuid     bool // or it has file capabilities
+	nosuid     bool // its file system ignores setuid
+	noNewPrivs bool // this process cannot gain privileges
 }
 
 func lookAtHelper(privileged bool) helper {
@@ -213,7 +213,7 @@ func judgeOpenFiles(limit uint64, err error) finding {
 	return f
 }
 
-// quoted is s as a shell's word.
+// quoted quotes s for a shell.
 func quoted(s string) string {
 	plain := func(r rune) bool {
 		return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune("/._-+,:@%", r)

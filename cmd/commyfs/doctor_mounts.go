@@ -14,10 +14,10 @@ import (
 	"github.com/commy-project/commyfs/fs/mountpoint"
 )
 
-// stuckBound is how long requests to a mount have to be without an answer to be told of.
+// stuckBound is how long a request must be unanswered to be reported.
 const stuckBound = time.Second
 
-// examineMounts asks every mount of ours, those side by side too.
+// examineMounts checks all commyfs mounts in parallel.
 func examineMounts(ctx context.Context) []finding {
 	mounts, err := mountpoint.List()
 	if err != nil {

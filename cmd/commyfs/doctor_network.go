@@ -17,13 +17,13 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-// fewDays is from when on a certificate is about to end.
+// A certificate that is valid for less than fewDays is about to expire.
 const fewDays = 14
 
-// The steps on the way to a server, each of which needs those before.
+// The steps of a connection to a server. Each requires the previous ones.
 var networkSteps = []string{"url", "dns", "tcp", "tls", "login", "round-trip"}
 
-// examineServers looks at the servers of --server side by side. Where one will do, the others are spares.
+// examineServers checks the servers of --server in parallel. If one works, failures of the others are warnings.
 func (d *dialer) examineServers(ctx context.Context) []finding {
 	ctx, cancel := context.WithTimeout(ctx, min(d.o.timeout, askingBound))
 	defer cancel()
@@ -43,34 +43,34 @@ func (d *dialer) examineServers(ctx context.Context) []finding {
 	return all
 }
 
-// journey is how far the way to a server was gone.
+// journey records how far a connection to a server got.
 type journey struct {
-	name   string // of the server, without secrets
+	name   string // the server's URL, without secrets
 	scheme string
-	ca     bool // was given
+	ca     bool // --ca was given
 	key    string
-	keyErr error // it cannot be read
+	keyErr error // the key cannot be read
 
-	// A dialer may try addresses side by side.
+	// A dialer may try addresses in parallel.
 	mu              sync.Mutex // guards the following
 	lookup, connect time.Duration
 	lookupErr       error
-	addr            string // that was connected to
+	addr            string // the address of the connection
 
-	secured *tls.ConnectionState // once the certificate is good
-	arrived bool                 // there is a connection
-	talk    *talk                // and it works
+	secured *tls.ConnectionState // set once the certificate is verified
+	arrived bool                 // connected
+	talk    *talk                // requests were answered
 	end     string               // the step that failed, empty for none
 	err     error
 }
 
-// travel goes the way of every command, and takes notes.
+// travel connects like every command, and records each step.
 func (d *dialer) travel(ctx context.Context, server string) *journey {
 	j := &journey{name: "the address", end: "url", ca: d.o.ca != ""}
 	u, err := url.Parse(server)
 	if !isServerURL(server) || err != nil {
 		if err == nil && u.Host != "" {
-			j.name = u.Scheme + "://" + u.Host // the rest can be a password
+			j.name = u.Scheme + "://" + u.Host // the rest may contain a password
 		}
 		j.err = fmt.Errorf("%s: must be wss://host:port or unix:///path", j.name)
 		return j
@@ -100,7 +100,7 @@ func (d *dialer) travel(ctx context.Context, server string) *journey {
 	return j
 }
 
-// trace notes what the net package does.
+// trace records what the net package does.
 func (j *journey) trace() *httptrace.ClientTrace {
 	var began time.Time
 	note := func(f func()) {
@@ -123,7 +123,7 @@ func (j *journey) trace() *httptrace.ClientTrace {
 	}
 }
 
-// ended tells at which step.
+// ended returns the step that failed.
 func (j *journey) ended() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -144,7 +144,7 @@ func (j *journey) ended() string {
 	return "login"
 }
 
-// judgeJourney gives a finding for each step.
+// judgeJourney returns a finding for each step.
 func judgeJourney(j *journey, now time.Time) []finding {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -175,7 +175,7 @@ func judgeJourney(j *journey, now time.Time) []finding {
 				err = j.keyErr
 			}
 			f := troubled(step, err, j.fix(step))
-			f.Detail = strings.Replace(f.Detail, model.ErrInvalid.Message+": ", "", 1) // nobody was asked
+			f.Detail = strings.Replace(f.Detail, model.ErrInvalid.Message+": ", "", 1) // not the server's answer
 			found = append(found, f)
 		case end >= 0 && i > end, j.addr == "" && (step == "dns" || step == "tcp") && end > i && j.end == "tls":
 			found = append(found, skipped(step, "not reached"))
@@ -186,7 +186,7 @@ func judgeJourney(j *journey, now time.Time) []finding {
 	return found
 }
 
-// fix is what to do about the step that failed.
+// fix is the advice for the step that failed.
 func (j *journey) fix(step string) string {
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
@@ -226,7 +226,7 @@ func (j *journey) fix(step string) string {
 	return "see the server's log"
 }
 
-// judgeCertificate looks for the end of the first of the chain to end.
+// judgeCertificate finds the certificate of the chain that expires first.
 func judgeCertificate(cs *tls.ConnectionState, now time.Time) finding {
 	chain := cs.PeerCertificates
 	if len(cs.VerifiedChains) > 0 {

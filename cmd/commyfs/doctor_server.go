@@ -23,12 +23,12 @@ import (
 )
 
 const (
-	// roundTrips are measured; the median counts.
+	// roundTrips is the number of measurements; the median counts.
 	roundTrips = 20
-	// More than this is slow, over the socket and over a network.
+	// Slower than this is a warning, on the socket and over a network.
 	slowSocket  = 25 * time.Millisecond
 	slowNetwork = 250 * time.Millisecond
-	// startGrace is how long a server that has its lock may take until it listens.
+	// startGrace is how long a server that holds its lock may take to listen.
 	startGrace = 2 * time.Second
 )
 
@@ -48,7 +48,7 @@ func (a *app) serverChecks(o *doctorOptions) []check {
 	}
 }
 
-// talk is what a connection says and how long it takes to.
+// talk is the server's status and its response time.
 type talk struct {
 	server   model.ServerInfo
 	services int
@@ -57,7 +57,7 @@ type talk struct {
 	median   time.Duration
 }
 
-// talkTo says hello, measures and closes.
+// talkTo sends a hello, measures and closes the connection.
 func talkTo(ctx context.Context, conn *transport.Conn) (*talk, error) {
 	c := transport.NewClient(conn, transport.ClientOptions{})
 	defer c.Close()
@@ -92,12 +92,12 @@ func judgeRoundTrip(t *talk) finding {
 	return f
 }
 
-// localServer is what was found out about the user's own server.
+// localServer is the state of the user's own server.
 type localServer struct {
 	dirs
 	talk   *talk
 	err    error
-	holder server.LockInfo // who has a lock of ours; zero: nobody that can be seen
+	holder server.LockInfo // who holds a lock; zero if unknown
 }
 
 func (d *dialer) examineLocal(ctx context.Context) []finding {
@@ -116,7 +116,7 @@ func (d *dialer) examineLocal(ctx context.Context) []finding {
 			break
 		}
 	}
-	if s.err != nil && s.holder.PID == 0 { // it answered, and then no more
+	if s.err != nil && s.holder.PID == 0 { // it answered at first
 		s.holder = lockHolder(s.dirs)
 	}
 	socket := local.Socket(s.runtime)

@@ -27,7 +27,7 @@ const exitHelp = "Exit codes: 0 success, 1 failure, 2 usage error, 3 not found, 
 // exitError is an error with an exit code of its own.
 type exitError struct {
 	code int
-	err  error // nil: what there is to say has been said
+	err  error // nil: nothing more to print
 }
 
 func (e *exitError) Error() string {

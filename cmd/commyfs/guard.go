@@ -17,34 +17,34 @@ import (
 	"github.com/commy-project/commyfs/internal/local"
 )
 
-// A mount that is killed while a thread of it tells the kernel of a change can hang for ever, and its users with it:
-// the thread waits for a directory's lock, whose holder waits for an answer of ours, and as long as the thread waits it
-// keeps /dev/fuse open, so that the kernel does not see that nobody serves any more. The guard is a process that waits
-// for the mount's death and then aborts its connection.
+// If a mount is killed while one of its threads notifies the kernel, the mount and its users can hang for ever: the thread
+// waits for a directory's lock, the lock's holder waits for an answer from the mount, and the waiting thread keeps /dev/fuse
+// open, so that the kernel does not notice that the server is dead. The guard is a process that waits for the mount's death
+// and then aborts its connection.
 
-// guardEnv tells a process that it is a guard, and the pid of its mount.
+// guardEnv marks a guard process; its value is the pid of the mount.
 const guardEnv = "COMMYFS_MOUNT_GUARD"
 
-// deathSignal is sent to the guard by the kernel when the thread that started it ends, which a pipe or a pidfd would
-// not tell while another thread of the mount hangs. Nobody else sends a real-time signal.
+// The kernel sends deathSignal to the guard when the thread that started it ends. A pipe or a pidfd would not report this
+// while another thread of the mount hangs. Nobody else sends real-time signals.
 const deathSignal = syscall.Signal(60)
 
-// guardStarts is how often a guard is started: one that was ended by mistake is replaced.
+// guardStarts limits how often a guard is started: one that was killed by mistake is replaced.
 const guardStarts = 2
 
-// guard is a mount's hold on its guard.
+// guard is a mount's handle for its guard.
 type guard struct {
 	args  []string
-	abort *os.File // nil: the guard has to find a way itself
+	abort *os.File // nil: the guard has to find the file itself
 	log   *slog.Logger
-	ended chan struct{} // no guard runs, and none will
+	ended chan struct{} // closed when no guard runs and none will be started
 
 	mu      sync.Mutex // guards the following
 	process *os.Process
 	stopped bool
 }
 
-// startGuard starts the guard of a mount. Without one the mount works too.
+// startGuard starts the guard of a mount. The mount also works without one.
 func startGuard(m *mountpoint.Mountpoint, log *slog.Logger) *guard {
 	g := &guard{log: log, ended: make(chan struct{})}
 	abort, err := m.AbortFile()
@@ -64,7 +64,7 @@ func startGuard(m *mountpoint.Mountpoint, log *slog.Logger) *guard {
 	return g
 }
 
-// run is the thread whose end the guard waits for. It is never unlocked: Go ends it with the goroutine.
+// run is the thread whose end the guard waits for. It stays locked, so that Go ends it with the goroutine.
 func (g *guard) run(started chan<- struct{}) {
 	defer close(g.ended)
 	runtime.LockOSThread()
@@ -84,7 +84,7 @@ func (g *guard) run(started chan<- struct{}) {
 	}
 }
 
-// start starts a guard, unless none is wanted any more.
+// start starts a guard unless stop was called.
 func (g *guard) start() (*exec.Cmd, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -98,12 +98,12 @@ func (g *guard) start() (*exec.Cmd, error) {
 	if err := local.Detach(cmd, nil); err != nil {
 		return nil, err
 	}
-	cmd.Stderr = nil // it may outlive us, and whoever reads our output waits for its end
+	cmd.Stderr = nil // it may outlive us, and a reader of our output would wait for it
 	cmd.SysProcAttr.Pdeathsig = deathSignal
 	if g.abort != nil {
 		cmd.ExtraFiles = []*os.File{g.abort}
 	}
-	// The guard begins with this thread's mask, so that a death before it can handle signals is not missed.
+	// The guard inherits this thread's signal mask, so that no death signal is lost before it handles signals.
 	var all, was unix.Sigset_t
 	for i := range all.Val {
 		all.Val[i] = ^all.Val[i]
@@ -112,7 +112,7 @@ func (g *guard) start() (*exec.Cmd, error) {
 		return nil, err
 	}
 	err := cmd.Start()
-	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &was, nil) // it was good a moment ago
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &was, nil) // cannot fail: it is the previous mask
 	if err != nil {
 		return nil, err
 	}
@@ -120,12 +120,12 @@ func (g *guard) start() (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// stop ends the guard, once nothing can hang any more.
+// stop ends the guard when nothing can hang any more.
 func (g *guard) stop() {
 	g.mu.Lock()
 	g.stopped = true
 	if g.process != nil {
-		_ = g.process.Kill() // an error says that it is gone
+		_ = g.process.Kill() // an error means that it has exited
 	}
 	g.mu.Unlock()
 	<-g.ended
@@ -141,12 +141,12 @@ func beGuard(mount string, args []string) error {
 	if err != nil || len(args) < 3 {
 		return usagef("environment variable %s is for internal use only", guardEnv)
 	}
-	signal.Ignore() // all others: what ends a group of processes must not end the guard before the mount
+	signal.Ignore() // a signal to the process group must not end the guard before the mount
 	death := make(chan os.Signal, 1)
 	signal.Notify(death, deathSignal)
-	// Whoever ends all programs of our name does not mean us.
+	// A killall for commyfs must not match the guard.
 	_ = os.WriteFile("/proc/self/comm", []byte("commy-guard"), 0)
-	// It is set already, but not after an exec that gave capabilities. It is about the calling thread.
+	// Already set, but lost in an exec that gives capabilities. It applies to the calling thread.
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(deathSignal), 0, 0, 0); err != nil {
 		return fmt.Errorf("guard: %w", err)

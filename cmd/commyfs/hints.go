@@ -14,7 +14,7 @@ import (
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// explain says which path an error is about, and what to do where the error alone does not say it.
+// explain adds the path to an error, and advice where the error has none.
 func explain(p path, err error, limits model.Limits) error {
 	switch {
 	case errors.Is(err, model.ErrIsDirectory):
@@ -39,15 +39,15 @@ func explainConflict(ctx context.Context, c *varsync.Client, p path, err error) 
 	return err
 }
 
-// checkNotInMount refuses the path of a file in a mount of ours. Paths of variables may begin with a slash too, but who
-// means one of them can leave it out.
+// checkNotInMount refuses the path of a file in a commyfs mount. A variable's path may begin with a slash too, but does not
+// have to.
 func checkNotInMount(s string) error {
 	if !strings.HasPrefix(s, "/") {
 		return nil
 	}
 	mounts, err := mountpoint.List()
 	if err != nil {
-		return nil // then we do not know better
+		return nil // without the list there is nothing to check
 	}
 	for _, m := range mounts {
 		if rest, ok := strings.CutPrefix(strings.TrimRight(s, "/")+"/", m.Dir+"/"); ok {
@@ -57,7 +57,7 @@ func checkNotInMount(s string) error {
 	return nil
 }
 
-// isTerminal reports whether somebody types what is read.
+// isTerminal reports whether stdin is a terminal.
 func isTerminal(stdin any) bool {
 	f, ok := stdin.(*os.File)
 	if !ok {

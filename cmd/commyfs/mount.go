@@ -106,7 +106,7 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	return err
 }
 
-// mount mounts, says so, and returns when the mount has ended.
+// mount mounts, reports it, and returns when the mount has ended.
 func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daemon *daemon) error {
 	dir := fo.Dir
 	var forbidden []string
@@ -120,7 +120,7 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	if daemon != nil {
 		level = slog.LevelInfo
 	}
-	// Whoever started us can go, and what we were started in can be unmounted.
+	// The working directory must not keep a file system busy.
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	return errors.Join(err, m.Close())
 }
 
-// mounted is what serveMount needs of a mount.
+// mounted is the part of a mount that serveMount uses.
 type mounted interface {
 	Wait()
 	Unmount(lazy bool) error
@@ -156,14 +156,14 @@ type mounted interface {
 }
 
 const (
-	// busyGrace is how long a mount that is in use may keep us after SIGTERM, which service managers send once.
+	// busyGrace is how long a mount that is in use stays after SIGTERM, which service managers send only once.
 	busyGrace = 5 * time.Second
-	// detachGrace is how long the users of a mount that was detached have to finish.
+	// detachGrace is how long the users of a detached mount have to finish.
 	detachGrace = time.Second
 )
 
-// serveMount returns when the mount has ended. A signal unmounts it; if it is in use, a second one, or a while after
-// SIGTERM or SIGHUP, detaches it from the tree, and what still uses it then gets errors.
+// serveMount returns when the mount has ended. A signal unmounts it. If it is in use, a second signal, or busyGrace after
+// SIGTERM or SIGHUP, detaches it; programs that still use it then get errors.
 func serveMount(m mounted, signals <-chan os.Signal, stderr io.Writer) error {
 	gone := make(chan struct{})
 	go func() {
@@ -202,7 +202,7 @@ func serveMount(m mounted, signals <-chan os.Signal, stderr io.Writer) error {
 				return nil
 			case <-t.C:
 			}
-			// Otherwise who waits for us now would hang until this process has ended, which could have to wait for them.
+			// Otherwise pending requests would hang until this process has exited, which may have to wait for them.
 			return m.Abort()
 		}
 	}

@@ -8,16 +8,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// mountFlags is -o: options as mount(8) and /etc/fstab write them, each of which stands for the flag of that name.
+// mountFlags is -o: options in the form of mount(8) and /etc/fstab. Each sets the flag of the same name.
 type mountFlags struct {
 	fs *pflag.FlagSet
 }
 
-// Options of mount(8) that are for somebody else, or say what holds anyway: mounts are always nosuid and nodev.
+// Options of mount(8) that are meant for other programs or always apply: mounts are always nosuid and nodev.
 var ignoredMountOptions = []string{"_netdev", "rw", "auto", "noauto", "user", "nouser", "users", "nofail", "defaults", "exec", "nosuid",
 	"nodev", "noatime", "relatime", "async"}
 
-// Options that are no good in -o: what one is about the command line itself.
+// Flags that make no sense in -o.
 var notMountOptions = []string{"option", "help"}
 
 // Set implements [pflag.Value].

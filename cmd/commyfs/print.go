@@ -11,8 +11,7 @@ import (
 	"github.com/commy-project/commyfs/internal/names"
 )
 
-// writeJSON writes v as one line. What a terminal could act on is escaped in strings, which JSON itself asks for only
-// where it is ASCII.
+// writeJSON writes v as one line. It escapes all control characters for terminals; JSON itself requires this only for ASCII.
 func writeJSON(w io.Writer, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -22,7 +21,7 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-// escapeJSON escapes what cannot be printed. Outside strings JSON is ASCII that can be.
+// escapeJSON escapes unprintable characters. They occur only in strings.
 func escapeJSON(b []byte) []byte {
 	hidden := func(r rune) bool { return !unicode.IsPrint(r) }
 	if !bytes.ContainsFunc(b, hidden) {
@@ -44,7 +43,7 @@ func escapeJSON(b []byte) []byte {
 	return out
 }
 
-// jsonWriter escapes the JSON that is written to it in pieces of whole lines, as a logger does.
+// jsonWriter escapes JSON. Each Write must be one line, as from a logger.
 type jsonWriter struct{ w io.Writer }
 
 func (j jsonWriter) Write(b []byte) (int, error) {
@@ -59,7 +58,7 @@ func (j jsonWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// raw is the bytes of a string that JSON cannot hold, nil for all others. Text that is no UTF-8 has U+FFFD in its place.
+// raw returns the bytes of a string that is not valid UTF-8, otherwise nil: JSON would have U+FFFD in their place.
 func raw(s string) []byte {
 	if utf8.ValidString(s) {
 		return nil
@@ -80,7 +79,7 @@ func rawList(list []string) [][]byte {
 	return out
 }
 
-// showf is fmt.Fprintf with all strings as [names.Show] writes them.
+// showf is fmt.Fprintf with [names.Show] applied to all strings.
 func showf(w io.Writer, format string, args ...any) error {
 	for i, a := range args {
 		if s, ok := a.(string); ok {
@@ -91,7 +90,7 @@ func showf(w io.Writer, format string, args ...any) error {
 	return err
 }
 
-// countOf is a number of things, in English.
+// countOf formats a number with the singular or plural.
 func countOf(n int, thing string) string {
 	if n != 1 {
 		thing += "s"

@@ -11,7 +11,7 @@ import (
 	"github.com/commy-project/commyfs/internal/names"
 )
 
-// privateFiles are the files that a mount alone has. Total can be more than are named.
+// privateFiles are the private files of a mount. Total counts those that are not listed too.
 type privateFiles struct {
 	Total int           `json:"total"`
 	Files []privateFile `json:"files"`
@@ -19,11 +19,11 @@ type privateFiles struct {
 
 type privateFile struct {
 	Path    string `json:"path"`
-	RawPath []byte `json:"path_base64,omitempty"` // of one that is no UTF-8
+	RawPath []byte `json:"path_base64,omitempty"` // if it is not valid UTF-8
 	Size    int64  `json:"size"`
 }
 
-// privateOf asks a mount. What does not answer within the bound, or is none of ours, tells nothing.
+// privateOf asks a mount. The result is empty if it does not answer within the bound or is not a commyfs mount.
 func privateOf(ctx context.Context, dir string, bound time.Duration) (privateFiles, error) {
 	return mountpoint.Bounded(ctx, bound, func() (privateFiles, error) {
 		files, total, err := varfs.Private(dir)
@@ -35,7 +35,7 @@ func privateOf(ctx context.Context, dir string, bound time.Duration) (privateFil
 	})
 }
 
-// String names the first few.
+// String lists the first few.
 func (p privateFiles) String() string {
 	const most = 10
 	var out []string

@@ -13,7 +13,7 @@ import (
 	"github.com/commy-project/commyfs/diff"
 )
 
-// app is what a command has of the world outside.
+// app is the environment of a command.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -88,7 +88,7 @@ func (a *app) newRootCommand() *cobra.Command {
 	return root
 }
 
-// takes is an argument check whose failure counts as wrong usage; most below 0 means any number.
+// takes checks the number of arguments, with usage errors; most below 0 means any number.
 func takes(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -101,14 +101,13 @@ func takes(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// nameOf is the command without the program's name, which stands before every error.
+// nameOf is the command's name without the program's, which precedes every error.
 func nameOf(cmd *cobra.Command) string {
 	_, name, _ := strings.Cut(cmd.CommandPath(), " ")
 	return name
 }
 
-// checkCommand refuses a command that does not exist. Cobra would do it too, but not if there is a --help as well, and with
-// an error that is not known as wrong usage.
+// checkCommand refuses an unknown command with a usage error. Cobra's own error is untyped, and with --help there is none.
 func checkCommand(root *cobra.Command, args []string) error {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd(args...)
@@ -129,14 +128,14 @@ func checkCommand(root *cobra.Command, args []string) error {
 }
 
 func unknownCommand(cmd *cobra.Command, word string) error {
-	cmd.SuggestionsMinimumDistance = 2 // in letters
+	cmd.SuggestionsMinimumDistance = 2 // edit distance
 	if like := cmd.SuggestionsFor(word); len(like) > 0 {
 		return usagef("unknown command %q: did you mean %s?", word, strings.Join(like, " or "))
 	}
 	return usagef("unknown command %q: see %s --help", word, cmd.CommandPath())
 }
 
-// newHelpCommand is cobra's, but for its answer to a command that does not exist.
+// newHelpCommand differs from cobra's in its answer to an unknown command.
 func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
@@ -156,8 +155,8 @@ func newHelpCommand() *cobra.Command {
 	}
 }
 
-// numbersLast moves the arguments of a command behind a "--" if one of them is such as -21.5, so that
-// `set plant/line1/temp -21.5` sets a value. No flag of ours begins with a digit.
+// numbersLast moves arguments behind a "--" if one of them is a negative number, so that `set plant/line1/temp -21.5` works.
+// No flag begins with a digit.
 func numbersLast(root *cobra.Command, args []string) []string {
 	cmd, rest, err := root.Find(args)
 	if err != nil || cmd == root {
@@ -203,7 +202,7 @@ func takesNext(fs *pflag.FlagSet, arg string) bool {
 	}
 	for i := 1; i < len(arg); i++ {
 		if f := fs.ShorthandLookup(arg[i : i+1]); f == nil || f.NoOptDefVal == "" {
-			return f != nil && i == len(arg)-1 // else the value is the rest of the argument
+			return f != nil && i == len(arg)-1 // otherwise the value is the rest of the argument
 		}
 	}
 	return false

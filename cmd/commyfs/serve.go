@@ -54,7 +54,7 @@ func (a *app) newServeCommand() *cobra.Command {
 	return cmd
 }
 
-// linger is how long a server that a client started stays without one.
+// linger is how long an automatic server stays without clients.
 const linger = 5 * time.Second
 
 func (a *app) runServe(ctx context.Context, o *serveOptions) error {
@@ -132,7 +132,7 @@ func isPort(s string) bool {
 	return err == nil && s != ""
 }
 
-// certificates sets the TLS configuration, and returns the file with our own authority if there is one.
+// certificates sets the TLS configuration, and returns the CA file of a self-signed certificate.
 func (o *serveOptions) certificates(so *server.Options) (ca string, err error) {
 	cert, key := o.cert, o.key
 	if o.selfSigned {
@@ -154,7 +154,7 @@ func (o *serveOptions) makeCertificates() (cert, key, ca string, err error) {
 	if err := local.MakeDir(o.state); err != nil {
 		return "", "", "", err
 	}
-	// A second server, which will be refused for the state directory, must not replace the first one's certificate.
+	// A second server for the state directory, which will be refused, must not replace the first one's certificate.
 	f, err := os.OpenFile(filepath.Join(o.state, "tls.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return "", "", "", err

@@ -14,29 +14,29 @@ import (
 )
 
 const (
-	// takeOverBound is how long a server may take to leave in favour of another.
+	// takeOverBound is how long a server may take to make way for another.
 	takeOverBound = 15 * time.Second
-	// askBound is how long one that is asked to leave may take to answer, before it is asked again.
+	// askBound is how long a server may take to answer a handover before it is asked again.
 	askBound = 2 * time.Second
-	// leaveGrace is how long a server's locks may go one after the other.
+	// leaveGrace is how long a server may take to release its second lock after the first.
 	leaveGrace = time.Second
-	// stayGrace is how long a lock may name a server that stays although it is dead: until the next one has its name there.
+	// stayGrace is how long a lock may name a foreground server that is dead, until the next server has written its name.
 	stayGrace = 200 * time.Millisecond
-	// A server that is meant to stay is quicker to take a lock that becomes free than those that clients start.
+	// A foreground server polls faster, so that it gets a free lock before automatic servers.
 	servePoll = 2 * time.Millisecond
 	autoPoll  = 50 * time.Millisecond
 )
 
-// takeOver starts a server, in the place of an automatic one if there is one. Automatic ones may be killed and started
-// meanwhile: each is asked to leave.
+// takeOver starts a server in place of an automatic one. Automatic servers may be killed and started in the meantime: each is
+// asked to exit.
 func takeOver(ctx context.Context, o server.Options) (*server.Server, error) {
 	bound, cancel := context.WithTimeout(ctx, takeOverBound)
 	defer cancel()
 	var (
-		holder server.LockedError // that was found last
-		since  time.Time          // when it was found first
-		asked  bool               // it has said that it leaves
-		why    error              // it did not say so
+		holder server.LockedError // the last one found
+		since  time.Time          // when it was first found
+		asked  bool               // it has agreed to exit
+		why    error              // why it has not
 	)
 	for {
 		s, err := server.Start(ctx, o)
@@ -53,7 +53,7 @@ func takeOver(ctx context.Context, o server.Options) (*server.Server, error) {
 			if found > stayGrace {
 				return nil, locked
 			}
-		case locked.Dir == o.RuntimeDir: // the server of another state directory, or one that has all but left
+		case locked.Dir == o.RuntimeDir: // the server of another state directory, or one that is about to exit
 			if found > leaveGrace {
 				return nil, locked
 			}
@@ -73,7 +73,7 @@ func takeOver(ctx context.Context, o server.Options) (*server.Server, error) {
 	}
 }
 
-// isFinal tells an answer that stays the same from those of a server that has just begun, leaves, or was killed.
+// isFinal reports whether asking again is useless, unlike with a server that is starting, exiting or killed.
 func isFinal(err error) bool {
 	switch model.CodeOf(err) {
 	case model.CodeDenied, model.CodeUnauthorized, model.CodeUnsupported, model.CodeInvalid, model.CodeConflict:
@@ -82,7 +82,7 @@ func isFinal(err error) bool {
 	return false
 }
 
-// handover asks the server at a socket to leave.
+// handover asks the server at a socket to exit.
 func handover(ctx context.Context, socket string, o transport.Options) error {
 	ctx, cancel := context.WithTimeout(ctx, askBound)
 	defer cancel()
@@ -98,8 +98,8 @@ func handover(ctx context.Context, socket string, o transport.Options) error {
 	return c.Handover(ctx)
 }
 
-// startOrYield starts a server unless there is one: then it returns none, and no error. A holder of the lock that does
-// not answer has just begun or is about to leave; either will show.
+// startOrYield starts a server, or returns nil if there is one. A holder of the lock that does not answer is starting or
+// exiting: this becomes clear soon.
 func startOrYield(ctx context.Context, o server.Options) (*server.Server, error) {
 	bound, cancel := context.WithTimeout(ctx, takeOverBound)
 	defer cancel()

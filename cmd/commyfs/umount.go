@@ -12,7 +12,7 @@ import (
 	"github.com/commy-project/commyfs/internal/names"
 )
 
-// goneBound is how long a mount may take to say what goes with it; it does so from memory.
+// goneBound is how long a mount may take to list its private files, which it does from memory.
 const goneBound = time.Second
 
 func (a *app) newUmountCommand() *cobra.Command {
@@ -28,7 +28,7 @@ func (a *app) newUmountCommand() *cobra.Command {
 			}
 			private, err := privateOf(cmd.Context(), args[0], goneBound)
 			if errors.Is(err, os.ErrDeadlineExceeded) && !lazy {
-				// What still asks for them keeps the mount busy.
+				// The question that is still waiting keeps the mount busy.
 				return fmt.Errorf("umount %s: the mount does not respond: use --lazy", args[0])
 			}
 			hung := false

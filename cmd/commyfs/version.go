@@ -10,7 +10,7 @@ import (
 	"github.com/commy-project/commyfs/diff"
 )
 
-// version is set when linking: -X main.version=v1.2.3.
+// version is set at link time: -X main.version=v1.2.3.
 var version string
 
 func currentVersion() string {
