@@ -6,6 +6,7 @@ import (
 
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
+	"github.com/commy-project/commyfs/server/budget"
 )
 
 var (
@@ -41,7 +42,7 @@ type Identity struct {
 type Session struct {
 	Identity
 	// Memory is for what the session asks for and what waits to be told.
-	Memory *account
+	Memory *budget.Account
 
 	core   *Core
 	auth   *access.Authorizer
@@ -55,14 +56,14 @@ type Session struct {
 // more that is not already being carried out, so that what the client sends again cannot be overtaken.
 func (s *Core) Attach(id Identity, sub Subscriber) (*Session, error) {
 	c := &Session{
-		Identity: id, Memory: s.memory.open(id.Principal, sub.Stalled, sub.Done(), sub.Fail), core: s, auth: s.auth, sub: sub, line: line{at: -1},
+		Identity: id, Memory: s.memory.Open(id.Principal, sub.Stalled, sub.Done(), sub.Fail), core: s, auth: s.auth, sub: sub, line: line{at: -1},
 	}
 	c.feed = newFeed(c.Memory, sub.Ready)
 	name := id.Principal.Client(id.Client)
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
-		c.Memory.close()
+		c.Memory.Close()
 		return nil, model.ErrUnavailable
 	}
 	cl := s.clients[name]
@@ -109,6 +110,6 @@ func (s *Session) Detach() {
 	}
 	c.mu.Unlock()
 	s.EndWatches()
-	s.Memory.close()
+	s.Memory.Close()
 	c.wg.Done()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
+	"github.com/commy-project/commyfs/server/budget"
 )
 
 // CoreOptions configure a [Core]. Store, Dir, Limits, Memory and Idle are required.
@@ -45,7 +46,7 @@ type Core struct {
 	view         *view
 	queue        *queue
 	auth         *access.Authorizer
-	memory       *budget
+	memory       *budget.Budget
 	treeWatchers map[*Session]struct{} // guarded by view.mu
 
 	// ctx ends when Close gives up waiting.
@@ -92,7 +93,7 @@ type Core struct {
 func OpenCore(ctx context.Context, o CoreOptions) (*Core, error) {
 	s := &Core{
 		log: o.Logger, dir: o.Dir, limits: o.Limits, unused: o.Idle, minFree: o.Store.MinFree, broken: o.Broken,
-		view: newView(), queue: newQueue(), auth: o.Auth, memory: newBudget(o.Memory), treeWatchers: map[*Session]struct{}{},
+		view: newView(), queue: newQueue(), auth: o.Auth, memory: budget.New(o.Memory), treeWatchers: map[*Session]struct{}{},
 		clients: map[string]*client{}, legacy: map[string]*client{}, marks: map[*client]struct{}{}, live: map[*Session]struct{}{},
 		idleSince: time.Now(), up: time.Now(), builds: make(chan struct{}, maxBuilds),
 	}

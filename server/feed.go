@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/budget"
 )
 
 // A Receiver is handed what there is to tell a subscriber, by [Session.Deliver] and in order. It may keep what it gets.
@@ -34,7 +35,7 @@ type Ticket struct {
 // every change up to an outcome's revision is told before the outcome.
 type feed struct {
 	ready  func() // there is something to take; does not wait
-	memory *account
+	memory *budget.Account
 
 	// mu guards the following.
 	mu       sync.Mutex
@@ -75,7 +76,7 @@ type treeWatch struct {
 	rev     int64
 }
 
-func newFeed(memory *account, ready func()) *feed {
+func newFeed(memory *budget.Account, ready func()) *feed {
 	return &feed{ready: ready, memory: memory, watches: map[uint64]*watch{}, files: map[uint64]model.MemoryFile{}, asked: map[uint64]*service{}, expected: map[uint64]bool{}}
 }
 
@@ -123,7 +124,7 @@ func (f *feed) events(w *watch, list []*event) {
 	for _, ev := range list {
 		w.add(ev)
 	}
-	if more := w.held - held; more > 0 && !f.memory.try(more) {
+	if more := w.held - held; more > 0 && !f.memory.Try(more) {
 		w.held = held
 		w.lose()
 	}
@@ -146,7 +147,7 @@ func (f *feed) changes(rev int64, list []model.TreeChange) bool {
 	for i := range list {
 		cost += int(unsafe.Sizeof(list[i])) + len(list[i].Tenant.Name) + len(list[i].Service.Name)
 	}
-	if len(f.tree.changes)+len(list) > maxStructural || !f.memory.try(cost) {
+	if len(f.tree.changes)+len(list) > maxStructural || !f.memory.Try(cost) {
 		return false
 	}
 	f.tree.changes = append(f.tree.changes, list...)

@@ -37,6 +37,7 @@ import (
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
+	"github.com/commy-project/commyfs/server/budget"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -124,7 +125,7 @@ type Server struct {
 	auth     *access.Authorizer
 	core     *Core
 	net      listeners
-	sending  *budget // for what is encoded to be sent
+	sending  *budget.Budget // for what is encoded to be sent
 
 	// ctx ends when Close gives up waiting.
 	ctx    context.Context
@@ -145,6 +146,13 @@ type Server struct {
 	closeErr  error
 }
 
+const (
+	defaultMemory = 128 << 20 // Options.Memory
+	// One part in so many is for what is encoded to be sent. It is a budget of its own: what waits for it waits for clients
+	// alone, and never for a request that itself waits to be answered.
+	sendingPart = 4
+)
+
 // MinFree is how many bytes stay free under the state directory: no write is accepted that there is less room for.
 const MinFree = 256 << 20
 
@@ -155,7 +163,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opts: o, log: o.Logger, auth: access.New(model.User(0), model.User(uint32(os.Geteuid()))), sending: newBudget(o.Memory / sendingPart),
+		opts: o, log: o.Logger, auth: access.New(model.User(0), model.User(uint32(os.Geteuid()))), sending: budget.New(o.Memory / sendingPart),
 		opening: map[*transport.Conn]struct{}{}, done: make(chan struct{}), stop: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

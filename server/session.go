@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/budget"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -33,7 +34,7 @@ type session struct {
 	wg      sync.WaitGroup
 	jobs    jobs
 
-	sending *account // for what is being sent
+	sending *budget.Account // for what is being sent
 	// sendingSince is since when the writer has waited for the client to take something, 0 if it does not.
 	sendingSince atomic.Int64
 }
@@ -54,8 +55,8 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 		conn.CloseWith(&model.Error{Code: model.CodeInvalid, Message: "a session begins with a hello"})
 		return
 	}
-	c.sending = s.sending.open(who, c.Stalled, conn.Done(), conn.Fail)
-	defer c.sending.close()
+	c.sending = s.sending.Open(who, c.Stalled, conn.Done(), conn.Fail)
+	defer c.sending.Close()
 	if c.Session, err = s.core.Attach(identity(who, name, hello, conn), c); err != nil {
 		reason := s.refusal(err)
 		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: reason})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
+	"github.com/commy-project/commyfs/server/budget"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -141,7 +142,7 @@ func TestCoalescing(t *testing.T) {
 	sid := p.service("t", "s")
 	svc := s.core.view.lookup("t", "s")
 
-	stuck := &Session{core: s.core, client: newClient("nobody"), auth: s.auth, Identity: Identity{Principal: model.Itself}, feed: newFeed(testAccount(), func() {})}
+	stuck := &Session{core: s.core, client: newClient("nobody"), auth: s.auth, Identity: Identity{Principal: model.Itself}, feed: newFeed(budget.New(96<<20).Open("", func() int64 { return 0 }, nil, func(error) {}), func() {})}
 	stuck.Memory = stuck.feed.memory
 	w := &watch{session: stuck, service: svc, values: true, live: true, open: map[uint64]int{}}
 	stuck.feed.watches[sid] = w

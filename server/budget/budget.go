@@ -1,4 +1,9 @@
-package server
+// Package budget shares memory between the sessions of a server.
+//
+// What a session asks for is taken from a budget before it is allocated: messages that arrive, what they take when decoded,
+// what waits to be sent. A session that has its share, or meets a budget that is used up, waits, and in the end its client
+// does. A part is kept for those who use little, so that they need not wait for those who use much.
+package budget
 
 import (
 	"cmp"
@@ -10,16 +15,8 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// The memory of the server belongs to all of its sessions. What one asks for is taken from a budget before it is allocated:
-// messages that arrive, what they take when decoded, what waits to be sent. A session that has its share, or meets a budget
-// that is used up, waits, and in the end its client does. A part is kept for those who use little, so that they need not
-// wait for those who use much.
 const (
-	defaultMemory = 128 << 20 // Options.Memory
-	// Of it, for what is encoded to be sent. It is a budget of its own: what waits for it waits for clients alone, and never
-	// for a request that itself waits to be answered.
-	sendingPart = 4 // one part in so many
-	reservePart = 4 // of each budget, for the modest
+	reservePart = 4 // one part in so many is for the modest
 	modest      = 128 << 10
 	// patience is how long a session waits for memory that another one holds because its client is slow. Then that client
 	// has to go.
@@ -31,46 +28,48 @@ var (
 	errHog   = &model.Error{Code: model.CodeUnavailable, Message: "the server has run out of memory, and this client is slow and holds much of it"}
 )
 
-// budget is an amount of memory that sessions share.
-type budget struct {
+// Budget is an amount of memory that sessions share.
+type Budget struct {
 	limit, reserve, share int64
 
 	// mu guards the following, and accounts. It is a leaf.
 	mu         sync.Mutex
 	used       int64
 	principals map[model.Principal]int64
-	accounts   map[*account]struct{}
+	accounts   map[*Account]struct{}
 	waits      []*wait // in order
 }
 
-// account is what one session has of a budget.
-type account struct {
-	budget    *budget
+// Account is what one session has of a budget.
+type Account struct {
+	budget    *Budget
 	principal model.Principal
-	// stalled returns since when (Unix nanoseconds) the session has waited for its client to send or to take something, 0
-	// if it does not.
-	stalled func() int64
-	done    <-chan struct{} // closed when nobody needs to wait any more
-	fail    func(error)
+	stalled   func() int64
+	done      <-chan struct{}
+	fail      func(error)
 
 	used   int64
 	closed bool
 }
 
 type wait struct {
-	*account
+	*Account
 	n     int64
 	ready chan struct{} // closed when it has them, or the account was closed
 }
 
-func newBudget(limit int64) *budget {
-	return &budget{
-		limit: limit, reserve: limit / reservePart, share: limit * 2 / 3, principals: map[model.Principal]int64{}, accounts: map[*account]struct{}{},
+// New returns a budget of so many bytes.
+func New(limit int64) *Budget {
+	return &Budget{
+		limit: limit, reserve: limit / reservePart, share: limit * 2 / 3, principals: map[model.Principal]int64{}, accounts: map[*Account]struct{}{},
 	}
 }
 
-func (b *budget) open(p model.Principal, stalled func() int64, done <-chan struct{}, fail func(error)) *account {
-	a := &account{budget: b, principal: p, stalled: stalled, done: done, fail: fail}
+// Open opens the account of a session. stalled returns since when, in Unix nanoseconds, the session has waited for its client
+// to send or to take something, 0 if it does not; done is closed when nobody waits for the account any more; fail ends the
+// session, at once.
+func (b *Budget) Open(p model.Principal, stalled func() int64, done <-chan struct{}, fail func(error)) *Account {
+	a := &Account{budget: b, principal: p, stalled: stalled, done: done, fail: fail}
 	b.mu.Lock()
 	b.accounts[a] = struct{}{}
 	b.mu.Unlock()
@@ -78,13 +77,13 @@ func (b *budget) open(p model.Principal, stalled func() int64, done <-chan struc
 }
 
 // Limit is the most that the account can have at once.
-func (a *account) Limit() int { return int(a.budget.share) }
+func (a *Account) Limit() int { return int(a.budget.share) }
 
 // Take waits until the account can have n bytes more. Larger requests than the limit are cut to it.
-func (a *account) Take(n int) error {
+func (a *Account) Take(n int) error {
 	b := a.budget
 	b.mu.Lock()
-	w := &wait{account: a, n: min(int64(n), b.share), ready: make(chan struct{})}
+	w := &wait{Account: a, n: min(int64(n), b.share), ready: make(chan struct{})}
 	if a.closed {
 		b.mu.Unlock()
 		return errEnded
@@ -116,8 +115,8 @@ func (a *account) Take(n int) error {
 	}
 }
 
-// try is Take that does not wait: false, if it would have to.
-func (a *account) try(n int) bool {
+// Try is Take that does not wait: false, if it would have to.
+func (a *Account) Try(n int) bool {
 	b := a.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,7 +128,7 @@ func (a *account) try(n int) bool {
 }
 
 // Give returns what the account has no more use for.
-func (a *account) Give(n int) {
+func (a *Account) Give(n int) {
 	if n == 0 {
 		return
 	}
@@ -143,8 +142,8 @@ func (a *account) Give(n int) {
 	b.grantLocked()
 }
 
-// close returns all. Who waits for the account gets an error.
-func (a *account) close() {
+// Close returns all. Who waits for the account gets an error.
+func (a *Account) Close() {
 	b := a.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -155,15 +154,15 @@ func (a *account) close() {
 	a.closed = true
 	delete(b.accounts, a)
 	b.waits = slices.DeleteFunc(b.waits, func(w *wait) bool {
-		if w.account == a {
+		if w.Account == a {
 			close(w.ready)
 		}
-		return w.account == a
+		return w.Account == a
 	})
 	b.grantLocked()
 }
 
-func (b *budget) chargeLocked(a *account, n int64) {
+func (b *Budget) chargeLocked(a *Account, n int64) {
 	a.used += n
 	b.used += n
 	if p := b.principals[a.principal] + n; p > 0 {
@@ -175,34 +174,34 @@ func (b *budget) chargeLocked(a *account, n int64) {
 
 // grantLocked lets those go on for whom there is room. Who finds none keeps those behind from overtaking, or a large
 // request would wait for ever; but nobody waits for one who has used up its own share, and the modest wait for nobody.
-func (b *budget) grantLocked() {
+func (b *Budget) grantLocked() {
 	full := false
 	b.waits = slices.DeleteFunc(b.waits, func(w *wait) bool {
 		switch {
 		case w.used+w.n > b.share:
 			return false
-		case full && !b.modestLocked(w.account, w.n), !b.hasRoomLocked(w.account, w.n):
+		case full && !b.modestLocked(w.Account, w.n), !b.hasRoomLocked(w.Account, w.n):
 			full = true
 			return false
 		}
-		b.chargeLocked(w.account, w.n)
+		b.chargeLocked(w.Account, w.n)
 		w.n = 0
 		close(w.ready)
 		return true
 	})
 }
 
-func (b *budget) modestLocked(a *account, n int64) bool {
+func (b *Budget) modestLocked(a *Account, n int64) bool {
 	return a.used+n <= modest && b.principals[a.principal]+n <= b.limit/2
 }
 
-func (b *budget) hasRoomLocked(a *account, n int64) bool {
+func (b *Budget) hasRoomLocked(a *Account, n int64) bool {
 	free := b.limit - b.used
 	return n <= free-b.reserve || n <= free && b.modestLocked(a, n)
 }
 
 // forget takes a wait out of the line.
-func (b *budget) forget(w *wait) {
+func (b *Budget) forget(w *wait) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.waits = slices.DeleteFunc(b.waits, func(o *wait) bool { return o == w })
@@ -210,18 +209,18 @@ func (b *budget) forget(w *wait) {
 }
 
 // evict ends the sessions that hold the most because their clients are slow, as many as w needs.
-func (b *budget) evict(w *wait) {
+func (b *Budget) evict(w *wait) {
 	b.mu.Lock()
-	var slow []*account
+	var slow []*Account
 	if w.n > 0 && !w.closed && w.used+w.n <= b.share {
 		late := time.Now().Add(-patience).UnixNano()
 		for a := range b.accounts {
-			if since := a.stalled(); a != w.account && a.used > 0 && since != 0 && since < late {
+			if since := a.stalled(); a != w.Account && a.used > 0 && since != 0 && since < late {
 				slow = append(slow, a)
 			}
 		}
 	}
-	slices.SortFunc(slow, func(x, y *account) int { return cmp.Compare(y.used, x.used) })
+	slices.SortFunc(slow, func(x, y *Account) int { return cmp.Compare(y.used, x.used) })
 	need := w.n
 	for i, a := range slow {
 		if need <= 0 {

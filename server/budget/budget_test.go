@@ -1,4 +1,4 @@
-package server
+package budget
 
 import (
 	"errors"
@@ -10,10 +10,10 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-func opened(b *budget, p model.Principal, stalled int64) (a *account, failed func() error) {
+func opened(b *Budget, p model.Principal, stalled int64) (a *Account, failed func() error) {
 	var mu sync.Mutex
 	var err error
-	a = b.open(p, func() int64 { return stalled }, nil, func(e error) {
+	a = b.Open(p, func() int64 { return stalled }, nil, func(e error) {
 		mu.Lock()
 		err = e
 		mu.Unlock()
@@ -28,11 +28,11 @@ func opened(b *budget, p model.Principal, stalled int64) (a *account, failed fun
 // TestBudget: who has much waits, who wants little does not, and all is given back.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(96 << 20)
+		b := New(96 << 20)
 		rich, _ := opened(b, "a", 0)
 		other, _ := opened(b, "b", 0)
 		poor, _ := opened(b, "c", 0)
-		take := func(a *account, n int) <-chan error {
+		take := func(a *Account, n int) <-chan error {
 			done := make(chan error, 1)
 			go func() { done <- a.Take(n) }()
 			synctest.Wait()
@@ -66,8 +66,8 @@ func TestBudget(t *testing.T) {
 		rich.Give(rich.Limit())
 		has("first in line", second, true)
 		has("second in line", later, true)
-		for _, a := range []*account{rich, other, poor} {
-			a.close()
+		for _, a := range []*Account{rich, other, poor} {
+			a.Close()
 			a.Give(1)
 			if err := a.Take(1); !errors.Is(err, errEnded) {
 				t.Errorf("closed: %v", err)
@@ -81,11 +81,11 @@ func TestBudget(t *testing.T) {
 
 // TestBudgetOfOnePrincipal: many sessions of one key do not use up what is kept for the modest.
 func TestBudgetOfOnePrincipal(t *testing.T) {
-	b := newBudget(64 << 20)
+	b := New(64 << 20)
 	n := 0
 	for {
 		a, _ := opened(b, "many", 0)
-		if !a.try(modest) {
+		if !a.Try(modest) {
 			break
 		}
 		n++
@@ -94,7 +94,7 @@ func TestBudgetOfOnePrincipal(t *testing.T) {
 		t.Errorf("%d sessions of one principal have %d MiB of 64", n, n*modest>>20)
 	}
 	a, _ := opened(b, "good", 0)
-	if !a.try(modest) {
+	if !a.Try(modest) {
 		t.Error("nothing is left for another one")
 	}
 }
@@ -103,12 +103,12 @@ func TestBudgetOfOnePrincipal(t *testing.T) {
 // slow with keeps it.
 func TestSlowClientGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(96 << 20)
+		b := New(96 << 20)
 		var fails []func() error
-		var accounts []*account
+		var accounts []*Account
 		for i, stalled := range []int64{0, 1, 1} {
 			a, failed := opened(b, "a", stalled)
-			if !a.try((30 - 8*i) << 20) {
+			if !a.Try((30 - 8*i) << 20) {
 				t.Fatal("no room")
 			}
 			accounts, fails = append(accounts, a), append(fails, failed)
@@ -128,15 +128,9 @@ func TestSlowClientGoes(t *testing.T) {
 		if fails[0]() != nil || !errors.Is(fails[1](), errHog) || fails[2]() != nil {
 			t.Errorf("ended: %v, %v, %v", fails[0](), fails[1](), fails[2]())
 		}
-		accounts[1].close()
+		accounts[1].Close()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-}
-
-// testAccount is an account that has all that a session can have.
-func testAccount() *account {
-	a, _ := opened(newBudget(96<<20), "", 0)
-	return a
 }
