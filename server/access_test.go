@@ -285,7 +285,7 @@ func TestNetworkWithoutHello(t *testing.T) {
 	p.wantCode(err, model.CodeUnsupported)
 	must[*transport.Done](p, &transport.Ping{})
 	testenv.Eventually(t, bound, func() error {
-		if n := len(s.core.sessions()); n != 1 {
+		if n := len(must[*transport.Status](p, &transport.GetStatus{}).Sessions); n != 1 {
 			return errTest
 		}
 		return nil

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
@@ -83,7 +82,7 @@ func TestTenantAdmin(t *testing.T) {
 // TestRevoked: a key that is revoked is over at once, on connections that were made with it, too, and its holder is told.
 func TestRevoked(t *testing.T) {
 	listen, dial := listening(t)
-	s := startServer(t, listen, func(o *Options) { o.interval = time.Hour }) // housekeeping queues items, too
+	s := startServer(t, listen)
 	root := connect(t, s)
 	root.do(store("v", ""))
 	key := root.createKey("k", access.AllRights)
@@ -97,15 +96,8 @@ func TestRevoked(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = silent.Close() })
 
-	release := s.holdCommits(t)
-	revoked := root.cl.Go(t.Context(), &transport.RevokeKey{Name: "k"})
-	s.awaitQueuedItems(t, 1)
+	must[*transport.Done](root, &transport.RevokeKey{Name: "k"})
 	late := p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: 1, Floor: 1, Changes: []model.Change{appendTo("v", "late")}})
-	s.awaitQueuedItems(t, 2)
-	release()
-	if _, err := revoked.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	<-p.cl.Done()
 	told := func(what string, err error) {
 		t.Helper()

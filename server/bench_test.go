@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/core"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -39,7 +40,7 @@ func benchServer(b *testing.B) (*Server, func() *transport.Client) {
 		}
 		c := transport.NewClient(conn, transport.ClientOptions{})
 		b.Cleanup(func() { _ = c.Close() })
-		id := make([]byte, clientIDLen)
+		id := make([]byte, core.ClientIDLen)
 		_, _ = rand.Read(id)
 		if _, err := c.Call(context.Background(), &transport.Hello{ID: id}); err != nil {
 			b.Fatal(err)

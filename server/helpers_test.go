@@ -14,6 +14,7 @@ import (
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/core"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -90,7 +91,7 @@ func connect(t *testing.T, s *Server, with ...func(*peer)) *peer {
 
 func (p *peer) dial(o transport.DialOptions) error {
 	if p.id == nil {
-		p.id = make([]byte, clientIDLen)
+		p.id = make([]byte, core.ClientIDLen)
 		_, _ = rand.Read(p.id)
 	}
 	ctx, cancel := context.WithTimeout(p.t.Context(), bound)

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
@@ -74,18 +73,6 @@ func TestLock(t *testing.T) {
 		t.Errorf("a second server in the runtime directory: %v", err)
 	}
 	connect(t, &Server{opts: Options{RuntimeDir: d.run}}).do(store("v", "unharmed"))
-}
-
-// What a process that was killed still holds for a moment is waited for.
-func TestStoreLockIsLate(t *testing.T) {
-	d := newDirs(t)
-	e, err := engine.Open(t.Context(), engine.Options{Dir: filepath.Join(d.state, "store")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	timer := time.AfterFunc(engineGrace/10, func() { _ = e.Close() })
-	defer timer.Stop()
-	connect(t, d.start(t)).do(store("v", "stored"))
 }
 
 func TestStateOfAnotherUser(t *testing.T) {

@@ -13,6 +13,11 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
+// memoryPath is where the memory file of a service is.
+func memoryPath(dir string, service uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("service_%d.mem", service))
+}
+
 // wantInFile compares the service memory file of t/s with what the server says.
 func wantInFile(t *testing.T, p *peer, path string) {
 	t.Helper()
@@ -97,51 +102,4 @@ func TestMemoryFile(t *testing.T) {
 	if _, err := os.Stat(file.Path); err == nil {
 		t.Error("the memory file of a removed service is left behind")
 	}
-}
-
-// TestMemoryFileLost: without room for memory files the server goes on, says so, and makes them when there is room.
-func TestMemoryFileLost(t *testing.T) {
-	d := newDirs(t)
-	s := d.start(t)
-	p := connect(t, s)
-	p.do(store("other", ""))
-	p.do(store("v", "1"))
-	sid := p.service("t", "s")
-	must[*transport.ServiceFilePath](p, &transport.GetServiceFilePath{Service: sid})
-	p.mustWatch(&transport.Watch{Service: sid, Values: true})
-	svc := s.core.view.lookup("t", "s")
-	block := memoryPath(d.run, sid) + ".new" // in the way of a new file
-	if err := os.MkdirAll(block+"/x", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.core.between(func() {
-		_ = svc.content.Load().mem.Abandon() // as after an error
-		moved := map[*service]struct{}{}
-		s.core.wroteMemory(svc, svc.content.Load(), false, memfile.ErrCorrupt, moved)
-		var touched touched
-		s.core.pushMoved(moved, &touched)
-		touched.wake()
-	}); err != nil {
-		t.Fatal(err)
-	}
-	p.await("notice", func(l []transport.Message) bool {
-		for _, m := range l {
-			if r, ok := m.(*transport.ServiceFileRotated); ok && r.Path == "" {
-				return true
-			}
-		}
-		return false
-	})
-	_, err := call[*transport.ServiceFilePath](p, &transport.GetServiceFilePath{Service: sid})
-	p.wantCode(err, model.CodeUnavailable)
-	p.do(store("v", "2"), store("w", "3"), at(model.OpDelete, "t", "s", "other"))
-	if err := os.Rename(block, filepath.Join(d.run, "elsewhere")); err != nil { // in one step: the server takes the name at once
-		t.Fatal(err)
-	}
-	p.await("new file", func(l []transport.Message) bool {
-		r, ok := l[len(l)-1].(*transport.ServiceFileRotated)
-		return ok && r.Path != ""
-	})
-	p.do(store("x", "4"))
-	wantInFile(t, p, memoryPath(d.run, sid))
 }

@@ -17,6 +17,12 @@ func setMeta(tenant, service, name string, mode model.Mode, mtime ...int64) mode
 	return c
 }
 
+// meta is what describes something.
+type meta struct {
+	mtime int64
+	mode  model.Mode
+}
+
 // metaOf is the mode and time of everything, by path.
 func metaOf(p *peer) map[string]meta {
 	m := map[string]meta{}

@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/core"
 	"github.com/commy-project/commyfs/transport"
 )
 
 // request is one request of a session. It is answered exactly once.
 type request struct {
 	*session
-	Ticket
+	core.Ticket
 }
 
 // answer queues an answer, and gives back what only the request needed.
@@ -181,22 +182,22 @@ func (r request) memoryFile(service uint64) {
 	})
 }
 
-// pageEntries bounds a page of a listing beside pageBytes.
+// pageEntries bounds a page of a listing beside core.PageBytes.
 const pageEntries = 2048
 
 // list answers a [transport.List], a page at a time: the next one is made when the one before was sent.
 func (r request) list(m *model.List) {
 	l, err := r.List(m)
 	for more := true; more && err == nil; {
-		if r.Memory.Take(pageBytes) != nil {
+		if r.Memory.Take(core.PageBytes) != nil {
 			return // the session ends
 		}
 		var page *model.Page
-		if page, err = l.Page(pageBytes, pageEntries); err != nil {
-			r.Memory.Give(pageBytes)
+		if page, err = l.Page(core.PageBytes, pageEntries); err != nil {
+			r.Memory.Give(core.PageBytes)
 			break
 		}
-		sent, cost := make(chan struct{}), pageBytes
+		sent, cost := make(chan struct{}), core.PageBytes
 		if more = page.More; !more {
 			cost += r.Cost
 		}

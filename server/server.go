@@ -38,6 +38,7 @@ import (
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/server/budget"
+	"github.com/commy-project/commyfs/server/core"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -123,7 +124,7 @@ type Server struct {
 	lockInfo LockInfo
 	state    os.FileInfo // of StateDir, as it was
 	auth     *access.Authorizer
-	core     *Core
+	core     *core.Core
 	net      listeners
 	sending  *budget.Budget // for what is encoded to be sent
 
@@ -195,7 +196,7 @@ func (s *Server) start(ctx context.Context) error {
 	if o.tune != nil {
 		o.tune(&eo)
 	}
-	if s.core, err = OpenCore(ctx, CoreOptions{
+	if s.core, err = core.Open(ctx, core.Options{
 		Store: eo, Dir: o.RuntimeDir, Auth: s.auth, Limits: o.Limits, Memory: o.Memory - o.Memory/sendingPart, Idle: o.Idle, Logger: o.Logger,
 		Broken: s.leave,
 	}); err != nil {

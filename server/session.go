@@ -12,6 +12,7 @@ import (
 
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/budget"
+	"github.com/commy-project/commyfs/server/core"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -24,9 +25,9 @@ const (
 
 var errNoHello = errors.New("no hello")
 
-// session is one connection of a client, as a [Subscriber].
+// session is one connection of a client, as a [core.Subscriber].
 type session struct {
-	*Session
+	*core.Session
 	server  *Server
 	conn    *transport.Conn
 	out     *outbox
@@ -50,7 +51,7 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 		return
 	}
 	hello, ok := envs[0].Message.(*transport.Hello)
-	if !ok || len(hello.ID) != clientIDLen {
+	if !ok || len(hello.ID) != core.ClientIDLen {
 		_ = conn.Send(transport.Envelope{ID: envs[0].ID, Message: (*transport.Error)(model.ErrInvalid)})
 		conn.CloseWith(&model.Error{Code: model.CodeInvalid, Message: "a session begins with a hello"})
 		return
@@ -119,9 +120,9 @@ func userName(uid uint32) string {
 }
 
 // identity is who has said hello. It keeps nothing of the message.
-func identity(who model.Principal, name string, hello *transport.Hello, conn *transport.Conn) Identity {
+func identity(who model.Principal, name string, hello *transport.Hello, conn *transport.Conn) core.Identity {
 	h := bounded(hello)
-	return Identity{
+	return core.Identity{
 		Principal: who, Client: h.ID, Writer: clip(name+"@"+h.Host, maxWriter), Local: conn.Local(),
 		Info: model.SessionInfo{
 			Program: h.Program, Pid: h.Pid, Host: h.Host, Mount: h.Mount, User: name,
@@ -178,7 +179,7 @@ func (c *session) receive(e transport.Envelope) (ok bool) {
 			ok = false
 		}
 	}()
-	r := request{c, Ticket{e.ID, e.Cost}}
+	r := request{c, core.Ticket{ID: e.ID, Cost: e.Cost}}
 	if e.ID == 0 {
 		c.conn.CloseWith(&model.Error{Code: model.CodeInvalid, Message: "a request has an id"})
 		return false

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/core"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -56,9 +57,9 @@ func (s *session) over(reason error) {
 }
 
 // parcelBytes is what is encoded and sent at a time: no more than a client will take before long, or one message.
-const parcelBytes = pageBytes
+const parcelBytes = core.PageBytes
 
-// parcel is a [Receiver] that sends what it gets as messages.
+// parcel is a [core.Receiver] that sends what it gets as messages.
 type parcel struct {
 	*session
 	envs    []transport.Envelope

@@ -1,0 +1,131 @@
+package core
+
+import (
+	"cmp"
+	"slices"
+)
+
+// apply brings the view to where a transaction has brought the store: the transactions after one at which the view was right,
+// in their order, or all that the store holds as if it were one. The caller holds v.mu.
+func (v *view) apply(d *delta) {
+	gone := v.applyTree(d)
+	for id, in := range d.inside {
+		svc := v.services[id]
+		if svc == nil {
+			continue
+		}
+		c := svc.content.Load()
+		if c == nil {
+			continue // it is loaded when it is wanted
+		}
+		for _, st := range in.vars {
+			if was := c.find(st.path).v; was != nil && v.byID[was.id] == was {
+				delete(v.byID, was.id)
+			}
+		}
+		c.apply(in)
+		for _, st := range in.vars {
+			if st.variable != nil {
+				v.byID[st.variable.id] = st.variable
+			}
+		}
+	}
+	for id, floor := range d.floors {
+		if svc := v.services[id]; svc != nil {
+			if c := svc.content.Load(); c != nil {
+				c.floor = floor
+			}
+		}
+	}
+	for id, sid := range d.moved {
+		if sid == 0 {
+			delete(v.moved, id)
+		} else {
+			v.moved[id] = sid
+		}
+	}
+	for id, svc := range gone {
+		delete(v.services, id)
+		if svc.content.Load() != nil {
+			v.removeLoaded(svc)
+		}
+	}
+	v.rev = d.rev
+}
+
+// applyTree does so for tenants and services. It returns the services that are gone. The names that a batch gives anew are
+// freed first: what had one may have got another.
+func (v *view) applyTree(d *delta) (gone map[uint64]*service) {
+	gone = map[uint64]*service{}
+	for k := range d.services {
+		if t := v.tenants[k.tenant]; t != nil {
+			if svc := t.services[k.name]; svc != nil {
+				delete(t.services, k.name)
+				gone[svc.id] = svc
+			}
+		}
+	}
+	known := map[uint64]*tenant{}
+	for name := range d.tenants {
+		if t := v.tenants[name]; t != nil {
+			delete(v.tenants, name)
+			known[t.id] = t
+		}
+	}
+	for name, st := range d.tenants {
+		if st.tenant == nil {
+			continue
+		}
+		t := cmp.Or(known[st.tenant.id], st.tenant)
+		t.name, t.meta = name, st.meta
+		v.tenants[name] = t
+	}
+	for k, st := range d.services {
+		if st.service == nil {
+			continue
+		}
+		svc := v.services[st.service.id]
+		if svc == nil {
+			svc = st.service
+			v.services[svc.id] = svc
+			if svc.content.Load() != nil {
+				v.addLoaded(svc)
+			}
+		}
+		delete(gone, svc.id)
+		svc.name, svc.tenant, svc.meta = k.name, v.tenants[k.tenant], st.meta
+		svc.tenant.services[k.name] = svc
+	}
+	return gone
+}
+
+// apply does so for the content of a service. What goes is taken away first; a directory comes before what is in it, so
+// that it is there to count it. What goes with its directory is not counted.
+func (c *content) apply(d *contentDelta) {
+	for _, st := range d.vars {
+		if st.variable == nil && c.find(st.path).v != nil {
+			c.put(st.path, node{})
+		}
+	}
+	for _, st := range d.dirs {
+		if st.dir == nil && c.find(st.path).d != nil {
+			c.put(st.path, node{})
+		}
+	}
+	slices.SortFunc(d.dirs, func(a, b dirState) int { return cmp.Compare(a.path, b.path) })
+	for _, st := range d.dirs {
+		if st.dir == nil {
+			continue
+		}
+		now := &dir{info: st.dir}
+		if was := c.dir(st.path); was != nil {
+			now.count = was.count
+		}
+		c.put(st.path, node{d: now})
+	}
+	for _, st := range d.vars {
+		if st.variable != nil {
+			c.put(st.path, node{v: st.variable})
+		}
+	}
+}

@@ -1,0 +1,359 @@
+package core
+
+import (
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
+)
+
+// rename carries out OpRename, with what rename(2) would say. What is named decides what the new name is: a tenant's, a
+// service's, or a path in a service. A part of the new name that is left out is that of the old one.
+func (e *evaluator) rename(c *model.Change) (model.Result, error) {
+	if c.ID == 0 && c.Name == "" {
+		if c.ToName != "" {
+			return model.Result{}, model.ErrCrossDevice // a service or tenant would become a directory
+		}
+		if c.Service == "" {
+			return e.renameTenant(c)
+		}
+		return e.renameService(c)
+	}
+	t, err := e.find(c)
+	if err != nil {
+		return model.Result{}, err
+	}
+	to := t.key
+	if c.ToTenant != "" {
+		to.tenant = c.ToTenant
+	}
+	if c.ToService != "" {
+		to.name = c.ToService
+	}
+	if c.ToName == "" {
+		if t.d != nil {
+			return model.Result{}, model.ErrCrossDevice
+		}
+		return model.Result{}, model.ErrInvalid
+	}
+	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightDelete); err != nil {
+		return model.Result{}, err
+	}
+	if t.d != nil {
+		if to != t.key {
+			return model.Result{}, model.ErrCrossDevice
+		}
+		return e.renameDir(t, c)
+	}
+	if c.HasVersion && c.IfVersion != t.v.version {
+		return model.Result{}, model.ErrConflict
+	}
+	return e.renameVariable(t, to, c)
+}
+
+// renameVariable moves a variable to a free name, or its value into the variable that has the name.
+func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (model.Result, error) {
+	if to == t.key && c.ToName == t.v.name {
+		r := resultOf(t.v)
+		r.Unchanged = true
+		return r, nil
+	}
+	s, err := e.room(to.tenant, to.name, c.ToName, c.Parents)
+	if err != nil {
+		return model.Result{}, err
+	}
+	there := e.entries.get(entryKey{s, c.ToName})
+	switch {
+	case there.d != nil:
+		return model.Result{}, model.ErrIsDirectory
+	case there.v != nil && c.NoReplace:
+		return model.Result{}, model.ErrExists
+	case there.v != nil:
+		if err := e.auth.Need(e.Principal, to.tenant, model.RightWrite); err != nil {
+			return model.Result{}, err
+		}
+		e.drop(t.v)
+		// What describes the value comes with it.
+		with := &model.Change{HasMTime: true, MTime: t.v.mtime}
+		if t.v.mode != there.v.mode {
+			with.Mode = model.NewMode(t.v.mode.Perm(false))
+		}
+		r := e.set(there.v, t.v.data, with, false)
+		r.Unchanged = false // the old name is gone
+		return r, nil
+	}
+	if err := e.auth.NeedNew(e.Principal, to.tenant, model.RightCreate); err != nil {
+		return model.Result{}, err
+	}
+	if s != t.service {
+		return e.move(t.v, s, c.ToName), nil
+	}
+	e.tick()
+	v := e.relabel(t.v, c.ToName)
+	e.stirred(s, t.v.name)
+	e.stirred(s, v.name)
+	e.emit(&event{service: s, kind: model.EventRename, name: v.name, oldName: t.v.name, time: e.now, was: t.v, v: v})
+	return resultOf(v), nil
+}
+
+// relabel gives a variable another name in its service. The floor rises as if it had been deleted, so that the versions
+// seen under the old name do not start anew.
+func (e *evaluator) relabel(was *variable, name string) *variable {
+	v := *was
+	v.name = name
+	e.put(was.service, was.name, entry{})
+	e.put(v.service, name, entry{v: &v})
+	e.raise(v.service, v.version)
+	return &v
+}
+
+// move takes a variable to another service. It keeps its id, and its version rises above both floors.
+func (e *evaluator) move(was *variable, s *service, name string) model.Result {
+	e.drop(was)
+	v := *was
+	v.service = s
+	v.name = name
+	v.version = max(was.version, e.floors.get(s)) + 1
+	e.tick()
+	v.writer = e.writer
+	v.slot = e.slot(s)
+	e.put(s, name, entry{v: &v})
+	e.moved.set(v.id, s.id)
+	e.stirred(s, name)
+	e.emit(&event{service: s, kind: model.EventSet, name: name, time: e.now, v: &v})
+	return resultOf(&v)
+}
+
+// renameDir moves a directory and everything below it, at once or not at all.
+func (e *evaluator) renameDir(t target, c *model.Change) (model.Result, error) {
+	s, from, to := t.service, t.d.name, c.ToName
+	if from == to {
+		return model.Result{ID: t.d.id, MTime: t.d.mtime, Unchanged: true}, nil
+	}
+	if below(to, from) {
+		return model.Result{}, model.ErrInvalid
+	}
+	if _, err := e.room(t.key.tenant, t.key.name, to, c.Parents); err != nil {
+		return model.Result{}, err
+	}
+	switch there := e.entries.get(entryKey{s, to}); {
+	case there.v != nil:
+		return model.Result{}, model.ErrNotDirectory
+	case there.d != nil && c.NoReplace:
+		return model.Result{}, model.ErrExists
+	case there.d != nil:
+		if err := e.dropDir(s, there.d); err != nil {
+			return model.Result{}, err
+		}
+	}
+	if err := e.auth.NeedNew(e.Principal, t.key.tenant, model.RightCreate); err != nil {
+		return model.Result{}, err
+	}
+	moved, err := e.inside(s, from)
+	if err != nil {
+		return model.Result{}, err
+	}
+	d := e.relabelDir(s, t.d, to)
+	e.tick()
+	e.stirred(s, from)
+	e.stirred(s, to)
+	for _, path := range moved {
+		name := to + path[len(from):]
+		if len(name) > e.limits.Name {
+			return model.Result{}, model.ErrNameTooLong
+		}
+		if n := e.entries.get(entryKey{s, path}); n.v != nil {
+			e.relabel(n.v, name)
+		} else {
+			e.relabelDir(s, n.d, name)
+		}
+	}
+	e.emit(&event{service: s, kind: model.EventRenameDir, name: to, oldName: from, time: e.now, d: d})
+	return model.Result{ID: d.id, MTime: d.mtime}, nil
+}
+
+func (e *evaluator) relabelDir(s *service, was *dirInfo, name string) *dirInfo {
+	d := *was
+	d.name = name
+	e.put(s, was.name, entry{})
+	e.put(s, name, entry{d: &d})
+	return &d
+}
+
+// overCost stands for the time that it takes to look at an entry of a batch.
+const overCost = 64
+
+// inside lists what is below a directory, as far as one rename can move it.
+func (e *evaluator) inside(s *service, dir string) ([]string, error) {
+	var paths []string
+	bytes := 0
+	add := func(path string, n entry) bool {
+		if n.none() {
+			return true
+		}
+		paths = append(paths, path)
+		if n.v != nil {
+			bytes += len(n.v.data)
+		}
+		return len(paths) <= maxRenamed && bytes <= engine.MaxValue
+	}
+	fits := true
+	for w := (frozen{s.content.Load().nodes.root}).inside(dir); fits; {
+		it, ok := w.next()
+		if !ok {
+			break
+		}
+		fits = add(it.path, e.entries.get(entryKey{s, it.path}))
+	}
+	e.work += len(e.entries.over) * overCost
+	for k, n := range e.entries.over {
+		if fits && k.service == s && below(k.path, dir) && e.entries.base(k).none() {
+			fits = add(k.path, n)
+		}
+	}
+	if !fits {
+		return nil, model.ErrCrossDevice
+	}
+	return paths, nil
+}
+
+// renameService gives a service another name or another tenant. Its content hangs on its id and stays.
+func (e *evaluator) renameService(c *model.Change) (model.Result, error) {
+	from := serviceKey{c.Tenant, c.Service}
+	to := serviceKey{c.ToTenant, c.ToService}
+	if to.tenant == "" {
+		to.tenant = from.tenant
+	}
+	if to.name == "" {
+		return model.Result{}, model.ErrInvalid
+	}
+	s, err := e.findService(from.tenant, from.name)
+	if err != nil {
+		return model.Result{}, err
+	}
+	if err := e.auth.Need(e.Principal, from.tenant, model.RightDelete); err != nil {
+		return model.Result{}, err
+	}
+	r := model.Result{ID: s.id, MTime: s.mtime}
+	if from == to {
+		r.Unchanged = true
+		return r, nil
+	}
+	if err := checkService(to.name, e.limits); err != nil {
+		return model.Result{}, err
+	}
+	if err := checkTenant(to.tenant, e.limits); err != nil {
+		return model.Result{}, err
+	}
+	if err := e.auth.NeedNew(e.Principal, to.tenant, model.RightCreate); err != nil {
+		return model.Result{}, err
+	}
+	if e.view.damaged[to.tenant][to.name] {
+		return model.Result{}, errDamaged
+	}
+	t := e.tenants.get(to.tenant)
+	if t == nil {
+		if !c.Parents {
+			return model.Result{}, model.ErrNotFound
+		}
+		if t, err = e.makeTenant(to.tenant, 0); err != nil {
+			return model.Result{}, err
+		}
+	}
+	if there := e.services.get(to); there != nil {
+		if c.NoReplace {
+			return model.Result{}, model.ErrExists
+		}
+		if err := e.ensure(there); err != nil {
+			return model.Result{}, err
+		}
+		if err := e.dropService(to, there); err != nil {
+			return model.Result{}, err
+		}
+	}
+	e.tick()
+	e.moveService(s, from, to, t)
+	return r, nil
+}
+
+func (e *evaluator) moveService(s *service, from, to serviceKey, t *tenant) {
+	e.setService(from, nil)
+	e.setService(to, s)
+	e.places.set(s, to)
+	e.stirredTenant(e.tenants.get(from.tenant))
+	e.stirredTenant(t)
+	e.tree = append(e.tree, &treeEvent{
+		Origin: e.Origin, tenant: t, service: s, time: e.now, before: from, after: to, from: e.tenants.get(from.tenant),
+	})
+}
+
+// renameTenant gives a tenant another name, and with it all its services.
+func (e *evaluator) renameTenant(c *model.Change) (model.Result, error) {
+	from, to := c.Tenant, c.ToTenant
+	if c.ToService != "" {
+		return model.Result{}, model.ErrCrossDevice
+	}
+	t := e.tenants.get(from)
+	if t == nil {
+		return model.Result{}, e.noTenant(from)
+	}
+	if err := e.auth.Need(e.Principal, from, model.RightDelete); err != nil {
+		return model.Result{}, err
+	}
+	r := model.Result{ID: t.id, MTime: t.mtime}
+	if from == to {
+		r.Unchanged = true
+		return r, nil
+	}
+	if err := checkTenant(to, e.limits); err != nil {
+		return model.Result{}, err
+	}
+	if err := e.auth.NeedNew(e.Principal, to, model.RightCreate); err != nil {
+		return model.Result{}, err
+	}
+	if e.view.damaged[from] != nil || e.view.damaged[to] != nil {
+		return model.Result{}, errDamaged
+	}
+	if there := e.tenants.get(to); there != nil {
+		if c.NoReplace {
+			return model.Result{}, model.ErrExists
+		}
+		if err := e.dropTenant(to, there); err != nil {
+			return model.Result{}, err
+		}
+	}
+	if e.crowds.get(from) > maxRenamed {
+		return model.Result{}, model.ErrCrossDevice
+	}
+	e.tick()
+	e.setTenant(from, nil)
+	e.setTenant(to, t)
+	ev := &treeEvent{Origin: e.Origin, tenant: t, time: e.now, before: serviceKey{tenant: from}, after: serviceKey{tenant: to}}
+	e.tree = append(e.tree, ev)
+	for _, name := range e.servicesOf(from) {
+		key := serviceKey{from, name}
+		s := e.services.get(key)
+		// Said of the tenant already: those who see both names are told once.
+		e.setService(key, nil)
+		e.setService(serviceKey{to, name}, s)
+		e.places.set(s, serviceKey{to, name})
+		ev.inside = append(ev.inside, serviceName{s, name})
+	}
+	return r, nil
+}
+
+// servicesOf lists the services of a tenant.
+func (e *evaluator) servicesOf(tenant string) []string {
+	var names []string
+	if t := e.view.tenants[tenant]; t != nil {
+		for name := range t.services {
+			if e.services.get(serviceKey{tenant, name}) != nil {
+				names = append(names, name)
+			}
+		}
+	}
+	for k, s := range e.services.over {
+		if s != nil && k.tenant == tenant && e.services.base(k) == nil {
+			names = append(names, k.name)
+		}
+	}
+	return names
+}

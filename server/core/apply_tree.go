@@ -1,0 +1,213 @@
+package core
+
+import "github.com/commy-project/commyfs/model"
+
+// mkdir makes a tenant, a service or a directory, by how much of the name is given.
+func (e *evaluator) mkdir(c *model.Change) (model.Result, error) {
+	if err := e.auth.NeedNew(e.Principal, c.Tenant, model.RightCreate); err != nil {
+		return model.Result{}, err
+	}
+	if !validMode(c.NewMode) {
+		return model.Result{}, model.ErrInvalid
+	}
+	switch {
+	case c.Service == "" && c.Name == "":
+		if err := checkTenant(c.Tenant, e.limits); err != nil {
+			return model.Result{}, err
+		}
+		if e.tenants.get(c.Tenant) != nil {
+			return model.Result{}, model.ErrExists
+		}
+		t, err := e.makeTenant(c.Tenant, c.NewMode)
+		if err != nil {
+			return model.Result{}, err
+		}
+		return model.Result{ID: t.id, MTime: t.mtime}, nil
+	case c.Name == "":
+		if e.services.get(serviceKey{c.Tenant, c.Service}) != nil {
+			return model.Result{}, model.ErrExists
+		}
+		s, err := e.makeService(c.Tenant, c.Service, c.NewMode, c.Parents)
+		if err != nil {
+			return model.Result{}, err
+		}
+		return model.Result{ID: s.id, MTime: s.mtime}, nil
+	}
+	s, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
+	if err != nil {
+		return model.Result{}, err
+	}
+	if !e.entries.get(entryKey{s, c.Name}).none() {
+		return model.Result{}, model.ErrExists
+	}
+	d, err := e.makeDir(s, c.Tenant, c.Name, c.NewMode)
+	if err != nil {
+		return model.Result{}, err
+	}
+	return model.Result{ID: d.id, MTime: d.mtime}, nil
+}
+
+// makeTenant makes a tenant whose name is checked and free.
+func (e *evaluator) makeTenant(name string, mode model.Mode) (*tenant, error) {
+	if e.view.damaged[name] != nil {
+		return nil, errDamaged
+	}
+	id, err := e.id()
+	if err != nil {
+		return nil, err
+	}
+	t := newTenant(id, name, meta{e.tick(), mode})
+	e.setTenant(name, t)
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, time: e.now, after: serviceKey{tenant: name}})
+	return t, nil
+}
+
+// noTenant is why there is no tenant of that name.
+func (e *evaluator) noTenant(name string) error {
+	if e.view.damaged[name] != nil {
+		return errDamaged
+	}
+	return model.ErrNotFound
+}
+
+func (e *evaluator) setTenant(name string, t *tenant) {
+	e.tenants.set(name, t)
+	e.wrote = e.wrote || t != nil
+}
+
+// makeService makes a service with a free name, and with parents its tenant.
+func (e *evaluator) makeService(tenantName, name string, mode model.Mode, parents bool) (*service, error) {
+	if err := checkTenant(tenantName, e.limits); err != nil {
+		return nil, err
+	}
+	if err := checkService(name, e.limits); err != nil {
+		return nil, err
+	}
+	if err := e.auth.NeedNew(e.Principal, tenantName, model.RightCreate); err != nil {
+		return nil, err
+	}
+	if e.view.damaged[tenantName][name] {
+		return nil, errDamaged
+	}
+	t := e.tenants.get(tenantName)
+	if t == nil {
+		if !parents {
+			return nil, model.ErrNotFound
+		}
+		var err error
+		if t, err = e.makeTenant(tenantName, 0); err != nil {
+			return nil, err
+		}
+	}
+	id, err := e.id()
+	if err != nil {
+		return nil, err
+	}
+	s := newService(id, name, t, meta{e.tick(), mode})
+	s.content.Store(newContent())
+	key := serviceKey{tenantName, name}
+	e.setService(key, s)
+	e.places.set(s, key)
+	e.stirredTenant(t)
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, service: s, time: e.now, after: key})
+	return s, nil
+}
+
+// setService puts a service, or nothing, under a name, and keeps count.
+func (e *evaluator) setService(key serviceKey, s *service) {
+	e.work += putCost
+	was := e.services.get(key)
+	e.services.set(key, s)
+	e.wrote = e.wrote || s != nil
+	if (was == nil) != (s == nil) {
+		n := e.crowds.get(key.tenant)
+		if s != nil {
+			n++
+		} else {
+			n--
+		}
+		e.crowds.set(key.tenant, n)
+	}
+}
+
+// makeDir makes a directory at a free path whose parent exists.
+func (e *evaluator) makeDir(s *service, tenant, path string, mode model.Mode) (*dirInfo, error) {
+	if err := e.auth.NeedNew(e.Principal, tenant, model.RightCreate); err != nil {
+		return nil, err
+	}
+	id, err := e.id()
+	if err != nil {
+		return nil, err
+	}
+	d := &dirInfo{id: id, name: path, meta: meta{e.tick(), mode}}
+	e.put(s, path, entry{d: d})
+	e.stirred(s, path)
+	e.emit(&event{service: s, kind: model.EventMkdir, name: path, time: e.now, d: d})
+	return d, nil
+}
+
+// rmdir removes an empty tenant, service or directory.
+func (e *evaluator) rmdir(c *model.Change) (model.Result, error) {
+	if err := e.auth.Need(e.Principal, c.Tenant, model.RightDelete); err != nil {
+		return model.Result{}, err
+	}
+	switch {
+	case c.Service == "" && c.Name == "":
+		t := e.tenants.get(c.Tenant)
+		if t == nil {
+			return model.Result{}, e.noTenant(c.Tenant)
+		}
+		return model.Result{ID: t.id}, e.dropTenant(c.Tenant, t)
+	case c.Name == "":
+		s, err := e.findService(c.Tenant, c.Service)
+		if err != nil {
+			return model.Result{}, err
+		}
+		return model.Result{ID: s.id}, e.dropService(serviceKey{c.Tenant, c.Service}, s)
+	}
+	t, err := e.find(&model.Change{Tenant: c.Tenant, Service: c.Service, Name: c.Name})
+	if err != nil {
+		return model.Result{}, err
+	}
+	if t.v != nil {
+		return model.Result{}, model.ErrNotDirectory
+	}
+	return model.Result{ID: t.d.id}, e.dropDir(t.service, t.d)
+}
+
+func (e *evaluator) dropTenant(name string, t *tenant) error {
+	if e.crowds.get(name) != 0 {
+		return model.ErrNotEmpty
+	}
+	if e.view.damaged[name] != nil {
+		return errDamaged // a service in it
+	}
+	e.setTenant(name, nil)
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, time: e.tick(), before: serviceKey{tenant: name}})
+	return nil
+}
+
+// dropService removes a loaded service.
+func (e *evaluator) dropService(key serviceKey, s *service) error {
+	if e.counts.get(entryKey{s, ""}) != 0 {
+		return model.ErrNotEmpty
+	}
+	e.setService(key, nil)
+	e.places.set(s, serviceKey{})
+	e.tick()
+	t := e.tenants.get(key.tenant)
+	e.stirredTenant(t)
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, service: s, time: e.now, before: key, from: t})
+	return nil
+}
+
+func (e *evaluator) dropDir(s *service, d *dirInfo) error {
+	if e.counts.get(entryKey{s, d.name}) != 0 {
+		return model.ErrNotEmpty
+	}
+	e.tick()
+	e.put(s, d.name, entry{})
+	e.stirred(s, d.name)
+	e.emit(&event{service: s, kind: model.EventRmdir, name: d.name, time: e.now, d: d})
+	return nil
+}

@@ -1,0 +1,213 @@
+package core
+
+// batch collects what a number of reports change, over a view that stays as it is until the engine has stored the batch.
+// Each report is kept or rolled back as a whole.
+type batch struct {
+	view *view
+
+	tenants  layer[string, *tenant]
+	services layer[serviceKey, *service]
+	places   layer[*service, serviceKey] // where a service is now; the zero key when it is gone
+	crowds   layer[string, int]          // number of services of a tenant
+	entries  layer[entryKey, entry]
+	counts   layer[entryKey, int] // number of entries of a directory
+	ids      layer[uint64, *variable]
+	moved    layer[uint64, uint64] // as view.moved has it; 0: not there
+	floors   layer[*service, uint64]
+
+	tenantMetas  layer[*tenant, meta]
+	serviceMetas layer[*service, meta]
+
+	now    int64 // commit time of the last change
+	events []*event
+	tree   []*treeEvent
+	taken  []slotRef // slots given to new variables
+	freed  []slotRef // slots of variables that are gone
+	bytes  int       // value bytes that the engine will be given
+	wrote  bool      // something other than deletions
+	// answers is about how many bytes the answers to the reports take in the store.
+	answers int
+	// work is about how many bytes of memory all reports so far have filled, those that were refused as well.
+	work int
+
+	// what to come back to
+	saved struct {
+		events, tree, taken, freed, bytes int
+		wrote                             bool
+	}
+}
+
+type serviceKey struct{ tenant, name string }
+
+type entryKey struct {
+	service *service
+	path    string
+}
+
+// entry is what a path names, as node is; directories without their children.
+type entry struct {
+	v *variable
+	d *dirInfo
+}
+
+func (e entry) none() bool { return e.v == nil && e.d == nil }
+
+func (e entry) id() uint64 {
+	if e.v != nil {
+		return e.v.id
+	}
+	return e.d.id
+}
+
+type slotRef struct {
+	service *service
+	slot    uint32
+}
+
+func newBatch(v *view, now int64) *batch {
+	return &batch{
+		view:    v,
+		now:     now,
+		tenants: newLayer(func(name string) *tenant { return v.tenants[name] }),
+		services: newLayer(func(k serviceKey) *service {
+			if t := v.tenants[k.tenant]; t != nil {
+				return t.services[k.name]
+			}
+			return nil
+		}),
+		places: newLayer(func(s *service) serviceKey {
+			if v.services[s.id] != s {
+				return serviceKey{}
+			}
+			return serviceKey{s.tenant.name, s.name}
+		}),
+		crowds: newLayer(func(name string) int {
+			if t := v.tenants[name]; t != nil {
+				return len(t.services)
+			}
+			return 0
+		}),
+		entries: newLayer(func(k entryKey) entry {
+			n := k.service.content.Load().find(k.path)
+			if n.d != nil {
+				return entry{d: n.d.info}
+			}
+			return entry{v: n.v}
+		}),
+		counts: newLayer(func(k entryKey) int {
+			if d := k.service.content.Load().dir(k.path); d != nil {
+				return d.count
+			}
+			return 0
+		}),
+		ids:    newLayer(v.variable),
+		moved:  newLayer(func(id uint64) uint64 { return v.moved[id] }),
+		floors: newLayer(func(s *service) uint64 { return s.content.Load().floor }),
+
+		tenantMetas:  newLayer(func(t *tenant) meta { return t.meta }),
+		serviceMetas: newLayer(func(s *service) meta { return s.meta }),
+	}
+}
+
+// keep makes what was done since the last keep or rollback part of the batch.
+func (b *batch) keep() {
+	b.tenants.keep()
+	b.services.keep()
+	b.places.keep()
+	b.crowds.keep()
+	b.entries.keep()
+	b.counts.keep()
+	b.ids.keep()
+	b.moved.keep()
+	b.floors.keep()
+	b.tenantMetas.keep()
+	b.serviceMetas.keep()
+	s := &b.saved
+	s.events, s.tree, s.taken, s.freed, s.bytes, s.wrote = len(b.events), len(b.tree), len(b.taken), len(b.freed), b.bytes, b.wrote
+}
+
+// rollback forgets what was done since.
+func (b *batch) rollback() {
+	b.tenants.rollback()
+	b.services.rollback()
+	b.places.rollback()
+	b.crowds.rollback()
+	b.entries.rollback()
+	b.counts.rollback()
+	b.ids.rollback()
+	b.moved.rollback()
+	b.floors.rollback()
+	b.tenantMetas.rollback()
+	b.serviceMetas.rollback()
+	s := &b.saved
+	b.giveBack(s.taken)
+	b.events, b.tree, b.taken, b.freed, b.bytes, b.wrote = b.events[:s.events], b.tree[:s.tree], b.taken[:s.taken], b.freed[:s.freed], s.bytes, s.wrote
+}
+
+// abandon forgets the whole batch.
+func (b *batch) abandon() { b.giveBack(0) }
+
+func (b *batch) giveBack(from int) {
+	for _, r := range b.taken[from:] {
+		r.service.content.Load().giveSlot(r.slot)
+	}
+}
+
+// tick is the commit time of the next change: no two are alike.
+func (b *batch) tick() int64 {
+	b.now++
+	return b.now
+}
+
+// keys is about how many operations the engine will be given.
+func (b *batch) keys() int {
+	return len(b.entries.over) + len(b.services.over) + len(b.tenants.over) + len(b.floors.over) +
+		len(b.tenantMetas.over) + len(b.serviceMetas.over) + len(b.moved.over)
+}
+
+// empty reports whether the kept reports changed nothing.
+func (b *batch) empty() bool { return len(b.events) == 0 && len(b.tree) == 0 }
+
+// put makes path name n, in the place of what it named before, and keeps count.
+func (b *batch) put(s *service, path string, n entry) {
+	b.work += putCost + len(path)
+	k := entryKey{s, path}
+	was := b.entries.get(k)
+	if over, ok := b.entries.over[k]; ok && over.v != nil {
+		b.bytes -= len(over.v.data)
+	}
+	b.entries.set(k, n)
+	if n.v != nil {
+		b.bytes += len(n.v.data)
+		b.ids.set(n.v.id, n.v)
+	}
+	if !n.none() {
+		b.wrote = true
+	}
+	if was.none() == n.none() {
+		return
+	}
+	p := entryKey{s, parentOf(path)}
+	if n.none() {
+		b.counts.set(p, b.counts.get(p)-1)
+	} else {
+		b.counts.set(p, b.counts.get(p)+1)
+	}
+}
+
+// putCost is about what the layers and the tree take for a change of a name, in memory and in time.
+const putCost = 1 << 10
+
+// raise lifts the service's version floor.
+func (b *batch) raise(s *service, version uint64) {
+	if version > b.floors.get(s) {
+		b.floors.set(s, version)
+	}
+}
+
+// slot takes a free entry of the service's memory file.
+func (b *batch) slot(s *service) uint32 {
+	slot := s.content.Load().takeSlot()
+	b.taken = append(b.taken, slotRef{s, slot})
+	return slot
+}

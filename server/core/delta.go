@@ -1,0 +1,188 @@
+package core
+
+import "github.com/commy-project/commyfs/engine"
+
+// delta is what a transaction of the store does, decoded: what it leaves under each key that it writes. The committer makes
+// one of a batch and has it stored and shown; a load makes one of what is there. Nothing else changes a view.
+type delta struct {
+	rev      int64
+	tenants  map[string]tenantState
+	services map[serviceKey]serviceState
+	inside   map[uint64]*contentDelta // by the service's id
+	floors   map[uint64]uint64        // the same; 0: gone
+	moved    map[uint64]uint64        // as view.moved has it; 0: gone
+}
+
+// tenantState is what is stored under a tenant's name; no tenant: nothing. The tenant tells which one it is: one that the
+// view does not have yet is taken into it as it is.
+type tenantState struct {
+	tenant *tenant
+	meta
+}
+
+// serviceState is the same for a service.
+type serviceState struct {
+	service *service
+	meta
+}
+
+// contentDelta is a delta inside a service. Under a path there can be something of both kinds: what goes, and what comes.
+type contentDelta struct {
+	dirs []dirState
+	vars []variableState
+}
+
+type dirState struct {
+	path string
+	dir  *dirInfo // nil: gone
+}
+
+type variableState struct {
+	path     string
+	variable *variable // nil: gone
+}
+
+// in is the part of the delta that is inside a service.
+func (d *delta) in(service uint64) *contentDelta {
+	c := d.inside[service]
+	if c == nil {
+		c = &contentDelta{}
+		d.inside[service] = c
+	}
+	return c
+}
+
+func newDelta() *delta {
+	return &delta{
+		tenants: map[string]tenantState{}, services: map[serviceKey]serviceState{},
+		inside: map[uint64]*contentDelta{}, floors: map[uint64]uint64{}, moved: map[uint64]uint64{},
+	}
+}
+
+// delta is the difference between the batch and the view.
+func (b *batch) delta() *delta {
+	d := newDelta()
+	b.treeDelta(d)
+	for k, n := range b.entries.over {
+		was := b.entries.base(k)
+		if n.v != was.v {
+			in := d.in(k.service.id)
+			in.vars = append(in.vars, variableState{k.path, n.v})
+		}
+		if n.d != was.d {
+			in := d.in(k.service.id)
+			in.dirs = append(in.dirs, dirState{k.path, n.d})
+		}
+	}
+	for s, floor := range b.floors.over {
+		if b.places.get(s) != (serviceKey{}) && floor != b.floors.base(s) {
+			d.floors[s.id] = floor
+		}
+	}
+	for s, k := range b.places.over {
+		if k == (serviceKey{}) && b.floors.base(s) != 0 {
+			d.floors[s.id] = 0
+		}
+	}
+	for id, sid := range b.moved.over {
+		if sid != b.moved.base(id) {
+			d.moved[id] = sid
+		}
+	}
+	return d
+}
+
+// treeDelta is delta for tenants and services.
+func (b *batch) treeDelta(d *delta) {
+	for name, t := range b.tenants.over {
+		if t != b.tenants.base(name) {
+			d.tenants[name] = tenantState{tenant: t}
+		}
+	}
+	for t, m := range b.tenantMetas.over {
+		if b.tenants.get(t.name) == t && m != b.tenantMetas.base(t) { // else it is gone, or among those above
+			d.tenants[t.name] = tenantState{tenant: t}
+		}
+	}
+	for name, st := range d.tenants {
+		if st.tenant != nil {
+			st.meta = b.tenantMetas.get(st.tenant)
+			d.tenants[name] = st
+		}
+	}
+	for k, s := range b.services.over {
+		if s != b.services.base(k) {
+			d.services[k] = serviceState{service: s}
+		}
+	}
+	for s, m := range b.serviceMetas.over {
+		if k := b.places.get(s); k != (serviceKey{}) && m != b.serviceMetas.base(s) {
+			d.services[k] = serviceState{service: s}
+		}
+	}
+	for k, st := range d.services {
+		if st.service != nil {
+			st.meta = b.serviceMetas.get(st.service)
+			d.services[k] = st
+		}
+	}
+}
+
+// ops is the delta as the engine wants it: one operation for each key.
+func (d *delta) ops() []engine.Op {
+	var ops []engine.Op
+	for name, t := range d.tenants {
+		if t.tenant == nil {
+			ops = append(ops, engine.DeleteTenant(name))
+			continue
+		}
+		ops = append(ops, engine.PutTenant(engine.Tenant{ID: t.tenant.id, Name: name, MTime: t.mtime, Mode: uint32(t.mode)}))
+	}
+	for k, s := range d.services {
+		if s.service == nil {
+			ops = append(ops, engine.DeleteService(k.tenant, k.name))
+			continue
+		}
+		ops = append(ops, engine.PutService(engine.Service{ID: s.service.id, Tenant: k.tenant, Name: k.name, MTime: s.mtime, Mode: uint32(s.mode)}))
+	}
+	for service, in := range d.inside {
+		ops = append(ops, in.ops(service)...)
+	}
+	for service, floor := range d.floors {
+		if floor == 0 {
+			ops = append(ops, engine.DeleteFloor(service))
+		} else {
+			ops = append(ops, engine.PutFloor(service, floor))
+		}
+	}
+	for id, service := range d.moved {
+		if service == 0 {
+			ops = append(ops, engine.DeleteMoved(id))
+		} else {
+			ops = append(ops, engine.PutMoved(id, service))
+		}
+	}
+	return ops
+}
+
+func (c *contentDelta) ops(service uint64) []engine.Op {
+	ops := make([]engine.Op, 0, len(c.dirs)+len(c.vars))
+	for _, st := range c.dirs {
+		if st.dir == nil {
+			ops = append(ops, engine.DeleteDir(service, st.path))
+			continue
+		}
+		ops = append(ops, engine.PutDir(service, engine.Dir{ID: st.dir.id, Name: st.path, MTime: st.dir.mtime, Mode: uint32(st.dir.mode)}))
+	}
+	for _, st := range c.vars {
+		v := st.variable
+		if v == nil {
+			ops = append(ops, engine.DeleteVariable(service, st.path))
+			continue
+		}
+		ops = append(ops, engine.PutVariable(service, engine.Variable{
+			ID: v.id, Name: st.path, Version: v.version, MTime: v.mtime, Mode: uint32(v.mode), Writer: v.writer, Type: v.kind, Data: v.data,
+		}))
+	}
+	return ops
+}

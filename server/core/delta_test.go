@@ -1,0 +1,247 @@
+package core
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
+)
+
+// stored is what the store holds at a revision, by what its keys are made of.
+type stored struct {
+	rev      int64
+	tenants  map[string]engine.Tenant
+	services map[serviceKey]engine.Service
+	dirs     map[uint64]map[string]engine.Dir
+	vars     map[uint64]map[string]engine.Variable
+	floors   map[uint64]uint64
+	moved    map[uint64]uint64
+}
+
+func readStore(t *testing.T, e *engine.Engine) *stored {
+	t.Helper()
+	st := &stored{
+		tenants: map[string]engine.Tenant{}, services: map[serviceKey]engine.Service{}, dirs: map[uint64]map[string]engine.Dir{},
+		vars: map[uint64]map[string]engine.Variable{}, floors: map[uint64]uint64{},
+	}
+	tenants, services, rev, err := e.LoadTree(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.rev = rev
+	for _, tn := range tenants {
+		st.tenants[tn.Name] = tn
+	}
+	for _, s := range services {
+		st.services[serviceKey{s.Tenant, s.Name}] = s
+		st.dirs[s.ID], st.vars[s.ID] = map[string]engine.Dir{}, map[string]engine.Variable{}
+		floor, _, err := e.LoadService(t.Context(), s.ID, func(p engine.Page) error {
+			for _, d := range p.Dirs {
+				st.dirs[s.ID][d.Name] = d
+			}
+			for _, v := range p.Variables {
+				st.vars[s.ID][v.Name] = v
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if floor != 0 {
+			st.floors[s.ID] = floor
+		}
+	}
+	if st.moved, err = e.LoadMoved(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// changed calls put for what is new or another in now, and del for what is gone.
+func changed[K comparable, V any](was, now map[K]V, same func(a, b V) bool, put func(K, V), del func(K)) {
+	for k, v := range now {
+		if old, ok := was[k]; !ok || !same(old, v) {
+			put(k, v)
+		}
+	}
+	for k := range was {
+		if _, ok := now[k]; !ok {
+			del(k)
+		}
+	}
+}
+
+func same[V comparable](a, b V) bool { return a == b }
+
+// since decodes what has been written to the store after another moment. It knows nothing of what is in any view.
+func (st *stored) since(was *stored) *delta {
+	d := newDelta()
+	d.rev = st.rev
+	changed(was.tenants, st.tenants, same, func(name string, e engine.Tenant) {
+		m := meta{e.MTime, model.Mode(e.Mode)}
+		d.tenants[name] = tenantState{newTenant(e.ID, name, m), m}
+	}, func(name string) { d.tenants[name] = tenantState{} })
+	changed(was.services, st.services, same, func(k serviceKey, e engine.Service) {
+		m := meta{e.MTime, model.Mode(e.Mode)}
+		svc := newService(e.ID, k.name, nil, m)
+		svc.content.Store(newContent())
+		d.services[k] = serviceState{svc, m}
+	}, func(k serviceKey) { d.services[k] = serviceState{} })
+	ids := maps.Clone(was.dirs)
+	maps.Copy(ids, st.dirs)
+	for id := range ids {
+		changed(was.dirs[id], st.dirs[id], same, func(path string, e engine.Dir) {
+			d.in(id).dirs = append(d.in(id).dirs, dirState{path, &dirInfo{id: e.ID, name: path, meta: meta{e.MTime, model.Mode(e.Mode)}}})
+		}, func(path string) { d.in(id).dirs = append(d.in(id).dirs, dirState{path: path}) })
+		changed(was.vars[id], st.vars[id], func(a, b engine.Variable) bool {
+			return a.ID == b.ID && a.Version == b.Version && a.MTime == b.MTime && a.Mode == b.Mode && a.Writer == b.Writer && bytes.Equal(a.Data, b.Data)
+		}, func(path string, e engine.Variable) {
+			d.in(id).vars = append(d.in(id).vars, variableState{path, &variable{
+				id: e.ID, version: e.Version, meta: meta{e.MTime, model.Mode(e.Mode)}, name: path, writer: e.Writer, data: e.Data, kind: e.Type,
+			}})
+		}, func(path string) { d.in(id).vars = append(d.in(id).vars, variableState{path: path}) })
+	}
+	changed(was.floors, st.floors, same, func(id, floor uint64) { d.floors[id] = floor }, func(id uint64) { d.floors[id] = 0 })
+	changed(was.moved, st.moved, same, func(id, sid uint64) { d.moved[id] = sid }, func(id uint64) { d.moved[id] = 0 })
+	return d
+}
+
+// text is all that a view holds, apart from slots, in words.
+func (v *view) text() string {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	lines := []string{fmt.Sprintf("moved %v", v.moved)}
+	index := maps.Clone(v.byID)
+	for name, t := range v.tenants {
+		if t.name != name {
+			lines = append(lines, fmt.Sprintf("tenant %s is called %s", name, t.name))
+		}
+		lines = append(lines, fmt.Sprintf("%s: %d %d %o", name, t.id, t.mtime, t.mode))
+		for name, s := range t.services {
+			if v.services[s.id] != s || s.name != name || s.tenant != t {
+				lines = append(lines, fmt.Sprintf("service %s is called %s", name, s.name))
+			}
+			at := t.name + "/" + name
+			c := s.content.Load()
+			lines = append(lines, fmt.Sprintf("%s: %d %d %o floor %d holds %d", at, s.id, s.mtime, s.mode, c.floor, c.root.count))
+			if !slices.Contains(v.loaded, s) || v.loaded[s.at] != s {
+				lines = append(lines, at+" is not among the loaded")
+			}
+			for w := c.nodes.freeze().from(""); ; {
+				it, ok := w.next()
+				if !ok {
+					break
+				}
+				path := at + "/" + it.path
+				if d := it.d; d != nil {
+					lines = append(lines, fmt.Sprintf("%s/: %d %q %d %o holds %d", path, d.info.id, d.info.name, d.info.mtime, d.info.mode, d.count))
+					continue
+				}
+				n := it.v
+				lines = append(lines, fmt.Sprintf("%s: %d %q v%d %d %o by %s %q", path, n.id, n.name, n.version, n.mtime, n.mode, n.writer, n.data))
+				if index[n.id] != n {
+					lines = append(lines, path+" is not found by its id")
+				}
+				delete(index, n.id)
+			}
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(append(lines, fmt.Sprintf("%d services, %d loaded, %d variables more", len(v.services), len(v.loaded), len(index))), "\n")
+}
+
+// TestDeltas: a view that is given what transactions have written to the store, decoded, is the committer's. So is that of
+// the next server.
+func TestDeltas(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(testenv.Seed(t), 0))
+	d := newDirs(t)
+	stay := func(o *setup) { o.interval = time.Hour } // nothing is let go
+	s := d.start(t, stay)
+	writers := []*peer{connect(t, s), connect(t, s), connect(t, s)}
+	follower, was := newView(), readStore(t, s.engine)
+	codes := map[model.Code]int{}
+	for range 400 {
+		// Several reports at a time become one transaction.
+		release := s.holdCommits(t)
+		var calls []<-chan any
+		for _, p := range writers[:1+rnd.IntN(len(writers))] {
+			for range 1 + rnd.IntN(3) {
+				p.seq++
+				r := &model.Report{Seq: p.seq, Floor: p.seq - min(p.seq, 10), Changes: randomTreeChanges(rnd)}
+				calls = append(calls, p.begin(r))
+			}
+		}
+		s.awaitQueued(t, len(calls))
+		release()
+		for _, c := range calls {
+			codes[writers[0].outcome(c).Code]++
+		}
+		now := readStore(t, s.engine)
+		follower.mu.Lock()
+		follower.apply(now.since(was))
+		follower.mu.Unlock()
+		was = now
+		if got, want := follower.text(), s.view.text(); got != want {
+			t.Fatalf("the follower has\n%s\nthe committer\n%s", got, want)
+		}
+	}
+	t.Logf("answers by code %v, %d moved, %d floors", codes, len(was.moved), len(was.floors))
+	if codes[model.CodeOK] < 250 || codes[model.CodeInternal] > 0 || len(was.moved) == 0 || len(was.floors) == 0 {
+		t.Error("too little has happened")
+	}
+
+	want := follower.text()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = d.start(t, stay)
+	for _, svc := range s.view.services {
+		if err := s.load(t.Context(), svc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.view.text(); got != want {
+		t.Errorf("after a restart\n%s\nwant\n%s", got, want)
+	}
+}
+
+// randomTreeChanges are changes in, of and between a few tenants and services.
+func randomTreeChanges(rnd *rand.Rand) []model.Change {
+	pick := func(list ...string) string { return list[rnd.IntN(len(list))] }
+	list := testenv.RandomChanges(rnd)
+	for i := range list {
+		c := &list[i]
+		c.Tenant, c.Service, c.Parents = pick("t", "t", "u", "w"), pick("s", "s", "r"), rnd.IntN(5) > 0
+		if rnd.IntN(4) > 0 {
+			c.Create = true
+		}
+		if c.Op == model.OpRename && rnd.IntN(2) == 0 {
+			c.ToTenant, c.ToService = pick("t", "u", "w", ""), pick("s", "r", "q", "")
+		}
+		if rnd.IntN(8) > 0 {
+			continue
+		}
+		switch c.Op {
+		case model.OpMkdir, model.OpRmdir, model.OpSetMeta:
+			c.Name, c.Service = "", pick(c.Service, "")
+		case model.OpRename:
+			c.Name, c.ToName, c.Service = "", "", pick(c.Service, "")
+			if c.ToTenant, c.ToService = pick("t", "u", "w", "x"), ""; c.Service != "" {
+				c.ToService = pick("s", "r", "q")
+			}
+		}
+	}
+	if rnd.IntN(10) == 0 {
+		tenant := pick("t", "u", "w", "x")
+		list = append(list, model.Change{Op: model.OpRename, Tenant: tenant, ToTenant: pick("t", "u", "w", "x")})
+	}
+	return list
+}

@@ -1,0 +1,77 @@
+package core
+
+import (
+	"testing"
+
+	"github.com/commy-project/commyfs/model"
+)
+
+// TestMovedIsFound: a report that names a variable by its id, and the service in which its client knew it, is carried out
+// once, wherever the variable has gone meanwhile and whichever server gets it.
+func TestMovedIsFound(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	id := p.do(store("v", "a"))[0].ID
+	in := p.service("t", "s")
+	restart := func() {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = d.start(t)
+		p = connect(t, s, as(p.id), func(next *peer) { next.seq = p.seq })
+	}
+	move := func(service, name string) {
+		t.Helper()
+		connect(t, s).do(model.Change{Op: model.OpRename, ID: id, In: in, ToTenant: "t", ToService: service, ToName: name, Parents: true})
+	}
+	value := func(service, name, want string) {
+		t.Helper()
+		v, err := connect(t, s).get("t", service, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(v.Data) != want || v.ID != id {
+			t.Fatalf("%s/%s is %d, holds %q, want %d, %q", service, name, v.ID, v.Data, id, want)
+		}
+	}
+	report := func(seq uint64, data string) {
+		t.Helper()
+		a := p.report(&model.Report{Seq: seq, Floor: 1,
+			Changes: []model.Change{{Op: model.OpAppend, ID: id, In: in, Data: []byte(data)}}})
+		if a.Code != model.CodeOK || len(a.Results) != 1 || a.Results[0].ID != id {
+			t.Fatalf("report %d: %+v", seq, a)
+		}
+	}
+	report(100, "b")
+	restart()
+	move("other", "w")
+	restart()
+	report(100, "b") // sent again
+	report(101, "c") // new
+	restart()
+	report(101, "c")
+	value("other", "w", "abc")
+	restart()
+	move("third", "x")
+	report(102, "d")
+	move("s", "back")
+	restart()
+	report(103, "e")
+	value("s", "back", "abcde")
+	// Renamed where it is.
+	p.do(renameTo(at(model.OpRename, "t", "s", "back"), "again"))
+	restart()
+	report(104, "f")
+	report(104, "f")
+	value("s", "again", "abcdef")
+	// Gone, it is nowhere.
+	p.do(at(model.OpDelete, "t", "s", "again"))
+	restart()
+	p.seq = 200
+	p.refused(model.CodeNotFound, model.Change{Op: model.OpStore, ID: id, In: in})
+	if len(s.view.moved) != 0 {
+		t.Errorf("of what is gone is remembered: %v", s.view.moved)
+	}
+}

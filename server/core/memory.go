@@ -1,0 +1,167 @@
+package core
+
+import (
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
+)
+
+// The memory files are a view of a view: without one (the runtime directory is full, say) the server goes on, and local
+// clients have the values sent as remote ones do. A push without a path tells them.
+
+func memoryPath(dir string, service uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("service_%d.mem", service))
+}
+
+// removeStrays removes the memory files of services that are no more. Those of other services are left to the clients
+// that have them mapped until the next one takes their place.
+func (s *Core) removeStrays() {
+	files, _ := filepath.Glob(memoryPath(s.dir, 0)[:len(memoryPath(s.dir, 0))-len("0.mem")] + "*.mem*")
+	for _, f := range files {
+		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(f), "service_"), ".")
+		n, err := strconv.ParseUint(id, 10, 64)
+		if err == nil && s.view.services[n] == nil {
+			_ = os.Remove(f)
+		}
+	}
+}
+
+func (f frozen) initials() iter.Seq[memfile.Initial] {
+	return func(yield func(memfile.Initial) bool) {
+		for w := f.from(""); ; {
+			it, ok := w.next()
+			if !ok || it.v != nil && !yield(it.v.initial()) {
+				return
+			}
+		}
+	}
+}
+
+func (v *variable) initial() memfile.Initial {
+	return memfile.Initial{Slot: v.slot, ID: v.id, Version: v.version, MTime: v.mtime, Name: v.name, Value: v.data}
+}
+
+func (c *content) takeSlot() uint32 {
+	slot := c.high
+	if c.mem != nil {
+		slot = c.mem.Alloc()
+	}
+	c.high = max(c.high, slot+1)
+	return slot
+}
+
+// giveSlot frees a slot that was taken. Without a file there is nothing to do: the next file knows what is free.
+func (c *content) giveSlot(slot uint32) {
+	if c.mem != nil {
+		_, _ = c.mem.Delete(slot) // fails only if the file was damaged, which put finds
+	}
+}
+
+// writeMemory brings the memory files to where the batch leads. Services with a new file, or none any more, are put into
+// moved.
+func (s *Core) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
+	for svc, key := range b.places.over {
+		if c := svc.content.Load(); c != nil && key == (serviceKey{}) {
+			s.closeMemory(c)
+		}
+	}
+	for _, r := range b.freed {
+		s.writeSlot(r.service, moved, func(mem *memfile.Writer) (bool, error) { return mem.Delete(r.slot) })
+	}
+	for id, v := range b.ids.over {
+		if v == nil || v == b.ids.base(id) {
+			continue
+		}
+		s.writeSlot(v.service, moved, func(mem *memfile.Writer) (bool, error) {
+			return mem.Put(v.slot, v.id, v.version, v.mtime, v.name, v.data)
+		})
+	}
+	for _, ev := range b.events {
+		if ev.kind == model.EventSet && !ev.created() {
+			continue
+		}
+		c := ev.service.content.Load()
+		if c == nil {
+			continue
+		}
+		c.named = rev
+		if c.mem != nil {
+			_ = c.mem.SetNamed(uint64(rev)) // fails only if the file was damaged, which put finds
+		}
+	}
+}
+
+// writeSlot has a service's memory file changed, if there is one, or the one that is being built once it is.
+func (s *Core) writeSlot(svc *service, moved map[*service]struct{}, change func(*memfile.Writer) (bool, error)) {
+	c := svc.content.Load()
+	switch {
+	case c.mem != nil:
+		rotated, err := change(c.mem)
+		s.wroteMemory(svc, c, rotated, err, moved)
+	case c.building != nil:
+		c.building.changes = append(c.building.changes, change)
+	}
+}
+
+func (s *Core) wroteMemory(svc *service, c *content, rotated bool, err error, moved map[*service]struct{}) {
+	if err == nil && !rotated {
+		return
+	}
+	moved[svc] = struct{}{}
+	if err == nil {
+		c.file.Store(&model.MemoryFile{Path: c.mem.Path(), Generation: c.mem.Generation()})
+		return
+	}
+	s.noMemory(svc, err)
+	s.abandonMemory(c)
+}
+
+// noMemory tells that a service has no memory file, which can go for very many at once.
+func (s *Core) noMemory(svc *service, err error) {
+	s.memoryLog.do(func(more int) {
+		s.log.Warn("no memory file: the values are sent over the connection", "service", svc.id, "err", err, "not logged since", more)
+	})
+}
+
+// abandonMemory gives a file up that its service may go on without: who has it mapped has to ask anew.
+func (s *Core) abandonMemory(c *content) {
+	c.file.Store(nil)
+	if c.mem != nil {
+		_ = c.mem.Abandon()
+		c.mem = nil
+	}
+}
+
+func (s *Core) closeMemory(c *content) {
+	c.file.Store(nil)
+	if c.mem != nil {
+		_ = c.mem.Close()
+		c.mem = nil
+	}
+}
+
+// pushMoved tells the watchers of services where the memory file is now.
+func (s *Core) pushMoved(moved map[*service]struct{}, t *touched) {
+	for svc := range moved {
+		var at model.MemoryFile
+		if c := svc.content.Load(); c != nil {
+			if f := c.file.Load(); f != nil {
+				at = *f
+			}
+		}
+		svc.watchMu.Lock()
+		for w := range svc.watches {
+			if w.session.Local {
+				w.session.feed.file(svc.id, at)
+				t.add(w.session)
+			}
+		}
+		svc.watchMu.Unlock()
+	}
+}

@@ -1,0 +1,86 @@
+package core
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
+)
+
+// wantInFile compares the service memory file of t/s with what the server says.
+func wantInFile(t *testing.T, p *peer, path string) {
+	t.Helper()
+	sid := p.service("t", "s")
+	if file := p.file(sid); file.Path != path {
+		t.Fatalf("the file is at %s, want %s", file.Path, path)
+	}
+	snap := p.mustWatch(&model.Watch{Service: sid, Values: true})
+	testenv.Eventually(t, bound, func() error { // it may just be replaced
+		r, err := memfile.Open(path)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		for _, v := range snap.Vars {
+			m, data, err := r.Read(v.Slot, v.ID, nil)
+			if err != nil || string(data) != string(v.Data) || m.Version != v.Version || m.MTime != v.MTime {
+				return fmt.Errorf("%s in slot %d: %+v %.40q %w, want version %d, %.40q", v.Name, v.Slot, m, data, err, v.Version, v.Data)
+			}
+			if slot, id, _, err := r.Lookup(v.Name); err != nil || slot != v.Slot || id != v.ID {
+				return fmt.Errorf("lookup %s: slot %d, id %d, %w, want %d, %d", v.Name, slot, id, err, v.Slot, v.ID)
+			}
+		}
+		return nil
+	})
+}
+
+// TestMemoryFileLost: without room for memory files the server goes on, says so, and makes them when there is room.
+func TestMemoryFileLost(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	p.do(store("other", ""))
+	p.do(store("v", "1"))
+	sid := p.service("t", "s")
+	p.file(sid)
+	p.mustWatch(&model.Watch{Service: sid, Values: true})
+	svc := s.view.lookup("t", "s")
+	block := memoryPath(d.run, sid) + ".new" // in the way of a new file
+	if err := os.MkdirAll(block+"/x", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.between(func() {
+		_ = svc.content.Load().mem.Abandon() // as after an error
+		moved := map[*service]struct{}{}
+		s.wroteMemory(svc, svc.content.Load(), false, memfile.ErrCorrupt, moved)
+		var touched touched
+		s.pushMoved(moved, &touched)
+		touched.wake()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	p.await("notice", func(l []any) bool {
+		for _, m := range l {
+			if r, ok := m.(moved); ok && r.Path == "" {
+				return true
+			}
+		}
+		return false
+	})
+	_, err := p.tryFile(sid)
+	p.wantCode(err, model.CodeUnavailable)
+	p.do(store("v", "2"), store("w", "3"), at(model.OpDelete, "t", "s", "other"))
+	if err := os.Rename(block, filepath.Join(d.run, "elsewhere")); err != nil { // in one step: the server takes the name at once
+		t.Fatal(err)
+	}
+	p.await("new file", func(l []any) bool {
+		r, ok := l[len(l)-1].(moved)
+		return ok && r.Path != ""
+	})
+	p.do(store("x", "4"))
+	wantInFile(t, p, memoryPath(d.run, sid))
+}

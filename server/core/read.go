@@ -1,0 +1,95 @@
+package core
+
+import (
+	"github.com/commy-project/commyfs/model"
+)
+
+// Find finds a service that the session may read, by its names.
+func (s *Session) Find(tenant, name string) (uint64, error) {
+	if err := s.auth.Need(s.Principal, tenant, model.RightRead); err != nil {
+		return 0, err
+	}
+	v := s.core.view
+	svc := v.lookup(tenant, name)
+	if svc == nil {
+		if d := v.damaged[tenant]; d[""] || d[name] {
+			return 0, errDamaged
+		}
+		return 0, model.ErrNotFound
+	}
+	return svc.id, nil
+}
+
+// readableLocked finds a service that the session may read. The caller holds view.mu.
+func (s *Session) readableLocked(id uint64) (*service, error) {
+	svc := s.core.view.services[id]
+	if svc == nil {
+		return nil, model.ErrNotFound
+	}
+	return svc, s.auth.Need(s.Principal, svc.tenant.name, model.RightRead)
+}
+
+// loadedLocked is readableLocked for a service that is in memory.
+func (s *Session) loadedLocked(id uint64) (*service, *content, error) {
+	svc, err := s.readableLocked(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := svc.content.Load()
+	if c == nil {
+		return nil, nil, errLetGo
+	}
+	return svc, c, nil
+}
+
+func (s *Session) readable(id uint64) (*service, error) {
+	v := s.core.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return s.readableLocked(id)
+}
+
+// Loaded reports whether a service that the session may read is in memory, as Watch and Read need it.
+func (s *Session) Loaded(id uint64) (bool, error) {
+	svc, err := s.readable(id)
+	if err != nil || svc.content.Load() == nil {
+		return false, err
+	}
+	svc.use()
+	return true, nil
+}
+
+// Load brings a service into memory that the session may read. It stays there for a while.
+func (s *Session) Load(id uint64) error {
+	svc, err := s.readable(id)
+	if err != nil {
+		return err
+	}
+	return s.core.load(s.core.ctx, svc)
+}
+
+// Read returns a variable of a loaded service.
+func (s *Session) Read(service uint64, name string, value bool) (model.Variable, error) {
+	if err := checkPath(name, s.core.limits); err != nil {
+		return model.Variable{}, err
+	}
+	v := s.core.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	_, c, err := s.loadedLocked(service)
+	if err != nil {
+		return model.Variable{}, err
+	}
+	switch n := c.find(name); {
+	case n.v != nil:
+		return n.v.info(value), nil
+	case n.d != nil:
+		return model.Variable{}, model.ErrIsDirectory
+	}
+	for p := parentOf(name); p != ""; p = parentOf(p) {
+		if c.find(p).v != nil {
+			return model.Variable{}, model.ErrNotDirectory
+		}
+	}
+	return model.Variable{}, model.ErrNotFound
+}

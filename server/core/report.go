@@ -1,0 +1,69 @@
+package core
+
+import (
+	"cmp"
+
+	"github.com/commy-project/commyfs/model"
+)
+
+// Report hands a report to the committer. Its outcome is delivered. What it needs is loaded here, where only this session
+// waits. An error means that nothing of the session is carried out any more.
+func (s *Session) Report(t Ticket, r *model.Report) error {
+	srv := s.core
+	for i := range r.Changes {
+		c := &r.Changes[i]
+		for _, svc := range s.homes(c.ID, c.In) {
+			_ = srv.load(srv.ctx, svc) // the committer meets the error again
+		}
+		for _, k := range []serviceKey{{c.Tenant, c.Service}, {cmp.Or(c.ToTenant, c.Tenant), c.ToService}} {
+			if k.name == "" || s.auth.NeedToChange(s.Principal, k.tenant) != nil {
+				continue
+			}
+			if svc := srv.view.lookup(k.tenant, k.name); svc != nil {
+				_ = srv.load(srv.ctx, svc)
+			}
+		}
+	}
+	s.feed.expect(r.Seq)
+	if !srv.queue.push(item{Ticket: t, session: s, report: r, size: sizeOf(r)}) {
+		return model.ErrUnavailable
+	}
+	return nil
+}
+
+// sizeOf is about how many bytes a report has the engine store.
+func sizeOf(r *model.Report) int {
+	size := 0
+	for i := range r.Changes {
+		ch := &r.Changes[i]
+		size += len(ch.Data) + len(ch.Name) + len(ch.ToName) + entryCost
+		for _, g := range ch.Ranges {
+			size += len(g.Data) + rangeCost
+		}
+	}
+	return size
+}
+
+// Goodbye forgets the client, when all that it has asked for before is carried out, and then calls done. What comes after it
+// is refused: there is nobody to keep the answers for.
+func (s *Session) Goodbye(done func()) error {
+	if !s.core.queue.push(item{session: s, do: func() { s.goodbye(); done() }}) {
+		return model.ErrUnavailable
+	}
+	return nil
+}
+
+func (s *Session) goodbye() {
+	srv := s.core
+	srv.queue.fence(&s.line)
+	srv.mu.Lock()
+	mine := srv.clients[s.client.id] == s.client && s.client.line == &s.line
+	if mine {
+		delete(srv.clients, s.client.id)
+	}
+	srv.mu.Unlock()
+	if mine {
+		srv.forget(s.client)
+		srv.forgetResults()
+	}
+}

@@ -1,0 +1,313 @@
+package core
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
+)
+
+// The answer to a report is stored with its changes, under a key of its own: the client's, and a slot. The slot of an answer
+// that the client has is given to a later one, so a client that waits for its answers takes one key, and a batch writes no
+// more than the answers to its own reports.
+//
+// A client that never says what it has loses the oldest answers. What it asks for again then is refused with ErrForgotten,
+// and never carried out a second time.
+
+// answer is what an accepted report got.
+type answer struct {
+	rev     int64
+	results []model.Result
+	slot    uint64
+	bytes   int // about what it takes, in memory or in the store
+	time    int64
+}
+
+// Bounds of the answers that are kept.
+const (
+	maxResults     = 4096     // of one client
+	maxResultBytes = 4 << 20  // the same in bytes
+	maxAnswers     = 64 << 20 // bytes of all clients together
+	answerCost     = 128
+	// Free slots keep what was in them in the store. More and larger ones than these are deleted.
+	maxFree      = 64
+	maxFreeBytes = 1 << 10
+	maxStale     = 500 // deletions that go with a batch
+)
+
+// take takes an answer away from a client. It leaves the slot to the caller.
+func (c *client) take(seq uint64, a answer) {
+	delete(c.results, seq)
+	c.bytes -= a.bytes
+}
+
+// slot is the one for the nth answer of a batch.
+func (c *client) slot(n int) uint64 {
+	if n < len(c.free) {
+		return c.free[len(c.free)-1-n]
+	}
+	return c.high + uint64(n-len(c.free))
+}
+
+// keep keeps an answer that was stored in slot(0).
+func (c *client) keep(seq uint64, a answer) {
+	if a.slot = c.slot(0); len(c.free) > 0 {
+		c.free = c.free[:len(c.free)-1]
+	} else {
+		c.high++
+	}
+	c.results[seq] = a
+	c.bytes += a.bytes
+}
+
+// release frees the slot of an answer that was taken away.
+func (s *Core) release(c *client, a answer) {
+	s.answers -= a.bytes
+	if a.bytes <= maxFreeBytes && len(c.free) < maxFree {
+		c.free = append(c.free, a.slot)
+	} else {
+		s.stale = append(s.stale, engine.DeleteResult(c.id, a.slot))
+	}
+}
+
+// advance forgets answers that the client has.
+func (s *Core) advance(c *client, floor uint64) {
+	if floor <= c.floor {
+		return
+	}
+	c.floor = floor
+	for seq, a := range c.results {
+		if seq < floor {
+			c.take(seq, a)
+			s.release(c, a)
+		}
+	}
+}
+
+// lose forgets the oldest n answers to a client, which may ask for them. A mark in the store says so, from before they are
+// deleted on.
+func (s *Core) lose(c *client, n int) {
+	if n > 0 {
+		s.marks[c], c.marked = struct{}{}, true
+	}
+	for _, seq := range slices.Sorted(maps.Keys(c.results))[:n] {
+		a := c.results[seq]
+		c.lost = max(c.lost, seq)
+		c.take(seq, a)
+		s.release(c, a)
+	}
+}
+
+// bound keeps the answers within their bounds after some came to a client.
+func (s *Core) bound(c *client) {
+	for len(c.results) > maxResults || c.bytes > maxResultBytes {
+		s.lose(c, (len(c.results)+3)/4)
+	}
+	for s.answers > maxAnswers {
+		var most *client
+		s.mu.Lock()
+		for _, cl := range s.clients {
+			if most == nil || cl.bytes > most.bytes {
+				most = cl
+			}
+		}
+		s.mu.Unlock()
+		if most == nil || len(most.results) == 0 {
+			return
+		}
+		s.lose(most, (len(most.results)+1)/2)
+	}
+}
+
+// forgetResults forgets answers that nobody has asked for in a long time, and deletes what is of no more use.
+func (s *Core) forgetResults() {
+	if time.Since(s.looked) > forgetAfter/10 {
+		s.looked = time.Now()
+		s.mu.Lock()
+		all := slices.Collect(maps.Values(s.clients))
+		s.mu.Unlock()
+		before := time.Now().Add(-forgetAfter).UnixNano()
+		for _, c := range all {
+			n := 0
+			for _, a := range c.results {
+				if a.time < before {
+					n++
+				}
+			}
+			s.lose(c, n)
+		}
+		if len(s.legacy) > 0 && time.Since(s.up) > forgetAfter {
+			for id := range s.legacy {
+				s.stale = append(s.stale, engine.DeleteClient(id))
+			}
+			s.mu.Lock()
+			s.legacy = nil
+			s.mu.Unlock()
+		}
+	}
+	for len(s.stale)+len(s.marks) > 0 || s.early {
+		ops, stored := s.leftovers(engine.MaxOps / 4)
+		if _, err := s.engine.CommitFreeing(s.ctx, ops); err != nil {
+			s.log.Warn("forget clients", "err", err)
+			return
+		}
+		stored()
+	}
+	s.stale = nil
+}
+
+// leftovers are marks, and a number of deletions, that a batch can take with it; stored is to be called when it has.
+func (s *Core) leftovers(most int) (ops []engine.Op, stored func()) {
+	stale := s.stale[:min(len(s.stale), most)]
+	ops = slices.Clone(stale)
+	marked := slices.Collect(maps.Keys(s.marks))
+	if len(marked) > most {
+		ops, stale, marked = nil, nil, marked[:most] // marks come first
+	}
+	for _, c := range marked {
+		ops = append(ops, engine.PutResult(engine.Result{Client: c.id, Slot: c.mark, Data: c.encode(0, answer{})}))
+	}
+	if s.early {
+		ops = append(ops, engine.PutForgot(s.forgot.UnixNano()))
+	}
+	return ops, func() {
+		s.early = false
+		s.stale = s.stale[len(stale):]
+		for _, c := range marked {
+			delete(s.marks, c)
+		}
+	}
+}
+
+// forgotten reports whether what became of a report may have been forgotten.
+func (s *Core) forgotten(c *client, r *model.Report) bool {
+	if r.Seq <= c.lost {
+		return true
+	}
+	if r.Age <= 0 {
+		return false
+	}
+	first := time.Now().Add(-time.Duration(r.Age))
+	if (c.damaged || s.unknown) && first.Before(s.up) {
+		return true
+	}
+	if c.born.IsZero() {
+		return false
+	}
+	// The server has come to know the client after the report was sent first: for the first time, or again.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return first.Before(c.born) && (time.Duration(r.Age) > forgetAfter/2 || !first.After(s.forgot))
+}
+
+// The format of a stored answer: a byte for the version of the format, then uvarints: floor and lost of the client when it
+// was stored, time, seq (0: a mark, no answer), number of results, and the results: id, version, mtime, size, unchanged.
+const resultVersion = 1
+
+func (c *client) encode(seq uint64, a answer) []byte {
+	b := []byte{resultVersion}
+	for _, n := range []uint64{c.floor, c.lost, uint64(a.time), seq} {
+		b = binary.AppendUvarint(b, n)
+	}
+	b = binary.AppendUvarint(b, uint64(len(a.results)))
+	for _, r := range a.results {
+		for _, n := range []uint64{r.ID, r.Version, uint64(r.MTime), uint64(r.Size)} {
+			b = binary.AppendUvarint(b, n)
+		}
+		unchanged := byte(0)
+		if r.Unchanged {
+			unchanged = 1
+		}
+		b = append(b, unchanged)
+	}
+	return b
+}
+
+var errClientRecord = errors.New("client record cannot be read")
+
+// numbers reads uvarints. It keeps the first error; what it returns after one is 0.
+type numbers struct {
+	b   []byte
+	err error
+}
+
+func newNumbers(b []byte, version byte) *numbers {
+	if len(b) == 0 || b[0] != version {
+		return &numbers{err: errClientRecord}
+	}
+	return &numbers{b: b[1:]}
+}
+
+func (n *numbers) next() uint64 {
+	v, k := binary.Uvarint(n.b)
+	if k <= 0 {
+		n.err, n.b = errClientRecord, nil
+		return 0
+	}
+	n.b = n.b[k:]
+	return v
+}
+
+func (n *numbers) results() (list []model.Result) {
+	for k := n.next(); k > 0 && n.err == nil; k-- {
+		r := model.Result{ID: n.next(), Version: n.next(), MTime: int64(n.next()), Size: int64(n.next())}
+		r.Unchanged = n.next() == 1
+		list = append(list, r)
+	}
+	return list
+}
+
+// restore reads an answer back. Those below the floor, which a later one may know better, are taken out by restored.
+func (c *client) restore(r engine.Result, rev int64) error {
+	n := newNumbers(r.Data, resultVersion)
+	floor, lost := n.next(), n.next()
+	a := answer{rev: rev, slot: r.Slot, bytes: len(r.Data) + answerCost, time: int64(n.next())}
+	seq := n.next()
+	a.results = n.results()
+	if n.err != nil {
+		return n.err
+	}
+	c.high = max(c.high, r.Slot+1)
+	c.floor, c.lost = max(c.floor, floor), max(c.lost, lost)
+	if seq == 0 {
+		c.mark, c.marked = r.Slot, true
+		return nil
+	}
+	if old, ok := c.results[seq]; ok && old.time > a.time {
+		return nil // of a client that has said goodbye and come back
+	}
+	c.bytes += a.bytes - c.results[seq].bytes
+	c.results[seq] = a
+	return nil
+}
+
+// restored takes out the answers that the client has, when all were read.
+func (s *Core) restored(c *client) {
+	s.answers += c.bytes
+	for seq, a := range c.results {
+		if seq < c.floor || seq <= c.lost {
+			c.take(seq, a)
+			s.release(c, a)
+		}
+	}
+}
+
+// legacyVersion is that of the record which schema 1 had for a client: floor, number of answers, and for each its seq,
+// number of results, and the results.
+const legacyVersion = 1
+
+// restoreLegacy reads such a record. Its answers are in no slot: they are deleted together, when they are old.
+func restoreLegacy(r engine.Client, rev int64) (*client, error) {
+	c := newClient(r.ID)
+	n := newNumbers(r.Data, legacyVersion)
+	c.floor = n.next()
+	for k := n.next(); k > 0 && n.err == nil; k-- {
+		seq := n.next()
+		c.results[seq] = answer{rev: rev, results: n.results()}
+	}
+	return c, n.err
+}

@@ -1,0 +1,160 @@
+package core
+
+import (
+	"github.com/commy-project/commyfs/model"
+)
+
+// PageBytes is about what a page of a long answer takes.
+const PageBytes = 256 << 10
+
+// Rough costs of the parts of a page beside names and values.
+const (
+	entryCost = 96
+	eventCost = 96
+)
+
+// snapshot is a service at one revision, or what happened to it since another.
+type snapshot struct {
+	service uint64
+	root    meta
+	resumed bool
+	values  bool
+	rev     int64
+	nodes   *cursor // nil: no more
+	held    named   // of nodes, what did not fit; without a path: nothing
+	changes []pending
+}
+
+// tell hands over one page.
+func (s *snapshot) tell(to Receiver, request uint64) (more bool) {
+	page := s.next()
+	to.Snapshot(request, page)
+	return page.More
+}
+
+// next fills one page.
+func (s *snapshot) next() *model.Snapshot {
+	m := &model.Snapshot{Service: s.service, Resumed: s.resumed, Rev: s.rev}
+	m.Root = model.Dir{ID: s.service, MTime: s.root.mtime, Mode: s.root.mode}
+	size := s.fill(m)
+	for len(s.changes) > 0 {
+		e := s.changes[0].message(s.values)
+		cost := eventSize(&e)
+		if size > 0 && size+cost > PageBytes {
+			break
+		}
+		s.changes = s.changes[1:]
+		m.Changes = append(m.Changes, e)
+		size += cost
+	}
+	m.More = s.nodes != nil || len(s.changes) > 0
+	return m
+}
+
+// fill puts directories and variables into a page.
+func (s *snapshot) fill(m *model.Snapshot) (size int) {
+	for s.nodes != nil {
+		it := s.held
+		if s.held = (named{}); it.path == "" {
+			var ok bool
+			if it, ok = s.nodes.next(); !ok {
+				s.nodes = nil
+				break
+			}
+		}
+		cost := len(it.path) + entryCost
+		if it.v != nil {
+			cost += len(it.v.writer)
+			if s.values {
+				cost += len(it.v.data)
+			}
+		}
+		if size > 0 && size+cost > PageBytes {
+			s.held = it
+			break
+		}
+		if size += cost; it.v != nil {
+			m.Vars = append(m.Vars, it.v.info(s.values))
+		} else {
+			d := it.d.info
+			m.Dirs = append(m.Dirs, model.Dir{ID: d.id, Name: d.name, MTime: d.mtime, Mode: d.mode})
+		}
+	}
+	return size
+}
+
+func eventSize(e *model.Event) int {
+	size := len(e.Name) + len(e.OldName) + len(e.Writer) + len(e.Data) + eventCost
+	for _, r := range e.Ranges {
+		size += len(r.Data) + rangeCost
+	}
+	return size
+}
+
+// info is the variable as the protocol has it.
+func (v *variable) info(value bool) model.Variable {
+	m := model.Variable{
+		ID: v.id, Name: v.name, Version: v.version, MTime: v.mtime, Mode: v.mode, Writer: v.writer, Size: int64(len(v.data)),
+		Slot: v.slot,
+	}
+	if value {
+		m.Data = v.data
+	}
+	return m
+}
+
+// snapshotLocked is a loaded service as it is now. The caller holds view.mu.
+func (v *view) snapshotLocked(svc *service, values bool) *snapshot {
+	return &snapshot{service: svc.id, root: svc.meta, values: values, rev: v.rev, nodes: svc.content.Load().nodes.freeze().from("")}
+}
+
+// resumeLocked is what happened to a service after rev, nil if that is not known any more. Values are the latest. The
+// caller holds view.mu.
+func (v *view) resumeLocked(svc *service, rev int64, values bool, client string) *snapshot {
+	records, ok := svc.content.Load().log.after(rev)
+	if !ok || rev > v.rev {
+		return nil
+	}
+	s := &snapshot{service: svc.id, root: svc.meta, values: values, rev: v.rev, resumed: true}
+	open := map[uint64]int{}
+	unseen := map[uint64]bool{} // came and went
+	for _, r := range records {
+		ev := &event{service: svc, kind: r.kind, name: r.name, oldName: r.oldName, d: r.d}
+		own := r.client != "" && r.client == client
+		if r.d == nil {
+			ev.v = v.byID[r.id]
+			here := ev.v != nil && ev.v.service == svc
+			if unseen[r.id] && !here {
+				continue
+			}
+			switch {
+			case r.kind == model.EventDelete:
+				delete(open, r.id)
+				ev.v, ev.was = nil, &variable{id: r.id, version: r.version}
+			case r.kind == model.EventRename:
+				delete(open, r.id)
+				if !here {
+					ev.v = &variable{id: r.id, version: r.version}
+				}
+			case !here:
+				unseen[r.id] = unseen[r.id] || r.created
+				continue
+			case r.kind == model.EventMeta:
+				// Every value is sent as it is now, with what describes it.
+				if _, ok := open[r.id]; ok {
+					continue
+				}
+			default:
+				if i, ok := open[r.id]; ok && !r.created {
+					s.changes[i].own = s.changes[i].own && own
+					continue
+				}
+				open[r.id] = len(s.changes)
+			}
+		} else if r.kind == model.EventRenameDir {
+			clear(open)
+		}
+		s.changes = append(s.changes, pending{ev: ev, created: r.created, time: r.time, own: own})
+	}
+	return s
+}

@@ -1,0 +1,216 @@
+package core
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
+)
+
+// view is what the server knows: all tenants and services, and the content of those services that somebody looked at.
+// It only ever shows what the engine has stored.
+//
+// The committer alone changes it, by [view.apply] and under mu, and therefore reads it without; everybody else reads under
+// mu.RLock. Which services are loaded is the exception: loaders set that (service.content, byID, loaded) under mu or
+// atomically, and fill the content in the same way while it is nobody else's.
+type view struct {
+	mu       sync.RWMutex
+	tenants  map[string]*tenant
+	services map[uint64]*service
+	// byID has the variables of all loaded services.
+	byID map[uint64]*variable
+	// moved has the services of the variables that are not in the one they were made in, loaded or not, by their ids.
+	moved map[uint64]uint64
+	// damaged has the names of tenants (the service is empty) and services whose records cannot be read: by tenant, then by
+	// service. It does not change.
+	damaged map[string]map[string]bool
+	// loaded has the services that are in memory, in no order.
+	loaded []*service
+	rev    int64
+}
+
+// meta describes a variable or directory beside what it holds.
+type meta struct {
+	mtime int64
+	mode  model.Mode
+}
+
+type tenant struct {
+	id   uint64
+	name string
+	meta
+	services map[string]*service
+}
+
+// service is the same object from the moment it is made until it is removed, whatever it is called.
+type service struct {
+	id uint64
+	// name, tenant and meta are guarded by view.mu.
+	name   string
+	tenant *tenant
+	meta
+
+	// content is nil while the service is not in memory. It becomes so only between two batches, and under view.mu.
+	loading sync.Mutex
+	content atomic.Pointer[content]
+	failed  atomic.Pointer[loadFailure] // nil unless it could not be loaded the last time
+	at      int                         // in view.loaded; guarded by view.mu
+	used    atomic.Int64                // when somebody last used it; here and below Unix nanoseconds
+	unasked atomic.Int64                // when the last of askers left
+	since   atomic.Int64                // nothing has happened in it after this revision while it was not in memory
+
+	// watchMu guards the following. Lock order: view.mu, watchMu, feed.mu.
+	watchMu sync.Mutex
+	watches map[*watch]struct{}
+	askers  map[*Session]struct{} // who have asked for the memory file, and may have it mapped
+}
+
+// content is what a loaded service holds.
+type content struct {
+	root  *dir // at the top, which has no name
+	nodes ordered
+	floor uint64
+	log   eventLog // guarded by view.mu
+
+	// The committer's own: the memory file, nil when there is none; the one that is being made, if any; the revision of
+	// the last change of names; and the first slot that was never in use.
+	mem      *memfile.Writer
+	building *build
+	named    int64
+	high     uint32
+	// file is where mem can be opened, nil when it cannot.
+	file atomic.Pointer[model.MemoryFile]
+}
+
+// dir is one state of a directory, as variable is of a variable.
+type dir struct {
+	info  *dirInfo
+	count int // of what is in it
+}
+
+type dirInfo struct {
+	id   uint64
+	name string // path in the service
+	meta
+}
+
+// variable is one state of a variable. It is not changed once published: each change makes a new one, so that a pointer
+// taken under the lock can be used without it.
+type variable struct {
+	id      uint64
+	version uint64
+	meta
+	service *service
+	name    string
+	writer  string
+	data    []byte
+	slot    uint32
+	kind    uint8
+}
+
+// node is what a path names: a variable, a directory, or nothing.
+type node struct {
+	v *variable
+	d *dir
+}
+
+func newView() *view {
+	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: map[uint64]*variable{}, moved: map[uint64]uint64{}}
+}
+
+func newTenant(id uint64, name string, m meta) *tenant {
+	return &tenant{id: id, name: name, meta: m, services: map[string]*service{}}
+}
+
+func newService(id uint64, name string, t *tenant, m meta) *service {
+	return &service{id: id, name: name, tenant: t, meta: m, watches: map[*watch]struct{}{}, askers: map[*Session]struct{}{}}
+}
+
+func newContent() *content {
+	return &content{root: &dir{info: &dirInfo{}}}
+}
+
+// find is what is at path; "" is the directory at the top.
+func (c *content) find(path string) node {
+	if path == "" {
+		return node{d: c.root}
+	}
+	return c.nodes.get(path)
+}
+
+// dir is the directory at path, nil if there is none.
+func (c *content) dir(path string) *dir { return c.find(path).d }
+
+// put makes path name n, which may be nothing. The directory that it is in is there.
+func (c *content) put(path string, n node) {
+	if n == (node{}) {
+		if was := c.nodes.delete(path); was != n {
+			c.count(parentOf(path), -1)
+		}
+	} else if was := c.nodes.set(path, n); was == (node{}) {
+		c.count(parentOf(path), 1)
+	}
+}
+
+// count says that a directory holds so many nodes more.
+func (c *content) count(path string, more int) {
+	was := c.dir(path)
+	if was == nil {
+		return // it went first
+	}
+	d := &dir{was.info, was.count + more}
+	if path == "" {
+		c.root = d
+	} else {
+		c.nodes.set(path, node{d: d})
+	}
+}
+
+// inside walks over all below a directory.
+func (f frozen) inside(dir string) *inside {
+	if dir == "" {
+		return &inside{cursor: f.from("")}
+	}
+	return &inside{f.from(dir + "/"), dir + "/"}
+}
+
+type inside struct {
+	*cursor
+	prefix string
+}
+
+func (w *inside) next() (named, bool) {
+	it, ok := w.cursor.next()
+	return it, ok && strings.HasPrefix(it.path, w.prefix)
+}
+
+// deeper reports whether path, which came last, is in a directory below, and goes past what is in that one.
+func (w *inside) deeper(path string) bool {
+	child, _, ok := strings.Cut(path[len(w.prefix):], "/")
+	if ok {
+		w.seek(w.prefix + child + afterSlash)
+	}
+	return ok
+}
+
+// afterSlash comes right after a slash in the order of paths.
+const afterSlash = "0"
+
+// lookup finds a service by its names.
+func (v *view) lookup(tenant, name string) *service {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if t := v.tenants[tenant]; t != nil {
+		return t.services[name]
+	}
+	return nil
+}
+
+// variable finds a variable of a loaded service.
+func (v *view) variable(id uint64) *variable {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.byID[id]
+}
