@@ -124,8 +124,8 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	}
 	f.orphanSize(in.NodeId, &out.Attr)
 	committed := out.Size
-	if h != nil {
-		h.ownSize(&out.Attr)
+	if h != nil && h.gathered.Load() > 0 {
+		setSize(&out.Attr, h.gathered.Load()-1)
 	}
 	if gone && !f.notes.losing(in.NodeId) {
 		out.Nlink = 0
@@ -158,12 +158,12 @@ func (f *FS) ownEdits(n varsync.Node, by *asker, h *handle) {
 func (f *FS) removed(node uint64) (n varsync.Node) {
 	for _, h := range f.handles.of(node) {
 		if n == nil {
-			n = h.target()
+			h.mu.Lock()
+			n = h.file()
+			h.mu.Unlock()
 		}
 		if f.handles.orphan(node) == nil && h.mu.TryLock() { // nobody has looked since
-			if h.writable {
-				f.private(h)
-			}
+			h.now()
 			h.unlock()
 		}
 	}
@@ -173,33 +173,14 @@ func (f *FS) removed(node uint64) (n varsync.Node) {
 // orphanSize shows the size of a file that has been removed.
 func (f *FS) orphanSize(node uint64, out *fuse.Attr) {
 	if o := f.handles.orphan(node); o != nil {
-		setSize(out, o.size())
+		size, _ := o.stat()
+		setSize(out, size)
 	}
 }
 
 func setSize(out *fuse.Attr, size int64) {
 	out.Size = uint64(size)
 	out.Blocks = (out.Size + 511) / 512
-}
-
-// target is the variable or file behind a handle.
-func (h *handle) target() varsync.Node {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch {
-	case h.v != nil:
-		return h.v
-	case h.l != nil:
-		return h.l
-	}
-	return nil
-}
-
-// ownSize shows a descriptor the size of what it has written itself.
-func (h *handle) ownSize(out *fuse.Attr) {
-	if n := h.gathered.Load(); n > 0 {
-		setSize(out, n-1)
-	}
 }
 
 // SetAttr truncates, and sets modes and times (S24).

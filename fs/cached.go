@@ -26,17 +26,17 @@ func (f *FS) copies(h *handle, thread uint32) bool {
 }
 
 // readPage reads what is committed, whatever the descriptor has read so far; h.mu must be held.
-func (f *FS) readPage(h *handle, buf []byte, off uint64) (int, error) {
-	v := f.variable(h)
-	if o := f.private(h); o != nil || v == nil {
-		return f.read(h, buf, off)
+func (h *handle) readPage(buf []byte, off uint64) (int, error) {
+	s, v := h.now(), h.variable()
+	if s.view() == nil || v == nil {
+		return h.readAt(buf, off)
 	}
 	data, _, err := v.Load(nil)
 	if err != nil {
-		return f.read(h, buf, off)
+		return h.readAt(buf, off)
 	}
 	if len(data) == 0 {
-		f.kernel.sized(h.node, 0, false) // the kernel makes it the file's size
+		h.fs.kernel.sized(h.node, 0, false) // the kernel makes it the file's size
 	}
 	if off >= uint64(len(data)) {
 		return 0, nil
@@ -61,7 +61,7 @@ func (f *FS) showSize(v *varsync.Variable) {
 func (f *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (n uint32, status fuse.Status) {
 	defer f.end(f.begin("copy_file_range", &in.InHeader), &status)
 	from, to := f.handles.get(in.FhIn), f.handles.get(in.FhOut)
-	if from == nil || to == nil || !to.writable || to.appending {
+	if from == nil || to == nil || !to.writes || to.appends {
 		return 0, fuse.EBADF
 	}
 	data, err := f.rangeOf(from, in)
@@ -72,7 +72,7 @@ func (f *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (n uint3
 	defer to.unlock()
 	for len(data) > 0 {
 		piece := data[:min(len(data), maxWrite)]
-		if err := f.write(to, int64(in.OffOut)+int64(n), piece, in.Pid); err != nil {
+		if err := to.writeAt(int64(in.OffOut)+int64(n), piece, in.Pid); err != nil {
 			if n > 0 {
 				break
 			}
@@ -88,15 +88,15 @@ func (f *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (n uint3
 // be the end of an older value the caller has to read and write, or it would copy a part and be content.
 func (f *FS) rangeOf(h *handle, in *fuse.CopyFileRangeIn) ([]byte, error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	defer h.unlock()
 	buf := make([]byte, min(in.Len, uint64(f.c.Welcome().Limits.Value)))
-	n, err := f.read(h, buf, in.OffIn)
+	n, err := h.readAt(buf, in.OffIn)
 	if err != nil {
 		return nil, err
 	}
 	end := in.OffIn + uint64(n)
 	if uint64(n) == in.Len && (end == f.kernel.lastSize(in.NodeId) || f.handles.uncommitted(in.NodeId)) {
-		if more, err := f.read(h, make([]byte, 1), end); err != nil || more > 0 {
+		if more, err := h.readAt(make([]byte, 1), end); err != nil || more > 0 {
 			return nil, syscall.EINVAL
 		}
 	}

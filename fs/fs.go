@@ -11,7 +11,7 @@
 // handle.go, opening.go and cached.go.
 //
 // Writing. A descriptor that replaces (O_TRUNC, or creating) gathers its value and commits it whole at flush, fsync or
-// release; any other commits each write. See write.go.
+// release; any other commits each write. See handle.go.
 //
 // Caching. Names and attributes are cached by the kernel for [validity]; every applied change invalidates what it
 // touches, so "cached" means "current".

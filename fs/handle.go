@@ -1,118 +1,162 @@
 package fs
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
-	"time"
+	"syscall"
 
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// handle is an open file description. What a call does depends on the state that it is in:
-//
-//	           reader        editor             replacer                     private
-//	read       a snapshot    the same, behind   what it gathers, once it has reads the orphan
-//	                         its own writes     begun; a snapshot before
-//	write      EBADF         commits a change   gathers                      changes the orphan
-//	ftruncate  EINVAL        commits a change;  changes what it gathers      changes the orphan
-//	                         to 0: a replacer
-//	flush      nothing       waits for its      commits what was written     nothing
-//	                         writes
-//	fsync      nothing       the same           commits, if need be nothing  nothing
-//	release    nothing       the same           commits, if need be nothing  nothing
-//
-// A descriptor that replaces (O_TRUNC, or it created the file) edits after its first commit, one that edits replaces after
-// ftruncate(fd, 0), and either is private once its file has been removed. Nothing is committed as the empty value, and only
-// if nobody else has committed since the open. One on a temporary reads and writes that directly.
+// handle is an open file description: what it was opened for, and the state it is in.
 type handle struct {
-	node      uint64
-	reads     bool // it is open for reading
-	writable  bool
-	created   bool // it made the file
-	editor    bool // it was opened to edit what is there
-	replacing bool
-	appending bool   // O_APPEND: the server decides where the end is
-	opener    uint32 // thread
-	exec      bool   // execve opened it
+	fs                     *FS
+	node                   uint64 // the kernel's number of the file
+	reads, writes, appends bool   // as open(2) was asked
+	opener                 uint32 // thread
+	exec                   bool   // execve opened it
 
 	// For stat, which does not take mu: that is held while a commit waits for the server.
 	writer   atomic.Uint32 // thread that opened it to replace, or wrote last
-	gathered atomic.Int64  // one more than what buf has, while the descriptor sees buf; else 0
+	gathered atomic.Int64  // one more than the size of what a replacer has gathered, 0 if it has not
+	editing  atomic.Bool   // it is an editor
 
-	mu   sync.Mutex // guards the following
-	v    *varsync.Variable
-	l    *local  // a draft or a temporary; v takes over when the draft is committed
-	gone *orphan // its file has been removed
-
-	// reading
-	snap    []byte // the snapshot that reads behind offset 0 continue
-	seen    uint64 // its version, or that of a later change of its own
-	own     bool   // snap is in memory of ours
-	spare   []byte // memory of ours that is free
-	read    bool   // a read took snap
-	changed bool   // the descriptor has changed the file since
-	ended   ended
-	edits   []varsync.Edit // what it has changed since, for when the file is removed; see remember
-	edited  int            // their bytes
-
-	// replacing
-	base      uint64 // the version at the open
-	buf       []byte
-	lent      bool  // buf is with the client: copy before changing it
-	dirty     bool  // buf has what is not committed
-	published bool  // something was committed, or refused: release has nothing to add
-	failed    error // why a write was refused: what has a part missing is never published
-	refused   bool  // a commit was, and the caller was told: only the caller tries again
-	cleared   bool  // replacing since ftruncate(fd, 0), until the next commit; see clear
-	idle      *time.Timer
-	wrote     time.Time // the last write since, and
-	part      bool      // it looks like a part of one
-	stamped   bool      // somebody has set a time since the last write:
-	mtime     int64     // the value is committed with it
-	killed    bool      // the last process to flush was being killed: what it had not flushed is dropped
-	asked     time.Time
-
-	// editing
-	begun   bool // the first write has been answered
-	pending []pendingEdit
-	late    []varsync.Edit // edits that came too late: the variable is not there any more
-	err     error          // of a write
-	told    bool           // err was told
+	mu    sync.Mutex // guards the following
+	v     *varsync.Variable
+	l     *local // a draft or a temporary; v takes over when the draft is committed
+	state state
 }
 
-type pendingEdit struct {
-	*varsync.Ack
-	edit varsync.Edit
+// state is what requests do with an open file description:
+//
+//	           reader      editor             replacer             private
+//	read       a snapshot  the same, behind   what it has          the private file
+//	                       its own writes     gathered
+//	write      EBADF       commits a change   gathers              changes the file
+//	truncate   EINVAL      commits a change   changes what it      changes the file
+//	                                          has gathered
+//	flush      nothing     waits for its      commits what was     nothing
+//	                       writes             written
+//	fsync      nothing     the same           commits              nothing
+//	release    nothing     the same           commits              nothing
+//
+// One state follows another:
+//
+//	reader, editor            -> replacer        open(O_TRUNC)               reader.replace
+//	editor                    -> replacer        ftruncate(fd, 0)            editor.clear
+//	replacer                  -> editor          its value is committed      replacer.commit
+//	reader, editor, replacer  -> private         its file is removed         handle.adopt
+//	private                   -> reader, editor  its temporary is a variable handle.now
+type state interface {
+	read(buf []byte, off uint64) (int, error)
+	write(off int64, data []byte) error
+	truncate(size int64) error
+	flush(thread uint32) error // a close of one of its descriptors
+	fsync() error
+	release() error // the last close
+
+	view() *reader // nil for a private file
 }
 
-// seesOwn reports whether the descriptor sees what it is gathering, and not the committed value; h.mu must be held.
-func (h *handle) seesOwn() bool { return h.replacing && (h.dirty || !h.published) }
+// errMoved says that the state of a descriptor does not fit its file any more: the next one carries the request out.
+var errMoved = errors.New("the file has become another")
 
-// note tells stat how large the value is that is being gathered.
-func (h *handle) note() {
-	if h.seesOwn() {
-		h.gathered.Store(int64(len(h.buf)) + 1)
-	} else {
-		h.gathered.Store(0)
+func (f *FS) newHandle(node uint64, thread, flags uint32) *handle {
+	return &handle{fs: f, node: node, reads: reads(flags), writes: writes(flags), appends: flags&syscall.O_APPEND != 0,
+		opener: thread, exec: flags&fmodeExec != 0}
+}
+
+// do carries out a request; h.mu must be held.
+func (h *handle) do(request func(state) error) error {
+	for {
+		if err := request(h.now()); err != errMoved {
+			return err
+		}
 	}
 }
 
-// unlock ends a change of the handle.
+// readAt and writeAt are do of a read and a write.
+func (h *handle) readAt(buf []byte, off uint64) (n int, err error) {
+	err = h.do(func(s state) (err error) {
+		n, err = s.read(buf, off)
+		return err
+	})
+	return n, err
+}
+
+func (h *handle) writeAt(off int64, data []byte, thread uint32) error {
+	h.writer.Store(thread)
+	return h.do(func(s state) error { return s.write(off, data) })
+}
+
+// now is the state of the descriptor, once it is known what has become of its file.
+func (h *handle) now() state {
+	if p, ok := h.state.(*private); ok {
+		if p.file.committed() == nil {
+			return p
+		}
+		h.state = h.fresh()
+	}
+	if h.isRemoved() {
+		h.adopt()
+	}
+	return h.state
+}
+
+// fresh is the state of a descriptor on a variable or a draft that has done nothing yet.
+func (h *handle) fresh() state {
+	if h.writes {
+		return &editor{reader: reader{handle: h}}
+	}
+	return &reader{handle: h}
+}
+
+// unlock ends a request, and tells stat about it.
 func (h *handle) unlock() {
 	h.note()
 	h.mu.Unlock()
 }
 
-// edit makes a replacer, whose value is committed, an editor.
-func (h *handle) edit() {
-	if h.cleared {
-		h.idle.Stop()
+func (h *handle) note() {
+	_, edits := h.state.(*editor)
+	h.editing.Store(edits)
+	gathered := int64(0)
+	if r, ok := h.state.(*replacer); ok && r.stage != clean {
+		gathered = int64(len(r.buf)) + 1
 	}
-	h.snap, h.own, h.read, h.changed = h.buf, false, false, true
-	h.edits, h.edited = nil, 0
-	h.replacing, h.cleared, h.dirty, h.published, h.refused, h.begun = false, false, false, true, false, true
-	h.buf, h.lent, h.stamped = nil, false, false
+	h.gathered.Store(gathered)
 }
 
-// temporary reports whether the handle is on a file that only this mount knows, and that has not become a variable.
-func (h *handle) temporary() bool { return h.l != nil && h.l.temp && h.l.committed() == nil }
+// variable returns the handle's variable, nil for a draft that is not committed; h.mu must be held.
+func (h *handle) variable() *varsync.Variable {
+	if h.v == nil && h.l != nil {
+		h.v = h.l.committed()
+	}
+	if h.v != nil {
+		h.v = h.v.Now()
+		if h.v.Removed() {
+			h.v = h.fs.handles.now(h.v)
+		}
+	}
+	return h.v
+}
+
+// file is what the descriptor is on, nil if that was removed before the open.
+func (h *handle) file() varsync.Node {
+	if v := h.variable(); v != nil {
+		return v
+	}
+	if h.l != nil {
+		return h.l
+	}
+	return nil
+}
+
+// change is what a write changes.
+func (h *handle) change(off int64, data []byte) varsync.Edit {
+	if h.appends {
+		return varsync.Edit{Kind: varsync.EditAppend, Data: data}
+	}
+	return varsync.Edit{Kind: varsync.EditWrite, Off: off, Data: data}
+}

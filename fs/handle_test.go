@@ -151,10 +151,11 @@ func TestClearedDescriptorRests(t *testing.T) {
 	h := m.handles.get(f.fh)
 	since := func(d time.Duration) {
 		h.mu.Lock()
-		h.idle.Stop()
-		h.wrote = time.Now().Add(-d)
+		r := h.state.(*replacer)
+		r.rest.end()
+		r.rest.wrote = time.Now().Add(-d)
 		h.mu.Unlock()
-		m.rested(h)
+		r.rested()
 	}
 	m.ok("ftruncate", f.truncate(0))
 	piece := strings.Repeat("x", blockSize)
@@ -185,7 +186,7 @@ func TestClearedDescriptorRestsAgain(t *testing.T) {
 	m.ok("ftruncate", f.truncate(0))
 	h := m.handles.get(f.fh)
 	h.mu.Lock()
-	h.refused = true // as by a server that was away
+	h.state.(*replacer).refused = true // as by a server that was away
 	h.mu.Unlock()
 	time.Sleep(2 * clearTime) // nothing is to happen
 	m.wantStored("v", "old")
@@ -194,7 +195,7 @@ func TestClearedDescriptorRestsAgain(t *testing.T) {
 	eventually(t, "published", func() bool { return m.stored("v") == "new" })
 	m.ok("ftruncate", f.truncate(0))
 	h.mu.Lock()
-	h.refused = true
+	h.state.(*replacer).refused = true
 	h.mu.Unlock()
 	time.Sleep(2 * clearTime)
 	m.ok("write", f.write(0, "newer"))

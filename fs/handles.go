@@ -1,9 +1,9 @@
 package fs
 
 import (
+	"cmp"
 	"slices"
 	"sync"
-	"time"
 
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -19,9 +19,9 @@ type handles struct {
 
 // openNode is what is known of a file that is open.
 type openNode struct {
-	ids     []uint64 // its number, and those of files that have become it
-	handles []*handle
-	orphan  *orphan           // what it has become by being removed
+	ids     []uint64          // its number, and those of files that have become it
+	handles []*handle         // never changed in place
+	orphan  *local            // what it has become by being removed
 	now     *varsync.Variable // what it has become by being moved, nil: what its number says
 }
 
@@ -32,7 +32,6 @@ func (hs *handles) init() {
 
 func (hs *handles) add(h *handle) uint64 {
 	h.note()
-	h.editor = h.writable && !h.replacing
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	hs.next++
@@ -42,7 +41,7 @@ func (hs *handles) add(h *handle) uint64 {
 		n = &openNode{ids: []uint64{h.node}}
 		hs.nodes[h.node] = n
 	}
-	n.handles = append(n.handles, h)
+	n.handles = append(slices.Clip(n.handles), h)
 	return hs.next
 }
 
@@ -61,7 +60,8 @@ func (hs *handles) remove(fh uint64) {
 	}
 	delete(hs.m, fh)
 	n := hs.nodes[h.node]
-	if n.handles = slices.DeleteFunc(n.handles, func(o *handle) bool { return o == h }); len(n.handles) == 0 {
+	i := slices.Index(n.handles, h)
+	if n.handles = slices.Concat(n.handles[:i], n.handles[i+1:]); len(n.handles) == 0 {
 		for _, id := range n.ids {
 			delete(hs.nodes, id)
 		}
@@ -70,12 +70,7 @@ func (hs *handles) remove(fh uint64) {
 
 // now is what the file of a variable has become that is gone: where its value was moved.
 func (hs *handles) now(v *varsync.Variable) *varsync.Variable {
-	hs.mu.RLock()
-	defer hs.mu.RUnlock()
-	if n := hs.nodes[v.ID()]; n != nil && n.now != nil {
-		return n.now
-	}
-	return v
+	return cmp.Or(hs.file(v.ID()).now, v)
 }
 
 // become records that a file, if it is open, is the variable from now on: by either number the descriptors are those of both.
@@ -89,7 +84,7 @@ func (hs *handles) become(id uint64, v *varsync.Variable) {
 	if o := hs.nodes[v.ID()]; o == nil {
 		n.ids = append(n.ids, v.ID())
 	} else if o != n {
-		n.ids, n.handles, n.orphan = append(n.ids, o.ids...), append(n.handles, o.handles...), o.orphan
+		n.ids, n.handles, n.orphan = append(n.ids, o.ids...), slices.Concat(n.handles, o.handles), o.orphan
 	}
 	n.now = v
 	for _, id := range n.ids {
@@ -97,40 +92,28 @@ func (hs *handles) become(id uint64, v *varsync.Variable) {
 	}
 }
 
-// replaces makes an open descriptor one that replaces.
-func (hs *handles) replaces(h *handle) {
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
-	h.writable, h.editor = true, false // open(O_RDONLY|O_TRUNC) truncates on Linux
-	h.replacing = true
+// file returns what is known of a node, the zero value if it is not open.
+func (hs *handles) file(node uint64) openNode {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	if n := hs.nodes[node]; n != nil {
+		return *n
+	}
+	return openNode{}
 }
 
 // of returns the open descriptors of a node.
-func (hs *handles) of(node uint64) []*handle {
-	hs.mu.RLock()
-	defer hs.mu.RUnlock()
-	if n := hs.nodes[node]; n != nil {
-		return slices.Clone(n.handles)
-	}
-	return nil
-}
+func (hs *handles) of(node uint64) []*handle { return hs.file(node).handles }
 
 // orphan returns what the file of an open node has become by being removed, nil if that is not known.
-func (hs *handles) orphan(node uint64) *orphan {
-	hs.mu.RLock()
-	defer hs.mu.RUnlock()
-	if n := hs.nodes[node]; n != nil {
-		return n.orphan
-	}
-	return nil
-}
+func (hs *handles) orphan(node uint64) *local { return hs.file(node).orphan }
 
 // orphaned returns what the file of an open node has become, and whether it was made with what data returns.
-func (hs *handles) orphaned(node uint64, data func() []byte) (o *orphan, made bool) {
+func (hs *handles) orphaned(node uint64, data func() []byte) (o *local, made bool) {
 	if o := hs.orphan(node); o != nil {
 		return o, false
 	}
-	o = &orphan{data: data(), mtime: time.Now()}
+	o = newOrphan(data())
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	n := hs.nodes[node]
@@ -146,19 +129,12 @@ func (hs *handles) orphaned(node uint64, data func() []byte) (o *orphan, made bo
 
 // uncommitted reports whether the node has open writers, whose changes the kernel counts but the server may not have.
 func (hs *handles) uncommitted(node uint64) bool {
-	return hs.any(node, func(h *handle) bool { return h.writable })
+	return slices.ContainsFunc(hs.of(node), func(h *handle) bool { return h.writes || h.gathered.Load() > 0 })
 }
 
 // edited reports whether a writer of the node edits what is there.
 func (hs *handles) edited(node uint64) bool {
-	return hs.any(node, func(h *handle) bool { return h.editor })
-}
-
-func (hs *handles) any(node uint64, is func(*handle) bool) bool {
-	hs.mu.RLock()
-	defer hs.mu.RUnlock()
-	n := hs.nodes[node]
-	return n != nil && slices.ContainsFunc(n.handles, is)
+	return slices.ContainsFunc(hs.of(node), func(h *handle) bool { return h.editing.Load() })
 }
 
 // gathering returns the handle through which the process of thread tid is replacing the node's value, nil if there is

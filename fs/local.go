@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"syscall"
@@ -51,27 +50,6 @@ func (l *local) stat() (size, mtime int64) {
 func (l *local) committed() *varsync.Variable {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.v
-}
-
-// readAt reads from a temporary; ok is false once it is a variable.
-func (l *local) readAt(buf []byte, off uint64) (n int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.v == nil && off < uint64(len(l.data)) {
-		n = copy(buf, l.data[off:])
-	}
-	return n, l.v == nil
-}
-
-// resize truncates a temporary. It returns the variable that the file has become, if it has: that is what to truncate.
-func (l *local) resize(size int64) *varsync.Variable {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.v == nil && l.temp {
-		l.data = resize(l.data, size)
-		l.mtime, l.stamped = time.Now(), false
-	}
 	return l.v
 }
 
@@ -270,49 +248,61 @@ func (f *FS) become(l *local, v *varsync.Variable) {
 	f.locals.become(l, v)
 }
 
-// commitDraft publishes a draft's first value, which op and value say. value nil stands for the empty value. Should the draft
-// be a variable by then, that is changed by e; by nothing where op is model.OpCreate.
-func (f *FS) commitDraft(ctx context.Context, l *local, op model.Op, value []byte, e varsync.Edit) (*varsync.Variable, error) {
+// commitDraft makes the variable of a draft, with a change of the empty value; nil is none. Should the draft be a variable by
+// then, that is changed.
+func (f *FS) commitDraft(l *local, e *varsync.Edit) error {
+	ctx, cancel := f.opContext()
+	defer cancel()
 	l.naming.Lock()
 	defer l.naming.Unlock()
 	d := l.described()
 	if v := l.committed(); v != nil { // while this waited: it was moved over the variable, or another descriptor was first
-		if op == model.OpCreate {
-			return v, nil
+		if e == nil {
+			return nil
 		}
-		e.HasMTime, e.MTime = d.hasMTime, d.mtime
-		_, err := v.Commit(ctx, e)
-		return v, err
+		change := *e
+		change.HasMTime, change.MTime = d.hasMTime, d.mtime
+		_, err := v.Commit(ctx, change)
+		return err
 	}
 	parent, name, removed := f.locals.where(l)
 	if removed {
-		return nil, nil // removed before it was published: like writing to an unlinked file
+		return model.ErrNotFound // like writing to an unlinked file
 	}
 	p, err := f.place(parent)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ch := model.Change{Op: op, Data: value, Create: true, NewID: l.id, NewMode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
+	ch := model.Change{Op: model.OpStore, Create: true, NewID: l.id, NewMode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
+	switch {
+	case e == nil:
+		ch.Op = model.OpCreate
+	case e.Kind == varsync.EditAppend:
+		ch.Op, ch.Data = model.OpAppend, e.Data
+	case e.Kind == varsync.EditReplace:
+		ch.Data = e.Data
+	default:
+		ch.Data = edited(nil, *e)
+	}
 	res, err := f.c.Report(ctx, ch)
-	if errors.Is(err, model.ErrExists) && op == model.OpCreate {
+	if errors.Is(err, model.ErrExists) && e == nil {
 		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // somebody else made it: that is as good
 			f.become(l, v)
-			return v, nil
+			return nil
 		}
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	v, ok := f.c.Node(res[0].ID).(*varsync.Variable)
 	if !ok {
-		// It was stored, and is gone again: somebody removed it.
 		f.locals.remove(l)
-		return nil, nil
+		return model.ErrNotFound // it was stored, and is gone again: somebody removed it
 	}
 	f.become(l, v)
 	if v.ID() != l.id {
 		f.notes.refreshName(parent, fileName(name, p.level))
 	}
-	return v, nil
+	return nil
 }

@@ -10,8 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-
-	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // open(O_TRUNC) is two requests of one thread with nothing between them: OPEN without the flag, and SETATTR of the size
@@ -63,7 +61,12 @@ func (f *FS) emptiesOpened(in *fuse.SetAttrIn) (done bool, err error) {
 	}
 	h.mu.Lock()
 	defer h.unlock()
-	return true, f.replace(h, &in.InHeader)
+	if v := h.variable(); v != nil && !h.writes { // open(O_RDONLY|O_TRUNC) truncates as well
+		if err := f.may(&in.InHeader, v, mayWrite); err != nil {
+			return true, err
+		}
+	}
+	return true, h.empty(in.Pid)
 }
 
 // openedUnseen is what a thread may have opened that cannot be told from others: it is in another pid namespace.
@@ -72,7 +75,7 @@ func (f *FS) openedUnseen(node uint64) *handle {
 		if h.opener != 0 || !h.mu.TryLock() {
 			continue
 		}
-		unused := !h.replacing && !h.read && !h.begun && h.gone == nil && len(h.pending) == 0
+		unused := h.unused()
 		h.mu.Unlock()
 		if unused {
 			return h
@@ -81,35 +84,15 @@ func (f *FS) openedUnseen(node uint64) *handle {
 	return nil
 }
 
-// replace makes a descriptor that has been opened a replacing one.
-func (f *FS) replace(h *handle, in *fuse.InHeader) error {
-	e := varsync.Edit{Kind: varsync.EditTruncate}
-	if o := f.private(h); o != nil {
-		o.carryOut(e)
-		return nil
+// unused reports whether nothing was done with a descriptor since it was opened.
+func (h *handle) unused() bool {
+	switch s := h.state.(type) {
+	case *reader:
+		return !s.taken
+	case *editor:
+		return !s.taken && !s.begun && len(s.pending) == 0
 	}
-	if h.temporary() {
-		h.l.resize(0)
-		return nil
-	}
-	v := f.variable(h)
-	if v != nil {
-		// One that is open for writing was checked at the open; open(O_RDONLY|O_TRUNC) truncates as well.
-		if err := f.may(in, v, mayWrite); err != nil && !h.writable {
-			return err
-		}
-	}
-	if v != nil {
-		h.base = v.Current().Version
-	}
-	if f.o.Sync != SyncNever {
-		if err := f.ask(h); err != nil {
-			return orStale(err)
-		}
-	}
-	f.handles.replaces(h)
-	h.writer.Store(in.Pid)
-	return nil
+	return false
 }
 
 const (

@@ -1,136 +1,107 @@
 package fs
 
 import (
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
+	"time"
 
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// PrivateFile is a file that only one mount has: a temporary, see [Temporaries].
-type PrivateFile struct {
-	Path string // below the mount, as it shows it
-	Size int64
+// private is the state of a descriptor on a file that only this mount has: a temporary, or one that was removed while it was
+// open. Its descriptors share it.
+type private struct {
+	*handle
+	file *local
 }
 
-// String is what a message says of the file.
-func (p PrivateFile) String() string { return fmt.Sprintf("%s (%d bytes)", p.Path, p.Size) }
+func (p *private) view() *reader      { return nil }
+func (p *private) flush(uint32) error { return nil }
+func (p *private) fsync() error       { return nil }
+func (p *private) release() error     { return nil }
 
-// The attributes of a mount's root that [Private] and [TemporariesOf] read.
-const (
-	privateXattr     = "user.commy.private"
-	temporariesXattr = "user.commy.temporary"
-)
+func (p *private) read(buf []byte, off uint64) (int, error) { return p.file.readAt(buf, off) }
 
-// maxPrivate is how many bytes of names an attribute tells: the kernel takes 64 KiB.
-const maxPrivate = 60 << 10
-
-// privateFiles returns the files that are lost if the mount ends now, by path. The backup of a parked variable is none: it
-// becomes the variable.
-func (f *FS) privateFiles() []PrivateFile {
-	var out []PrivateFile
-	for _, l := range f.locals.temporaries() {
-		parent, name, removed := f.locals.where(l)
-		if removed || l.committed() != nil {
-			continue
-		}
-		path := pathOfDir(f.node(parent))
-		if path == nil {
-			continue // its directory is gone, and nobody can reach it
-		}
-		size, _ := l.stat()
-		out = append(out, PrivateFile{filePath(append(path, name)), size})
+func (p *private) write(off int64, data []byte) error {
+	if p.appends {
+		off, _ = p.file.stat()
 	}
-	slices.SortFunc(out, func(a, b PrivateFile) int { return strings.Compare(a.Path, b.Path) })
-	return out
+	if err := p.fs.checkSize(off, int64(len(data))); err != nil {
+		return err
+	}
+	return p.file.carryOut(p.change(off, data))
 }
 
-// temporaries returns the files that are private as things are.
-func (ls *locals) temporaries() []*local {
-	ls.mu.RLock()
-	defer ls.mu.RUnlock()
-	backups := map[*local]bool{}
-	for _, p := range ls.hidden {
-		backups[p.l] = true
-	}
-	var out []*local
-	for _, l := range ls.names {
-		if l.temp && !backups[l] {
-			out = append(out, l)
-		}
-	}
-	return out
+func (p *private) truncate(size int64) error {
+	return p.file.carryOut(varsync.Edit{Kind: varsync.EditTruncate, Size: size})
 }
 
-// pathOfDir returns the components of a directory of variables, nil for what is none.
-func pathOfDir(n varsync.Node) []string {
-	switch n := n.(type) {
-	case *varsync.Service:
-		return []string{n.Tenant().Name(), n.Name()}
-	case *varsync.Dir:
-		return append([]string{n.Service().Tenant().Name(), n.Service().Name()}, components(n.Name())...)
+// readAt fails with errMoved if the file has become a variable.
+func (l *local) readAt(buf []byte, off uint64) (n int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.v != nil {
+		return 0, errMoved
+	}
+	if off < uint64(len(l.data)) {
+		n = copy(buf, l.data[off:])
+	}
+	return n, nil
+}
+
+// carryOut makes a change. It fails with errMoved if the file has become a variable: that is what to change.
+func (l *local) carryOut(e varsync.Edit) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.v != nil {
+		return errMoved
+	}
+	l.data = edited(l.data, e)
+	l.mtime, l.stamped = time.Now(), false
+	return nil
+}
+
+// unstamp forgets a time that was set: something was written since.
+func (l *local) unstamp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stamped = false
+}
+
+// checkSize refuses n bytes at off that no value has room for. The sum of the two may be beyond what an int64 holds.
+func (f *FS) checkSize(off, n int64) error {
+	if limit := f.c.Welcome().Limits.Value; off < 0 || n > limit || off > limit-n {
+		return syscall.EFBIG
 	}
 	return nil
 }
 
-// formatPrivate is the attribute: how many files there are, and as many as fit with size and path, each ended by a NUL.
-func formatPrivate(files []PrivateFile) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d\x00", len(files))
-	for _, p := range files {
-		if b.Len()+len(p.Path) > maxPrivate {
-			break
-		}
-		fmt.Fprintf(&b, "%d %s\x00", p.Size, p.Path)
+// edited carries a change out on data, which is the caller's to change.
+func edited(data []byte, e varsync.Edit) []byte {
+	switch e.Kind {
+	case varsync.EditWrite:
+		return writeAt(data, e.Off, e.Data)
+	case varsync.EditAppend:
+		return append(data, e.Data...)
+	case varsync.EditTruncate:
+		return resize(data, e.Size)
 	}
-	return b.String()
+	return slices.Clone(e.Data)
 }
 
-func parsePrivate(value string) (files []PrivateFile, total int, err error) {
-	fields := strings.Split(strings.TrimSuffix(value, "\x00"), "\x00")
-	if total, err = strconv.Atoi(fields[0]); err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", privateXattr, err)
-	}
-	for _, field := range fields[1:] {
-		size, path, _ := strings.Cut(field, " ")
-		n, err := strconv.ParseInt(size, 10, 64)
-		if err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", privateXattr, err)
-		}
-		files = append(files, PrivateFile{path, n})
-	}
-	return files, total, nil
+// writeAt writes data at off into buf, which grows with zeros if it must.
+func writeAt(buf []byte, off int64, data []byte) []byte {
+	buf = resize(buf, max(int64(len(buf)), off+int64(len(data))))
+	copy(buf[off:], data)
+	return buf
 }
 
-// Private asks the mount on dir which files it alone has. There are total of them; files can be fewer. It waits as long as
-// the mount does.
-func Private(dir string) (files []PrivateFile, total int, err error) {
-	value, err := rootXattr(dir, privateXattr)
-	if err != nil {
-		return nil, 0, err
+func resize(buf []byte, size int64) []byte {
+	have := int64(len(buf))
+	if size <= have {
+		return buf[:size]
 	}
-	return parsePrivate(value)
-}
-
-// TemporariesOf asks the mount on dir which new files it keeps to itself.
-func TemporariesOf(dir string) (string, error) { return rootXattr(dir, temporariesXattr) }
-
-func rootXattr(dir, name string) (string, error) {
-	buf := make([]byte, 64<<10)
-	n, err := unix.Getxattr(dir, name, buf)
-	if err != nil {
-		return "", err
-	}
-	return string(buf[:n]), nil
-}
-
-// warnPrivate says which files end with the mount.
-func (f *FS) warnPrivate() {
-	if files := f.privateFiles(); len(files) > 0 {
-		f.log.Warn("files that only this mount had are gone with it", "files", files)
-	}
+	buf = slices.Grow(buf, int(size-have))[:size]
+	clear(buf[have:])
+	return buf
 }

@@ -2,11 +2,10 @@ package fs
 
 import (
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-
-	varsync "github.com/commy-project/commyfs/sync"
 )
 
 func TestRequests(t *testing.T) {
@@ -56,7 +55,11 @@ func TestAnsweredOpen(t *testing.T) {
 		status := fuse.OK
 		func() {
 			defer m.endOpen(m.begin("open", &h), out, &status)
-			out.Fh = m.handles.add(&handle{node: node, writable: true, v: m.node(node).(*varsync.Variable), published: true})
+			d, err := m.open(m.node(node), node, h.Pid, syscall.O_WRONLY, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.Fh = m.handles.add(d)
 			if freed {
 				m.requests.overdue(0, 0)
 			}

@@ -114,26 +114,7 @@ func (f *FS) describe(n varsync.Node, node uint64, d described) error {
 // stamp has the descriptors that gather a value give it this time when they commit it: cp -p and tar set the time before
 // they close.
 func (f *FS) stamp(node uint64, mtime int64) {
-	for _, h := range f.handles.of(node) {
-		if h.gathered.Load() == 0 {
-			continue
-		}
-		h.mu.Lock()
-		if h.seesOwn() {
-			h.stamped, h.mtime = true, mtime
-		}
-		h.unlock()
-	}
-}
-
-// unstamp forgets a time that was set: something was written since. h.mu must be held.
-func (h *handle) unstamp() {
-	h.stamped = false
-	if h.l != nil {
-		h.l.mu.Lock()
-		h.l.stamped = false
-		h.l.mu.Unlock()
-	}
+	f.eachGathering(node, func(r *replacer) { r.stamp = time.Unix(0, mtime) })
 }
 
 // describe gives a file of this mount a mode and a time, which go to the server with its value. It returns the variable

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // truncateBy is truncate(2) of a path by a process.
@@ -129,11 +131,11 @@ func TestTruncateMakesADraftAVariable(t *testing.T) {
 func TestDraftCommittedMeanwhile(t *testing.T) {
 	m := newMount(t, Options{})
 	for name, tt := range map[string]struct {
-		do   func(h *handle) error
+		e    varsync.Edit
 		want string
 	}{
-		"write":    {func(h *handle) error { return m.writeDraft(h, 1, []byte("u")) }, "hullo"},
-		"truncate": {func(h *handle) error { return m.truncateDraft(h.l, 2) }, "he"},
+		"write":    {varsync.Edit{Kind: varsync.EditWrite, Off: 1, Data: []byte("u")}, "hullo"},
+		"truncate": {varsync.Edit{Kind: varsync.EditTruncate, Size: 2}, "he"},
 	} {
 		f := m.made("t/s/"+name, trunc)
 		e := m.opened("t/s/"+name, wr)
@@ -141,7 +143,7 @@ func TestDraftCommittedMeanwhile(t *testing.T) {
 		m.ok("write", f.write(0, "hello"))
 		m.ok("fsync", f.fsync())
 		h.mu.Lock()
-		if err := tt.do(h); err != nil { // it has seen the draft before the fsync
+		if err := m.commitDraft(h.l, &tt.e); err != nil { // it has seen the draft before the fsync
 			t.Error(err)
 		}
 		h.unlock()

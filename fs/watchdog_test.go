@@ -81,8 +81,8 @@ func (w *watched) sh(script string) string {
 	return string(out)
 }
 
-// reader is a process with t/s/v open that reads it when it is told to.
-type reader struct {
+// sleeper is a process with t/s/v open that reads it when it is told to.
+type sleeper struct {
 	w     *watched
 	cmd   *exec.Cmd
 	stdin io.Closer
@@ -90,9 +90,9 @@ type reader struct {
 	h     *handle
 }
 
-func (w *watched) reader() *reader {
+func (w *watched) sleeper() *sleeper {
 	w.t.Helper()
-	r := &reader{w: w, cmd: w.command(`exec 3<t/s/v; cd /; read x || true; exec cat <&3`)}
+	r := &sleeper{w: w, cmd: w.command(`exec 3<t/s/v; cd /; read x || true; exec cat <&3`)}
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.out
 	var err error
 	if r.stdin, err = r.cmd.StdinPipe(); err != nil {
@@ -109,7 +109,7 @@ func (w *watched) reader() *reader {
 		w.fs.handles.mu.RLock()
 		defer w.fs.handles.mu.RUnlock()
 		for _, h := range w.fs.handles.m {
-			if !h.writable { // not what made the file, whose release is on its way
+			if !h.writes { // not what made the file, whose release is on its way
 				r.h = h
 			}
 		}
@@ -119,7 +119,7 @@ func (w *watched) reader() *reader {
 }
 
 // end waits for the end of the process, which a hang would keep away.
-func (r *reader) end() string {
+func (r *sleeper) end() string {
 	r.w.t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- r.cmd.Wait() }()
@@ -139,7 +139,7 @@ func (r *reader) end() string {
 // A handler that does not come back is told of once, with all stacks, and its caller gets EIO. Others go on.
 func TestWatchdog(t *testing.T) {
 	w := newWatched(t, 50*time.Millisecond)
-	r := w.reader()
+	r := w.sleeper()
 	r.h.mu.Lock()
 	r.stdin.Close()
 	eventually(t, "the log tells", func() bool { return w.log.count("all stacks") == 1 })
@@ -173,7 +173,7 @@ func TestAbort(t *testing.T) {
 	}{{"with a file", true, "Software caused connection abort"}, {"without", false, "Transport endpoint is not connected"}} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWatched(t, time.Hour)
-			r := w.reader()
+			r := w.sleeper()
 			r.h.mu.Lock()
 			defer r.h.mu.Unlock()
 			if err := w.Unmount(true); err != nil {

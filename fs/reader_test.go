@@ -20,8 +20,8 @@ func TestSnapshotIsNotOverwritten(t *testing.T) {
 			defer r.release()
 		}
 		r.wantRead(0, want)
-		h := m.handles.get(r.fh)
-		spare := h.spare[:cap(h.spare)]
+		spare := m.handles.get(r.fh).state.view().spare
+		spare = spare[:cap(spare)]
 		copy(spare, bytes.Repeat([]byte("?"), len(spare))) // as a failing Load leaves it
 		r.wantRead(1, want[1:])
 		if i > 0 && len(spare) == 0 {
@@ -56,11 +56,11 @@ func TestFollowing(t *testing.T) {
 	f.wantRead(14, "")
 	f.wantRead(4, "two\nthree\n")
 	// who comes back later reads on, as in a file that was truncated.
-	m.handles.get(f.fh).ended.at = time.Now().Add(-comesBack)
+	m.handles.get(f.fh).state.view().ended.at = time.Now().Add(-comesBack)
 	f.wantRead(14, ", and longer\n")
 	f.wantRead(0, "something else, and longer\n")
 	m.put("t/s/log", "short")
-	m.handles.get(f.fh).ended.at = time.Now().Add(-comesBack)
+	m.handles.get(f.fh).state.view().ended.at = time.Now().Add(-comesBack)
 	f.wantRead(27, "")
 	if got := f.size(); got != 5 {
 		t.Errorf("size %d", got)

@@ -1,0 +1,170 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/commy-project/commyfs/model"
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// Create makes and opens a file.
+func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) (status fuse.Status) {
+	defer f.endOpen(f.begin("create", &in.InHeader), &out.OpenOut, &status)
+	n, h, err := f.create(in, name)
+	if err != nil {
+		return f.errno("create", err)
+	}
+	h.node = n.ID()
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	out.Fh = f.handles.add(h)
+	f.newEntry(&in.InHeader, name, n, &out.EntryOut)
+	return fuse.OK
+}
+
+func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, error) {
+	p, name, err := f.newFile(&in.InHeader, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	excl, trunc := in.Flags&syscall.O_EXCL != 0, in.Flags&syscall.O_TRUNC != 0
+	open := func(n varsync.Node, trunc bool) (varsync.Node, *handle, error) {
+		h, err := f.open(n, n.ID(), in.Pid, in.Flags, trunc)
+		return n, h, err
+	}
+	if l := f.locals.byName(in.NodeId, name); l != nil {
+		if excl {
+			return nil, nil, syscall.EEXIST
+		}
+		if err := f.mayOpen(&in.InHeader, l, in.Flags); err != nil {
+			return nil, nil, err
+		}
+		return open(l, trunc)
+	}
+	if v := f.reclaim(in.NodeId, name); v != nil && !v.Gone() {
+		// The editor that renamed the variable to a backup writes it anew: one update of the variable that it was.
+		return open(v, true)
+	}
+	if f.o.Temporary.makes(name, in.Flags, in.Mode) && f.lookup(p, name) == nil {
+		return open(f.locals.add(0, in.NodeId, name, true, model.NewMode(in.Mode)), false)
+	}
+	if v, ok := f.lookup(p, name).(*varsync.Variable); ok && !excl { // it came while the kernel thought it was not there
+		if err := f.mayOpen(&in.InHeader, v, in.Flags); err != nil {
+			return nil, nil, err
+		}
+		return open(v, trunc)
+	}
+	return f.make(in, p, name)
+}
+
+// make creates a file that is not there. One that exclusively makes it, or does not write it, makes a variable at once:
+// whether the name is free is for the server to say, so lock files work across hosts. Any other makes a draft.
+func (f *FS) make(in *fuse.CreateIn, p place, name string) (n varsync.Node, h *handle, err error) {
+	h = f.newHandle(0, in.Pid, in.Flags)
+	r := &replacer{reader: reader{handle: h}, stage: emptied, asked: time.Now()}
+	excl := in.Flags&syscall.O_EXCL != 0
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if excl || !h.writes {
+		h.v, err = f.makeVariable(ctx, p, name, in.Mode)
+		if errors.Is(err, model.ErrExists) && !excl {
+			err = syscall.ESTALE // it has just come: the kernel looks again
+		}
+		n, r.stage = h.v, clean
+	} else {
+		h.l, err = f.makeDraft(ctx, in.NodeId, p, name, in.Mode)
+		n = h.l
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	h.writer.Store(in.Pid)
+	h.state = h.fresh()
+	if h.writes && (!h.appends || in.Flags&syscall.O_TRUNC != 0) {
+		h.state = r
+	}
+	return n, h, nil
+}
+
+// makeDraft makes a file that is a variable from its first commit on, with one handle on it.
+func (f *FS) makeDraft(ctx context.Context, dir uint64, p place, name string, mode uint32) (*local, error) {
+	probe := &model.Probe{Want: model.RightCreate | model.RightWrite, Reserve: true}
+	probe.Tenant, probe.Service, probe.Name = p.target(name)
+	answer, err := f.c.Probe(ctx, probe)
+	if err != nil {
+		return nil, err
+	}
+	l := f.locals.add(answer.ID, dir, name, false, model.NewMode(mode))
+	f.locals.ref(l)
+	return l, nil
+}
+
+// newFile is where a file is to be made, and as what component.
+func (f *FS) newFile(h *fuse.InHeader, name string) (place, string, error) {
+	if err := errors.Join(checkName(name), f.mayChangeIn(h, h.NodeId)); err != nil {
+		return place{}, "", err
+	}
+	p, err := f.place(h.NodeId)
+	if err == nil && p.dir == nil {
+		err = syscall.EPERM // only directories here: tenants and services
+	}
+	if err == nil {
+		err = f.checkNew(p, name)
+	}
+	if err != nil {
+		return place{}, "", err
+	}
+	return p, p.decode(name), nil
+}
+
+// makeVariable creates an empty variable that did not exist.
+func (f *FS) makeVariable(ctx context.Context, p place, name string, mode uint32) (*varsync.Variable, error) {
+	ch := model.Change{Op: model.OpCreate, NewMode: model.NewMode(mode)}
+	ch.Tenant, ch.Service, ch.Name = p.target(name)
+	res, err := f.c.Report(ctx, ch)
+	if err != nil {
+		return nil, err
+	}
+	v, ok := f.c.Node(res[0].ID).(*varsync.Variable)
+	if !ok {
+		return nil, syscall.ESTALE // made, and removed by somebody else at once
+	}
+	return v, nil
+}
+
+// Mknod makes a regular file; there is nothing else here.
+func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) (status fuse.Status) {
+	defer f.end(f.begin("mknod", &in.InHeader), &status)
+	if f.isPoke(&in.InHeader) {
+		return f.notes.pokeEntry(in.NodeId, name, out)
+	}
+	n, err := f.mknod(in, name)
+	if err != nil {
+		return f.errno("mknod", err)
+	}
+	f.newEntry(&in.InHeader, name, n, out)
+	return fuse.OK
+}
+
+func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
+	if t := in.Mode & syscall.S_IFMT; t != 0 && t != syscall.S_IFREG {
+		return nil, syscall.EPERM
+	}
+	p, name, err := f.newFile(&in.InHeader, name)
+	if err != nil {
+		return nil, err
+	}
+	if f.locals.byName(in.NodeId, name) != nil {
+		return nil, syscall.EEXIST
+	}
+	if err := f.unparkName(in.NodeId, name); err != nil {
+		return nil, err
+	}
+	ctx, cancel := f.opContext()
+	defer cancel()
+	return f.makeVariable(ctx, p, name, in.Mode)
+}

@@ -1,0 +1,99 @@
+package fs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// What the kernel asks of open files. What is done depends on the state of the descriptor.
+
+// Read implements S4 and S5: at offset 0 a fresh committed value, behind it the rest of the same one.
+func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.ReadResult, status fuse.Status) {
+	defer f.end(f.begin("read", &in.InHeader), &status)
+	h := f.handles.get(in.Fh)
+	if h == nil {
+		return nil, fuse.EBADF
+	}
+	read := h.readAt
+	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
+		if f.copies(h, in.Pid) {
+			return nil, fuse.EINVAL
+		}
+		f.kernel.paged(in.NodeId)
+		read = h.readPage
+	}
+	h.mu.Lock()
+	defer h.unlock()
+	n, err := read(buf, in.Offset)
+	if err != nil {
+		return nil, f.errno("read", err)
+	}
+	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// Write takes the data of write(2).
+func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, status fuse.Status) {
+	defer f.end(f.begin("write", &in.InHeader), &status)
+	h := f.handles.get(in.Fh)
+	if h == nil || !h.writes {
+		return 0, fuse.EBADF
+	}
+	h.mu.Lock()
+	defer h.unlock()
+	if err := h.writeAt(int64(in.Offset), data, in.Pid); err != nil {
+		return 0, f.errno("write", err)
+	}
+	return uint32(len(data)), fuse.OK
+}
+
+// Flush is called for every close of a descriptor, also those that fork and dup made.
+func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
+	defer f.end(f.begin("flush", &in.InHeader), &status)
+	if in.Fh == pokeHandle {
+		return fuse.OK
+	}
+	h := f.handles.get(in.Fh)
+	if h == nil {
+		return fuse.EBADF
+	}
+	h.mu.Lock()
+	defer h.unlock()
+	return f.errno("close", h.do(func(s state) error { return s.flush(in.Pid) }))
+}
+
+// Fsync commits what the descriptor has.
+func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) (status fuse.Status) {
+	defer f.end(f.begin("fsync", &in.InHeader), &status)
+	h := f.handles.get(in.Fh)
+	if h == nil {
+		return fuse.OK
+	}
+	h.mu.Lock()
+	defer h.unlock()
+	return f.errno("fsync", h.do(state.fsync))
+}
+
+// Release is called once nobody has the description any more; nobody sees its result.
+func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	if in.Fh == pokeHandle {
+		return
+	}
+	h := f.handles.get(in.Fh)
+	if h == nil {
+		return
+	}
+	defer f.handles.remove(in.Fh)
+	f.openings.closed(h)
+	var status fuse.Status
+	defer f.end(f.begin("release", &in.InHeader), &status)
+	h.mu.Lock()
+	defer h.unlock()
+	if err := h.do(state.release); err != nil {
+		f.log.Warn("a value could not be committed after its last close", "node", h.node, "err", err)
+	}
+	if h.l != nil && !h.l.temp && f.locals.unref(h.l) {
+		parent, name, _ := f.locals.where(h.l)
+		if p, err := f.place(parent); err == nil {
+			f.notes.refreshName(parent, fileName(name, p.level))
+		}
+	}
+}

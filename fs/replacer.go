@@ -1,0 +1,232 @@
+package fs
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/commy-project/commyfs/model"
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// freshAnswer is how long the server's answer to "would you keep it" counts: O_TRUNC opens ask, and the write that follows
+// at once need not ask again.
+const freshAnswer = 50 * time.Millisecond
+
+// replacer is the state of a descriptor that was opened with O_TRUNC, or created the file: it gathers a value, and commits
+// it whole (S9). Nothing is committed as the empty value, and only if nobody else has committed since the open.
+type replacer struct {
+	reader // what it reads while it has gathered nothing
+	stage  stage
+	buf    []byte    // the value
+	base   uint64    // the version at the open
+	asked  time.Time // when the server said last that it would keep a change
+	stamp  time.Time // the time that somebody has given the value; zero: when it is committed
+	failed error     // why a write was refused: what has a part missing is never published
+	// Why release publishes nothing.
+	killed  bool // the last process to flush was being killed
+	refused bool // a commit was, and the caller was told: only the caller tries again
+
+	rest *rest // of one that ftruncate(fd, 0) made
+}
+
+// stage is what a replacer has to commit.
+type stage uint8
+
+const (
+	clean   stage = iota // nothing: its value is there already, or will never be
+	emptied              // the empty value, at fsync or release
+	dirty                // what was written, at flush, fsync or release
+)
+
+// replace is for a descriptor that a thread has opened with O_TRUNC.
+func (old *reader) replace(thread uint32) error {
+	r := &replacer{reader: *old, stage: emptied}
+	if v := r.variable(); v != nil {
+		r.base = v.Current().Version
+	}
+	if r.fs.o.Sync != SyncNever {
+		if err := r.ask(); err != nil {
+			return orStale(err)
+		}
+	}
+	r.writer.Store(thread)
+	r.state = r
+	return nil
+}
+
+func (r *replacer) read(buf []byte, off uint64) (int, error) {
+	if r.stage == clean {
+		return r.reader.read(buf, off)
+	}
+	if off >= uint64(len(r.buf)) {
+		return 0, nil
+	}
+	return copy(buf, r.buf[off:]), nil
+}
+
+func (r *replacer) write(off int64, data []byte) error {
+	if r.failed != nil {
+		return r.failed
+	}
+	if r.appends {
+		off = int64(len(r.buf))
+	}
+	err := r.fs.checkSize(off, int64(len(data)))
+	if err == nil && r.stage != dirty && r.fs.o.Sync != SyncNever && time.Since(r.asked) > freshAnswer {
+		// Shells ignore what close says: a value that cannot be kept has to fail here.
+		if err = r.orMoved(r.ask()); err == errMoved {
+			return err
+		}
+	}
+	if err == nil {
+		r.killed, r.refused = false, false
+		r.gather(writeAt(r.buf, off, data), len(data)%blockSize == 0)
+		if r.fs.o.Sync == SyncAlways {
+			if err = r.commit(); err == errMoved {
+				return nil // what it has become has the data
+			}
+		}
+	}
+	if err != nil {
+		r.failed, r.buf, r.stage = err, nil, clean // the value has a part missing from now on: the old one stays
+	}
+	return err
+}
+
+func (r *replacer) truncate(size int64) error {
+	if r.failed != nil && size > 0 {
+		return r.failed
+	}
+	r.failed, r.killed, r.refused = nil, false, false
+	r.resize(size)
+	return nil
+}
+
+// resize truncates what the descriptor gathers.
+func (r *replacer) resize(size int64) { r.gather(resize(r.buf, size), false) }
+
+// gather makes buf the value. part says that it looks as if more was to come at once.
+func (r *replacer) gather(buf []byte, part bool) {
+	r.buf, r.stage, r.stamp = buf, dirty, time.Time{}
+	if r.l != nil {
+		r.l.unstamp()
+	}
+	if r.rest != nil {
+		r.rest.begin(part)
+	}
+}
+
+// flush publishes nothing for a shell that closes its spare descriptor.
+func (r *replacer) flush(thread uint32) error {
+	if r.failed != nil || r.stage == clean {
+		return r.failed
+	}
+	// A writer that is being killed has not finished its value. Whether it has anything written or not, its descriptor
+	// must not publish at release either, unless another process goes on with it.
+	r.killed = r.fs.callers.dying(thread)
+	if r.killed || r.stage == emptied {
+		return nil
+	}
+	return r.commit()
+}
+
+func (r *replacer) fsync() error {
+	if r.failed != nil || r.stage == clean {
+		return r.failed
+	}
+	return r.commit()
+}
+
+func (r *replacer) release() error {
+	r.rest.end()
+	if r.killed || r.refused || r.stage == clean {
+		return nil
+	}
+	return r.commit()
+}
+
+// commit publishes the value and waits for the answer. A value that is refused is kept, for the caller to try again; nobody
+// else does.
+func (r *replacer) commit() error {
+	pending, err := r.publish()
+	if err != nil {
+		r.buf = slices.Clone(r.buf) // the client may have the other one
+		r.refused = true
+		return r.orMoved(err)
+	}
+	r.rest.end()
+	r.state = &editor{
+		reader: reader{handle: r.handle, snap: snapshot{data: r.buf, version: r.snap.version}}, begun: true, pending: pending,
+	}
+	return nil
+}
+
+// publish returns the edits that nobody has waited for.
+func (r *replacer) publish() ([]pendingEdit, error) {
+	v := r.variable()
+	e := varsync.Edit{Kind: varsync.EditReplace, Data: r.buf}
+	switch {
+	case v == nil && r.stage == dirty:
+		return nil, r.fs.commitDraft(r.l, &e)
+	case v == nil: // it is whose value it is that was first
+		return nil, r.fs.commitDraft(r.l, nil)
+	case r.stage == emptied && r.l != nil && r.l.id == v.ID():
+		return nil, nil // another descriptor has made the variable of the draft
+	case r.stage == emptied:
+		e.HasVersion, e.IfVersion = r.l == nil, r.base // a draft that was moved over the variable is its value
+	}
+	if !r.stamp.IsZero() {
+		e.HasMTime, e.MTime = true, r.stamp.UnixNano()
+	}
+	if r.fs.o.Sync == SyncNever {
+		return []pendingEdit{{v.Enqueue(e), e}}, nil // its own reads wait for it
+	}
+	ctx, cancel := r.fs.opContext()
+	defer cancel()
+	res, err := v.Commit(ctx, e)
+	if e.HasVersion && errors.Is(err, model.ErrConflict) {
+		return nil, nil // somebody has committed since the open: that is the value
+	}
+	r.snap.version = res.Version
+	return nil, err
+}
+
+// ask asks the server whether it would keep a change of the file now.
+func (r *replacer) ask() error {
+	ctx, cancel := r.fs.opContext()
+	defer cancel()
+	p := &model.Probe{Want: model.RightWrite}
+	if v := r.variable(); v != nil {
+		p.ID = v.ID()
+	} else {
+		parent, name, removed := r.fs.locals.where(r.l)
+		if removed {
+			return nil
+		}
+		pl, err := r.fs.place(parent)
+		if err != nil {
+			return err
+		}
+		p.Tenant, p.Service, p.Name = pl.target(name)
+		p.Want |= model.RightCreate
+	}
+	answer, err := r.fs.c.Probe(ctx, p)
+	if err != nil {
+		return err
+	}
+	r.asked = time.Now()
+	if r.stage != dirty {
+		r.base = answer.Version
+	}
+	return nil
+}
+
+// orStale is ESTALE for what has been removed elsewhere: the kernel looks again, and makes it anew if that is asked for.
+func orStale(err error) error {
+	if errors.Is(err, model.ErrNotFound) {
+		return syscall.ESTALE
+	}
+	return err
+}
