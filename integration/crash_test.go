@@ -51,7 +51,6 @@ func TestS20_Kill9Mount(t *testing.T) {
 // TestS20_Kill9Server kills the server again and again under a stream of appends from two mounts: what was
 // acknowledged is there, nothing is there twice, and nobody has to mount again.
 func TestS20_Kill9Server(t *testing.T) {
-	t.Parallel()
 	const kills = 5
 	h, a, b := twoMounts(t)
 	h.crashed = true

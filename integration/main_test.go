@@ -2,8 +2,9 @@
 // test has its promise's name (docs/semantics.md). A test leaves nothing behind: [Host] takes everything down and fails
 // the test if a mount, a process or a stray file is left, or if a log holds a panic or a race report.
 //
-// Tests that mostly wait, or leave the work to other programs, run in parallel. One that keeps descriptors of files in a mount
-// must not: each program that another test starts has them until its exec, and closes them then, which counts as a close.
+// Tests that mostly wait, or leave the work to other programs, run in parallel. Not those that measure time, and not those that
+// keep descriptors of files in a mount: each program that another test starts has them too, until its exec closes them, which
+// counts as a close.
 //
 // COMMYFS_TEST_RACE=1 builds the binary with the race detector, COMMYFS_TEST_BINARY takes one that is there.
 package integration

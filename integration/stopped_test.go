@@ -13,7 +13,6 @@ import (
 // TestS19_StoppedServer: a server that is stopped, and not given up yet or given up already, keeps nobody from what the
 // mounts know, and when it goes on everything is as it should be.
 func TestS19_StoppedServer(t *testing.T) {
-	t.Parallel()
 	const (
 		timeout = time.Second
 		rounds  = 3 // a slow one can be the machine's fault

@@ -189,7 +189,6 @@ time.sleep(1000)`
 
 // TestS10_ServerAway: with nobody to take it, a write fails in the shell, within the bound; what is known stays readable.
 func TestS10_ServerAway(t *testing.T) {
-	t.Parallel()
 	const timeout = time.Second
 	h := NewHost(t)
 	server := h.Serve()
