@@ -112,115 +112,142 @@ func hammer(path string) error {
 	return w.Close()
 }
 
+// writer is the process that changes the file.
+type writer struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	lines *bufio.Scanner
+}
+
+func startWriter(t *testing.T, path string) *writer {
+	t.Helper()
+	w := &writer{cmd: exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")}
+	w.cmd.Env = append(os.Environ(), childEnv+"="+path)
+	w.cmd.Stderr = os.Stderr
+	stdin, err := w.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := w.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.stdin, w.lines = stdin, bufio.NewScanner(stdout)
+	if !w.lines.Scan() {
+		t.Fatal("the writer does not start")
+	}
+	return w
+}
+
+// stop returns how many files the writer has made.
+func (w *writer) stop(t *testing.T) (rotations int) {
+	t.Helper()
+	if err := w.stdin.Close(); err != nil {
+		t.Error(err)
+	}
+	if !w.lines.Scan() {
+		t.Error("the writer did not end well")
+	} else if _, err := fmt.Sscanf(w.lines.Text(), "rotations %d", &rotations); err != nil {
+		t.Error(err)
+	}
+	if err := w.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	return rotations
+}
+
+// readers read one file, and open the next one when it is superseded.
+type readers struct {
+	path                           string
+	cur                            atomic.Pointer[memfile.Reader]
+	reads, missing, torn, versions atomic.Int64
+
+	mu       sync.Mutex // guards the following, and lets one reader follow the file at a time
+	reopened int
+}
+
+func (r *readers) reopen(old *memfile.Reader) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cur.Load() != old {
+		return nil
+	}
+	next, err := memfile.Open(r.path)
+	if err != nil {
+		return err
+	}
+	r.cur.Store(next)
+	r.reopened++
+	return old.Close() // under the other readers
+}
+
+// run reads all slots in turn, until it is late and there was enough.
+func (r *readers) run(t *testing.T, first int, deadline time.Time) {
+	var last [hammerSlots]uint64
+	var buf []byte
+	for i := first; time.Now().Before(deadline) || r.reads.Load() < 100000; i++ {
+		slot := uint32(i % hammerSlots)
+		id := hammerID(slot, i/hammerSlots)
+		cur := r.cur.Load()
+		m, data, err := cur.Read(slot, id, buf)
+		switch {
+		case err == nil:
+			buf = data
+			r.reads.Add(1)
+			if !whole(data, id) || m.Size != len(data) {
+				t.Errorf("torn: slot %d, version %d, %d bytes", slot, m.Version, len(data))
+				return
+			}
+			if m.Version < last[slot] {
+				t.Errorf("slot %d went from version %d back to %d", slot, last[slot], m.Version)
+				return
+			}
+			if m.Version > last[slot] {
+				r.versions.Add(1)
+			}
+			last[slot] = m.Version
+		case errors.Is(err, memfile.ErrSuperseded), errors.Is(err, memfile.ErrClosed):
+			if err := r.reopen(cur); err != nil {
+				t.Error(err)
+				return
+			}
+		case errors.Is(err, memfile.ErrNoEntry) && slot >= steadySlots:
+			r.missing.Add(1)
+		case errors.Is(err, memfile.ErrTorn):
+			r.torn.Add(1) // given up, not taken for a value
+		default:
+			t.Errorf("Read(%d, %d): %v", slot, id, err)
+			return
+		}
+	}
+}
+
 // TestHammer reads what a writer in another process changes all the time: no value is ever torn, none is another
 // variable's, and none is older than one read before.
 func TestHammer(t *testing.T) {
 	testenv.NoLeaks(t)
-	path := filepath.Join(t.TempDir(), "m")
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), childEnv+"="+path)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
-	if !lines.Scan() {
-		t.Fatal("the writer does not start")
-	}
-
-	var cur atomic.Pointer[memfile.Reader]
-	cur.Store(open(t, path))
-	var mu sync.Mutex // mu guards the following, and makes one reader follow the file at a time
-	reopened := 0
-	reopen := func(old *memfile.Reader) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if cur.Load() != old {
-			return nil
-		}
-		r, err := memfile.Open(path)
-		if err != nil {
-			return err
-		}
-		cur.Store(r)
-		reopened++
-		return old.Close() // under the other readers
-	}
-
-	var reads, missing, waits, versions atomic.Int64
+	r := readers{path: filepath.Join(t.TempDir(), "m")}
+	w := startWriter(t, r.path)
+	r.cur.Store(open(t, r.path))
 	deadline := time.Now().Add(3 * time.Second)
 	var wg sync.WaitGroup
 	for g := range 4 {
-		wg.Go(func() {
-			var last [hammerSlots]uint64
-			var buf []byte
-			for i := g; time.Now().Before(deadline) || reads.Load() < 100000; i++ {
-				slot := uint32(i % hammerSlots)
-				id := hammerID(slot, i/hammerSlots)
-				r := cur.Load()
-				m, data, err := r.Read(slot, id, buf)
-				switch {
-				case err == nil:
-					buf = data
-					reads.Add(1)
-					if !whole(data, id) || m.Size != len(data) {
-						t.Errorf("torn: slot %d, version %d, %d bytes", slot, m.Version, len(data))
-						return
-					}
-					if m.Version < last[slot] {
-						t.Errorf("slot %d went from version %d back to %d", slot, last[slot], m.Version)
-						return
-					}
-					if m.Version > last[slot] {
-						versions.Add(1)
-					}
-					last[slot] = m.Version
-				case errors.Is(err, memfile.ErrSuperseded), errors.Is(err, memfile.ErrClosed):
-					if err := reopen(r); err != nil {
-						t.Error(err)
-						return
-					}
-				case errors.Is(err, memfile.ErrNoEntry) && slot >= steadySlots:
-					missing.Add(1)
-				case errors.Is(err, memfile.ErrTorn):
-					waits.Add(1) // it was given up, not taken for a value
-				default:
-					t.Errorf("Read(%d, %d): %v", slot, id, err)
-					return
-				}
-			}
-		})
+		wg.Go(func() { r.run(t, g, deadline) })
 	}
 	wg.Wait()
-	if err := stdin.Close(); err != nil {
-		t.Error(err)
-	}
-	var rotations int
-	if !lines.Scan() {
-		t.Error("the writer did not end well")
-	} else if _, err := fmt.Sscanf(lines.Text(), "rotations %d", &rotations); err != nil {
-		t.Error(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
-	if err := cur.Load().Close(); err != nil {
+	rotations := w.stop(t)
+	if err := r.cur.Load().Close(); err != nil {
 		t.Error(err)
 	}
 	t.Logf("%d reads of %d versions, %d of no entry, %d given up, %d files written, %d opened",
-		reads.Load(), versions.Load(), missing.Load(), waits.Load(), rotations, reopened)
-	if versions.Load() < 1000 || missing.Load() == 0 || rotations < 3 || reopened < 3 {
+		r.reads.Load(), r.versions.Load(), r.missing.Load(), r.torn.Load(), rotations, r.reopened)
+	if r.versions.Load() < 1000 || r.missing.Load() == 0 || rotations < 3 || r.reopened < 3 {
 		t.Error("this was no hammering")
 	}
-	if waits.Load() > reads.Load()/100 {
+	if r.torn.Load() > r.reads.Load()/100 {
 		t.Error("too many reads were given up")
 	}
 }

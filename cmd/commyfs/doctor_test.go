@@ -24,7 +24,64 @@ import (
 	"github.com/commy-project/commyfs/server"
 )
 
-func TestJudgements(t *testing.T) {
+// judgement is a finding and what it should be.
+type judgement struct {
+	name   string
+	got    finding
+	status string
+	says   string // in detail or fix
+}
+
+func wantFindings(t *testing.T, list []judgement) {
+	t.Helper()
+	for _, tt := range list {
+		t.Run(tt.name, func(t *testing.T) { wantFinding(t, tt.got, tt.status, tt.says) })
+	}
+}
+
+var (
+	denied  = &os.PathError{Op: "open", Path: "/etc/fuse.conf", Err: syscall.EACCES}
+	missing = &os.PathError{Op: "open", Path: "/etc/fuse.conf", Err: syscall.ENOENT}
+)
+
+func TestJudgeMachine(t *testing.T) {
+	advised := errors.New("open /dev/fuse: permission denied: run as root or \"chmod 0666 /dev/fuse\"")
+	wantFindings(t, []judgement{
+		{"kernel", judgeVersion("v1", "6.1.0-9", "amd64"), "ok", "commyfs v1, Linux 6.1.0-9, amd64"},
+		{"first kernel", judgeVersion("v1", "5.8", "amd64"), "ok", ""},
+		{"old kernel", judgeVersion("v1", "5.7.19", "amd64"), "fail", "5.8"},
+		{"older kernel", judgeVersion("v1", "4.19", "amd64"), "fail", "5.8"},
+		{"odd kernel", judgeVersion("v1", "custom", "amd64"), "ok", "custom"},
+		{"device", judgeDevice(nil), "ok", ""},
+		{"no device", judgeDevice(advised), "fail", "run as root or"},
+		{"broken device", judgeDevice(syscall.EIO), "fail", "modprobe"},
+		{"helper not needed", judgeHelper(helper{privileged: true, err: syscall.ENOENT}), "skip", "not needed"},
+		{"helper", judgeHelper(helper{path: "/f", setuid: true}), "ok", "/f"},
+		{"no helper", judgeHelper(helper{err: errors.New("fusermount3: not found: install the package fuse3, or run as root")}), "fail", "install"},
+		{"helper not setuid", judgeHelper(helper{path: "/f"}), "fail", "chmod u+s /f"},
+		{"helper on nosuid", judgeHelper(helper{path: "/f", setuid: true, nosuid: true}), "fail", "nosuid"},
+		{"no new privileges", judgeHelper(helper{path: "/f", setuid: true, noNewPrivs: true}), "fail", "NoNewPrivileges"},
+		{"allow-other as root", judgeAllowOther(true, "", missing), "skip", "CAP_SYS_ADMIN"},
+		{"allow-other", judgeAllowOther(false, "# x\nuser_allow_other \n", nil), "ok", ""},
+		{"allow-other in a comment", judgeAllowOther(false, "#user_allow_other\n", nil), "warn", "/etc/fuse.conf"},
+		{"no fuse.conf", judgeAllowOther(false, "", missing), "warn", "user_allow_other"},
+		{"fuse.conf not for us", judgeAllowOther(false, "", denied), "skip", "permission"},
+		{"passthrough", judgePassthrough("6.9.1", true), "ok", ""},
+		{"passthrough for users", judgePassthrough("6.9.1", false), "skip", "CAP_SYS_ADMIN"},
+		{"no passthrough", judgePassthrough("6.8", true), "skip", "6.9"},
+		{"inotify", judgeInotify(65536, 128, nil), "ok", "65536"},
+		{"few watches", judgeInotify(8192, 128, nil), "warn", "sysctl -w fs.inotify.max_user_watches=524288`"},
+		{"few instances", judgeInotify(65536, 10, nil), "warn", "sysctl -w fs.inotify.max_user_instances=512`"},
+		{"few of both", judgeInotify(1, 1, nil), "warn", "fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512"},
+		{"no inotify", judgeInotify(0, 0, syscall.ENOENT), "skip", ""},
+		{"files", judgeOpenFiles(4096, nil), "ok", "4096"},
+		{"few files", judgeOpenFiles(1024, nil), "warn", "LimitNOFILE"},
+		{"any files", judgeOpenFiles(math.MaxUint64, nil), "ok", "no limit"},
+		{"unknown files", judgeOpenFiles(0, syscall.EPERM), "skip", ""},
+	})
+}
+
+func TestJudgeDir(t *testing.T) {
 	const plenty = 1 << 40
 	state := role{name: "state", flag: "--state-dir", reserve: server.MinFree, lasting: true}
 	runtimeDir := role{name: "runtime", flag: "--runtime-dir", reserve: runtimeReserve}
@@ -33,56 +90,7 @@ func TestJudgements(t *testing.T) {
 		change(&d)
 		return d
 	}
-	denied := &os.PathError{Op: "open", Path: "/etc/fuse.conf", Err: syscall.EACCES}
-	missing := &os.PathError{Op: "open", Path: "/etc/fuse.conf", Err: syscall.ENOENT}
-	advised := errors.New("open /dev/fuse: permission denied: run as root or \"chmod 0666 /dev/fuse\"")
-	known := []string{"COMMYFS_SERVER", "COMMYFS_TIMEOUT", "COMMYFS_API_KEY"}
-	fast := &talk{local: true, median: time.Millisecond}
-
-	for _, tt := range []struct {
-		name   string
-		got    finding
-		status string
-		says   string // in detail or fix
-	}{
-		{"kernel", judgeVersion("v1", "6.1.0-9", "amd64"), "ok", "commyfs v1, Linux 6.1.0-9, amd64"},
-		{"first kernel", judgeVersion("v1", "5.8", "amd64"), "ok", ""},
-		{"old kernel", judgeVersion("v1", "5.7.19", "amd64"), "fail", "5.8"},
-		{"older kernel", judgeVersion("v1", "4.19", "amd64"), "fail", "5.8"},
-		{"odd kernel", judgeVersion("v1", "custom", "amd64"), "ok", "custom"},
-
-		{"device", judgeDevice(nil), "ok", ""},
-		{"no device", judgeDevice(advised), "fail", "run as root or"},
-		{"broken device", judgeDevice(syscall.EIO), "fail", "modprobe"},
-
-		{"helper not needed", judgeHelper(helper{privileged: true, err: syscall.ENOENT}), "skip", "not needed"},
-		{"helper", judgeHelper(helper{path: "/f", setuid: true}), "ok", "/f"},
-		{"no helper", judgeHelper(helper{err: errors.New("fusermount3: not found: install the package fuse3, or run as root")}), "fail", "install"},
-		{"helper not setuid", judgeHelper(helper{path: "/f"}), "fail", "chmod u+s /f"},
-		{"helper on nosuid", judgeHelper(helper{path: "/f", setuid: true, nosuid: true}), "fail", "nosuid"},
-		{"no new privileges", judgeHelper(helper{path: "/f", setuid: true, noNewPrivs: true}), "fail", "NoNewPrivileges"},
-
-		{"allow-other as root", judgeAllowOther(true, "", missing), "skip", "CAP_SYS_ADMIN"},
-		{"allow-other", judgeAllowOther(false, "# x\nuser_allow_other \n", nil), "ok", ""},
-		{"allow-other in a comment", judgeAllowOther(false, "#user_allow_other\n", nil), "warn", "/etc/fuse.conf"},
-		{"no fuse.conf", judgeAllowOther(false, "", missing), "warn", "user_allow_other"},
-		{"fuse.conf not for us", judgeAllowOther(false, "", denied), "skip", "permission"},
-
-		{"passthrough", judgePassthrough("6.9.1", true), "ok", ""},
-		{"passthrough for users", judgePassthrough("6.9.1", false), "skip", "CAP_SYS_ADMIN"},
-		{"no passthrough", judgePassthrough("6.8", true), "skip", "6.9"},
-
-		{"inotify", judgeInotify(65536, 128, nil), "ok", "65536"},
-		{"few watches", judgeInotify(8192, 128, nil), "warn", "sysctl -w fs.inotify.max_user_watches=524288`"},
-		{"few instances", judgeInotify(65536, 10, nil), "warn", "sysctl -w fs.inotify.max_user_instances=512`"},
-		{"few of both", judgeInotify(1, 1, nil), "warn", "fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512"},
-		{"no inotify", judgeInotify(0, 0, syscall.ENOENT), "skip", ""},
-
-		{"files", judgeOpenFiles(4096, nil), "ok", "4096"},
-		{"few files", judgeOpenFiles(1024, nil), "warn", "LimitNOFILE"},
-		{"any files", judgeOpenFiles(math.MaxUint64, nil), "ok", "no limit"},
-		{"unknown files", judgeOpenFiles(0, syscall.EPERM), "skip", ""},
-
+	wantFindings(t, []judgement{
 		{"state", judgeDir(state, own(func(*dir) {})), "ok", "/s, mode 0700, ext4"},
 		{"state to be made", judgeDir(state, own(func(d *dir) { d.there, d.mode = "/", 0o755 })), "ok", "not created yet"},
 		{"state cannot be made", judgeDir(state, own(func(d *dir) { d.there, d.access = "/", syscall.EACCES })), "fail", "--state-dir"},
@@ -99,18 +107,22 @@ func TestJudgements(t *testing.T) {
 		{"state nearly full", judgeDir(state, own(func(d *dir) { d.free = server.MinFree })), "warn", "256 MiB"},
 		{"full beats open and in memory", judgeDir(state, own(func(d *dir) { d.free, d.mode, d.fsType = 0, 0o755, "tmpfs" })), "fail", "free some space"},
 		{"runtime needs less", judgeDir(runtimeDir, own(func(d *dir) { d.free = 2 * runtimeReserve })), "ok", ""},
+	})
+}
 
+func TestJudgeServerAndMounts(t *testing.T) {
+	known := []string{"COMMYFS_SERVER", "COMMYFS_TIMEOUT", "COMMYFS_API_KEY"}
+	fast := &talk{local: true, median: time.Millisecond}
+	wantFindings(t, []judgement{
 		{"fast", judgeRoundTrip(fast), "ok", "1ms"},
 		{"slow socket", judgeRoundTrip(&talk{local: true, median: 30 * time.Millisecond}), "warn", "top"},
 		{"network", judgeRoundTrip(&talk{median: 30 * time.Millisecond}), "ok", ""},
 		{"slow network", judgeRoundTrip(&talk{median: time.Second}), "warn", "route to the server"},
-
 		{"no leftovers", judgeSocket("/r/s", 0, missing, syscall.ENOENT), "ok", ""},
 		{"socket in use", judgeSocket("/r/s", iofs.ModeSocket, nil, nil), "ok", ""},
 		{"socket left", judgeSocket("/r/s", iofs.ModeSocket, nil, syscall.ECONNREFUSED), "warn", "commyfs ls"},
 		{"no socket", judgeSocket("/r/s x", 0, nil, syscall.ECONNREFUSED), "fail", "rm -r '/r/s x'"},
 		{"socket not for us", judgeSocket("/r/s", 0, denied, syscall.EACCES), "skip", ""},
-
 		{"mount", judgeMount("/m", nil), "ok", "/m"},
 		{"dead mount", judgeMount("/m x", fmt.Errorf("%w: %w", mountpoint.ErrDead, syscall.ENOTCONN)), "fail", "run `commyfs umount --lazy '/m x'`"},
 		{"hung mount", judgeMount("/m", os.ErrDeadlineExceeded), "fail", "run `commyfs umount --lazy /m`, which fails the requests that wait"},
@@ -118,15 +130,12 @@ func TestJudgements(t *testing.T) {
 		{"hidden mount", judgeMount("/m", mountpoint.ErrNotOurs), "warn", "hidden"},
 		{"mount of another", judgeMount("/m", syscall.EACCES), "skip", "another user"},
 		{"odd mount", judgeMount("/m", syscall.EIO), "fail", "--lazy"},
-
 		{"environment", judgeEnvironment([]string{"COMMYFS_SERVER=wss://h:1", "COMMYFSX=1", "COMMYFS_NONE=", doctorEnv + "=1"}, known), "ok", "COMMYFS_SERVER"},
 		{"empty environment", judgeEnvironment([]string{"PATH=x"}, known), "ok", "no COMMYFS_"},
 		{"typo", judgeEnvironment([]string{"COMMYFS_SEVRER=x"}, known), "warn", "did you mean COMMYFS_SERVER?"},
 		{"typo of a secret", judgeEnvironment([]string{"COMMYFS_APIKEY=commy_secret"}, known), "warn", "did you mean COMMYFS_API_KEY?"},
 		{"unlike any", judgeEnvironment([]string{"COMMYFS_FROBNICATE=x"}, known), "warn", "unset COMMYFS_FROBNICATE"},
-	} {
-		t.Run(tt.name, func(t *testing.T) { wantFinding(t, tt.got, tt.status, tt.says) })
-	}
+	})
 }
 
 func wantFinding(t *testing.T, f finding, status, says string) {
