@@ -6,9 +6,10 @@ import (
 )
 
 // apply brings the view to where a transaction has brought the store: the transactions after one at which the view was right,
-// in their order, or all that the store holds as if it were one. The caller holds v.mu.
-func (v *view) apply(d *delta) {
-	gone := v.applyTree(d)
+// in their order, or all that the store holds as if it were one. It returns the services that are gone. The caller holds
+// v.mu.
+func (v *view) apply(d *delta) (gone map[uint64]*service) {
+	gone = v.applyTree(d)
 	for id, in := range d.inside {
 		svc := v.services[id]
 		if svc == nil {
@@ -51,6 +52,7 @@ func (v *view) apply(d *delta) {
 		}
 	}
 	v.rev = d.rev
+	return gone
 }
 
 // applyTree does so for tenants and services. It returns the services that are gone. The names that a batch gives anew are

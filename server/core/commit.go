@@ -70,7 +70,10 @@ func (s *Core) commit(items []item) (rest []item) {
 		}
 	} else {
 		s.remember(list, d.rev)
-		s.publish(b, d, &touched)
+		if !b.empty() {
+			s.lastTime = b.now
+			s.publish(d, &touched)
+		}
 	}
 	for i := range list {
 		s.acknowledge(&list[i], d.rev)

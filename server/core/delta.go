@@ -11,6 +11,12 @@ type delta struct {
 	inside   map[uint64]*contentDelta // by the service's id
 	floors   map[uint64]uint64        // the same; 0: gone
 	moved    map[uint64]uint64        // as view.moved has it; 0: gone
+
+	// What has happened, step by step, for those who watch, and the slots in memory files of variables that are gone. A view
+	// has no use for them.
+	events []*event
+	tree   []*treeEvent
+	freed  []slotRef
 }
 
 // tenantState is what is stored under a tenant's name; no tenant: nothing. The tenant tells which one it is: one that the
@@ -62,6 +68,7 @@ func newDelta() *delta {
 // delta is the difference between the batch and the view.
 func (b *batch) delta() *delta {
 	d := newDelta()
+	d.events, d.tree, d.freed = b.events, b.tree, b.freed
 	b.treeDelta(d)
 	for k, n := range b.entries.over {
 		was := b.entries.base(k)

@@ -63,26 +63,24 @@ func (c *content) giveSlot(slot uint32) {
 	}
 }
 
-// writeMemory brings the memory files to where the batch leads. Services with a new file, or none any more, are put into
+// writeMemory brings the memory files to where the delta leads. Services with a new file, or none any more, are put into
 // moved.
-func (s *Core) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
-	for svc, key := range b.places.over {
-		if c := svc.content.Load(); c != nil && key == (serviceKey{}) {
-			s.closeMemory(c)
-		}
-	}
-	for _, r := range b.freed {
+func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
+	for _, r := range d.freed {
 		s.writeSlot(r.service, moved, func(mem *memfile.Writer) (bool, error) { return mem.Delete(r.slot) })
 	}
-	for id, v := range b.ids.over {
-		if v == nil || v == b.ids.base(id) {
-			continue
+	for _, in := range d.inside {
+		for _, st := range in.vars {
+			v := st.variable
+			if v == nil {
+				continue
+			}
+			s.writeSlot(v.service, moved, func(mem *memfile.Writer) (bool, error) {
+				return mem.Put(v.slot, v.id, v.version, v.mtime, v.name, v.data)
+			})
 		}
-		s.writeSlot(v.service, moved, func(mem *memfile.Writer) (bool, error) {
-			return mem.Put(v.slot, v.id, v.version, v.mtime, v.name, v.data)
-		})
 	}
-	for _, ev := range b.events {
+	for _, ev := range d.events {
 		if ev.kind == model.EventSet && !ev.created() {
 			continue
 		}
@@ -90,9 +88,9 @@ func (s *Core) writeMemory(b *batch, rev int64, moved map[*service]struct{}) {
 		if c == nil {
 			continue
 		}
-		c.named = rev
+		c.named = d.rev
 		if c.mem != nil {
-			_ = c.mem.SetNamed(uint64(rev)) // fails only if the file was damaged, which put finds
+			_ = c.mem.SetNamed(uint64(d.rev)) // fails only if the file was damaged, which put finds
 		}
 	}
 }

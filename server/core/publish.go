@@ -1,38 +1,34 @@
 package core
 
-import (
-	"github.com/commy-project/commyfs/model"
-)
+import "github.com/commy-project/commyfs/model"
 
-// publish shows a batch that the engine has stored: in the memory files, then in the view, and, in the same instant as
-// far as anybody can see, to the watchers.
-func (s *Core) publish(b *batch, d *delta, t *touched) {
-	if b.empty() {
-		return
-	}
-	s.lastTime = b.now
+// publish shows what the engine has stored: in the memory files, then in the view, and, in the same instant as far as
+// anybody can see, to the watchers.
+func (s *Core) publish(d *delta, t *touched) {
 	moved := map[*service]struct{}{}
-	s.writeMemory(b, d.rev, moved)
-	for _, ev := range b.events {
-		ev.rev = d.rev
-	}
-
+	s.writeMemory(d, moved)
 	v := s.view
 	v.mu.Lock()
-	v.apply(d)
-	v.forgetHistory(b, d.rev)
-	s.endWatches(b)
-	s.broadcast(b, t)
-	s.broadcastTree(b, d.rev, t)
+	gone := v.apply(d)
+	v.forgetHistory(d)
+	s.endWatches(d)
+	s.broadcast(d, t)
+	s.broadcastTree(d, t)
 	v.mu.Unlock()
+	for _, svc := range gone {
+		if c := svc.content.Load(); c != nil {
+			s.closeMemory(c)
+		}
+	}
 	s.pushMoved(moved, t)
 }
 
 // broadcast queues the events for all who watch. The caller holds view.mu.
-func (s *Core) broadcast(b *batch, t *touched) {
+func (s *Core) broadcast(d *delta, t *touched) {
 	var order []*service
 	lists := map[*service][]*event{}
-	for _, ev := range b.events {
+	for _, ev := range d.events {
+		ev.rev = d.rev
 		if lists[ev.service] == nil {
 			order = append(order, ev.service)
 		}
@@ -47,20 +43,20 @@ func (s *Core) broadcast(b *batch, t *touched) {
 	}
 }
 
-// broadcastTree queues what the batch did to tenants and services, as each watcher may see it. The caller holds view.mu.
-func (s *Core) broadcastTree(b *batch, rev int64, t *touched) {
-	if len(b.tree) == 0 {
+// broadcastTree queues what has happened to tenants and services, as each watcher may see it. The caller holds view.mu.
+func (s *Core) broadcastTree(d *delta, t *touched) {
+	if len(d.tree) == 0 {
 		return
 	}
 	for w := range s.treeWatchers {
 		var list []model.TreeChange
-		for _, ev := range b.tree {
+		for _, ev := range d.tree {
 			list = append(list, ev.changes(w)...)
 		}
 		if len(list) == 0 {
 			continue
 		}
-		if !w.feed.changes(rev, list) {
+		if !w.feed.changes(d.rev, list) {
 			w.sub.Fail(errStuck)
 		}
 		t.add(w)
@@ -69,14 +65,14 @@ func (s *Core) broadcastTree(b *batch, rev int64, t *touched) {
 
 // forgetHistory lets nobody resume a watch across a service's stay in another tenant: what happened there may not be for
 // its eyes. The caller holds view.mu.
-func (v *view) forgetHistory(b *batch, rev int64) {
+func (v *view) forgetHistory(d *delta) {
 	forget := func(svc *service) {
-		svc.since.Store(rev)
+		svc.since.Store(d.rev)
 		if c := svc.content.Load(); c != nil {
-			c.log = eventLog{since: rev}
+			c.log = eventLog{since: d.rev}
 		}
 	}
-	for _, ev := range b.tree {
+	for _, ev := range d.tree {
 		if ev.before.tenant == ev.after.tenant {
 			continue
 		}
@@ -91,9 +87,15 @@ func (v *view) forgetHistory(b *batch, rev int64) {
 
 // endWatches ends the watches of services that are gone, or out of their watchers' sight, before these get to know what
 // happened there since. The caller holds view.mu.
-func (s *Core) endWatches(b *batch) {
-	for svc := range b.places.over {
-		s.watchers(svc, func(*watch) {})
+func (s *Core) endWatches(d *delta) {
+	end := func(svc *service) { s.watchers(svc, func(*watch) {}) }
+	for _, ev := range d.tree {
+		if ev.service != nil {
+			end(ev.service)
+		}
+		for _, in := range ev.inside {
+			end(in.service)
+		}
 	}
 }
 
