@@ -45,7 +45,7 @@ var errMisfit = &model.Error{Code: model.CodeUnavailable, Message: "the changes 
 // absentAccessor stands in for the accessor of a service that is being loaded anew, cannot be loaded, or was let go.
 type absentAccessor struct{ s *Service }
 
-var _ Accessor = (*absentAccessor)(nil)
+var _ accessor = (*absentAccessor)(nil)
 
 // Load waits for a service that was let go, a moment for one that is being loaded anew, and not at all for one that could
 // not be.

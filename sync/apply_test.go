@@ -8,7 +8,7 @@ import (
 )
 
 // newCopy is a service's copy without a connection, holding dirs a and a/b and variable v.
-func newCopy(t *testing.T, acc Accessor) *Service {
+func newCopy(t *testing.T, acc accessor) *Service {
 	t.Helper()
 	c := newClient(Options{})
 	s := newService(c, 1)

@@ -17,7 +17,7 @@ func (l *session) watch(ctx context.Context, s *Service) error {
 }
 
 func (l *session) listing(ctx context.Context, s *Service, progress func()) error {
-	var acc Accessor = bufferAccessor{}
+	var acc accessor = bufferAccessor{}
 	if l.welcome.Local && !l.c.opts.NoMap {
 		if a, err := l.openLocal(ctx, s); err == nil {
 			acc = a
@@ -67,7 +67,7 @@ func (c *Client) notMapped(s *Service, err error) {
 }
 
 // page takes one page of a listing, on the receiving goroutine.
-func (l *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc Accessor) error {
+func (l *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc accessor) error {
 	sn.add(p)
 	if p.More {
 		return nil

@@ -34,7 +34,7 @@ type localAccessor struct {
 	slots map[uint64]uint32
 }
 
-var _ Accessor = (*localAccessor)(nil)
+var _ accessor = (*localAccessor)(nil)
 
 func (l *session) openLocal(ctx context.Context, s *Service) (*localAccessor, error) {
 	f, err := l.conn.MemoryFile(ctx, s.id)

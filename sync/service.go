@@ -33,7 +33,7 @@ type Service struct {
 	filled     bool  // it has been loaded since it was last let go
 	rev        int64 // engine revision that the copy has come to, or is being brought to
 	root       *Dir
-	acc        Accessor // nil until loaded
+	acc        accessor // nil until loaded
 }
 
 func newService(c *Client, id uint64) *Service {

@@ -26,7 +26,7 @@ func (sn *snapshot) add(p *model.Snapshot) {
 
 // replace makes the service what the snapshot says, keeping the nodes that are the same, and returns the differences as
 // notices if there was something before. acc serves the values from now on.
-func (s *Service) replace(l *session, sn *snapshot, rev int64, acc Accessor) []Notice {
+func (s *Service) replace(l *session, sn *snapshot, rev int64, acc accessor) []Notice {
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,10 +1,11 @@
 // Package sync keeps a client's copy of the shared variables in step with the server. Programs use it by way of package
 // commyfs, the SDK.
 //
-// Call [New] to connect, [Client.Service] to open a service, [Variable.Load] and [Variable.Store] to use it. A client
-// never waits on the network to read what it knows: tenants, services, names and what describes a variable are pushed by
-// the server and held in memory, and values come from an [Accessor]: on the server's own host the mapped service memory
-// file, elsewhere a buffer that the pushes keep current.
+// Call [New] to connect, [Tenant.Service] and [Service.Variable] to find a variable, [Variable.Load] and [Variable.Commit] to
+// use it. A client never waits on the network to read what it knows: tenants, services, names and what describes a variable
+// are pushed by the server and held in memory, and values come from an accessor: on the server's own host the mapped service
+// memory file, elsewhere a buffer that the pushes keep current. A service is known while it is watched: from its first use
+// until nobody has used it for a while.
 //
 // One rule keeps the copy right: the server's ordered stream is the only source of state. A client's own changes come
 // back on it too, before their acknowledgement, so a change that was acknowledged is visible in the copy, and nothing

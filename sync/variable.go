@@ -154,9 +154,9 @@ func (v *Variable) Store(ctx context.Context, value []byte) (model.Result, error
 	return v.Enqueue(Edit{Kind: EditReplace, Data: value}).Wait(ctx)
 }
 
-// Accessor reads the values of a service. There are two: over the mapped memory file of a server on this host, and over
+// accessor reads the values of a service. There are two: over the mapped memory file of a server on this host, and over
 // the buffers that the pushes keep current.
-type Accessor interface {
+type accessor interface {
 	// Load is [Variable.Load].
 	Load(v *Variable, dst []byte) ([]byte, Meta, error)
 	// Close lets go of what the accessor holds. A Load under way ends first; later ones fail.
@@ -166,7 +166,7 @@ type Accessor interface {
 // bufferAccessor serves the values that the pushes carry.
 type bufferAccessor struct{}
 
-var _ Accessor = bufferAccessor{}
+var _ accessor = bufferAccessor{}
 
 func (bufferAccessor) Load(v *Variable, _ []byte) ([]byte, Meta, error) {
 	v.s.mu.RLock()
