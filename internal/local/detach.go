@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Executable is a path by which this program can be started again. After an upgrade that is the new program, if it has
-// taken the old one's place, else the running one, which the kernel keeps.
+// Executable is a path for starting this program again. After an upgrade it is the new program, if that has replaced the old
+// one, otherwise the running program, which the kernel keeps.
 func Executable() string {
 	path, err := os.Executable()
 	if err == nil {
@@ -28,16 +28,16 @@ func Executable() string {
 	return path
 }
 
-// Detach prepares cmd to live on without us: in a session of its own, with output as its standard error, and with no
-// other descriptor of ours but cmd.ExtraFiles.
+// Detach prepares cmd to outlive this process: in its own session, with output as its standard error, and without inherited
+// descriptors except cmd.ExtraFiles.
 func Detach(cmd *exec.Cmd, output *os.File) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Stderr = output
 	return closeOnExec()
 }
 
-// closeOnExec marks the descriptors that we were given, beyond the standard ones: those that Go opens are marked. A
-// server must not keep the lock that `flock 9; commyfs get ...` runs under.
+// closeOnExec marks inherited descriptors other than the standard ones; Go marks those that it opens itself. A server must not
+// hold the lock of `flock 9; commyfs get ...`.
 func closeOnExec() error {
 	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
@@ -56,10 +56,10 @@ func closeOnExec() error {
 	return nil
 }
 
-// maxLog is the size from which a log is put aside when a process starts to write to it.
+// maxLog is the size beyond which a log is rotated when a process opens it.
 const maxLog = 1 << 20
 
-// OpenLog opens a log for appending. One that has grown large is kept under the name path.1.
+// OpenLog opens a log for appending. A large log is first renamed to path.1.
 func OpenLog(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
 		if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, iofs.ErrNotExist) {
@@ -69,8 +69,8 @@ func OpenLog(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 }
 
-// LastError returns what a commyfs that failed has written to its log since it had the size from: the last line that
-// it meant for people, or else simply the last line. It is empty if there is nothing.
+// LastError returns the error that a failed commyfs wrote to its log after offset from: the last line with the prefix for
+// error messages, otherwise the last line, or nothing.
 func LastError(path string, from int64) string {
 	data, err := os.ReadFile(path)
 	if err != nil || from > int64(len(data)) {
@@ -92,7 +92,7 @@ func LastError(path string, from int64) string {
 	return last
 }
 
-// child is a server that we started.
+// child is a server that this process has started.
 type child struct {
 	cmd  *exec.Cmd
 	log  string
@@ -125,7 +125,7 @@ func startServer(o Options) (*child, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	// Reaps it, whenever it ends. Nobody joins this goroutine: the server is meant to outlive us.
+	// Reaps the server. Nobody joins this goroutine, since the server is meant to outlive this process.
 	go func() {
 		defer close(c.done)
 		c.err = cmd.Wait()
@@ -142,7 +142,7 @@ func (c *child) ended() bool {
 	}
 }
 
-// failure says why a server that has ended did not serve; nil: it gave way to another one.
+// failure says why a server exited without serving; nil means that it yielded to another one.
 func (c *child) failure() error {
 	if c.err == nil {
 		return nil

@@ -29,17 +29,17 @@ func makeDirs(o Options) error {
 	return nil
 }
 
-// MakeDir makes a state or runtime directory, and those above it, readable by the user alone, unless it is there. It
-// refuses one that belongs to somebody else: who owns the directory could read everything in it.
+// MakeDir creates a state or runtime directory and its parents, accessible only to the user, if it does not exist. It refuses a
+// directory of another user, who could read everything in it.
 func MakeDir(dir string) error {
 	err := CheckOwner(dir)
 	if err == nil {
-		err = os.MkdirAll(dir, 0o700) // which asks once more, if it is there
+		err = os.MkdirAll(dir, 0o700) // checks again whether it exists
 	}
 	return err
 }
 
-// CheckOwner refuses what [MakeDir] would, and makes nothing: a directory that does not exist is accepted.
+// CheckOwner refuses the same directories as [MakeDir] but creates none: it accepts one that does not exist.
 func CheckOwner(dir string) error {
 	info, err := os.Stat(dir)
 	if errors.Is(err, iofs.ErrNotExist) {
@@ -59,8 +59,8 @@ func CheckOwner(dir string) error {
 	return nil
 }
 
-// isElsewhere reports whether the server of the runtime directory keeps its variables in another state directory than
-// ours. A server writes the same into the locks of both. A lock that a server which is gone has left says nothing.
+// isElsewhere reports whether the server of the runtime directory uses another state directory. A server writes the same text
+// to the lock files of both directories. The lock file of a dead server does not count.
 func isElsewhere(o Options) bool {
 	here, err := os.ReadFile(filepath.Join(o.RuntimeDir, "server.lock"))
 	var holder struct {
@@ -85,8 +85,8 @@ func userName(uid int) string {
 	return "uid " + id
 }
 
-// Dirs are where the user's own server keeps its data and its socket, by the XDG base directory specification, which has
-// relative directories ignored, or for root in the system's places. They are empty if HOME is not set either.
+// Dirs returns the directories for the data and the socket of the user's own server: those of the XDG base directory
+// specification, which says to ignore relative paths, or the system's for root. They are empty if HOME is not set either.
 func Dirs(getenv func(string) string, root bool) (state, runtime string) {
 	if root {
 		return "/var/lib/commyfs", "/run/commyfs"

@@ -1,11 +1,10 @@
-// Package local finds the user's own server on this machine, and starts one where none runs.
+// Package local connects to the user's own server on this machine, and starts it if needed.
 //
-// A local server is whoever holds the lock on the state directory and answers on the socket in the runtime directory.
-// [Dial] connects to it. If nobody answers there it starts `commyfs serve --auto`, a process of its own that inherits
-// nothing: no descriptor, no terminal, no working directory. Of many clients that find no server at the same time one
-// starts it and the others wait; should two start one all the same, the lock on the state directory decides and the
-// loser ends quietly. Dial is meant to be called again after every loss of the connection: whoever notices first that
-// a server died starts the next.
+// The local server is the process that holds the lock on the state directory and answers on the socket in the runtime directory.
+// [Dial] connects to it. If there is none, Dial starts `commyfs serve --auto`, a separate process that inherits no descriptors, no
+// terminal and no working directory. If many clients find no server at the same time, one of them starts it and the others wait;
+// if two start one anyway, the lock on the state directory decides and the loser exits quietly. Call Dial again whenever a
+// connection is lost: the first client that notices that the server died starts the next.
 package local
 
 import (
@@ -22,24 +21,24 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-// Options say which server is meant and how to start it. StateDir and RuntimeDir are required, and absolute.
+// Options identify a server and say how to start it. StateDir and RuntimeDir are required and must be absolute.
 type Options struct {
-	StateDir   string // what the server keeps
-	RuntimeDir string // where its socket is
-	// Command is the program, and its arguments before those that Dial adds. Default: this very program.
+	StateDir   string // the server's data
+	RuntimeDir string // the server's socket
+	// Command is the program, with arguments that precede those that Dial adds. Default: the running program.
 	Command []string
-	// Args are further arguments of a server that is started.
+	// Args are additional arguments for a server that Dial starts.
 	Args []string
-	// Env is the environment of a server that is started. It outlives us, so it must hold no secrets.
+	// Env is the environment of a server that Dial starts. It must contain no secrets, because the server keeps running.
 	Env []string
-	// Reconnect says that there was a server before: a state directory that has vanished since is not made anew, or a
-	// mount would bring back, empty, what somebody removed.
+	// Reconnect means that there was a connection before: if the state directory has been removed since then, it is not
+	// created again, or a mount would bring it back empty.
 	Reconnect bool
-	// Patience bounds how long a server may take until it answers. Default: 10 s.
+	// Patience limits how long a server may take to answer. Default: 10 s.
 	Patience time.Duration
 	// Transport are the options of the connection.
 	Transport transport.Options
-	// Logger is told when a server is started. Default: nobody.
+	// Logger logs the start of a server. Default: no log.
 	Logger *slog.Logger
 }
 
@@ -53,10 +52,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Socket is where the server of a runtime directory listens.
+// Socket is the path of the socket in a runtime directory.
 func Socket(runtimeDir string) string { return filepath.Join(runtimeDir, "server.sock") }
 
-// Connect connects to the server that runs, and fails if there is none: [IsAbsent] tells.
+// Connect connects to the running server. If there is none, [IsAbsent] reports true for the error.
 func Connect(ctx context.Context, o Options) (*transport.Conn, error) {
 	o = o.withDefaults()
 	for _, dir := range []string{o.StateDir, o.RuntimeDir} {
@@ -76,31 +75,30 @@ func connect(ctx context.Context, o Options) (*transport.Conn, error) {
 	return transport.Dial(ctx, transport.DialOptions{URL: "unix://" + Socket(o.RuntimeDir), Options: o.Transport})
 }
 
-// IsAbsent reports whether a connection failed because nobody listens on the socket.
+// IsAbsent reports whether a connection failed because no server listens on the socket.
 func IsAbsent(err error) bool {
 	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// isLeaving reports whether a connection failed as it does when a server is about to end, or has just begun.
+// isLeaving reports whether a connection failed as it does while a server is starting or exiting.
 func isLeaving(err error) bool {
 	return errors.Is(err, model.ErrUnavailable) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 const (
-	// loserPause is how long after a server that gave way to another one the next is started, if nobody answers.
+	// loserPause is the delay before the next server is started after one has yielded to another that does not answer.
 	loserPause = 20 * time.Millisecond
-	// starterGrace is how long a client may keep the others from starting a server.
+	// starterGrace is how long a client may prevent the others from starting a server.
 	starterGrace = time.Second
-	// elsewhereGrace is how long the locks of two directories may name different servers: one takes them from the other
-	// one by one.
+	// elsewhereGrace is how long the two lock files may name different servers, while one takes over from the other.
 	elsewhereGrace = 500 * time.Millisecond
 	firstPoll      = time.Millisecond
 	longestPoll    = 20 * time.Millisecond
 )
 
-// Dial connects to the local server, starting one if there is none. Errors match model.ErrDisconnected when that
-// does not work, and say what the server said.
+// Dial connects to the local server and starts one if there is none. If that fails, the error matches model.ErrDisconnected
+// and includes the server's message.
 func Dial(ctx context.Context, o Options) (*transport.Conn, error) {
 	o = o.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, o.Patience)

@@ -16,12 +16,12 @@ import (
 type starter struct {
 	o     Options
 	began time.Time
-	turn  *os.File // locked: we are the one who starts
+	turn  *os.File // locked: this process may start a server
 	child *child
-	next  time.Time // no other child before
+	next  time.Time // earliest time to start another child
 }
 
-// step looks after the child, or starts one if it is our turn. It returns why a server cannot be had.
+// step checks the child, or starts one if it is our turn. It returns an error if the server cannot start.
 func (s *starter) step() error {
 	if s.child != nil {
 		if !s.child.ended() {
@@ -30,7 +30,7 @@ func (s *starter) step() error {
 		if err := s.child.failure(); err != nil {
 			return fmt.Errorf("%w: start the local server: %w", model.ErrDisconnected, err)
 		}
-		// It gave way to another one, which will answer in a moment or, if it was about to leave, has to be replaced.
+		// It yielded to another server, which will soon answer or, if it was exiting, must be replaced.
 		s.child, s.next = nil, time.Now().Add(loserPause)
 	}
 	if time.Now().Before(s.next) || !s.myTurn() {
@@ -45,7 +45,7 @@ func (s *starter) step() error {
 	return nil
 }
 
-// myTurn keeps many clients that lost their server together from starting one each. It is no more than a courtesy: the
+// myTurn prevents many clients that lost their server at the same time from each starting one. It is only an optimization: the
 // lock on the state directory decides who serves.
 func (s *starter) myTurn() bool {
 	if s.turn != nil {
@@ -57,7 +57,7 @@ func (s *starter) myTurn() bool {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
-		return time.Since(s.began) > starterGrace // who holds it may be stopped
+		return time.Since(s.began) > starterGrace // the holder may be stopped
 	}
 	s.turn = f
 	return true
@@ -69,7 +69,7 @@ func (s *starter) release() {
 	}
 }
 
-// wait waits for d or the end of the child. It returns false when there is no time left.
+// wait waits for d or until the child exits. It returns false when ctx has ended.
 func (s *starter) wait(ctx context.Context, d time.Duration) bool {
 	var ended <-chan struct{}
 	if s.child != nil {

@@ -1,17 +1,17 @@
 // Package names maps components of variable names to file names and back.
 //
-// The mapping is a bijection: every component that a server accepts has one file name, every possible file name stands
-// for one component that a server accepts, and ordinary names stand for themselves. Only a component that cannot be a
-// file name is escaped: "." and "..", one with a NUL byte in it, the names the mount keeps for itself, in a directory of a
-// service the empty one, and, so that the way back stays exact, whatever looks like such an escape. Every other '%' is a
-// plain character: "%", "50%", "%41" and "%2F" are names like any others.
+// The mapping is a bijection: every component that a server accepts has exactly one file name, every possible file name represents
+// one such component, and ordinary names represent themselves. Only components that cannot be file names are escaped: "." and
+// "..", components with a NUL byte, names that the mount reserves, the empty component in a directory of a service, and, to keep
+// the mapping reversible, anything that looks like such an escape. Every other '%' is an ordinary character: "%", "50%", "%41" and
+// "%2F" are ordinary names.
 package names
 
 import (
 	"strings"
 )
 
-// Level is where in the tree a component stands: each level has other reserved names.
+// Level is the position of a component in the tree. The reserved names depend on it.
 type Level int
 
 // The levels.
@@ -25,10 +25,10 @@ const (
 // Max is the longest file name, in bytes.
 const Max = 255
 
-// empty is the file name of the empty component, which only a directory of a service can hold.
+// empty is the file name of the empty component, which occurs only in a directory of a service.
 const empty = "%empty"
 
-// Reserved reports whether a file name is one that the mount keeps for itself.
+// Reserved reports whether the mount reserves a file name.
 func Reserved(file string, l Level) bool { return reserved(file, l) }
 
 func reserved(c string, l Level) bool {
@@ -49,7 +49,7 @@ func Encode(c string, l Level) string {
 	return escape(c, l)
 }
 
-// Decode returns the component that a file name stands for.
+// Decode returns the component that a file name represents.
 func Decode(f string, l Level) string {
 	if c, ok := unescape(f); ok && needsEscape(c, l) && escape(c, l) == f {
 		return c
@@ -57,11 +57,11 @@ func Decode(f string, l Level) string {
 	return f
 }
 
-// needsEscape reports whether a component cannot stand for itself: as a file name it would be impossible, reserved, or be
-// read as the escape of another component. The recursion ends because an escape is longer than what it stands for.
+// needsEscape reports whether a component cannot be its own file name: because it would be invalid, reserved, or decoded as the
+// escape of another component. The recursion ends because an escape is longer than its component.
 func needsEscape(c string, l Level) bool {
 	if c == "" {
-		return l == Nested // elsewhere there is none, and the mapping leaves it alone
+		return l == Nested // other levels have none, and leave it unchanged
 	}
 	if c == "." || c == ".." || reserved(c, l) || strings.Contains(c, "\x00") {
 		return true
@@ -89,7 +89,7 @@ func escape(c string, l Level) string {
 	return b.String()
 }
 
-// unescape undoes escape; ok is false for what escape cannot have made.
+// unescape reverses escape; ok is false if escape cannot have made it.
 func unescape(f string) (c string, ok bool) {
 	if f == empty {
 		return "", true

@@ -6,12 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// Show writes a name, or any string that somebody else chose, so that it cannot do anything to a terminal nor begin a line
-// of its own: what cannot be printed, and bytes that are no UTF-8, are written as in C, "\n" or "\x1b", and a backslash as
-// two. No two strings are shown alike.
+// Show makes a name, or any other untrusted string, safe for terminals and keeps it on one line: unprintable characters and
+// invalid UTF-8 are written as in C, "\n" or "\x1b", and backslashes are doubled. Different strings stay different.
 func Show(s string) string { return escaped(s, true) }
 
-// Printable is Show for a text that has been put together, in which a backslash is one.
+// Printable is Show for a composed text: backslashes are not doubled.
 func Printable(s string) string { return escaped(s, false) }
 
 func escaped(s string, backslash bool) string {
@@ -56,13 +55,12 @@ func plain(s string, backslash bool) bool {
 	return true
 }
 
-// visible reports whether a rune of n bytes can be printed: no control character, nothing that is not seen or turns the
-// text around, no broken UTF-8.
+// visible reports whether a rune of n bytes is printable: not a control, invisible or bidirectional character, and valid UTF-8.
 func visible(r rune, n int) bool {
 	return unicode.IsPrint(r) && (r != utf8.RuneError || n > 1)
 }
 
-// Cut shortens a string to at most n bytes, without tearing a rune.
+// Cut shortens a string to at most n bytes, at a rune boundary.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -72,5 +70,5 @@ func Cut(s string, n int) string {
 			return s[:n-back]
 		}
 	}
-	return s[:n] // no UTF-8 anyway
+	return s[:n] // not UTF-8
 }

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// leakBound is how long goroutines may take to end once a test is over.
+// leakBound is how long goroutines may take to end after a test.
 const leakBound = 5 * time.Second
 
-// NoLeaks fails the test if, when it and its later cleanups are over, goroutines run that did not when NoLeaks was
-// called. Call it first, and not in parallel tests, which see each other's goroutines.
+// NoLeaks fails the test if, after the test and its later cleanups, goroutines are running that were not when NoLeaks was called.
+// Call it first, and not in parallel tests, which would see each other's goroutines.
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	before := make(map[string]bool)

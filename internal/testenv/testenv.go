@@ -1,8 +1,8 @@
-// Package testenv says what a test needs from the machine, and helps it to wait.
+// Package testenv declares what tests need from the machine, and helps them to wait.
 //
-// A test that needs something the machine lacks is skipped with the reason, so that anybody can run what their machine
-// can do. COMMYFS_REQUIRE turns such a skip into a failure, for the machines whose word counts: it is a comma list of
-// names ("fuse", "root", or a program such as "inotifywait"), or "all", which is what `make test` sets.
+// A test that needs something the machine lacks is skipped with the reason, so that everyone can run the tests that work on their
+// machine. COMMYFS_REQUIRE turns such a skip into a failure, for CI: it is a comma-separated list of names ("fuse", "root", or a
+// program such as "inotifywait"), or "all", which `make test` sets.
 package testenv
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Required reports whether COMMYFS_REQUIRE forbids to skip a test for want of name.
+// Required reports whether COMMYFS_REQUIRE contains name, so that a test must not be skipped for lack of it.
 func Required(name string) bool {
 	list := strings.Split(os.Getenv("COMMYFS_REQUIRE"), ",")
 	return slices.Contains(list, "all") || slices.Contains(list, name)
@@ -30,7 +30,7 @@ func Missing(t testing.TB, name, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// NeedFUSE skips the test where file systems cannot be mounted: no usable /dev/fuse, or, for users other than root, no
+// NeedFUSE skips the test if file systems cannot be mounted: without a usable /dev/fuse or, for users other than root, without
 // fusermount3. Its name in COMMYFS_REQUIRE is "fuse".
 func NeedFUSE(t testing.TB) {
 	t.Helper()
@@ -50,7 +50,7 @@ func NeedFUSE(t testing.TB) {
 	}
 }
 
-// Need skips the test where one of the programs is not installed. Their names in COMMYFS_REQUIRE are their own.
+// Need skips the test if one of the programs is not installed. Their names in COMMYFS_REQUIRE are the programs' names.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
@@ -68,8 +68,8 @@ func Root(t testing.TB) {
 	}
 }
 
-// Eventually waits until cond returns nil, and fails the test with its last error when that has not happened within
-// the bound. It is the one place where tests poll.
+// Eventually waits until cond returns nil, and fails the test with the last error if this does not happen within the bound. It is
+// the only place where tests poll.
 func Eventually(t testing.TB, bound time.Duration, cond func() error) {
 	t.Helper()
 	if err := Poll(bound, cond); err != nil {

@@ -1,8 +1,7 @@
-// Package trust judges files by who else could have written or could read them.
+// Package trust checks which other users could have written or could read a file.
 //
-// Whoever can write a file, or put another one in its place by way of a directory above it, decides what is in it. Trusted
-// with that are root and the user of this process. A group is nobody else where it is the owner's own, which has the
-// number of its user.
+// Anyone who can write a file, or replace it through a directory on its path, controls its contents. Only root and the user of
+// this process are trusted with that. The owner's own group, whose number is that of the user, does not count as other users.
 package trust
 
 import (
@@ -18,22 +17,22 @@ import (
 	"syscall"
 )
 
-// ErrUntrusted is what all refusals of this package match.
+// ErrUntrusted matches all refusals of this package.
 var ErrUntrusted = errors.New("cannot be trusted")
 
-// ReadObeyed reads a file that says what to do: neither the file nor a directory on the way to it may be anybody else's to
-// change. A file that does not exist is fs.ErrNotExist, whatever the way.
+// ReadObeyed reads a configuration file. It refuses the file if other users can change it or a directory on its path. If the file
+// does not exist, the error is fs.ErrNotExist, whatever the path.
 func ReadObeyed(path string) ([]byte, error) { return readObeyed(path, os.Geteuid()) }
 
-// CheckSecret refuses a file with a secret that others can read, as ssh does with its keys: one's own may be open to nobody
-// else, root's to one group. What another user owns, or is no regular file, is theirs to keep.
+// CheckSecret refuses a file with a secret that others can read, as ssh does for keys: the user's own file must not be accessible
+// to anyone else, root's may be readable by one group. Files of other users and special files are not checked.
 func CheckSecret(path string) error { return checkSecret(path, os.Geteuid()) }
 
-// CheckAuthority refuses a file with certificates to trust that everybody could have written, or a group.
+// CheckAuthority refuses a file of CA certificates that a group or everyone can write.
 func CheckAuthority(path string) error {
 	st, err := os.Stat(path)
 	if err != nil || !st.Mode().IsRegular() {
-		return nil // whoever opens it says why
+		return nil // opening it reports the error
 	}
 	if open(st) {
 		return refusal(path, st, "other users can write to it: run chmod go-w")
@@ -66,7 +65,7 @@ func readObeyed(path string, euid int) ([]byte, error) {
 func checkSecret(path string, euid int) error {
 	st, err := os.Stat(path)
 	if err != nil || !st.Mode().IsRegular() {
-		return nil // whoever opens it says why
+		return nil // opening it reports the error
 	}
 	perm, owner := st.Mode().Perm(), ownerOf(st)
 	switch {
@@ -78,17 +77,17 @@ func checkSecret(path string, euid int) error {
 	return nil
 }
 
-// maxLinks is how many symbolic links a path may have, as in the kernel.
+// maxLinks limits the symbolic links in a path, as the kernel does.
 const maxLinks = 40
 
-// checkWay walks to path as the kernel does, and refuses directories and links on the way that others can change.
+// checkWay resolves path as the kernel does, and refuses directories and links on the way that others can change.
 func checkWay(path string, euid int) error {
 	if !filepath.IsAbs(path) {
 		wd, err := os.Getwd()
 		if err != nil {
 			return err
 		}
-		path = wd + "/" + path // not cleaned: ".." behind a link is where the link leads
+		path = wd + "/" + path // not cleaned: ".." after a link is relative to the link's target
 	}
 	rest := strings.Split(path, "/")
 	at, links := "/", 0
@@ -151,7 +150,7 @@ func checkOwner(path string, st iofs.FileInfo, euid int) error {
 	return nil
 }
 
-// open reports whether others than the owner can write. Of a link the mode says nothing.
+// open reports whether others than the owner can write. The mode of a link means nothing.
 func open(st iofs.FileInfo) bool {
 	perm := st.Mode().Perm()
 	if st.Mode().Type() == os.ModeSymlink {
@@ -161,7 +160,7 @@ func open(st iofs.FileInfo) bool {
 	return perm&0o002 != 0 || perm&0o020 != 0 && (!ok || sys.Gid != sys.Uid)
 }
 
-// ownerOf is the uid of the owner, -1 if it cannot be told.
+// ownerOf is the uid of the owner, or -1 if unknown.
 func ownerOf(st iofs.FileInfo) int {
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !ok {
