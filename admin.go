@@ -6,7 +6,7 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// Status describes a server and who uses it; the other types are parts of it, and of API keys.
+// Types of the server's status and of API keys.
 type (
 	Status      = model.Status
 	ServerInfo  = model.ServerInfo
@@ -16,7 +16,7 @@ type (
 	Rights      = model.Rights
 )
 
-// The rights that an API key can carry.
+// The rights of an API key.
 const (
 	RightRead   = model.RightRead
 	RightWrite  = model.RightWrite
@@ -25,21 +25,20 @@ const (
 	RightAdmin  = model.RightAdmin
 )
 
-// Status asks the server how it is.
+// Status returns the status of the server.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	st, err := c.sync.Status(ctx)
 	return st, c.failed(err)
 }
 
-// Limits are the server's bounds as last heard of, without waiting.
+// Limits returns the limits of the server. It does not wait: free space may be a second old.
 func (c *Client) Limits() Limits { return c.sync.Limits() }
 
 // IsLocal reports whether the server is on this host.
 func (c *Client) IsLocal() bool { return c.sync.Welcome().Local }
 
-// CreateKey makes an API key and returns it; the server keeps no more than a hash. tenants are names or patterns, as
-// [path.Match] has them, of what it opens: none means all. Keys are for the server's own user, and for keys with
-// RightAdmin.
+// CreateKey creates an API key for the given tenants (names, or patterns of [path.Match]; none: all tenants) and returns
+// it. The server stores only a hash. Only the server's own user and keys with [RightAdmin] may manage keys.
 func (c *Client) CreateKey(ctx context.Context, name string, rights Rights, tenants ...string) (key string, err error) {
 	key, err = c.sync.NewKey(ctx, &model.NewKey{Name: name, Tenants: tenants, Rights: rights})
 	return key, c.failed(err)
@@ -51,7 +50,7 @@ func (c *Client) Keys(ctx context.Context) ([]KeyInfo, error) {
 	return keys, c.failed(err)
 }
 
-// RevokeKey ends an API key and every session that uses it.
+// RevokeKey revokes an API key and closes all sessions that use it.
 func (c *Client) RevokeKey(ctx context.Context, name string) error {
 	return c.failed(c.sync.RevokeKey(ctx, name))
 }

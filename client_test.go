@@ -190,6 +190,13 @@ func TestReads(t *testing.T) {
 		h.stop(t)
 		e, err = s.Get(ctx, "d/v")
 		wantValue(t, e, err, "four", 4)
+		info, err := s.Stat(ctx, "d/v")
+		if err != nil || info.Version != 4 || info.Size != 4 || info.Path != e.Path {
+			t.Errorf("stat %+v, %v", info, err)
+		}
+		if info, err := s.Stat(ctx, "d"); err != nil || !info.Dir {
+			t.Errorf("stat of a directory %+v, %v", info, err)
+		}
 		if infos := list(t, s); fmt.Sprint(infos) != "[d d/v]" {
 			t.Errorf("the copy has %v", infos)
 		}

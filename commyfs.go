@@ -1,11 +1,11 @@
-// Package commyfs shares variables between programs and hosts: every program can read, write and watch them.
+// Package commyfs is the Go client of commyfs, which shares variables between programs and hosts.
 //
-// A variable is a value of bytes with a name, in a service, in a tenant: plant/line1/temp is the variable temp of the
-// service line1 of the tenant plant. A slash in a variable's name makes directories. The same variables can be mounted as
-// files with the command commyfs; this package is for programs that do without a mount.
+// A variable is a named value with a version. It belongs to a service, which belongs to a tenant: plant/line1/temp is the
+// variable temp of the service line1 of the tenant plant. A slash in a variable's name creates directories. The command
+// commyfs mounts the same variables as files.
 //
-// Call [Connect] first. The zero [Options] mean this user's own server on this machine, which is started if it does not
-// run. [Client.Service] names a service, and [Service.Get], [Service.Put] and [Service.Watch] do most of what there is:
+// Start with [Connect]. The zero [Options] connect to your own server on this machine, and start it if it is not running.
+// [Client.Service] selects a service; most programs need little more than [Service.Get], [Service.Put] and [Service.Watch]:
 //
 //	c, err := commyfs.Connect(ctx, commyfs.Options{})
 //	...
@@ -15,24 +15,33 @@
 //	entry, err := line.Get(ctx, "temp")
 //	for ev, err := range line.Watch(ctx, commyfs.WatchOptions{}) { ... }
 //
-// Changes ([Service.Put], [Service.Create], [Service.Update], [Service.Append], [Service.Delete], or several at once with
-// [Client.Txn]) return when the server has stored them. They are carried out once, also when the connection is lost
-// meanwhile. A change that fails with [ErrUnreachable] or with the context's error may have been carried out.
+// # Changes
 //
-// Reads: [Service.Get] asks the server. The first [Service.Load], [Service.View] or [Service.Watch] makes the client
-// follow the service: it has a copy that the server keeps current, until nobody has used it for [Options.Idle], and all
-// reads of the service, Get among them, come from that copy (on the server's own host from shared memory) without the
-// network. The copy has every change that this client made, on the server's host also those that any other client made;
-// over a network it follows within the network's delay. It stays readable while the server is unreachable.
+// [Service.Put], [Service.Create], [Service.Update], [Service.Append], [Service.Delete] and [Client.Txn], which makes
+// several changes atomically, return when the server has stored the change. A change is made once, even if the connection
+// is lost and the client sends it again. A change that fails with [ErrUnreachable] or with the error of its context may
+// or may not have been made.
 //
-// Waits end with the context, or after [Options.Timeout]. A lost connection is made again in the background. Errors match
-// the Err variables of this package with [errors.Is], and [io/fs.ErrNotExist], [io/fs.ErrExist] and [io/fs.ErrPermission]
-// where those say the same. All methods are safe for concurrent use.
+// # Reads
+//
+// [Service.Get] asks the server. The first [Service.Load], [Service.View] or [Service.Watch] makes the client follow the
+// service: it keeps a replica of the service current until the service has not been used for [Options.Idle]. While a
+// service is followed, all reads of it, including Get, use the replica and do not wait for the network. On the server's
+// host the replica is shared memory and has every change that the server has acknowledged to anyone. Elsewhere it has
+// every change that this client has made, and follows the others with the delay of the network. A replica can be read
+// while the server is unreachable.
+//
+// # Errors and waiting
+//
+// Calls return when their context ends, and after [Options.Timeout]. The client reconnects by itself. Errors match the Err
+// variables of this package with [errors.Is], and also [io/fs.ErrNotExist], [io/fs.ErrExist] and [io/fs.ErrPermission]. All
+// methods are safe for concurrent use.
 package commyfs
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -41,7 +50,7 @@ import (
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// Client is a connection to a server, which mends itself.
+// Client is a connection to a server. It reconnects by itself.
 type Client struct {
 	opts Options
 	dial *dial.Dialer
@@ -53,8 +62,8 @@ type Client struct {
 	watchers map[*watcher]struct{}
 }
 
-// Connect connects to a server, and starts one if the options mean this user's own and it does not run. It waits as long
-// as ctx and the start of a server allow; errors match [ErrUnreachable], [ErrUnauthorized] or [ErrInvalid].
+// Connect connects to a server, and starts your own server if the options select it and it is not running. Errors match
+// [ErrUnreachable], [ErrUnauthorized] or [ErrInvalid], among others.
 func Connect(ctx context.Context, o Options) (*Client, error) {
 	d, err := o.dialer()
 	if err != nil {
@@ -63,13 +72,16 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	c := &Client{opts: o, dial: d, done: make(chan struct{}), watchers: map[*watcher]struct{}{}}
 	c.sync, err = varsync.New(ctx, varsync.Options{Dial: c.connect, Client: o.client(), Timeout: o.Timeout, NoTree: true,
 		Idle: o.Idle, NoMap: o.NoMap, OnChange: c.onChange, Logger: o.Logger})
+	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnreachable) {
+		err = fmt.Errorf("%w: timed out waiting for an answer: %w", ErrUnreachable, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// connect makes a connection. Watches end when we are refused: nothing would ever come.
+// connect makes a connection. If the server refuses us, watches end: they would never report anything again.
 func (c *Client) connect(ctx context.Context) (varsync.Conn, error) {
 	conn, err := c.dial.Client(ctx)
 	if err == nil {
@@ -83,7 +95,7 @@ func (c *Client) connect(ctx context.Context) (varsync.Conn, error) {
 	return nil, err
 }
 
-// Close ends the connection and all watches. Changes under way fail; their fate is unknown. Later calls do nothing.
+// Close closes the connection and ends all watches. Calls in progress fail. It is idempotent.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	again := c.closed
@@ -95,12 +107,12 @@ func (c *Client) Close() error {
 	return c.sync.Close()
 }
 
-// Service names a service. It need not exist: the first change makes it, and reads say [ErrNotFound] until then.
+// Service returns a handle for a service, which need not exist: the first change creates it. It makes no request.
 func (c *Client) Service(tenant, service string) *Service {
 	return &Service{c: c, tenant: tenant, name: service}
 }
 
-// failed is the error of a call: that the client is closed, if it is.
+// failed returns the error of a call: [ErrClosed] once the client is closed.
 func (c *Client) failed(err error) error {
 	if err == nil {
 		return nil

@@ -7,30 +7,49 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// Path is where something is: a tenant, a service, or a directory or variable in it. What comes later is empty if it is
-// not meant; the zero Path is the root.
+// Path is the path of a tenant (only Tenant is set), of a service (Tenant and Service), or of a variable or directory in a
+// service. The zero Path is the root.
 type Path struct {
 	Tenant, Service, Name string
 }
 
-// String joins the parts with slashes.
-func (p Path) String() string {
-	return strings.TrimRight(p.Tenant+"/"+p.Service+"/"+p.Name, "/")
+// ParsePath is the inverse of [Path.String].
+func ParsePath(s string) Path {
+	var p Path
+	p.Tenant, s, _ = strings.Cut(s, "/")
+	p.Service, p.Name, _ = strings.Cut(s, "/")
+	return p
 }
 
-// Info describes a variable, directory, service or tenant. A directory has neither version, nor writer, nor size.
+// String returns the path with slashes: tenant/service/name.
+func (p Path) String() string { return strings.Join(p.Components(), "/") }
+
+// Components returns the elements of the path: tenant, service, and the elements of Name.
+func (p Path) Components() []string {
+	switch {
+	case p.Tenant == "":
+		return nil
+	case p.Service == "":
+		return []string{p.Tenant}
+	case p.Name == "":
+		return []string{p.Tenant, p.Service}
+	}
+	return append([]string{p.Tenant, p.Service}, strings.Split(p.Name, "/")...)
+}
+
+// Info describes a variable, directory, service or tenant. Only variables have a version, writer and size.
 type Info struct {
 	Path
-	Dir     bool   // not a variable
-	ID      uint64 // the same for life, and the inode number in a mount
+	Dir     bool   // a directory, service or tenant
+	ID      uint64 // never changes; the inode number in a mount
 	Version uint64
-	Time    time.Time // of the commit, or what was set since
-	Writer  string    // who committed the value: a user id or the name of an API key; empty if that is not known yet
+	Time    time.Time // modification time: that of the commit, or one set since
+	Writer  string    // the user or API key that wrote the value; empty if not known yet
 	Size    int64
 	Mode    Mode
 }
 
-// Mode is the permission bits that something has been given as a file.
+// Mode is the permission bits in a mount.
 type Mode = model.Mode
 
 // Entry is a variable with its value.

@@ -6,13 +6,13 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// The errors of this package match these with [errors.Is].
+// Errors of this package match these with [errors.Is].
 var (
-	ErrNotFound     error = model.ErrNotFound // also fs.ErrNotExist
-	ErrExists       error = model.ErrExists   // also fs.ErrExist
-	ErrConflict     error = model.ErrConflict // the variable has another version than the change wants
-	ErrDenied       error = model.ErrDenied   // also fs.ErrPermission: the API key does not give the right
-	ErrUnauthorized error = model.ErrUnauthorized
+	ErrNotFound     error = model.ErrNotFound     // also fs.ErrNotExist
+	ErrExists       error = model.ErrExists       // also fs.ErrExist
+	ErrConflict     error = model.ErrConflict     // the variable does not have the version that the change requires
+	ErrDenied       error = model.ErrDenied       // also fs.ErrPermission: the API key lacks the right
+	ErrUnauthorized error = model.ErrUnauthorized // also fs.ErrPermission: no valid API key
 	ErrInvalid      error = model.ErrInvalid
 	ErrTooLarge     error = model.ErrTooLarge
 	ErrNameTooLong  error = model.ErrNameTooLong
@@ -20,13 +20,13 @@ var (
 	ErrIsDirectory  error = model.ErrIsDirectory
 	ErrNotDirectory error = model.ErrNotDirectory
 	ErrNotEmpty     error = model.ErrNotEmpty
-	// ErrUnreachable: no answer from a server in time. A change may have been carried out.
+	// ErrUnreachable: the server did not answer in time. A change may have been made.
 	ErrUnreachable error = model.ErrDisconnected
-	// ErrUnavailable: the server is there, but starts, stops, or cannot load the service.
+	// ErrUnavailable: the server is starting or stopping, or cannot load the service.
 	ErrUnavailable error = model.ErrUnavailable
 
-	// ErrClosed: the client was closed.
+	// ErrClosed: the client has been closed.
 	ErrClosed = errors.New("the client is closed")
-	// ErrTokenExpired: the server does not know any more what changed since the token. Watch without it.
+	// ErrTokenExpired: the server no longer knows what has changed since the token. Start a watch without it.
 	ErrTokenExpired = errors.New("the changes since the token are no longer known")
 )

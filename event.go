@@ -9,26 +9,26 @@ import (
 // Event is what a watch reports.
 type Event struct {
 	Kind EventKind
-	// Entry is what it is about. The Value is the one that the event led to, or a later one, and must not be modified; a
-	// variable that is gone by now has none: it is nil, not empty. What happens to a directory happens to all below it.
+	// Entry is the variable, directory, service or tenant. Value is its value, and nil (not empty) if there is none or if
+	// the variable has been deleted since. An event of a directory concerns everything in it.
 	Entry
-	Old   Path // of EventRenamed: where it was
+	Old   Path // the path before EventRenamed
 	Own   bool // this client made the change
 	Token Token
 }
 
-// EventKind says what has happened.
+// EventKind is the kind of an [Event].
 type EventKind uint8
 
 // The kinds of events.
 const (
-	EventInitial  EventKind = iota + 1 // it was there when the watch began
-	EventSynced                        // all that was there has been reported: what follows are changes
-	EventCreated                       // it is new
-	EventModified                      // a variable has a new value
-	EventDeleted                       // it is gone
-	EventRenamed                       // it has another name, or is in another service
-	EventMeta                          // it has another mode or time, and the same value
+	EventInitial  EventKind = iota + 1 // existed when the watch began
+	EventSynced                        // everything that existed has been reported; changes follow
+	EventCreated                       // is new
+	EventModified                      // has a new value
+	EventDeleted                       // has been deleted
+	EventRenamed                       // has a new name, or has moved to another service
+	EventMeta                          // has a new mode or time, but the same value
 )
 
 func (k EventKind) String() string {
@@ -39,14 +39,14 @@ func (k EventKind) String() string {
 	return strconv.Itoa(int(k))
 }
 
-// Token is a place in the changes of a service: [WatchOptions] begin after it. It can be stored as text. The zero Token
-// means none: so have events of tenants and services, and EventInitial.
+// Token is a position in the changes of a service, from which a watch can resume (see [WatchOptions]). It can be stored as
+// text. Events of tenants and services, and EventInitial, have the zero Token.
 type Token struct {
 	store string
 	rev   int64
 }
 
-// String is the token as text.
+// String returns the token as text.
 func (t Token) String() string {
 	if t == (Token{}) {
 		return ""

@@ -14,25 +14,24 @@ import (
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// List lists what is directly in a directory of the service, or in the service itself without a name. It ends with the
-// first error.
+// List lists a directory of the service; the empty name is the service itself. It ends at the first error.
 func (s *Service) List(ctx context.Context, name string) iter.Seq2[Info, error] {
 	return s.c.List(ctx, Path{s.tenant, s.name, name})
 }
 
-// Walk lists all that is below a directory of the service, or in the whole service without a name.
+// Walk lists everything below a directory of the service; the empty name is the service itself.
 func (s *Service) Walk(ctx context.Context, name string) iter.Seq2[Info, error] {
 	return s.c.Walk(ctx, Path{s.tenant, s.name, name})
 }
 
-// List lists what is directly at a path: the tenants at the zero Path, the services of a tenant, or what a service or a
-// directory of it holds. It is in order of the paths, and ends with the first error.
+// List lists what is at a path, in order: all tenants (the zero Path), the services of a tenant, or the contents of a
+// service or directory. It ends at the first error.
 func (c *Client) List(ctx context.Context, at Path) iter.Seq2[Info, error] {
 	return c.list(ctx, at, false)
 }
 
-// Walk lists all that is below a path, in order: a directory comes before what is in it. What changes meanwhile is listed
-// as it was at some moment, service by service.
+// Walk lists everything below a path, in order, so a directory comes before its contents. The contents of each service are
+// those at one moment.
 func (c *Client) Walk(ctx context.Context, at Path) iter.Seq2[Info, error] {
 	return c.list(ctx, at, true)
 }
@@ -42,7 +41,7 @@ func (c *Client) list(ctx context.Context, at Path, deep bool) iter.Seq2[Info, e
 		if at.Service != "" {
 			s := c.Service(at.Tenant, at.Service)
 			if n := s.followed(); n != nil {
-				s.listCopy(ctx, n, at.Name, deep, yield)
+				s.listReplica(ctx, n, at.Name, deep, yield)
 				return
 			}
 		}
@@ -73,9 +72,9 @@ func (c *Client) list(ctx context.Context, at Path, deep bool) iter.Seq2[Info, e
 	}
 }
 
-// pages keeps what is received until it is taken: who receives must not wait for who lists.
+// pages holds received entries until the loop takes them: receiving must not wait for the loop.
 type pages struct {
-	changed chan struct{} // has a token when there is something to take
+	changed chan struct{} // holds a token when there is something to take
 
 	mu      sync.Mutex // guards the following
 	entries []model.Entry
@@ -99,7 +98,7 @@ func (p *pages) wake() {
 	}
 }
 
-// end says that nothing more comes.
+// end marks the end of the listing.
 func (p *pages) end(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +106,7 @@ func (p *pages) end(err error) {
 	p.wake()
 }
 
-// next returns what has come, at the end with an error.
+// next waits for entries. At the end it returns an error as well.
 func (p *pages) next() ([]model.Entry, error) {
 	<-p.changed
 	p.mu.Lock()
@@ -117,8 +116,8 @@ func (p *pages) next() ([]model.Entry, error) {
 	return entries, p.err
 }
 
-// listCopy lists what the copy of a service has.
-func (s *Service) listCopy(ctx context.Context, n *varsync.Service, dir string, deep bool, yield func(Info, error) bool) {
+// listReplica lists from the replica of a service.
+func (s *Service) listReplica(ctx context.Context, n *varsync.Service, dir string, deep bool, yield func(Info, error) bool) {
 	n.Hold()
 	defer n.Release()
 	if _, err := n.Root(ctx); err != nil {
@@ -149,7 +148,7 @@ func (s *Service) listCopy(ctx context.Context, n *varsync.Service, dir string, 
 	}
 }
 
-// find describes a directory, which is in the listing of the one above it.
+// find describes a directory by listing its parent.
 func (c *Client) find(ctx context.Context, above, at Path) (Info, error) {
 	for info, err := range c.List(ctx, above) {
 		if err != nil || info.Path == at {
@@ -159,7 +158,7 @@ func (c *Client) find(ctx context.Context, above, at Path) (Info, error) {
 	return Info{}, ErrNotFound
 }
 
-// Stat describes what is at a path.
+// Stat describes what is at a path. The error is [ErrNotFound] if there is nothing.
 func (c *Client) Stat(ctx context.Context, at Path) (Info, error) {
 	if at.Service == "" {
 		return c.find(ctx, Path{}, at)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/commy-project/commyfs/model"
 )
@@ -12,7 +13,7 @@ import (
 type Op struct{ change model.Change }
 
 func (s *Service) op(op model.Op, name string, value []byte) model.Change {
-	// The value can become the one that the copy of the service holds.
+	// The replica of the service may keep the value.
 	return model.Change{Op: op, Tenant: s.tenant, Service: s.name, Name: name, Data: bytes.Clone(value)}
 }
 
@@ -23,7 +24,7 @@ func (s *Service) OpPut(name string, value []byte) Op {
 	return Op{c}
 }
 
-// OpCreate is [Service.Create]. In a Txn it fails with [ErrConflict].
+// OpCreate is [Service.Create], but fails with [ErrConflict] if the variable exists.
 func (s *Service) OpCreate(name string, value []byte) Op { return s.OpUpdate(name, value, 0) }
 
 // OpUpdate is [Service.Update].
@@ -67,15 +68,18 @@ func (s *Service) OpRename(name string, to *Service, newName string) Op {
 	return Op{c}
 }
 
-// Txn carries out several changes as one, all or none, in order, and returns the version that each leads to. They may be of
-// several services.
+// Txn makes changes atomically and in order, and returns the resulting versions. The changes may belong to different
+// services.
 func (c *Client) Txn(ctx context.Context, ops ...Op) ([]uint64, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
 	changes := make([]model.Change, len(ops))
+	most := c.Limits().Value
 	for i := range ops {
-		changes[i] = ops[i].change
+		if changes[i] = ops[i].change; int64(len(changes[i].Data)) > most {
+			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, most)
+		}
 	}
 	results, err := c.sync.Report(ctx, changes...)
 	if err != nil {
@@ -96,13 +100,13 @@ func (c *Client) one(ctx context.Context, op Op) (uint64, error) {
 	return versions[0], nil
 }
 
-// Put sets a variable and returns its version. It makes what is missing: the variable, its directories, the service, the
-// tenant. The version stays the same if the variable has that value already.
+// Put sets a variable and returns its version. It creates the variable, its directories, the service and the tenant as
+// needed. If the variable has that value already, its version does not change.
 func (s *Service) Put(ctx context.Context, name string, value []byte) (version uint64, err error) {
 	return s.c.one(ctx, s.OpPut(name, value))
 }
 
-// Create is [Service.Put] for a variable that does not exist, else [ErrExists].
+// Create is like [Service.Put], but fails with [ErrExists] if the variable exists.
 func (s *Service) Create(ctx context.Context, name string, value []byte) (version uint64, err error) {
 	version, err = s.c.one(ctx, s.OpCreate(name, value))
 	if errors.Is(err, ErrConflict) {
@@ -111,13 +115,13 @@ func (s *Service) Create(ctx context.Context, name string, value []byte) (versio
 	return version, err
 }
 
-// Update is [Service.Put] for a variable that still has a version, as [Service.Get] returned it, else [ErrConflict].
-// Version 0 is that of a variable that does not exist.
+// Update is like [Service.Put], but fails with [ErrConflict] unless the variable has the given version. A variable that does
+// not exist has version 0.
 func (s *Service) Update(ctx context.Context, name string, value []byte, version uint64) (uint64, error) {
 	return s.c.one(ctx, s.OpUpdate(name, value, version))
 }
 
-// Append adds bytes to the end of a variable, whatever it holds, and returns its version. It makes what is missing.
+// Append appends to the current value of a variable and returns its version. It creates what is missing, as Put does.
 func (s *Service) Append(ctx context.Context, name string, data []byte) (version uint64, err error) {
 	return s.c.one(ctx, s.OpAppend(name, data))
 }
@@ -128,26 +132,26 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 	return err
 }
 
-// DeleteVersion deletes a variable that still has a version, else [ErrConflict].
+// DeleteVersion deletes a variable, but fails with [ErrConflict] unless it has the given version.
 func (s *Service) DeleteVersion(ctx context.Context, name string, version uint64) error {
 	_, err := s.c.one(ctx, s.OpDeleteVersion(name, version))
 	return err
 }
 
-// Mkdir makes a directory and what it is in; without a name the service itself. Variables need none that was made before.
+// Mkdir creates a directory and its parents; the empty name is the service itself. Put does not need it.
 func (s *Service) Mkdir(ctx context.Context, name string) error {
 	_, err := s.c.one(ctx, s.OpMkdir(name))
 	return err
 }
 
-// Rmdir removes an empty directory; without a name the service itself.
+// Rmdir removes an empty directory; the empty name is the service itself.
 func (s *Service) Rmdir(ctx context.Context, name string) error {
 	_, err := s.c.one(ctx, s.OpRmdir(name))
 	return err
 }
 
-// Rename gives a variable or directory another name, which may be in another service, and makes what is missing above it.
-// A variable of that name is replaced.
+// Rename renames a variable or directory, or moves it to another service. It creates the parents of the new name, and
+// replaces a variable of that name.
 func (s *Service) Rename(ctx context.Context, name string, to *Service, newName string) error {
 	_, err := s.c.one(ctx, s.OpRename(name, to, newName))
 	return err

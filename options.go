@@ -15,39 +15,40 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// Options configure [Connect]. The zero value means this user's own server on this machine.
+// Options configure [Connect]. The zero value selects your own server on this machine.
 type Options struct {
-	// URLs are servers to try in turn: wss://host:port or unix:///path/to/server.sock. None: this user's own server.
+	// URLs are tried in order: wss://host:port or unix:///path. Default: your own server on this machine.
 	URLs []string
-	// APIKey opens a server on another host; APIKeyFile holds it, and is read at every connection, so that it can be
-	// replaced. Nobody else may be able to read the file.
+	// APIKey authenticates the client to a server on another host. APIKeyFile is a file that contains the key; it is read
+	// for every connection, so the key can be replaced. Other users must not be able to read it.
 	APIKey, APIKeyFile string
-	// CAFile holds the certificates to trust. Default: the system's.
+	// CAFile contains the CA certificates to trust. Default: the system's.
 	CAFile string
-	// CertFile and KeyFile are a client certificate. Default: none.
+	// CertFile and KeyFile are the client certificate and its key. Default: none.
 	CertFile, KeyFile string
 
-	// StateDir and RuntimeDir are where this user's own server keeps its data and its socket, absolute. Default: as the
-	// command does without its options: below XDG_STATE_HOME and XDG_RUNTIME_DIR or the home directory, for root
-	// /var/lib/commyfs and /run/commyfs.
+	// StateDir and RuntimeDir are the directories of your own server, for its data and its socket. They must be absolute.
+	// Default: those of the command, in XDG_STATE_HOME, XDG_RUNTIME_DIR or the home directory; for root /var/lib/commyfs
+	// and /run/commyfs.
 	StateDir, RuntimeDir string
-	// Command is the program commyfs, and its first arguments, by which this user's own server is started. Default:
-	// commyfs in PATH. The server is a process of its own: it outlives this program, and ends some seconds after its last
-	// client.
+	// Command starts your own server: the commyfs program, with its first arguments if it needs any. Default: commyfs in
+	// PATH. The server runs in a separate process and exits a few seconds after its last client.
 	Command []string
-	// NoStart makes Connect fail, with [ErrUnreachable], where this user's own server does not run.
+	// ServerArgs are options of `commyfs serve` for that server.
+	ServerArgs []string
+	// NoStart makes Connect fail with [ErrUnreachable] if your own server is not running.
 	NoStart bool
 
-	// Timeout bounds every wait for the server. Default: 5 s.
+	// Timeout limits every wait for the server. Default: 5 s.
 	Timeout time.Duration
-	// Idle is how long a service that is neither read nor watched is followed. Default: 1 min; negative: for ever.
+	// Idle is how long the client follows a service after its last use. Default: 1 min. Negative: until Close.
 	Idle time.Duration
-	// NoMap keeps the copies of services in this process's own memory, also on the server's host. Every watch then reports
-	// each value; from shared memory it may find a later one, which stands for both.
+	// NoMap keeps replicas in private memory on the server's host too. A watch then reports the value of each change. From
+	// shared memory it may read a later value, and reports both changes as one.
 	NoMap bool
-	// Program is what the server shows others that we are. Default: the base name of os.Args[0].
+	// Program is the name of this client in the status of the server. Default: the base name of os.Args[0].
 	Program string
-	// Logger is told of the connection's fate. Default: nobody.
+	// Logger receives messages about the connection. Default: none.
 	Logger *slog.Logger
 }
 
@@ -64,7 +65,7 @@ func (o *Options) dialer() (*dial.Dialer, error) {
 		if o.StateDir == "" || o.RuntimeDir == "" {
 			return nil, fmt.Errorf("%w: HOME is not set, and StateDir and RuntimeDir are not given", ErrInvalid)
 		}
-		d.Local = local.Options{StateDir: o.StateDir, RuntimeDir: o.RuntimeDir, Command: o.command()}
+		d.Local = local.Options{StateDir: o.StateDir, RuntimeDir: o.RuntimeDir, Command: o.command(), Args: o.ServerArgs}
 	}
 	return dial.New(d), nil
 }
@@ -75,7 +76,7 @@ func (o *Options) command() []string {
 	}
 	path, err := exec.LookPath("commyfs")
 	if err != nil {
-		path = "commyfs" // the start of a server says that there is none
+		path = "commyfs" // starting the server reports the error
 	}
 	return []string{path}
 }
@@ -87,7 +88,7 @@ func (o *Options) apiKey() (string, error) {
 	return o.APIKey, dial.CheckKey(o.APIKey, "APIKey")
 }
 
-// client is what we say of ourselves.
+// client describes this program to the server.
 func (o *Options) client() model.Client {
 	host, _ := os.Hostname() // for show
 	who := model.Client{Program: cmp.Or(o.Program, filepath.Base(os.Args[0])), Pid: os.Getpid(), Host: host}

@@ -6,17 +6,17 @@ import (
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// The queue of a watch may grow so far before modifications of one variable are merged: the last value is what counts.
+// When the queue of a watch is larger than this, modifications of a variable are merged: the last value counts.
 const (
 	manyChanges = 10_000
 	manyBytes   = 64 << 20
 )
 
-// pending is something that a watch has not reported yet: a notice, a service that was loaded, or the end.
+// pending is an element of the queue: a notice, the end of loading a service, or the error that ends the watch.
 type pending struct {
 	varsync.Notice
-	variable *varsync.Variable // whose value is read when it is reported
-	entry    Entry             // as it was at the notice, with the value if it is kept in this process's memory
+	variable *varsync.Variable // its value is read when the notice is reported
+	entry    Entry             // as it was at the notice, with the value if it is in private memory
 	token    Token
 
 	loaded  *varsync.Service
@@ -24,14 +24,14 @@ type pending struct {
 	failed  error
 }
 
-// takeDown keeps a notice for later. The replica has applied it, and nothing after it. last says that no more is of its
-// revision.
+// takeDown prepares a notice for the queue. The replica has applied it, and nothing after it. last: no other notice of its
+// revision follows.
 func (c *Client) takeDown(n *varsync.Notice, last bool) pending {
 	p := pending{Notice: *n, entry: Entry{Info: Info{ID: n.ID, Dir: n.Dir, Time: timeOf(n.MTime)}}}
 	if n.Service != 0 {
 		p.token = Token{c.sync.Welcome().Store, n.Rev}
 		if !last {
-			p.token.rev-- // who begins there has all of the revision again
+			p.token.rev-- // a watch that resumes there reports the whole revision again
 		}
 	}
 	e := &p.entry
@@ -43,7 +43,7 @@ func (c *Client) takeDown(n *varsync.Notice, last bool) pending {
 		m := v.Meta()
 		e.Version, e.Size, e.Time, e.Writer, e.Mode = m.Version, m.Size, timeOf(m.MTime), v.Writer(), v.Mode()
 		if v.Service().Local() {
-			p.variable = v // memory that others change: there is no keeping it
+			p.variable = v // shared memory changes
 		} else if data, _, err := v.Load(nil); err == nil && n.Kind != varsync.MetaChanged {
 			if e.Value = data; data == nil {
 				e.Value = []byte{}
@@ -55,14 +55,14 @@ func (c *Client) takeDown(n *varsync.Notice, last bool) pending {
 	return p
 }
 
-// queue is unbounded, but for values that later ones replace. It is added to by whoever receives, and must not block them.
+// queue is unbounded, except that it merges modifications. The goroutine that receives adds to it, and must not block.
 type queue struct {
-	wake chan struct{} // has a token when the queue is not empty
+	wake chan struct{} // holds a token when the queue is not empty
 
 	mu       sync.Mutex // guards the following
 	list     []pending
 	bytes    int
-	modified map[uint64]int // where in the list the last event of a variable is, if it is one that can be merged into
+	modified map[uint64]int // the index of the last notice of a variable, if it can be merged into
 }
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1), modified: map[uint64]int{}} }

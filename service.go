@@ -11,18 +11,18 @@ import (
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// Service is a name for a service, whether it exists or not.
+// Service is a handle for a service, which need not exist.
 type Service struct {
 	c            *Client
 	tenant, name string
 }
 
-// Path returns where the service is.
+// Path returns the path of the service.
 func (s *Service) Path() Path { return s.path("") }
 
 func (s *Service) path(name string) Path { return Path{s.tenant, s.name, name} }
 
-// Get returns a variable with a value of the caller's own.
+// Get returns a variable.
 func (s *Service) Get(ctx context.Context, name string) (Entry, error) {
 	if n := s.followed(); n != nil {
 		return s.load(ctx, n, name, nil)
@@ -34,12 +34,12 @@ func (s *Service) Get(ctx context.Context, name string) (Entry, error) {
 	return Entry{s.infoOf(v), slices.Clip(v.Data)}, nil
 }
 
-// Stat describes a variable or directory; without a name the service itself.
+// Stat describes a variable or directory; the empty name is the service itself.
 func (s *Service) Stat(ctx context.Context, name string) (Info, error) {
 	if name == "" {
 		return s.c.find(ctx, Path{Tenant: s.tenant}, s.Path())
 	}
-	v, err := s.read(ctx, name, true)
+	info, err := s.stat(ctx, name)
 	if errors.Is(err, ErrIsDirectory) {
 		at := s.Path()
 		if i := strings.LastIndexByte(name, '/'); i >= 0 {
@@ -47,6 +47,23 @@ func (s *Service) Stat(ctx context.Context, name string) (Info, error) {
 		}
 		return s.c.find(ctx, at, s.path(name))
 	}
+	return info, err
+}
+
+// stat is Stat for a variable.
+func (s *Service) stat(ctx context.Context, name string) (Info, error) {
+	if n := s.followed(); n != nil {
+		v, err := s.variable(ctx, n, name)
+		if err != nil {
+			return Info{}, err
+		}
+		e := v.Describe()
+		if now := v.Current(); now.Version > e.Version {
+			e.Version, e.MTime, e.Size, e.Writer = now.Version, now.MTime, now.Size, ""
+		}
+		return infoOf(&e), nil
+	}
+	v, err := s.read(ctx, name, true)
 	if err != nil {
 		return Info{}, err
 	}
@@ -63,8 +80,8 @@ func (s *Service) infoOf(v *model.Variable) Info {
 		Size: v.Size, Mode: v.Mode}
 }
 
-// Load is Get with a value in the memory of dst, which is grown if need be. It makes the client follow the service, which
-// waits for the server the first time; then it waits for nothing, and allocates nothing if dst is large enough.
+// Load is like Get, but makes the client follow the service, and stores the value in dst if it is large enough. While the
+// service is followed, it neither waits for the network nor, if dst is large enough, allocates memory.
 func (s *Service) Load(ctx context.Context, name string, dst []byte) (Entry, error) {
 	n, err := s.follow(ctx)
 	if err != nil {
@@ -73,8 +90,8 @@ func (s *Service) Load(ctx context.Context, name string, dst []byte) (Entry, err
 	return s.load(ctx, n, name, dst)
 }
 
-// View is Load with a value that fn may read until it returns, and must not modify or keep. Where the copy is in this
-// process's own memory, nothing is copied.
+// View is like Load, but lends the value to fn, which must neither modify nor keep it. Private memory (see
+// [Options.NoMap]) is not copied for it; shared memory is copied into a buffer that is used again.
 func (s *Service) View(ctx context.Context, name string, fn func(Entry) error) error {
 	n, err := s.follow(ctx)
 	if err != nil {
@@ -89,17 +106,18 @@ func (s *Service) View(ctx context.Context, name string, fn func(Entry) error) e
 	if n.Local() {
 		*buf = roomFor(v, *buf)
 	}
-	e, _, err := s.loadVariable(v, name, *buf)
+	e, _, err := loadShared(v, *buf)
 	if err != nil {
-		return err
+		return s.c.failed(err)
 	}
+	e.Path = s.path(name)
 	return fn(e)
 }
 
-// buffers hold the values that View copies.
+// buffers are for the values that View copies.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// followed returns the copy of the service, nil if there is none yet.
+// followed returns the replica of the service, nil if it is not followed.
 func (s *Service) followed() *varsync.Service {
 	if t := s.c.sync.Tenant(s.tenant); t != nil {
 		if n := t.Service(s.name); n != nil && n.Watched() {
@@ -109,7 +127,7 @@ func (s *Service) followed() *varsync.Service {
 	return nil
 }
 
-// follow returns the copy of the service, making it if there is none.
+// follow returns the replica of the service, and begins to follow it if need be.
 func (s *Service) follow(ctx context.Context) (*varsync.Service, error) {
 	if n := s.followed(); n != nil {
 		return n, nil
@@ -136,15 +154,12 @@ func (s *Service) load(ctx context.Context, n *varsync.Service, name string, dst
 	if err != nil {
 		return Entry{}, err
 	}
-	dst = roomFor(v, dst)
-	e, shared, err := s.loadVariable(v, name, dst)
-	if shared {
-		e.Value = append(dst[:0], e.Value...)
-	}
-	return e, err
+	e, err := load(v, dst)
+	e.Path = s.path(name)
+	return e, s.c.failed(err)
 }
 
-// variable finds a variable in the copy. A name that another client on this host was told is stored can be on its way.
+// variable finds a variable in the replica. If another client on this host has just created it, the replica may not have it yet.
 func (s *Service) variable(ctx context.Context, n *varsync.Service, name string) (*varsync.Variable, error) {
 	v, err := n.Variable(ctx, name)
 	if errors.Is(err, ErrNotFound) && n.Names() == varsync.NamesBehind && s.c.sync.Barrier(ctx) {
@@ -153,7 +168,20 @@ func (s *Service) variable(ctx context.Context, n *varsync.Service, name string)
 	return v, s.c.failed(err)
 }
 
-// roomFor returns dst, or memory that is large enough for the value, as far as one can tell.
+// load loads a value into dst, or into a new buffer. It does not set the path.
+func load(v *varsync.Variable, dst []byte) (Entry, error) {
+	dst = roomFor(v, dst)
+	e, shared, err := loadShared(v, dst)
+	if shared {
+		e.Value = append(dst[:0], e.Value...)
+	}
+	if e.Value == nil && err == nil {
+		e.Value = []byte{}
+	}
+	return e, err
+}
+
+// roomFor returns dst, or a new buffer if the current value does not fit.
 func roomFor(v *varsync.Variable, dst []byte) []byte {
 	if size := v.Meta().Size; int64(cap(dst)) < size {
 		return make([]byte, 0, size)
@@ -161,22 +189,16 @@ func roomFor(v *varsync.Variable, dst []byte) []byte {
 	return dst
 }
 
-// loadVariable loads into the memory of dst, or else says that others share the value.
-func (s *Service) loadVariable(v *varsync.Variable, name string, dst []byte) (e Entry, shared bool, err error) {
+// loadShared is load, except that the value may be memory that others share.
+func loadShared(v *varsync.Variable, dst []byte) (e Entry, shared bool, err error) {
 	data, meta, err := v.Load(dst)
 	if err != nil {
-		return Entry{}, false, s.c.failed(err)
+		return Entry{}, false, err
 	}
-	known, writer := v.Meta(), v.Writer()
-	e = Entry{Info{Path: s.path(name), ID: v.ID(), Version: meta.Version, Time: timeOf(meta.MTime), Size: meta.Size,
-		Mode: v.Mode()}, data}
+	known, writer, mode := v.Meta(), v.Writer(), v.Mode()
+	e = Entry{Info{ID: v.ID(), Version: meta.Version, Time: timeOf(meta.MTime), Size: meta.Size, Mode: mode}, data}
 	if known.Version == meta.Version {
 		e.Writer = writer
 	}
-	return e, !within(data, dst), nil
-}
-
-// within reports whether data is in the memory of dst.
-func within(data, dst []byte) bool {
-	return len(data) == 0 || cap(dst) > 0 && &data[0] == &dst[:1][0]
+	return e, len(data) > 0 && (cap(dst) == 0 || &data[0] != &dst[:1][0]), nil
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// since reports what has changed since the token, and has the watch go on from there. The replica is loaded first: what it
-// tells after that is in the queue, and what has been reported by then is left out.
+// since reports what has changed since the token, after which the watch goes on. The service is loaded first, so that the
+// queue has all later notices; those of revisions that since reports are skipped.
 func (w *watcher) since(ctx context.Context) error {
 	if w.only == nil {
-		return fmt.Errorf("%w: a watch since a token is of one service", ErrInvalid)
+		return fmt.Errorf("%w: only a watch of one service can resume", ErrInvalid)
 	}
 	n, err := w.only.follow(ctx)
 	if err != nil {
@@ -40,7 +40,7 @@ func (w *watcher) since(ctx context.Context) error {
 	return nil
 }
 
-// changed is an event of the model as a watch reports it; false: it is not watched.
+// changed turns an event of the model into one of the watch; false: it is not watched.
 func (w *watcher) changed(e *model.Event) (Event, bool) {
 	ev := Event{Entry: Entry{Info: Info{Path: w.only.path(e.Name), ID: e.ID, Version: e.Version, Time: timeOf(e.MTime), Writer: e.Writer,
 		Size: e.Size, Mode: e.Mode, Dir: e.Version == 0}}}
@@ -63,11 +63,11 @@ func (w *watcher) changed(e *model.Event) (Event, bool) {
 	case model.EventMeta:
 		ev.Kind = EventMeta
 	}
-	return ev, w.wants(ev.Kind, ev.Dir, ev.Path.components(), ev.Old.components())
+	return ev, w.wants(ev.Kind, ev.Dir, ev.Path.Components(), ev.Old.Components())
 }
 
-// changesSince asks for what has changed in a service since a token, and the revision that leads to. That takes a connection
-// of its own: the replica has its own place in the changes.
+// changesSince asks for the changes of a service since a token, and for the revision of the last. It needs its own
+// connection, because a connection watches a service only once.
 func (c *Client) changesSince(ctx context.Context, service uint64, t Token) (changes []model.Event, rev int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()

@@ -5,25 +5,24 @@ import (
 	"errors"
 	"iter"
 	"slices"
-	"strings"
 )
 
-// WatchOptions say how to watch. The zero value reports first what is there, then [EventSynced], then changes.
+// WatchOptions configure a watch. The zero value reports everything that exists, then [EventSynced], then changes.
 type WatchOptions struct {
-	// UpdatesOnly leaves out what is there when the watch begins.
+	// UpdatesOnly skips what exists when the watch begins.
 	UpdatesOnly bool
-	// Since begins with the changes after the event that had the token, in place of what is there. The last one before
-	// the token can come again. A server remembers some thousands of changes of a service while somebody uses it; then
-	// the watch ends with [ErrTokenExpired].
+	// Since resumes after the event with this token: the watch reports what has changed since, in place of everything that
+	// exists. An event can be reported twice. The server remembers the last 4,096 changes of a service, and forgets
+	// them when it exits or unloads the service; then the watch ends with [ErrTokenExpired].
 	Since Token
 }
 
-// Watch reports changes of the service, or only of some variables and directories with all below them, until ctx ends or
-// the loop is left. It begins with the loop. The service need not exist yet.
+// Watch reports changes of the service, or, with names, of these variables and of everything in these directories. Neither
+// the service nor the names need exist yet. The watch begins with the range loop over it and ends with the loop or ctx.
 //
-// A connection that is lost meanwhile is made again, and what has changed is reported then. Changes of one variable that
-// come faster than the loop takes them can become one. The last pair holds the error that ended the watch: the context's,
-// [ErrClosed], [ErrTokenExpired], [ErrUnauthorized], [ErrDenied], or, at the beginning, [ErrUnreachable].
+// After a lost connection it reports what has changed meanwhile. If a variable changes faster than the loop runs, several
+// changes may be reported as one. The last iteration has the error that ended the watch: that of ctx, [ErrClosed],
+// [ErrTokenExpired], [ErrUnauthorized] or [ErrDenied]; at the beginning also [ErrUnreachable].
 func (s *Service) Watch(ctx context.Context, o WatchOptions, names ...string) iter.Seq2[Event, error] {
 	paths := []Path{s.Path()}
 	if len(names) > 0 {
@@ -35,8 +34,8 @@ func (s *Service) Watch(ctx context.Context, o WatchOptions, names ...string) it
 	return s.c.watch(ctx, o, s, paths)
 }
 
-// Watch is [Service.Watch] for all that is visible, or for what is at some paths and below. Tenants and services that come
-// later are reported, with what they hold, as they come. There is no Since: tokens are a service's.
+// Watch is like [Service.Watch], for everything that the client may see, or, with paths, for what is at or below them. It
+// includes tenants and services that are created later. Since is not supported.
 func (c *Client) Watch(ctx context.Context, o WatchOptions, paths ...Path) iter.Seq2[Event, error] {
 	if len(paths) == 0 {
 		paths = []Path{{}}
@@ -44,7 +43,7 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions, paths ...Path) iter.
 	return c.watch(ctx, o, nil, paths)
 }
 
-// errStop says that the loop over a watch was left.
+// errStop says that the loop over a watch has ended.
 var errStop = errors.New("stop")
 
 func (c *Client) watch(ctx context.Context, o WatchOptions, only *Service, paths []Path) iter.Seq2[Event, error] {
@@ -57,33 +56,5 @@ func (c *Client) watch(ctx context.Context, o WatchOptions, only *Service, paths
 	}
 }
 
-// components are the names of the directories on the way to a path, and its own.
-func (p Path) components() []string {
-	switch {
-	case p.Tenant == "":
-		return nil
-	case p.Service == "":
-		return []string{p.Tenant}
-	case p.Name == "":
-		return []string{p.Tenant, p.Service}
-	}
-	return append([]string{p.Tenant, p.Service}, strings.Split(p.Name, "/")...)
-}
-
-func pathOf(components []string) Path {
-	var p Path
-	switch n := len(components); {
-	case n > 2:
-		p.Name = strings.Join(components[2:], "/")
-		fallthrough
-	case n > 1:
-		p.Service = components[1]
-		fallthrough
-	case n > 0:
-		p.Tenant = components[0]
-	}
-	return p
-}
-
-// isAbove reports whether b is a or below a.
+// isAbove reports whether path b is a or below it.
 func isAbove(a, b []string) bool { return len(b) >= len(a) && slices.Equal(b[:len(a)], a) }

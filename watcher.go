@@ -13,26 +13,26 @@ import (
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// watcher turns the notices of the replica into events. What the replica tells is taken down in a queue, which the loop over
-// the watch empties. A service has to be loaded before its changes are told; once it is, what it holds is reported, and
-// then the notices of later revisions.
+// watcher turns notices of the replica into events. The replica adds notices to a queue, and the loop over the watch takes
+// them. The replica tells changes of a service once it is loaded; then the watch reports the contents of the service, and
+// after that notices of later revisions.
 type watcher struct {
 	c       *Client
 	o       WatchOptions
 	only    *Service   // nil: any
-	targets [][]string // components of what is watched; an empty one is everything
+	targets [][]string // components of the watched paths; an empty one is everything
 	queue   *queue
 
-	// The rest is the loop's own.
+	// Only the loop uses the rest.
 	yield   func(Event) bool
 	state   map[uint64]loadState // of services, by id
-	first   map[uint64]bool      // services to be reported before EventSynced
+	first   map[uint64]bool      // services to report before EventSynced
 	synced  bool
 	held    map[uint64]*varsync.Service // services that are loaded
 	told    map[uint64]int64            // the revision up to which they were reported
-	ahead   map[uint64]uint64           // versions of variables that were reported before their notices
+	ahead   map[uint64]uint64           // versions of variables that were reported before their notices came
 	loading sync.WaitGroup
-	slots   chan struct{} // for services being loaded at once
+	slots   chan struct{} // limits how many services are loaded at once
 	token   Token         // of EventSynced
 }
 
@@ -48,12 +48,12 @@ func newWatcher(c *Client, o WatchOptions, only *Service, paths []Path) *watcher
 	w := &watcher{c: c, o: o, only: only, queue: newQueue(), state: map[uint64]loadState{}, first: map[uint64]bool{},
 		held: map[uint64]*varsync.Service{}, told: map[uint64]int64{}, ahead: map[uint64]uint64{}, slots: make(chan struct{}, 32)}
 	for _, p := range paths {
-		w.targets = append(w.targets, p.components())
+		w.targets = append(w.targets, p.Components())
 	}
 	return w
 }
 
-// onChange is called by the replica as it receives: it must not block.
+// onChange is called on the goroutine that receives, and must not block.
 func (c *Client) onChange(notices []varsync.Notice) {
 	for _, w := range c.watching() {
 		w.onChange(notices)
@@ -69,7 +69,8 @@ func (w *watcher) onChange(notices []varsync.Notice) {
 	}
 }
 
-// wants reports whether something that happened is about what is watched: at a target or below, or what takes one away.
+// wants reports whether an event is about something watched: at or below a target, or a directory above one that is deleted
+// or renamed.
 func (w *watcher) wants(kind EventKind, dir bool, path, old []string) bool {
 	return slices.ContainsFunc(w.targets, func(t []string) bool {
 		switch {
@@ -131,7 +132,7 @@ func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
 	}
 }
 
-// release lets go of the services.
+// release releases the services.
 func (w *watcher) release() {
 	w.loading.Wait()
 	for _, p := range w.queue.take() {
@@ -159,7 +160,7 @@ func (c *Client) unregister(w *watcher) {
 	delete(c.watchers, w)
 }
 
-// take takes one thing from the queue.
+// take handles one element of the queue.
 func (w *watcher) take(ctx context.Context, p *pending) error {
 	switch {
 	case p.failed != nil:
@@ -183,7 +184,7 @@ func (w *watcher) take(ctx context.Context, p *pending) error {
 			return nil
 		}
 	} else if rev, ok := w.told[n.Service]; !ok || n.Rev <= rev {
-		return nil // what is reported of the service when it is loaded has it
+		return nil // the contents of the service, reported when it is loaded, include it
 	}
 	ev, ok := w.event(p)
 	if ok && !w.yield(ev) {
@@ -192,14 +193,14 @@ func (w *watcher) take(ctx context.Context, p *pending) error {
 	return nil
 }
 
-// event is what a notice is to the user; false: nothing new.
+// event turns a notice into an event; false: it has been reported already.
 func (w *watcher) event(p *pending) (Event, bool) {
 	n := &p.Notice
 	e := p.entry
-	e.Path = pathOf(n.Path)
+	e.Path = ParsePath(strings.Join(n.Path, "/"))
 	ev := Event{Kind: kinds[n.Kind], Own: n.Own, Token: p.token, Entry: e}
 	if n.Kind == varsync.Renamed {
-		ev.Old = pathOf(n.OldPath)
+		ev.Old = ParsePath(strings.Join(n.OldPath, "/"))
 	}
 	if n.Dir || n.Kind == varsync.Deleted {
 		delete(w.ahead, n.ID)
@@ -215,28 +216,23 @@ func (w *watcher) event(p *pending) (Event, bool) {
 	}
 	if p.variable != nil && n.Kind != varsync.MetaChanged {
 		w.fill(&ev.Entry, p.variable)
+	} else {
+		ev.Value = bytes.Clone(ev.Value)
 	}
-	ev.Value = bytes.Clone(ev.Value)
 	return ev, true
 }
 
-// fill adds the value of a variable, which is read when it is reported.
+// fill adds the current value of a variable.
 func (w *watcher) fill(e *Entry, v *varsync.Variable) {
-	data, meta, err := v.Load(nil)
-	switch {
-	case err != nil:
+	now, err := load(v, nil)
+	if err != nil {
 		return // deleted meanwhile
-	case meta.Version > e.Version:
-		w.ahead[e.ID] = meta.Version
-		e.Writer = ""
-		if now := v.Meta(); now.Version == meta.Version {
-			e.Writer = v.Writer()
-		}
 	}
-	if data == nil {
-		data = []byte{}
+	if now.Version > e.Version {
+		w.ahead[e.ID] = now.Version
 	}
-	e.Value, e.Version, e.Time, e.Size = data, meta.Version, timeOf(meta.MTime), meta.Size
+	now.Path = e.Path
+	*e = now
 }
 
 var kinds = map[varsync.NoticeKind]EventKind{
@@ -244,7 +240,7 @@ var kinds = map[varsync.NoticeKind]EventKind{
 	varsync.MetaChanged: EventMeta,
 }
 
-// follow begins to load the services that are watched and not loaded yet.
+// follow starts to load watched services that are not loaded yet.
 func (w *watcher) follow(ctx context.Context) {
 	for _, t := range w.c.sync.Tenants() {
 		for _, s := range t.Services() {
@@ -258,7 +254,7 @@ func (w *watcher) follow(ctx context.Context) {
 	}
 }
 
-// mayHold reports whether a service can hold what is watched.
+// mayHold reports whether a service can contain something watched.
 func (w *watcher) mayHold(tenant, service string) bool {
 	at := []string{tenant, service}
 	return slices.ContainsFunc(w.targets, func(t []string) bool { return isAbove(t[:min(len(t), 2)], at) })
@@ -285,7 +281,7 @@ func (w *watcher) load(ctx context.Context, s *varsync.Service, wait time.Durati
 
 const reloadWait = 200 * time.Millisecond
 
-// loaded goes on with a service that is loaded, or could not be.
+// loaded handles the end of loading a service.
 func (w *watcher) loaded(ctx context.Context, s *varsync.Service, err error) error {
 	first := w.first[s.ID()]
 	delete(w.first, s.ID())
@@ -301,15 +297,17 @@ func (w *watcher) loaded(ctx context.Context, s *varsync.Service, err error) err
 	case first && (w.only != nil || errors.Is(err, ErrUnreachable)):
 		return err
 	}
-	w.c.opts.Logger.Warn("not watched", "service", Path{Tenant: s.Tenant().Name(), Service: s.Name()}, "err", err)
+	says := "cannot watch a service"
 	w.state[s.ID()] = loadDone
 	if !errors.Is(err, ErrDenied) {
+		says = "cannot watch a service yet"
 		w.load(ctx, s, reloadWait)
 	}
+	w.c.opts.Logger.Warn(says, "service", Path{Tenant: s.Tenant().Name(), Service: s.Name()}, "err", err)
 	return nil
 }
 
-// report reports what a service holds that is watched.
+// report reports the watched contents of a service.
 func (w *watcher) report(s *varsync.Service, first bool) error {
 	at := []string{s.Tenant().Name(), s.Name()}
 	items, rev := s.Contents(func(name string) (take, enter bool) {
@@ -337,7 +335,6 @@ func (w *watcher) report(s *varsync.Service, first bool) error {
 			if w.fill(&ev.Entry, v); ev.Value == nil {
 				continue // deleted meanwhile
 			}
-			ev.Value = bytes.Clone(ev.Value)
 		}
 		if !w.yield(ev) {
 			return errStop

@@ -73,3 +73,12 @@ func (c *Client) hasTree() bool {
 	defer c.mu.RUnlock()
 	return c.treeLoaded
 }
+
+// Describe describes the variable and its value, as the pushes have it.
+func (v *Variable) Describe() model.Entry {
+	prefix := v.s.prefix()
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	return model.Entry{Tenant: prefix[0], Service: prefix[1], Name: v.pathLocked(), ID: v.id, Version: v.version, MTime: v.mtime,
+		Mode: v.mode, Writer: v.writer, Size: v.size}
+}

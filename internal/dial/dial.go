@@ -1,4 +1,4 @@
-// Package dial connects to the server that is meant: one of several URLs, or the user's own on this machine.
+// Package dial connects to a server: one of several URLs, or the user's own server on this machine.
 package dial
 
 import (
@@ -17,36 +17,41 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-// Options say which server is meant. Timeout is required.
+// Options configure a [Dialer]. Timeout is required.
 type Options struct {
-	URLs                      []string               // tried in turn; none: the user's own server
-	APIKey                    func() (string, error) // asked at every connection to a URL
+	URLs                      []string               // tried in order; none: the user's own server
+	APIKey                    func() (string, error) // called for every connection to a URL
 	CAFile, CertFile, KeyFile string
-	Local                     local.Options // which own server, and how to start it
-	NoStart                   bool          // it is not started
+	Local                     local.Options // the user's own server, and how to start it
+	NoStart                   bool          // do not start it
 	Timeout                   time.Duration
 	Logger                    *slog.Logger
 }
 
-// Dialer makes connections, again and again for those who live long.
+// Dialer makes connections to a server.
 type Dialer struct {
 	o     Options
-	good  atomic.Int64 // which URL answered last
-	again atomic.Bool  // there was a connection before
+	good  atomic.Int64 // the URL that answered last
+	again atomic.Bool  // there has been a connection
 }
 
 // New returns a Dialer.
 func New(o Options) *Dialer {
-	o.Local.Transport = transport.Options{Heartbeat: o.Timeout / 3, Silence: o.Timeout, Logger: o.Logger}
+	o.Local.Transport = Transport(o.Timeout, o.Logger)
 	o.Local.Logger = o.Logger
 	if o.Local.Env == nil {
-		o.Local.Env = publicEnviron()
+		o.Local.Env = PublicEnviron()
 	}
 	return &Dialer{o: o}
 }
 
-// Dial connects to the first server that answers, beginning with the one that did before. The user's own server is
-// started if it does not run.
+// Transport returns the options of a connection on which the server may be silent no longer than timeout.
+func Transport(timeout time.Duration, log *slog.Logger) transport.Options {
+	return transport.Options{Heartbeat: timeout / 3, Silence: timeout, Logger: log}
+}
+
+// Dial connects to the first server that answers, beginning with the one that answered last. It starts the user's own server
+// if that is not running.
 func (d *Dialer) Dial(ctx context.Context) (*transport.Conn, error) {
 	switch {
 	case len(d.o.URLs) > 0:
@@ -61,7 +66,7 @@ func (d *Dialer) Dial(ctx context.Context) (*transport.Conn, error) {
 	return conn, err
 }
 
-// Client is Dial for who makes calls.
+// Client is like Dial, but returns a client.
 func (d *Dialer) Client(ctx context.Context) (*transport.Client, error) {
 	conn, err := d.Dial(ctx)
 	if err != nil {
@@ -71,6 +76,8 @@ func (d *Dialer) Client(ctx context.Context) (*transport.Client, error) {
 }
 
 func (d *Dialer) connect(ctx context.Context) (*transport.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.o.Timeout)
+	defer cancel()
 	conn, err := local.Connect(ctx, d.o.Local)
 	if local.IsAbsent(err) {
 		err = fmt.Errorf("no server is running: %w", err)
@@ -98,14 +105,14 @@ func (d *Dialer) dialURLs(ctx context.Context) (*transport.Conn, error) {
 		}
 		errs = append(errs, err)
 		if code := model.CodeOf(err); code != model.CodeDisconnected && code != model.CodeUnavailable {
-			break // the others would say the same
+			break // other servers would answer the same
 		}
 	}
 	return nil, errors.Join(errs...)
 }
 
-// publicEnviron is the environment without what is meant for a client, secrets first of all.
-func publicEnviron() []string {
+// PublicEnviron returns the environment without commyfs variables, which can hold secrets.
+func PublicEnviron() []string {
 	out := []string{}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "COMMYFS_") {
@@ -126,20 +133,20 @@ func ReadKey(file string) (string, error) {
 	}
 	key := strings.TrimSpace(string(data))
 	if key == "" {
-		return "", fmt.Errorf("%w: %s is empty, it should hold an API key", model.ErrUnauthorized, file)
+		return "", fmt.Errorf("%w: %s is empty", model.ErrUnauthorized, file)
 	}
 	return key, CheckKey(key, file)
 }
 
-// CheckKey finds what cannot be sent. A malformed key is a wrong key.
+// CheckKey rejects a key that cannot be sent in a header. A malformed key is a wrong key.
 func CheckKey(key, where string) error {
 	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("%w: %s does not hold an API key", model.ErrUnauthorized, where)
+		return fmt.Errorf("%w: %s does not contain a valid API key", model.ErrUnauthorized, where)
 	}
 	return nil
 }
 
-// CheckFiles refuses files that others decide about: a key that they can read, authorities that they can write.
+// CheckFiles refuses a private key that other users can read, and CA certificates that they can write.
 func CheckFiles(ca, key string) error {
 	err := trust.CheckAuthority(ca)
 	if err == nil {
