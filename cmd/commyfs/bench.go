@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs/internal/bench"
+	"github.com/commy-project/commyfs/internal/dial"
 	"github.com/commy-project/commyfs/internal/local"
 )
 
@@ -60,7 +61,7 @@ func (a *app) runBench(ctx context.Context, o *benchOptions) error {
 // benchEnviron is the environment without variables that could change the results: our options and the XDG directories.
 func benchEnviron() []string {
 	var out []string
-	for _, e := range publicEnviron() {
+	for _, e := range dial.PublicEnviron() {
 		if !strings.HasPrefix(e, "XDG_") {
 			out = append(out, e)
 		}

@@ -2,70 +2,33 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"strconv"
 	"time"
 
+	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/internal/names"
 )
 
-// The queue of changes may grow so far before modifications of one variable are merged: the last value is what counts.
-const (
-	manyChanges = 10_000
-	manyBytes   = 64 << 20
-)
-
-// changes are what is to be printed. Nothing is ever dropped but a value that a later one replaces.
-type changes struct {
-	list     []change
-	bytes    int
-	modified map[uint64]int // where in the list the last event of a variable is, if it is one that can be merged into
+var eventNames = map[commyfs.EventKind]string{
+	commyfs.EventCreated: "create", commyfs.EventModified: "modify", commyfs.EventMeta: "attrib", commyfs.EventDeleted: "delete",
+	commyfs.EventRenamed: "move",
 }
 
-func (q *changes) add(c change) {
-	if i, ok := q.modified[c.id]; ok && c.event == "modify" && (len(q.list) > manyChanges || q.bytes > manyBytes) {
-		q.bytes += len(c.value) - len(q.list[i].value)
-		q.list[i] = c
-		return
-	}
-	delete(q.modified, c.id)
-	if c.event == "modify" {
-		q.modified[c.id] = len(q.list)
-	}
-	q.list = append(q.list, c)
-	q.bytes += len(c.value)
-}
-
-func (q *changes) take() []change {
-	list := q.list
-	q.list, q.bytes = nil, 0
-	clear(q.modified)
-	return list
-}
-
-// printLoop writes changes until ctx ends, each as soon as it can.
-func (w *watcher) printLoop(ctx context.Context, out io.Writer, write func(io.Writer, *change) error) error {
+// printEvents writes events until there are no more, each as soon as it can.
+func printEvents(out io.Writer, events <-chan commyfs.Event, write func(io.Writer, *commyfs.Event) error) error {
 	buf := bufio.NewWriter(out)
-	for {
-		select {
-		case <-w.wake:
-		case <-ctx.Done():
-			return nil
+	for ev := range events {
+		err := write(buf, &ev)
+		if err == nil && len(events) == 0 {
+			err = buf.Flush()
 		}
-		w.mu.Lock()
-		list := w.queue.take()
-		w.mu.Unlock()
-		for i := range list {
-			if err := write(buf, &list[i]); err != nil {
-				return err
-			}
-		}
-		if err := buf.Flush(); err != nil {
+		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
 	}
+	return nil
 }
 
 // changeJSON is a line of watch --output json.
@@ -84,16 +47,15 @@ type changeJSON struct {
 	Value   *[]byte `json:"value_base64,omitempty"`
 }
 
-func jsonChange(w io.Writer, c *change) error {
-	line := changeJSON{Path: c.path, RawPath: raw(c.path), Event: c.event, OldPath: c.oldPath, RawOld: raw(c.oldPath), Dir: c.dir, Mode: c.mode,
-		Version: c.version, Writer: c.writer, Time: c.time()}
-	if c.hasValue {
-		size := len(c.value)
-		value := c.value
-		if value == nil {
-			value = []byte{}
-		}
-		line.Size, line.Value = &size, &value
+func jsonEvent(w io.Writer, ev *commyfs.Event) error {
+	p, old := path(ev.Path).String(), path(ev.Old).String()
+	line := changeJSON{Path: p, RawPath: raw(p), Event: eventNames[ev.Kind], OldPath: old, RawOld: raw(old), Dir: ev.Dir,
+		Version: ev.Version, Writer: ev.Writer, Time: eventTime(ev)}
+	if ev.Kind == commyfs.EventMeta {
+		line.Mode = formatMode(ev.Mode, ev.Dir)
+	}
+	if size := len(ev.Value); ev.Value != nil {
+		line.Size, line.Value = &size, &ev.Value
 	}
 	return writeJSON(w, line)
 }
@@ -101,33 +63,33 @@ func jsonChange(w io.Writer, c *change) error {
 // shownValue is how much of a value a line of text shows.
 const shownValue = 64
 
-func textChange(w io.Writer, c *change) error {
-	path := names.Show(c.path)
-	if c.oldPath != "" {
-		path = names.Show(c.oldPath) + " -> " + path
+func textEvent(w io.Writer, ev *commyfs.Event) error {
+	what := names.Show(path(ev.Path).String())
+	if ev.Kind == commyfs.EventRenamed {
+		what = names.Show(path(ev.Old).String()) + " -> " + what
 	}
-	if c.dir {
-		path += "/"
+	if ev.Dir {
+		what += "/"
 	}
-	if c.mode != "" {
-		path += " mode " + c.mode
+	if ev.Kind == commyfs.EventMeta {
+		what += " mode " + formatMode(ev.Mode, ev.Dir)
 	}
-	if !c.hasValue {
-		_, err := fmt.Fprintf(w, "%s %-6s %s\n", c.time(), c.event, path)
+	if ev.Value == nil {
+		_, err := fmt.Fprintf(w, "%s %-6s %s\n", eventTime(ev), eventNames[ev.Kind], what)
 		return err
 	}
-	value, more := c.value, ""
+	value, more := ev.Value, ""
 	if len(value) > shownValue {
 		value, more = []byte(names.Cut(string(value), shownValue)), "..."
 	}
-	_, err := fmt.Fprintf(w, "%s %-6s %s version %d, %d bytes by %s: %s%s\n", c.time(), c.event, path, c.version, len(c.value), names.Show(c.writer),
-		strconv.Quote(string(value)), more)
+	_, err := fmt.Fprintf(w, "%s %-6s %s version %d, %d bytes by %s: %s%s\n", eventTime(ev), eventNames[ev.Kind], what, ev.Version, len(ev.Value),
+		names.Show(ev.Writer), strconv.Quote(string(value)), more)
 	return err
 }
 
-func (c *change) time() string {
-	if c.mtime == 0 {
-		return formatTime(time.Now().UnixNano()) // it went while we were not connected
+func eventTime(ev *commyfs.Event) string {
+	if ev.Time.IsZero() {
+		return formatTime(time.Now()) // it went while we were not connected
 	}
-	return formatTime(c.mtime)
+	return formatTime(ev.Time)
 }

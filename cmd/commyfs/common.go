@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +17,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/commy-project/commyfs/internal/trust"
-	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/internal/dial"
+	"github.com/commy-project/commyfs/internal/local"
 )
 
 // common are the options of every command that uses a server.
@@ -69,6 +70,9 @@ func (o *common) resolve(a *app) error {
 	if err := absolute(&o.apiKeyFile, &o.ca, &o.cert, &o.key); err != nil {
 		return err
 	}
+	if err := o.checkKeyFile(); err != nil {
+		return err
+	}
 	return o.dirs.resolve(a)
 }
 
@@ -93,45 +97,20 @@ func (o *common) isLocal() bool { return len(o.server) == 0 }
 
 // apiKey is read for every connection, so that a key can be replaced while a mount is running.
 func (o *common) apiKey(a *app) (string, error) {
-	if o.apiKeyFile == "" {
-		key := strings.TrimSpace(a.getenv(apiKeyEnv))
-		return key, checkKey(key, apiKeyEnv)
+	if o.apiKeyFile != "" {
+		return dial.ReadKey(o.apiKeyFile)
 	}
-	if err := trust.CheckSecret(o.apiKeyFile); err != nil {
-		return "", usagef("API key: %w", err)
-	}
-	data, err := os.ReadFile(o.apiKeyFile)
-	if errors.Is(err, iofs.ErrNotExist) && strings.HasPrefix(filepath.Base(o.apiKeyFile), keyPrefix) {
-		return "", usagef("--api-key-file takes a file name, not the key itself: other users can see command lines")
-	}
-	if err != nil {
-		return "", fmt.Errorf("API key: %w", err)
-	}
-	key := strings.TrimSpace(string(data))
-	if key == "" {
-		return "", fmt.Errorf("%w: %s is empty", model.ErrUnauthorized, o.apiKeyFile)
-	}
-	return key, checkKey(key, o.apiKeyFile)
+	key := strings.TrimSpace(a.getenv(apiKeyEnv))
+	return key, dial.CheckKey(key, apiKeyEnv)
 }
 
 // keyPrefix is the prefix of the keys that `commyfs key create` makes.
 const keyPrefix = "commy_"
 
-// checkKey rejects a key that cannot be sent in a header: a malformed key is a wrong key.
-func checkKey(key, where string) error {
-	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("%w: %s does not contain a valid API key", model.ErrUnauthorized, where)
-	}
-	return nil
-}
-
-// checkFiles refuses keys that other users can read, and CA certificates that they can write.
-func (o *common) checkFiles() error {
-	if err := trust.CheckAuthority(o.ca); err != nil {
-		return usagef("%s: %w", origin(o.fs, "ca"), err)
-	}
-	if err := trust.CheckSecret(o.key); err != nil {
-		return usagef("%s: %w", origin(o.fs, "key"), err)
+// checkKeyFile rejects a key in place of the name of its file.
+func (o *common) checkKeyFile() error {
+	if _, err := os.Stat(o.apiKeyFile); errors.Is(err, iofs.ErrNotExist) && strings.HasPrefix(filepath.Base(o.apiKeyFile), keyPrefix) {
+		return usagef("--api-key-file takes a file name, not the key itself: other users can see command lines")
 	}
 	return nil
 }
@@ -164,28 +143,10 @@ func (d *dirs) addFlags(fs *pflag.FlagSet) {
 func (d *dirs) resolve(a *app) error { return d.resolveFor(a, os.Geteuid() == 0) }
 
 func (d *dirs) resolveFor(a *app, root bool) error {
-	if d.state == "" && root {
-		d.state = "/var/lib/commyfs"
-	}
-	if d.runtime == "" && root {
-		d.runtime = "/run/commyfs"
-	}
-	if d.state == "" {
-		base, err := a.xdgDir("XDG_STATE_HOME", ".local/state")
-		if err != nil {
-			return usagef("%w: use --state-dir", err)
-		}
-		d.state = filepath.Join(base, "commyfs")
-	}
-	if base := a.getenv("XDG_RUNTIME_DIR"); d.runtime == "" && filepath.IsAbs(base) {
-		d.runtime = filepath.Join(base, "commyfs")
-	}
-	if d.runtime == "" {
-		base, err := a.xdgDir("", ".cache")
-		if err != nil {
-			return usagef("%w: use --runtime-dir", err)
-		}
-		d.runtime = filepath.Join(base, "commy_virtual_files")
+	state, runtime := local.Dirs(a.getenv, root)
+	d.state, d.runtime = cmp.Or(d.state, state), cmp.Or(d.runtime, runtime)
+	if d.state == "" || d.runtime == "" {
+		return usagef("HOME is not set: use --state-dir and --runtime-dir")
 	}
 	return absolute(&d.state, &d.runtime)
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/commy-project/commyfs/internal/dial"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/transport"
 )
@@ -79,7 +80,7 @@ func (d *dialer) travel(ctx context.Context, server string) *journey {
 	j.key, j.keyErr = d.o.apiKey(d.a)
 	o := transport.DialOptions{URL: server, CAFile: d.o.ca, APIKey: j.key, Options: d.transport()}
 	if j.scheme == "wss" {
-		if j.err = d.o.checkFiles(); j.err == nil {
+		if j.err = dial.CheckFiles(d.o.ca, d.o.key); j.err == nil {
 			o.TLS, j.err = transport.ClientTLS(d.o.ca, d.o.cert, d.o.key)
 		}
 		if j.err != nil {

@@ -33,7 +33,7 @@ const (
 )
 
 func (a *app) serverChecks(o *doctorOptions) []check {
-	d := &dialer{a: a, o: &o.common, log: o.logger(a.stderr, slog.LevelWarn)}
+	d := a.dialer(&o.common, o.logger(a.stderr, slog.LevelWarn), true)
 	if !o.isLocal() {
 		return []check{
 			{"server", func(context.Context) []finding {

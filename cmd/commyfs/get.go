@@ -7,8 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/commy-project/commyfs/model"
-	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs"
 )
 
 type getOptions struct {
@@ -37,16 +36,16 @@ func (a *app) runGet(ctx context.Context, o *getOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	return a.withClient(ctx, &o.common, "get", func(c *varsync.Client) error {
+	return a.withClient(ctx, &o.common, "get", func(c *commyfs.Client) error {
 		for _, p := range paths {
-			v, err := readVariable(ctx, c, p, false)
+			e, err := p.service(c).Get(ctx, p.Name)
 			if err != nil {
-				return err
+				return explain(p, err, c.Limits())
 			}
 			if o.json() {
-				err = writeJSON(a.stdout, valueJSON{describe(p, v), v.Data})
+				err = writeJSON(a.stdout, valueJSON{describe(&e.Info), e.Value})
 			} else {
-				_, err = a.stdout.Write(v.Data)
+				_, err = a.stdout.Write(e.Value)
 			}
 			if err != nil {
 				return fmt.Errorf("write: %w", err)
@@ -54,14 +53,6 @@ func (a *app) runGet(ctx context.Context, o *getOptions, args []string) error {
 		}
 		return nil
 	})
-}
-
-func readVariable(ctx context.Context, c *varsync.Client, p path, stat bool) (*model.Variable, error) {
-	v, err := c.Read(ctx, &model.Read{Tenant: p.tenant, Service: p.service, Name: p.name, Stat: stat})
-	if err != nil {
-		return nil, explain(p, err, c.Limits())
-	}
-	return v, nil
 }
 
 // entryJSON describes what has a path: a line of get, ls and stat --output json.
@@ -82,14 +73,26 @@ type valueJSON struct {
 	Value []byte `json:"value_base64"`
 }
 
-func describe(p path, v *model.Variable) entryJSON {
-	return entryJSON{p.String(), raw(p.String()), "variable", v.ID, v.Version, &v.Size, formatMode(v.Mode, false), formatTime(v.MTime), v.Writer}
+func describe(i *commyfs.Info) entryJSON {
+	p := path(i.Path)
+	out := entryJSON{Path: p.String(), RawPath: raw(p.String()), ID: i.ID, Mode: formatMode(i.Mode, i.Dir), MTime: formatTime(i.Time)}
+	switch {
+	case p.Service == "":
+		out.Type = "tenant"
+	case p.Name == "":
+		out.Type = "service"
+	case i.Dir:
+		out.Type = "directory"
+	default:
+		out.Type, out.Version, out.Size, out.Writer = "variable", i.Version, &i.Size, i.Writer
+	}
+	return out
 }
 
 // formatMode shows permission bits as chmod(1) takes them.
-func formatMode(m model.Mode, dir bool) string { return fmt.Sprintf("%04o", m.Perm(dir)) }
+func formatMode(m commyfs.Mode, dir bool) string { return fmt.Sprintf("%04o", m.Perm(dir)) }
 
-// formatTime shows Unix nanoseconds, to the nanosecond: times of changes are not alike.
-func formatTime(ns int64) string {
-	return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000000Z")
-}
+// formatTime shows a time to the nanosecond: times of changes are not alike.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }
+
+func formatNano(ns int64) string { return formatTime(time.Unix(0, ns)) }

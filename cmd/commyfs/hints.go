@@ -9,31 +9,31 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/fs/mountpoint"
-	"github.com/commy-project/commyfs/model"
-	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // explain adds the path to an error, and advice where the error has none.
-func explain(p path, err error, limits model.Limits) error {
+func explain(p path, err error, limits commyfs.Limits) error {
 	switch {
-	case errors.Is(err, model.ErrIsDirectory):
+	case errors.Is(err, commyfs.ErrIsDirectory):
 		err = fmt.Errorf("%w: name a variable in it (see commyfs ls)", err)
-	case errors.Is(err, model.ErrNotDirectory):
+	case errors.Is(err, commyfs.ErrNotDirectory):
 		err = fmt.Errorf("%w: a parent of it is a variable", err)
-	case errors.Is(err, model.ErrNameTooLong):
+	case errors.Is(err, commyfs.ErrNameTooLong):
 		err = fmt.Errorf("%w: at most %d bytes in all and %d between slashes", err, limits.Name, limits.Component)
 	}
 	return fmt.Errorf("%s: %w", p.shown(), err)
 }
 
 // explainConflict adds what the condition on a version met. It may have changed since.
-func explainConflict(ctx context.Context, c *varsync.Client, p path, err error) error {
-	v, statErr := readVariable(ctx, c, p, true)
+func explainConflict(ctx context.Context, c *commyfs.Client, p path, err error) error {
+	err = fmt.Errorf("%s: %w", p.shown(), err)
+	info, statErr := p.service(c).Stat(ctx, p.Name)
 	switch {
 	case statErr == nil:
-		return fmt.Errorf("%w: the current version is %d", err, v.Version)
-	case errors.Is(statErr, model.ErrNotFound):
+		return fmt.Errorf("%w: the current version is %d", err, info.Version)
+	case errors.Is(statErr, commyfs.ErrNotFound):
 		return fmt.Errorf("%w: the variable does not exist", err)
 	}
 	return err

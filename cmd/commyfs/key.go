@@ -8,9 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/internal/names"
-	"github.com/commy-project/commyfs/model"
-	varsync "github.com/commy-project/commyfs/sync"
 )
 
 func (a *app) newKeyCommand() *cobra.Command {
@@ -29,19 +28,19 @@ func (a *app) newKeyCommand() *cobra.Command {
 // rightNames are in the order in which they are shown.
 var rightNames = []struct {
 	name  string
-	right model.Rights
+	right commyfs.Rights
 }{
-	{"read", model.RightRead},
-	{"write", model.RightWrite},
-	{"create", model.RightCreate},
-	{"delete", model.RightDelete},
-	{"admin", model.RightAdmin},
+	{"read", commyfs.RightRead},
+	{"write", commyfs.RightWrite},
+	{"create", commyfs.RightCreate},
+	{"delete", commyfs.RightDelete},
+	{"admin", commyfs.RightAdmin},
 }
 
-func parseRights(words []string) (model.Rights, error) {
-	var out model.Rights
+func parseRights(words []string) (commyfs.Rights, error) {
+	var out commyfs.Rights
 	for _, word := range words {
-		found := model.Rights(0)
+		found := commyfs.Rights(0)
 		for _, r := range rightNames {
 			if r.name == word {
 				found = r.right
@@ -55,7 +54,7 @@ func parseRights(words []string) (model.Rights, error) {
 	return out, nil
 }
 
-func formatRights(rights model.Rights) []string {
+func formatRights(rights commyfs.Rights) []string {
 	out := []string{}
 	for _, r := range rightNames {
 		if rights&r.right != 0 {
@@ -95,8 +94,8 @@ func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string
 			return usagef("--tenant %q: must be a tenant's name or a pattern, without a slash", pattern)
 		}
 	}
-	return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
-		key, err := c.NewKey(ctx, &model.NewKey{Name: name, Tenants: o.tenants, Rights: rights})
+	return a.withClient(ctx, &o.common, "key", func(c *commyfs.Client) error {
+		key, err := c.CreateKey(ctx, name, rights, o.tenants...)
 		if err != nil {
 			return fmt.Errorf("key %q: %w", name, needsAdmin(err))
 		}
@@ -109,7 +108,7 @@ func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string
 
 // needsAdmin says which permission was denied.
 func needsAdmin(err error) error {
-	if errors.Is(err, model.ErrDenied) {
+	if errors.Is(err, commyfs.ErrDenied) {
 		return fmt.Errorf("%w: only the server's own user and keys with the admin right may manage keys", err)
 	}
 	return err
@@ -134,7 +133,7 @@ func (a *app) newKeyListCommand() *cobra.Command {
 }
 
 func (a *app) runKeyList(ctx context.Context, o *keyListOptions) error {
-	return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
+	return a.withClient(ctx, &o.common, "key", func(c *commyfs.Client) error {
 		keys, err := c.Keys(ctx)
 		if err != nil {
 			return needsAdmin(err)
@@ -143,17 +142,17 @@ func (a *app) runKeyList(ctx context.Context, o *keyListOptions) error {
 			rights := formatRights(k.Rights)
 			if o.json() {
 				err = writeJSON(a.stdout, struct {
-					model.KeyInfo
+					commyfs.KeyInfo
 					RawTenants [][]byte `json:"tenants_base64,omitempty"` // if one is no UTF-8
 					Rights     []string `json:"rights"`
 					Created    string   `json:"created"`
-				}{k, rawList(k.Tenants), rights, formatTime(k.Created)})
+				}{k, rawList(k.Tenants), rights, formatNano(k.Created)})
 			} else {
 				tenants := "all tenants"
 				if len(k.Tenants) > 0 {
 					tenants = strings.Join(k.Tenants, " ")
 				}
-				_, err = fmt.Fprintf(a.stdout, "%-16s %s  %s  %s\n", names.Show(k.Name), formatTime(k.Created), strings.Join(rights, ","), names.Show(tenants))
+				_, err = fmt.Fprintf(a.stdout, "%-16s %s  %s  %s\n", names.Show(k.Name), formatNano(k.Created), strings.Join(rights, ","), names.Show(tenants))
 			}
 			if err != nil {
 				return err
@@ -176,7 +175,7 @@ func (a *app) newKeyRevokeCommand() *cobra.Command {
 		Args:       takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			return a.withClient(ctx, &o.common, "key", func(c *varsync.Client) error {
+			return a.withClient(ctx, &o.common, "key", func(c *commyfs.Client) error {
 				if err := c.RevokeKey(ctx, args[0]); err != nil {
 					return fmt.Errorf("key %q: %w", args[0], needsAdmin(err))
 				}

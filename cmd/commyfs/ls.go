@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/internal/names"
-	"github.com/commy-project/commyfs/model"
-	varsync "github.com/commy-project/commyfs/sync"
 )
 
 type lsOptions struct {
@@ -48,82 +48,67 @@ func (a *app) runLs(ctx context.Context, o *lsOptions, args []string) error {
 		}
 		paths[i] = p
 	}
-	return a.withClient(ctx, &o.common, "ls", func(c *varsync.Client) error {
+	return a.withClient(ctx, &o.common, "ls", func(c *commyfs.Client) error {
 		w := bufio.NewWriter(a.stdout)
 		print := o.printer(w, o.recursive || len(paths) > 1)
 		for _, p := range paths {
-			if err := list(ctx, c, p, o.recursive, print); err != nil {
-				return errors.Join(err, w.Flush())
+			for info, err := range o.list(ctx, c, p) {
+				if err == nil {
+					err = print(&info)
+				}
+				if err != nil {
+					return errors.Join(err, w.Flush())
+				}
 			}
 		}
 		return w.Flush()
 	})
 }
 
-// list calls fn with what is in a directory, or with a variable itself.
-func list(ctx context.Context, c *varsync.Client, p path, recursive bool, fn func(*model.Entry) error) error {
-	req := &model.List{Tenant: p.tenant, Service: p.service, Name: p.name, Recursive: recursive}
-	err := c.List(ctx, req, func(page []model.Entry) error {
-		for i := range page {
-			if err := fn(&page[i]); err != nil {
-				return err
+// list lists what is in a directory, or a variable itself.
+func (o *lsOptions) list(ctx context.Context, c *commyfs.Client, p path) iter.Seq2[commyfs.Info, error] {
+	in := c.List
+	if o.recursive {
+		in = c.Walk
+	}
+	return func(yield func(commyfs.Info, error) bool) {
+		for info, err := range in(ctx, commyfs.Path(p)) {
+			if errors.Is(err, commyfs.ErrNotDirectory) && p.Name != "" {
+				info, err = c.Stat(ctx, commyfs.Path(p))
+			}
+			if err != nil {
+				err = fmt.Errorf("%s: %w", p.shown(), err)
+			}
+			if !yield(info, err) {
+				return
 			}
 		}
-		return nil
-	})
-	if errors.Is(err, model.ErrNotDirectory) && p.name != "" {
-		v, err := readVariable(ctx, c, p, true)
-		if err != nil {
-			return err
-		}
-		return fn(&model.Entry{Tenant: p.tenant, Service: p.service, Name: p.name, ID: v.ID, Version: v.Version,
-			MTime: v.MTime, Mode: v.Mode, Writer: v.Writer, Size: v.Size})
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", p.shown(), err)
-	}
-	return nil
 }
 
 // printer prints entries, by whole paths or by their last component.
-func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*model.Entry) error {
-	return func(e *model.Entry) error {
+func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*commyfs.Info) error {
+	return func(i *commyfs.Info) error {
 		if o.json() {
-			return writeJSON(w, describeEntry(e))
+			return writeJSON(w, describe(i))
 		}
-		name := pathOfEntry(e).String()
+		name := path(i.Path).String()
 		if !whole {
-			name = pathOfEntry(e).base()
+			name = path(i.Path).base()
 		}
 		name = names.Show(name)
-		if e.Dir {
+		if i.Dir {
 			name += "/"
 		}
 		if !o.long {
 			_, err := fmt.Fprintln(w, name)
 			return err
 		}
-		version, size, writer := fmt.Sprint(e.Version), fmt.Sprint(e.Size), names.Show(e.Writer)
-		if e.Dir {
+		version, size, writer := fmt.Sprint(i.Version), fmt.Sprint(i.Size), names.Show(i.Writer)
+		if i.Dir {
 			version, size, writer = "-", "-", "-"
 		}
-		_, err := fmt.Fprintf(w, "%s %8s %10s %s %-12s %s\n", formatMode(e.Mode, e.Dir), version, size, formatTime(e.MTime), writer, name)
+		_, err := fmt.Fprintf(w, "%s %8s %10s %s %-12s %s\n", formatMode(i.Mode, i.Dir), version, size, formatTime(i.Time), writer, name)
 		return err
 	}
-}
-
-func describeEntry(e *model.Entry) entryJSON {
-	p := pathOfEntry(e)
-	out := entryJSON{Path: p.String(), RawPath: raw(p.String()), ID: e.ID, Mode: formatMode(e.Mode, e.Dir), MTime: formatTime(e.MTime)}
-	switch {
-	case p.service == "":
-		out.Type = "tenant"
-	case p.name == "":
-		out.Type = "service"
-	case e.Dir:
-		out.Type = "directory"
-	default:
-		out.Type, out.Version, out.Size, out.Writer = "variable", e.Version, &e.Size, e.Writer
-	}
-	return out
 }

@@ -128,7 +128,7 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	signal.Notify(signals, endSignals()...)
 	defer signal.Stop(signals)
 
-	d := &dialer{a: a, o: &o.common, log: o.logger(a.stderr, level)}
+	d := a.dialer(&o.common, o.logger(a.stderr, level), false)
 	h := hello("mount")
 	h.Mount = dir
 	fo.AllowOther, fo.ReadOnly, fo.UID, fo.GID, fo.Umask = o.allowOther, o.readOnly, o.uid, o.gid, uint32(o.umask)

@@ -3,14 +3,12 @@ package main
 import (
 	"strings"
 
+	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/internal/names"
-	"github.com/commy-project/commyfs/model"
 )
 
-// path names a tenant, a service, or something in it, as a mount shows it: what comes later is empty if it is not meant.
-type path struct {
-	tenant, service, name string
-}
+// path is the path of a tenant, a service, or something in it, as a mount shows it.
+type path commyfs.Path
 
 func levelOf(i int) names.Level { return min(names.Level(i), names.Nested) }
 
@@ -45,21 +43,12 @@ func splitPath(s string) ([]string, error) {
 	return components, nil
 }
 
-func pathOf(components []string) path {
-	p := path{tenant: components[0]}
-	if len(components) > 1 {
-		p.service = components[1]
-	}
-	if len(components) > 2 {
-		p.name = strings.Join(components[2:], "/")
-	}
-	return p
-}
+func pathOf(components []string) path { return path(commyfs.ParsePath(strings.Join(components, "/"))) }
 
 // parseVariable reads the path of a variable.
 func parseVariable(s string) (path, error) {
 	p, err := parsePath(s)
-	if err == nil && p.name == "" {
+	if err == nil && p.Name == "" {
 		err = usagef("path %q: must be tenant/service/variable", s)
 	}
 	return p, err
@@ -77,20 +66,9 @@ func parseVariables(args []string) ([]path, error) {
 	return out, nil
 }
 
-// components is the inverse of pathOf. Tenants and services with an empty name do not exist.
-func (p path) components() []string {
-	var out []string
-	if p.tenant != "" {
-		out = append(out, p.tenant)
-	}
-	if p.service != "" {
-		out = append(out, p.service)
-	}
-	if p.name != "" {
-		out = append(out, strings.Split(p.name, "/")...)
-	}
-	return out
-}
+func (p path) components() []string { return commyfs.Path(p).Components() }
+
+func (p path) service(c *commyfs.Client) *commyfs.Service { return c.Service(p.Tenant, p.Service) }
 
 // String is the path as parsePath reads it; the root is empty.
 func (p path) String() string { return formatPath(p.components()) }
@@ -102,8 +80,6 @@ func formatPath(components []string) string {
 	}
 	return strings.Join(files, "/")
 }
-
-func pathOfEntry(e *model.Entry) path { return path{e.Tenant, e.Service, e.Name} }
 
 // shown is String for messages, with something to see for the root.
 func (p path) shown() string {

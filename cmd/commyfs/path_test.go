@@ -9,9 +9,9 @@ func TestPath(t *testing.T) {
 		out  string
 	}{
 		{"/", path{}, ""},
-		{"plant", path{tenant: "plant"}, "plant"},
-		{"plant/", path{tenant: "plant"}, "plant"},
-		{"/plant/line1", path{tenant: "plant", service: "line1"}, "plant/line1"},
+		{"plant", path{Tenant: "plant"}, "plant"},
+		{"plant/", path{Tenant: "plant"}, "plant"},
+		{"/plant/line1", path{Tenant: "plant", Service: "line1"}, "plant/line1"},
 		{"plant/line1/oven/temp", path{"plant", "line1", "oven/temp"}, "plant/line1/oven/temp"},
 		{"%2E/s/%2E%2E", path{".", "s", ".."}, "%2E/s/%2E%2E"},
 		{"./s/..", path{".", "s", ".."}, "%2E/s/%2E%2E"},

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/commy-project/commyfs"
 	"unicode"
 )
 
@@ -27,7 +29,8 @@ func wantHarmless(t *testing.T, what, out string, lines int) {
 func TestOutputIsHarmless(t *testing.T) {
 	size := int64(1)
 	entry := entryJSON{Path: hostile, RawPath: raw(hostile), Type: "variable", Size: &size, Writer: hostile}
-	moved := change{event: "move", path: hostile, oldPath: hostile, writer: hostile, value: []byte(hostile), hasValue: true}
+	at := commyfs.Path{Tenant: hostile, Service: hostile, Name: hostile}
+	moved := commyfs.Event{Kind: commyfs.EventRenamed, Entry: commyfs.Entry{Info: commyfs.Info{Path: at, Writer: hostile}, Value: []byte(hostile)}, Old: at}
 	session := sessionJSON{RawMount: raw(hostile)}
 	session.Program, session.Mount, session.Host, session.User, session.Remote = hostile, hostile, hostile, hostile, hostile
 	for what, c := range map[string]struct {
@@ -36,8 +39,8 @@ func TestOutputIsHarmless(t *testing.T) {
 	}{
 		"stat":         {func(b *bytes.Buffer) error { return printStat(b, &entry) }, 8},
 		"stat in JSON": {func(b *bytes.Buffer) error { return writeJSON(b, entry) }, 1},
-		"watch":        {func(b *bytes.Buffer) error { return textChange(b, &moved) }, 1},
-		"watch, JSON":  {func(b *bytes.Buffer) error { return jsonChange(b, &moved) }, 1},
+		"watch":        {func(b *bytes.Buffer) error { return textEvent(b, &moved) }, 1},
+		"watch, JSON":  {func(b *bytes.Buffer) error { return jsonEvent(b, &moved) }, 1},
 		"status, JSON": {func(b *bytes.Buffer) error { return writeJSON(b, statusJSON{Sessions: []sessionJSON{session}}) }, 1},
 		"showf":        {func(b *bytes.Buffer) error { return showf(b, "%-9s %d\n", hostile, 1) }, 1},
 		"error": {func(b *bytes.Buffer) error {
@@ -95,9 +98,8 @@ func FuzzJSON(f *testing.F) {
 
 func TestLongValuesAreCutBetweenRunes(t *testing.T) {
 	var b bytes.Buffer
-	c := change{event: "modify", path: "t/s/v", value: []byte(strings.Repeat("é", 40)), hasValue: true}
-	c.value = append([]byte("x"), c.value...)
-	if err := textChange(&b, &c); err != nil || !strings.Contains(b.String(), `"x`+strings.Repeat("é", 31)+`"...`) {
+	ev := commyfs.Event{Kind: commyfs.EventModified, Entry: commyfs.Entry{Value: []byte("x" + strings.Repeat("é", 40))}}
+	if err := textEvent(&b, &ev); err != nil || !strings.Contains(b.String(), `"x`+strings.Repeat("é", 31)+`"...`) {
 		t.Errorf("%v: %q", err, b.String())
 	}
 }

@@ -7,8 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/commy-project/commyfs/model"
-	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs"
 )
 
 type rmOptions struct {
@@ -36,12 +35,12 @@ func (a *app) runRm(ctx context.Context, o *rmOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	return a.withClient(ctx, &o.common, "rm", func(c *varsync.Client) error {
+	return a.withClient(ctx, &o.common, "rm", func(c *commyfs.Client) error {
 		var errs []error
 		for _, p := range paths {
-			_, err := c.Report(ctx, model.Change{Op: model.OpDelete, Tenant: p.tenant, Service: p.service, Name: p.name})
+			err := p.service(c).Delete(ctx, p.Name)
 			switch {
-			case errors.Is(err, model.ErrIsDirectory):
+			case errors.Is(err, commyfs.ErrIsDirectory):
 				errs = append(errs, fmt.Errorf("%s: %w: use rmdir in a mount to remove an empty directory", p, err))
 			case err != nil:
 				errs = append(errs, explain(p, err, c.Limits()))

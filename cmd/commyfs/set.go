@@ -8,8 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/commy-project/commyfs/model"
-	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs"
 )
 
 // maxValue is the most that any server can be set to take.
@@ -57,16 +56,17 @@ func (a *app) runSet(ctx context.Context, o *setOptions, args []string) error {
 			return fmt.Errorf("read standard input: %w", err)
 		}
 	}
-	return a.withClient(ctx, &o.common, "set", func(c *varsync.Client) error {
-		if most := c.Limits().Value; int64(len(value)) > most {
-			return fmt.Errorf("%s: %w: more than %d bytes", p, model.ErrTooLarge, most)
+	return a.withClient(ctx, &o.common, "set", func(c *commyfs.Client) error {
+		var err error
+		if o.conditional {
+			_, err = p.service(c).Update(ctx, p.Name, value, o.ifVersion)
+		} else {
+			_, err = p.service(c).Put(ctx, p.Name, value)
 		}
-		_, err := c.Report(ctx, model.Change{Op: model.OpStore, Tenant: p.tenant, Service: p.service, Name: p.name, Data: value,
-			Create: true, Parents: true, HasVersion: o.conditional, IfVersion: o.ifVersion})
-		if errors.Is(err, model.ErrConflict) {
-			return explainConflict(ctx, c, p, fmt.Errorf("%s: %w", p, err))
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, commyfs.ErrConflict):
+			return explainConflict(ctx, c, p, err)
+		case err != nil:
 			return explain(p, err, c.Limits())
 		}
 		return nil

@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/internal/names"
-	"github.com/commy-project/commyfs/model"
-	varsync "github.com/commy-project/commyfs/sync"
 )
 
 type statOptions struct {
@@ -45,16 +43,17 @@ func (a *app) runStat(ctx context.Context, o *statOptions, args []string) error 
 		}
 		paths[i] = p
 	}
-	return a.withClient(ctx, &o.common, "stat", func(c *varsync.Client) error {
+	return a.withClient(ctx, &o.common, "stat", func(c *commyfs.Client) error {
 		for _, p := range paths {
-			e, err := stat(ctx, c, p)
+			info, err := c.Stat(ctx, commyfs.Path(p))
 			if err != nil {
-				return err
+				return explain(p, err, c.Limits())
 			}
+			e := describe(&info)
 			if o.json() {
 				err = writeJSON(a.stdout, e)
 			} else {
-				err = printStat(a.stdout, e)
+				err = printStat(a.stdout, &e)
 			}
 			if err != nil {
 				return err
@@ -62,36 +61,6 @@ func (a *app) runStat(ctx context.Context, o *statOptions, args []string) error 
 		}
 		return nil
 	})
-}
-
-// stat describes what is at a path. A directory is found in the listing of the one above it.
-func stat(ctx context.Context, c *varsync.Client, p path) (*entryJSON, error) {
-	if p.name != "" {
-		v, err := readVariable(ctx, c, p, true)
-		if err == nil {
-			e := describe(p, v)
-			return &e, nil
-		}
-		if !errors.Is(err, model.ErrIsDirectory) {
-			return nil, err
-		}
-	}
-	errFound := errors.New("found")
-	var found entryJSON
-	err := list(ctx, c, p.parent(), false, func(e *model.Entry) error {
-		if pathOfEntry(e) != p {
-			return nil
-		}
-		found = describeEntry(e)
-		return errFound
-	})
-	switch {
-	case errors.Is(err, errFound):
-		return &found, nil
-	case err != nil:
-		return nil, err
-	}
-	return nil, fmt.Errorf("%s: %w", p.shown(), model.ErrNotFound)
 }
 
 func printStat(w io.Writer, e *entryJSON) error {

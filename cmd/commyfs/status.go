@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs"
 )
 
 type statusOptions struct {
@@ -29,21 +29,21 @@ func (a *app) newStatusCommand() *cobra.Command {
 }
 
 type statusJSON struct {
-	Connected bool              `json:"connected"`
-	Error     string            `json:"error,omitempty"`
-	Server    *model.ServerInfo `json:"server,omitempty"`
-	Store     string            `json:"store,omitempty"`
-	Rev       int64             `json:"rev,omitempty"`
-	Limits    *model.Limits     `json:"limits,omitempty"`
-	Services  int               `json:"services"`
-	Loaded    int               `json:"loaded"`
-	Damaged   int               `json:"damaged,omitempty"` // records that the server cannot read
-	Mounts    []mountJSON       `json:"mounts"`
-	Sessions  []sessionJSON     `json:"sessions"` // those of mounts included
+	Connected bool                `json:"connected"`
+	Error     string              `json:"error,omitempty"`
+	Server    *commyfs.ServerInfo `json:"server,omitempty"`
+	Store     string              `json:"store,omitempty"`
+	Rev       int64               `json:"rev,omitempty"`
+	Limits    *commyfs.Limits     `json:"limits,omitempty"`
+	Services  int                 `json:"services"`
+	Loaded    int                 `json:"loaded"`
+	Damaged   int                 `json:"damaged,omitempty"` // records that the server cannot read
+	Mounts    []mountJSON         `json:"mounts"`
+	Sessions  []sessionJSON       `json:"sessions"` // those of mounts included
 }
 
 type sessionJSON struct {
-	model.SessionInfo
+	commyfs.SessionInfo
 	RawMount []byte `json:"mount_base64,omitempty"` // of one that is no UTF-8
 }
 
@@ -51,7 +51,7 @@ type mountJSON struct {
 	Dir     string       `json:"dir"`
 	RawDir  []byte       `json:"dir_base64,omitempty"`
 	Private privateFiles `json:"private,omitzero"` // only of this host's mounts
-	model.SessionInfo
+	commyfs.SessionInfo
 }
 
 func (a *app) runStatus(ctx context.Context, o *statusOptions) error {
@@ -76,18 +76,18 @@ func (a *app) runStatus(ctx context.Context, o *statusOptions) error {
 }
 
 func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error) {
-	c, _, err := a.connection(ctx, &o.common, "status")
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	c, err := a.connect(ctx, &o.common, "status", true)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
 	st, err := c.Status(ctx)
 	if err != nil {
-		return nil, noAnswer(ctx, err)
+		return nil, err
 	}
-	if !c.Conn().Local() {
+	if !c.IsLocal() {
 		st.Server.Mode = "remote"
 	}
 	s := &statusJSON{Connected: true, Server: &st.Server, Store: st.Store, Rev: st.Rev, Limits: &st.Limits, Services: st.Services,
@@ -112,7 +112,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 func (s *statusJSON) print(a *app) error {
 	const mib = 1 << 20
 	err := showf(a.stdout, "server    %s, pid %d on %s, %s, version %s, since %s\n", s.Server.URL, s.Server.Pid, s.Server.Host,
-		s.Server.Mode, s.Server.Version, formatTime(s.Server.Started))
+		s.Server.Mode, s.Server.Version, formatNano(s.Server.Started))
 	if err == nil {
 		err = showf(a.stdout, "store     %s, revision %d, %s, %d in memory\n", s.Store, s.Rev, countOf(s.Services, "service"), s.Loaded)
 	}
@@ -137,7 +137,7 @@ func (s *statusJSON) print(a *app) error {
 		if c.Host != host {
 			where = " on " + c.Host
 		}
-		err = showf(a.stdout, "%-9s %s, pid %d%s, %s, since %s\n", kind, what, c.Pid, where, c.User, formatTime(c.Connected))
+		err = showf(a.stdout, "%-9s %s, pid %d%s, %s, since %s\n", kind, what, c.Pid, where, c.User, formatNano(c.Connected))
 		if c.Mount != "" {
 			if p := mounts[0].Private; err == nil && p.Total > 0 {
 				err = showf(a.stdout, "          private files: %s\n", p)

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
-	"github.com/commy-project/commyfs/model"
-	varsync "github.com/commy-project/commyfs/sync"
+	"github.com/commy-project/commyfs"
 )
 
 type watchOptions struct {
@@ -32,52 +32,53 @@ func (a *app) newWatchCommand() *cobra.Command {
 }
 
 func (a *app) runWatch(ctx context.Context, o *watchOptions, args []string) error {
-	w, err := newWatcher(args)
-	if err != nil {
-		return err
-	}
-	d, err := a.dialer(&o.common)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	refused := make(chan error, 1)
-	dial := func(dctx context.Context) (varsync.Conn, error) {
-		conn, err := d.session(dctx)
-		if errors.Is(err, model.ErrUnauthorized) || errors.Is(err, model.ErrDenied) {
-			select { // a key that was revoked: nothing will ever come
-			case refused <- err:
-			default:
-			}
-			cancel()
+	var paths []commyfs.Path
+	for _, arg := range args {
+		p, err := parsePath(arg)
+		if err != nil {
+			return err
 		}
-		return conn, err
+		paths = append(paths, commyfs.Path(p))
 	}
-	// Values come with the changes: a mapped memory file would be ahead of them.
-	c, err := varsync.New(ctx, varsync.Options{Dial: dial, Client: hello("watch"), Timeout: o.timeout, NoMap: true,
-		OnChange: w.onChange, Logger: d.log})
-	if err != nil {
-		return err
-	}
-	loaded := make(chan error, 1)
-	go func() {
-		loaded <- w.loadLoop(ctx, c, d.log)
-		cancel()
-	}()
-	write := textChange
+	write := textEvent
 	if o.json() {
-		write = jsonChange
+		write = jsonEvent
 	}
-	err = w.printLoop(ctx, a.stdout, write)
-	cancel()
-	err = errors.Join(err, <-loaded, c.Close())
-	select {
-	case err = <-refused:
-	default:
+	return a.withClient(ctx, &o.common, "watch", func(c *commyfs.Client) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		events, printed := make(chan commyfs.Event, 64), make(chan error, 1)
+		go func() {
+			printed <- printEvents(a.stdout, events, write)
+			cancel()
+		}()
+		err := o.watch(ctx, c, paths, events, o.logger(a.stderr, slog.LevelWarn))
+		close(events)
+		if errors.Is(err, context.Canceled) { // a watch has no other end
+			return <-printed
+		}
+		return errors.Join(o.hint(a, err), <-printed)
+	})
+}
+
+// watch sends changes to events, which holds few: those that pile up before are merged.
+func (o *watchOptions) watch(ctx context.Context, c *commyfs.Client, paths []commyfs.Path, events chan<- commyfs.Event, log *slog.Logger) error {
+	for ev, err := range c.Watch(ctx, commyfs.WatchOptions{UpdatesOnly: true}, paths...) {
+		if err != nil {
+			return err
+		}
+		if ev.Kind == commyfs.EventSynced {
+			for _, p := range paths {
+				if _, err := c.Stat(ctx, p); errors.Is(err, commyfs.ErrNotFound) {
+					log.Warn("does not exist yet, waiting for it", "path", path(p).shown())
+				}
+			}
+			continue
+		}
+		select {
+		case events <- ev:
+		case <-ctx.Done():
+		}
 	}
-	if errors.Is(err, context.Canceled) {
-		return nil // a watch has no other end
-	}
-	return err
+	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,67 +14,7 @@ import (
 
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/server"
-	varsync "github.com/commy-project/commyfs/sync"
 )
-
-func TestChangesAreMergedOnlyWhenTheyPileUp(t *testing.T) {
-	q := changes{modified: map[uint64]int{}}
-	modify := func(id uint64, value string) {
-		q.add(change{id: id, event: "modify", value: []byte(value), hasValue: true})
-	}
-	for i := range 5 {
-		modify(1, fmt.Sprint(i))
-	}
-	if got := len(q.take()); got != 5 {
-		t.Fatalf("%d changes of 5", got)
-	}
-	for i := range manyChanges + 1 {
-		modify(uint64(i+10), "x")
-	}
-	modify(10, "last of 10")
-	q.add(change{id: 11, event: "delete"})
-	modify(11, "of another life")
-	list := q.take()
-	if len(list) != manyChanges+3 {
-		t.Errorf("%d changes, want %d", len(list), manyChanges+3)
-	}
-	if got := string(list[0].value); got != "last of 10" {
-		t.Errorf("the merged change has the value %q", got)
-	}
-	if got := list[manyChanges+1].event; got != "delete" {
-		t.Errorf("a deletion became %q", got)
-	}
-	modify(1, strings.Repeat("x", manyBytes))
-	modify(1, strings.Repeat("y", manyBytes))
-	modify(1, "z")
-	if list := q.take(); len(list) != 2 || string(list[1].value) != "z" || q.bytes != 0 {
-		t.Errorf("%d large changes, the last of %d bytes, %d bytes left", len(list), len(list[len(list)-1].value), q.bytes)
-	}
-}
-
-// A variable of a service that has just come can be modified before it is announced: it is told once, as created.
-func TestModifiedBeforeItIsAnnounced(t *testing.T) {
-	w, err := newWatcher(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	notice := func(id uint64, service string) {
-		w.onChange([]varsync.Notice{{Kind: varsync.Modified, ID: id, Path: []string{"t", service, "v"}}})
-	}
-	w.setAnnouncing([]string{"t", "new"})
-	notice(1, "new")
-	notice(1, "new") // of the same version
-	notice(2, "old")
-	w.setAnnouncing(nil)
-	notice(3, "new")
-	var got []string
-	for _, c := range w.queue.take() {
-		got = append(got, fmt.Sprintf("%d %s", c.id, c.event))
-	}
-	if want := []string{"1 create", "2 modify", "3 modify"}; !slices.Equal(got, want) {
-		t.Errorf("told %q, want %q", got, want)
-	}
-}
 
 // lines collects what a command prints while it runs.
 type lines struct {
