@@ -16,32 +16,27 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 	if err := checkName(name); err != nil {
 		return f.errno("lookup", err)
 	}
-	if f.isPoke(h) {
-		if status, done := f.notes.pokeLookup(h.NodeId, name, out); done {
+	if f.kernel.IsPoke(h) {
+		if status, done := f.kernel.PokeLookup(h.NodeId, name, out); done {
 			return status
 		}
 	}
-	if !f.isPoke(h) && h.Pid != f.statTID.Load() {
+	if !f.kernel.IsOwn(h) {
 		if err := f.may(h, f.node(h.NodeId), mayExec); err != nil {
 			return f.errno("lookup", err)
 		}
 	}
 	n, err := f.find(h.NodeId, name)
-	if err == nil && !f.isPoke(h) && f.doubtful(h.NodeId, n) && f.c.Barrier(f.ctx) {
+	if err == nil && !f.kernel.IsPoke(h) && f.doubtful(h.NodeId, n) && f.c.Barrier(f.ctx) {
 		n, err = f.find(h.NodeId, name)
 	}
 	if err != nil {
 		return f.errno("lookup", err)
 	}
 	if n == nil {
-		f.notes.told(h.Pid, h.NodeId, name, 0)
 		return fuse.ENOENT
 	}
-	if f.isPoke(h) {
-		f.entry(0, n, out)
-	} else {
-		f.newEntry(h, name, n, out)
-	}
+	f.entry(h, name, n, out)
 	return fuse.OK
 }
 
@@ -96,8 +91,8 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 // GetAttr answers stat from memory.
 func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
 	defer f.end(f.begin("getattr", &in.InHeader), &status)
-	if f.isPoke(&in.InHeader) || in.Pid != 0 && in.Pid == f.statTID.Load() {
-		f.notes.pokeAttr(in.NodeId, out)
+	if f.kernel.IsOwn(&in.InHeader) {
+		f.kernel.PokeAttr(in.NodeId, out)
 		return fuse.OK
 	}
 	n := f.node(in.NodeId)
@@ -127,16 +122,16 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	if h != nil && h.gathered.Load() > 0 {
 		setSize(&out.Attr, h.gathered.Load()-1)
 	}
-	if gone && !f.notes.losing(in.NodeId) {
+	if gone && !f.kernel.Leaving(in.NodeId) {
 		out.Nlink = 0
 	}
 	if out.Size != committed && in.Flags()&fuse.FUSE_GETATTR_FH == 0 {
 		// The caller is shown what it is gathering, but the kernel must not take that for the size of what others read: it
 		// does not, if it has been told since it asked that its attributes are old. (With a descriptor it is lseek that asks,
 		// and goes by what the kernel has taken.)
-		f.kernel.invalidateAttr(in.NodeId)
+		f.kernel.ForgetAttr(in.NodeId)
 	} else {
-		f.kernel.sized(in.NodeId, out.Size, false)
+		f.kernel.Sized(in.NodeId, out.Size, false)
 	}
 	return fuse.OK
 }
@@ -186,8 +181,8 @@ func setSize(out *fuse.Attr, size int64) {
 // SetAttr truncates, and sets modes and times (S24).
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
 	defer f.end(f.begin("setattr", &in.InHeader), &status)
-	if f.isPoke(&in.InHeader) {
-		f.notes.pokeAttr(in.NodeId, out)
+	if f.kernel.IsPoke(&in.InHeader) {
+		f.kernel.PokeAttr(in.NodeId, out)
 		return fuse.OK
 	}
 	n := f.node(in.NodeId)
@@ -217,7 +212,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	f.attr(n, &out.Attr)
 	out.Ino = in.NodeId
 	f.orphanSize(in.NodeId, &out.Attr)
-	f.kernel.sized(in.NodeId, out.Size, true)
+	f.kernel.Sized(in.NodeId, out.Size, true)
 	return fuse.OK
 }
 
@@ -244,7 +239,7 @@ func (f *FS) StatFs(_ <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) (s
 
 // Forget counts down what the kernel holds.
 func (f *FS) Forget(id, n uint64) {
-	if f.kernel.forget(id, n) {
+	if f.kernel.Forget(id, n) {
 		f.locals.forgotten(id)
 	}
 }

@@ -36,7 +36,7 @@ func (h *handle) readPage(buf []byte, off uint64) (int, error) {
 		return h.readAt(buf, off)
 	}
 	if len(data) == 0 {
-		h.fs.kernel.sized(h.node, 0, false) // the kernel makes it the file's size
+		h.fs.kernel.Sized(h.node, 0, false) // the kernel makes it the file's size
 	}
 	if off >= uint64(len(data)) {
 		return 0, nil
@@ -47,11 +47,11 @@ func (h *handle) readPage(buf []byte, off uint64) (int, error) {
 // showSize has the kernel see that a file is not empty any more, before anybody reads by way of the page cache: it would
 // not ask us.
 func (f *FS) showSize(v *varsync.Variable) {
-	if !f.kernel.takesForEmpty(v.ID()) {
+	if !f.kernel.TakesForEmpty(v.ID()) {
 		return
 	}
 	if size := v.Current().Size; size > 0 {
-		if err := f.kernel.grow(v.ID(), size); err != nil {
+		if err := f.kernel.Grow(v.ID(), size); err != nil {
 			f.log.Debug("size of a file that is not empty any more", "id", v.ID(), "err", err)
 		}
 	}
@@ -95,7 +95,7 @@ func (f *FS) rangeOf(h *handle, in *fuse.CopyFileRangeIn) ([]byte, error) {
 		return nil, err
 	}
 	end := in.OffIn + uint64(n)
-	if uint64(n) == in.Len && (end == f.kernel.lastSize(in.NodeId) || f.handles.uncommitted(in.NodeId)) {
+	if uint64(n) == in.Len && (end == f.kernel.LastSize(in.NodeId) || f.handles.uncommitted(in.NodeId)) {
 		if more, err := h.readAt(make([]byte, 1), end); err != nil || more > 0 {
 			return nil, syscall.EINVAL
 		}

@@ -44,7 +44,7 @@ func TestReadsThroughThePageCache(t *testing.T) {
 			t.Errorf("%q: %q, %v", tt.syscall, got, status)
 		}
 	}
-	if !m.kernel.hasPages(f.node) {
+	if !m.kernel.HasPages(f.node) {
 		t.Error("its pages are not dropped at the next change")
 	}
 }
@@ -70,7 +70,7 @@ func TestCopyFileRange(t *testing.T) {
 	m.ok("fsync", to.fsync())
 	m.wantStored("w", "a234e89")
 	// A length that ends where an older, shorter value did can be what the kernel has made of a longer one.
-	m.kernel.sized(from.node, 4, false)
+	m.kernel.Sized(from.node, 4, false)
 	if _, status := cp(0, 4, 0); status != fuse.EINVAL {
 		t.Errorf("copied a part: %v", status)
 	}

@@ -22,7 +22,7 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 	h.node = n.ID()
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	out.Fh = f.handles.add(h)
-	f.newEntry(&in.InHeader, name, n, &out.EntryOut)
+	f.entry(&in.InHeader, name, n, &out.EntryOut)
 	return fuse.OK
 }
 
@@ -139,14 +139,14 @@ func (f *FS) makeVariable(ctx context.Context, p place, name string, mode uint32
 // Mknod makes a regular file; there is nothing else here.
 func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) (status fuse.Status) {
 	defer f.end(f.begin("mknod", &in.InHeader), &status)
-	if f.isPoke(&in.InHeader) {
-		return f.notes.pokeEntry(in.NodeId, name, out)
+	if f.kernel.IsPoke(&in.InHeader) {
+		return f.kernel.PokeEntry(in.NodeId, name, out)
 	}
 	n, err := f.mknod(in, name)
 	if err != nil {
 		return f.errno("mknod", err)
 	}
-	f.newEntry(&in.InHeader, name, n, out)
+	f.entry(&in.InHeader, name, n, out)
 	return fuse.OK
 }
 

@@ -17,8 +17,8 @@ import (
 // Mkdir makes a tenant, a service or a directory; the server decides, so lock directories work across hosts.
 func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) (status fuse.Status) {
 	defer f.end(f.begin("mkdir", &in.InHeader), &status)
-	if f.isPoke(&in.InHeader) {
-		return f.notes.pokeEntry(in.NodeId, name, out)
+	if f.kernel.IsPoke(&in.InHeader) {
+		return f.kernel.PokeEntry(in.NodeId, name, out)
 	}
 	res, err := f.structural(&in.InHeader, name, model.Change{Op: model.OpMkdir, NewMode: model.NewMode(in.Mode)})
 	if err != nil {
@@ -28,15 +28,15 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	if n == nil {
 		return fuse.Status(syscall.ESTALE) // made, and removed by somebody else at once
 	}
-	f.newEntry(&in.InHeader, name, n, out)
+	f.entry(&in.InHeader, name, n, out)
 	return fuse.OK
 }
 
 // Rmdir removes an empty tenant, service or directory.
 func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fuse.Status) {
 	defer f.end(f.begin("rmdir", h), &status)
-	if f.isPoke(h) {
-		return f.notes.pokeGone(h.NodeId, name)
+	if f.kernel.IsPoke(h) {
+		return f.kernel.PokeGone(h.NodeId, name)
 	}
 	n, err := f.find(h.NodeId, name)
 	if err != nil {
@@ -45,20 +45,26 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fus
 	if n != nil && len(f.locals.in(n.ID())) > 0 {
 		return fuse.Status(syscall.ENOTEMPTY)
 	}
-	if f.notes.stale(h.NodeId, name, n) {
+	if f.stale(h.NodeId, name, n) {
 		return fuse.Status(syscall.ESTALE)
 	}
-	_, err = f.structural(h, name, model.Change{Op: model.OpRmdir})
+	if _, err = f.structural(h, name, model.Change{Op: model.OpRmdir}); err == nil {
+		f.kernel.Removed(h.NodeId, name)
+	}
 	return f.errno("rmdir", err)
 }
 
 // Unlink removes a variable or a file of this mount.
 func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) (status fuse.Status) {
 	defer f.end(f.begin("unlink", h), &status)
-	if f.isPoke(h) {
-		return f.notes.pokeGone(h.NodeId, name)
+	if f.kernel.IsPoke(h) {
+		return f.kernel.PokeGone(h.NodeId, name)
 	}
-	return f.errno("unlink", f.unlink(h, name))
+	err := f.unlink(h, name)
+	if err == nil {
+		f.kernel.Removed(h.NodeId, name)
+	}
+	return f.errno("unlink", err)
 }
 
 func (f *FS) unlink(h *fuse.InHeader, name string) error {
@@ -69,14 +75,17 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 	if err != nil {
 		return err
 	}
+	if n != nil && f.stale(h.NodeId, name, n) {
+		return syscall.ESTALE
+	}
 	switch n := n.(type) {
 	case nil:
 		return syscall.ENOENT
 	case *local:
 		return f.discard(n)
 	case *varsync.Variable:
-		if f.notes.stale(h.NodeId, name, n) {
-			return syscall.ESTALE
+		if f.kernel.Settled(n.ID()) {
+			return syscall.ESTALE // the kernel asks again, and hears of one link
 		}
 		removed := f.unlinking(n)
 		_, err := f.structural(h, name, model.Change{Op: model.OpDelete})
@@ -233,11 +242,11 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 		}
 		// The listing can be older than the last change: a name that was taken away since would stay in the kernel.
 		n, err := f.find(in.NodeId, d.name)
-		if err != nil || n == nil || n.ID() != d.id || !isLocal(n) && f.notes.changing(in.NodeId, d.name) {
+		if err != nil || n == nil || n.ID() != d.id {
 			return true
 		}
 		if _, service := n.(*varsync.Service); !service { // listing a tenant is no reason to load its services
-			f.entry(in.Pid, n, eo)
+			f.entry(&in.InHeader, d.name, n, eo)
 		}
 		return true
 	})

@@ -18,7 +18,7 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.Read
 		if f.copies(h, in.Pid) {
 			return nil, fuse.EINVAL
 		}
-		f.kernel.paged(in.NodeId)
+		f.kernel.Paged(in.NodeId)
 		read = h.readPage
 	}
 	h.mu.Lock()
@@ -93,7 +93,7 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if h.l != nil && !h.l.temp && f.locals.unref(h.l) {
 		parent, name, _ := f.locals.where(h.l)
 		if p, err := f.place(parent); err == nil {
-			f.notes.refreshName(parent, fileName(name, p.level))
+			f.kernel.Refresh(parent, fileName(name, p.level))
 		}
 	}
 }

@@ -16,9 +16,9 @@
 // Caching. Names and attributes are cached by the kernel for [validity]; every applied change invalidates what it
 // touches, so "cached" means "current".
 //
-// Events. After a change is readable, notifier invalidates the kernel and then pokes: a harmless system call on the own
-// mount that makes the kernel raise the event. Never from a request handler, never with a lock held, never on the
-// goroutine that receives. See notify.go.
+// Events. After a change is readable, package kernel invalidates what the kernel has of it and then pokes: a harmless system
+// call on the own mount that makes the kernel raise the event. Never from a request handler, never with a lock held, never
+// on the goroutine that receives.
 package fs
 
 import (
@@ -30,13 +30,12 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/fs/mountpoint"
-	"github.com/commy-project/commyfs/fs/poke"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -58,7 +57,7 @@ type Options struct {
 	UID, GID   uint32 // who owns the files
 	Umask      uint32 // bits taken from 0777 and 0666
 	Sync       SyncMode
-	Events     EventSet
+	Events     kernel.Events
 	Temporary  Temporaries  // new files that live in the mount alone
 	FSName     string       // the source in mount tables. Default: "commyfs"
 	Logger     *slog.Logger // default: nobody
@@ -80,9 +79,8 @@ type FS struct {
 	c      *varsync.Client
 	o      Options
 	log    *slog.Logger
-	kernel kernel
+	kernel *kernel.Cache
 	locals locals
-	notes  notifier
 
 	handles  handles
 	rootOnly bool // nobody but root can come in
@@ -90,15 +88,9 @@ type FS struct {
 	callers  callers
 	requests requests
 	watchdog watchdog
-	poker    atomic.Pointer[poke.Poker]
-	pokeTID  atomic.Uint32
-	// stater asks for attributes while a rename waits; see keepWatches. It has a thread of its own, because the poker's can
-	// be waiting for the directory that the rename holds.
-	stater  atomic.Pointer[poke.Poker]
-	statTID atomic.Uint32
-	ctx     context.Context // ends with the mount
-	cancel  context.CancelFunc
-	parking sync.WaitGroup // parked variables
+	ctx      context.Context // ends with the mount
+	cancel   context.CancelFunc
+	parking  sync.WaitGroup // parked variables
 
 	draftWait time.Duration
 }
@@ -141,11 +133,9 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.rootOnly = !o.AllowOther && os.Geteuid() == 0
 	f.callers.init()
 	f.watchdog.init(f)
-	f.kernel.init()
 	f.locals.init()
-	f.notes.init(f)
-	co.OnChange = f.notes.add
-	co.OnApply = f.notes.expect
+	f.kernel = kernel.New(tree{f}, o.Events, o.Logger)
+	co.OnChange = f.kernel.Changed
 	co.Client.ReadOnly = o.ReadOnly
 	client, err := varsync.New(ctx, co)
 	if err != nil {
@@ -163,7 +153,7 @@ func (m *Mounted) mount(o Options) error {
 		return err
 	}
 	m.mp = mp
-	m.fs.kernel.fd = mp.FD()
+	m.fs.kernel.Connect(mp.FD())
 	fd, err := mp.Dup() // go-fuse closes its descriptor when the mount ends; notifications must not hit a reused number
 	if err != nil {
 		return errors.Join(err, mp.Unmount(true), mp.Close())
@@ -192,20 +182,9 @@ func (m *Mounted) mount(o Options) error {
 	}
 	m.fs.watchdog.abort = m.Abort
 	go m.fs.watchdog.run()
-	poker, err := poke.New(mp.Dir(), mp.Dev())
-	if err != nil {
+	if err := m.fs.kernel.Start(mp.Dir(), mp.Dev()); err != nil {
 		return m.abandon(err)
 	}
-	m.fs.pokeTID.Store(poker.TID())
-	m.fs.poker.Store(poker)
-	stater, err := poke.New(mp.Dir(), mp.Dev())
-	if err != nil {
-		poker.Close()
-		return m.abandon(err)
-	}
-	m.fs.statTID.Store(stater.TID())
-	m.fs.stater.Store(stater)
-	m.fs.notes.start()
 	return nil
 }
 
@@ -224,6 +203,9 @@ func (m *Mounted) release() error {
 	}
 	return m.mp.Close()
 }
+
+// Mountpoint is where the kernel has the mount.
+func (m *Mounted) Mountpoint() *mountpoint.Mountpoint { return m.mp }
 
 // Dir is where the mount is.
 func (m *Mounted) Dir() string { return m.mp.Dir() }
@@ -276,9 +258,7 @@ func (m *Mounted) close() error {
 	m.fs.warnPrivate()
 	m.client.Flush()
 	m.fs.cancel()
-	m.fs.poker.Load().Close()
-	m.fs.stater.Load().Close()
-	m.fs.notes.stop()
+	m.fs.kernel.Stop()
 	return errors.Join(m.client.Close(), m.release())
 }
 
@@ -296,6 +276,3 @@ func (f *FS) opContext() (context.Context, context.CancelFunc) {
 
 // opBound is how long a handler waits for the server at most.
 func (f *FS) opBound() time.Duration { return f.c.Timeout() + time.Second }
-
-// isPoke reports whether a request comes from the thread that raises events: FUSE names the calling thread.
-func (f *FS) isPoke(h *fuse.InHeader) bool { return h.Pid != 0 && h.Pid == f.pokeTID.Load() }

@@ -302,7 +302,7 @@ func (f *FS) commitDraft(l *local, e *varsync.Edit) error {
 	}
 	f.become(l, v)
 	if v.ID() != l.id {
-		f.notes.refreshName(parent, fileName(name, p.level))
+		f.kernel.Refresh(parent, fileName(name, p.level))
 	}
 	return nil
 }

@@ -171,7 +171,7 @@ func (f *FS) attr(n varsync.Node, out *fuse.Attr) {
 		m := n.Current()
 		setSize(out, m.Size)
 		setTimes(out, m.MTime)
-		out.Nlink = f.notes.links(out.Ino)
+		out.Nlink = f.kernel.Links(out.Ino)
 	case *local:
 		size, mtime := n.stat()
 		setSize(out, size)

@@ -2,11 +2,11 @@ package fs
 
 import (
 	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -111,57 +111,62 @@ func (f *FS) rights(p place) model.Rights {
 	return p.tenant.Rights()
 }
 
-// entry fills the reply that gives a node to the kernel, and counts it. Nodes with changes of this mount that are not
-// committed are not cached: the kernel would keep a size that is not true. Nor are those of the second link; see keepWatches.
+// entry fills the reply that gives a node to the kernel under a name, and records it. Nodes with changes of this mount that
+// are not committed are not cached: the kernel would keep a size that is not true. Nor are those of the second link; see
+// [kernel.Cache.KeepWatches].
 //
-// The thread that asks, 0 for nobody, is shown the size of what its process gathers, unless the committed value has more: the
-// kernel takes the size for everybody's, and would cut what others read.
+// The thread that asks is shown the size of what its process gathers, unless the committed value has more: the kernel takes the
+// size for everybody's, and would cut what others read.
 //
 // A service is loaded before the kernel has it: a watch on its directory asks nothing more of us, and from then on its
 // changes must come. Without a connection it is answered all the same, and loaded when there is one.
-func (f *FS) entry(thread uint32, n varsync.Node, out *fuse.EntryOut) {
+func (f *FS) entry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.EntryOut) {
 	if s, ok := n.(*varsync.Service); ok {
 		s.Hold()
 		defer s.Release() // the kernel has it then
 		f.watch(s)
 	}
 	out.NodeId = n.ID()
-	f.kernel.learn(n) // before the attributes are looked at: a change from now on is announced
+	f.kernel.Learn(h.Pid, n.ID(), serviceOf(n))
 	f.attr(n, &out.Attr)
 	writers := f.handles.uncommitted(n.ID())
-	if writers && thread != 0 {
-		if g := f.handles.gathering(n.ID(), &asker{tid: thread, process: f.callers.process}); g != nil {
+	if writers && !f.kernel.IsOwn(h) {
+		if g := f.handles.gathering(n.ID(), &asker{tid: h.Pid, process: f.callers.process}); g != nil {
 			setSize(&out.Attr, max(int64(out.Size), g.gathered.Load()-1))
 		}
 	}
 	if !isDir(n) {
-		f.kernel.sized(n.ID(), out.Size, false)
+		f.kernel.Sized(n.ID(), out.Size, false)
 	}
+	current := f.kernel.Told(h.Pid, h.NodeId, name, n.ID())
 	if _, isLocal := n.(*local); !isLocal && (isDir(n) || out.Nlink == 1) {
-		out.EntryValid = validity
+		if current && f.searchable(h.NodeId) {
+			out.EntryValid = validity
+		}
 		if !writers {
 			out.AttrValid = f.attrValidity()
 		}
 	}
 }
 
+// serviceOf is the service that a node is or is in, nil above.
+func serviceOf(n varsync.Node) *varsync.Service {
+	switch n := n.(type) {
+	case *varsync.Service:
+		return n
+	case interface{ Service() *varsync.Service }:
+		return n.Service()
+	}
+	return nil
+}
+
 // attrValidity is how long the kernel may keep attributes. A reply that is on its way to the kernel can miss the
 // invalidation; the poke that raises MODIFY comes behind it. Without that poke they have to expire.
 func (f *FS) attrValidity() uint64 {
-	if f.notes.wants(withoutModify | withoutAttrib) {
+	if f.kernel.Raises(kernel.Modify | kernel.Attrib) {
 		return validity
 	}
 	return 1
-}
-
-// newEntry is entry for a name that the kernel asks for or makes. While a change of the name is to be announced it is not
-// cached, so that the announcement finds the node that it is about.
-func (f *FS) newEntry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.EntryOut) {
-	f.notes.back(h.Pid, n.ID())
-	f.entry(h.Pid, n, out)
-	if f.notes.told(h.Pid, h.NodeId, name, n.ID()) || !f.searchable(h.NodeId) {
-		out.EntryValid = 0
-	}
 }
 
 // watch has the changes of a service sent to us.
@@ -175,15 +180,6 @@ func (f *FS) watch(s *varsync.Service) {
 
 // fileName returns the name of a component in a directory listing.
 func fileName(component string, l names.Level) string { return names.Encode(component, l) }
-
-// filePath returns the path of components below the mount.
-func filePath(components []string) string {
-	enc := make([]string, len(components))
-	for i, c := range components {
-		enc[i] = names.Encode(c, levelOf(i))
-	}
-	return strings.Join(enc, "/")
-}
 
 func checkName(name string) error {
 	if len(name) > names.Max {

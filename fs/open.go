@@ -23,7 +23,7 @@ func writes(flags uint32) bool { return flags&syscall.O_ACCMODE != syscall.O_RDO
 func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
 	defer f.endOpen(f.begin("open", &in.InHeader), out, &status)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
-	if f.isPoke(&in.InHeader) {
+	if f.kernel.IsPoke(&in.InHeader) {
 		out.Fh = pokeHandle
 		return fuse.OK
 	}
@@ -68,7 +68,7 @@ func (f *FS) misnamed(h *fuse.InHeader, v *varsync.Variable) bool {
 	for d := v.Parent(); d != nil; d = d.Parent() {
 		ids = append(ids, d.ID())
 	}
-	return f.notes.lost(h.Pid, ids...)
+	return f.kernel.Lost(h.Pid, ids...)
 }
 
 // open makes a descriptor on a node by whose number the kernel knows it; trunc is O_TRUNC.

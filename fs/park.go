@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -57,7 +58,6 @@ func (f *FS) park(v *varsync.Variable, m move) error {
 	p.l.data = slices.Clone(value)
 	p.l.mu.Unlock()
 	f.hide(p)
-	f.notes.refreshName(m.newDir, m.newFile) // the kernel has the variable's node there now
 	return nil
 }
 
@@ -92,7 +92,7 @@ func (f *FS) unpark(p *parked) error {
 func (f *FS) later(p *parked) {
 	if err := f.unpark(p); err != nil && !p.tried {
 		parent, name, _ := f.locals.where(p.l)
-		f.log.Warn("a rename to a temporary name could not be carried out", "file", filePath(append(pathOfDir(f.node(parent)), name)), "err", err)
+		f.log.Warn("a rename to a temporary name could not be carried out", "file", names.Path(append(pathOfDir(f.node(parent)), name)), "err", err)
 	}
 }
 
@@ -124,7 +124,7 @@ func (f *FS) carryOut(p *parked) error {
 	default:
 		err = f.keepBackup(ctx, p, move{to: to, newName: name}, err)
 	}
-	f.notes.refreshName(parent, fileName(name, to.level))
+	f.kernel.Refresh(parent, fileName(name, to.level))
 	return err
 }
 
@@ -220,7 +220,6 @@ func (f *FS) renameBackup(p *parked, m move) error {
 			}
 		}
 		err := f.handOver(ctx, p.l, was, v)
-		f.notes.refreshName(m.newDir, m.newFile)
 		return err
 	}
 	if err := f.moveParked(ctx, p, m.to, m.newName); err != nil {
@@ -234,7 +233,6 @@ func (f *FS) renameBackup(p *parked, m move) error {
 	f.locals.move(p.l, m.newDir, m.newName)
 	v, _ := f.lookup(m.to, m.newName).(*varsync.Variable)
 	err = errors.Join(err, f.handOver(ctx, p.l, p.was, v))
-	f.notes.refreshName(m.newDir, m.newFile)
 	return err
 }
 

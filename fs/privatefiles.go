@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -43,7 +44,7 @@ func (f *FS) privateFiles() []PrivateFile {
 			continue // its directory is gone, and nobody can reach it
 		}
 		size, _ := l.stat()
-		out = append(out, PrivateFile{filePath(append(path, name)), size})
+		out = append(out, PrivateFile{names.Path(append(path, name)), size})
 	}
 	slices.SortFunc(out, func(a, b PrivateFile) int { return strings.Compare(a.Path, b.Path) })
 	return out
@@ -72,7 +73,7 @@ func pathOfDir(n varsync.Node) []string {
 	case *varsync.Service:
 		return []string{n.Tenant().Name(), n.Name()}
 	case *varsync.Dir:
-		return append([]string{n.Service().Tenant().Name(), n.Service().Name()}, components(n.Name())...)
+		return append([]string{n.Service().Tenant().Name(), n.Service().Name()}, strings.Split(n.Name(), "/")...)
 	}
 	return nil
 }

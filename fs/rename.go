@@ -19,8 +19,8 @@ import (
 // keeps its number, so the kernel, which now has the source's node under the target's name, is told to look again.
 func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) (status fuse.Status) {
 	defer f.end(f.begin("rename", &in.InHeader), &status)
-	if f.isPoke(&in.InHeader) {
-		return f.notes.pokeMoved(in.NodeId, oldName, in.Newdir, newName)
+	if f.kernel.IsPoke(&in.InHeader) {
+		return f.kernel.PokeMoved(in.NodeId, oldName, in.Newdir, newName)
 	}
 	return f.errno("rename", f.rename(in, oldName, newName))
 }
@@ -51,7 +51,7 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	if src == nil {
 		return syscall.ENOENT
 	}
-	if f.notes.stale(in.NodeId, oldName, src) || dst != nil && f.notes.stale(in.Newdir, newName, dst) {
+	if f.stale(in.NodeId, oldName, src) || dst != nil && f.stale(in.Newdir, newName, dst) {
 		return syscall.ESTALE
 	}
 	if err := f.checkNew(to, newName); err != nil {
@@ -63,14 +63,26 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	m := move{oldDir: in.NodeId, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName), newName: to.decode(newName),
 		newFile: newName, newDir: in.Newdir, noReplace: in.Flags&unix.RENAME_NOREPLACE != 0}
 	if v, ok := dst.(*varsync.Variable); ok && v.ID() != src.ID() {
-		defer f.notes.keepWatches(v, m, in.Pid)()
+		before := v.Current().Version
+		answered := f.kernel.KeepWatches(in.Pid, v.ID(), pathOf(v), in.Newdir, newName)
+		defer func() { answered(v.Current().Version != before) }()
 	}
-	if l, ok := src.(*local); ok {
+	if err := f.move(m); err != nil {
+		f.kernel.Refresh(in.NodeId, oldName) // part of it can have been done
+		f.kernel.Refresh(in.Newdir, newName)
+		return err
+	}
+	f.kernel.Renamed(src.ID(), in.NodeId, oldName, in.Newdir, newName)
+	return nil
+}
+
+func (f *FS) move(m move) error {
+	if l, ok := m.src.(*local); ok {
 		if p := f.locals.parkedAs(l); p != nil {
 			return f.renameBackup(p, m)
 		}
 	}
-	if isDir(src) {
+	if isDir(m.src) {
 		if err := f.unparkName(m.newDir, m.newName); err != nil {
 			return err
 		}
@@ -78,7 +90,7 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 		// For this mount the name is free, for the server it is the variable's that gets a new value.
 		m.dst, m.noReplace = v, false
 	}
-	switch n := src.(type) {
+	switch n := m.src.(type) {
 	case *local:
 		return f.renameLocal(n, m)
 	case *varsync.Variable:
@@ -154,7 +166,6 @@ func (f *FS) renameLocal(l *local, m move) error {
 		err = f.discardHeld(replaced)
 	}
 	err = errors.Join(err, f.handOver(ctx, l, data, v))
-	f.notes.refreshName(m.newDir, m.newFile)
 	return err
 }
 
@@ -173,7 +184,6 @@ func (f *FS) draftOver(l *local, v *varsync.Variable, m move) error {
 		return err
 	}
 	f.become(l, v)
-	f.notes.refreshName(m.newDir, m.newFile)
 	return nil
 }
 
@@ -264,9 +274,6 @@ func (f *FS) renameShared(m move) error {
 	}
 	if v, ok := m.dst.(*varsync.Variable); ok && v.ID() != m.src.ID() {
 		f.handles.become(m.src.ID(), v)
-	}
-	if m.dst != nil && m.dst.ID() != m.src.ID() {
-		f.notes.refreshName(m.newDir, m.newFile)
 	}
 	return nil
 }

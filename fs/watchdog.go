@@ -84,7 +84,7 @@ func (w *watchdog) look(free uint32) {
 	}
 	var failed error
 	for _, r := range freed {
-		if err := w.f.kernel.answer(r.unique, status); err != nil {
+		if err := w.f.kernel.Answer(r.unique, status); err != nil {
 			failed = err
 		}
 	}
@@ -139,7 +139,7 @@ func (w *watchdog) dump() {
 
 // connected reports whether the kernel still has the connection.
 func (w *watchdog) connected() bool {
-	p := []unix.PollFd{{Fd: int32(w.f.kernel.fd)}}
+	p := []unix.PollFd{{Fd: int32(w.f.kernel.FD())}}
 	for {
 		n, err := unix.Poll(p, 0)
 		if err != unix.EINTR {

@@ -14,6 +14,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/internal/testenv"
 )
 
@@ -223,8 +224,8 @@ func TestWatchdogAborts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	f := &FS{log: slog.New(slog.DiscardHandler)}
-	f.kernel.fd = fd
+	f := &FS{log: slog.New(slog.DiscardHandler), kernel: kernel.New(nil, 0, nil)}
+	f.kernel.Connect(fd)
 	f.watchdog.init(f)
 	aborts := 0
 	f.watchdog.abort = func() error { aborts++; return errors.New("x") }

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	varfs "github.com/commy-project/commyfs/fs"
+	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/fs/mountpoint"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -78,7 +79,7 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	if dir == "" {
 		return usagef("mount: empty directory name")
 	}
-	events, err := varfs.ParseEvents(o.events)
+	events, err := kernel.ParseEvents(o.events)
 	if err != nil {
 		return usagef("%s: %w", origin(o.fs, "events"), err)
 	}

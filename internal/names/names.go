@@ -125,3 +125,21 @@ func unhex(c byte) int {
 	}
 	return -1
 }
+
+// Path returns the path below the mount of components from the root.
+func Path(components []string) string {
+	files := make([]string, len(components))
+	for i, c := range components {
+		files[i] = Encode(c, levelOf(i))
+	}
+	return strings.Join(files, "/")
+}
+
+// File returns the file name of the last of components from the root.
+func File(components []string) string {
+	i := len(components) - 1
+	return Encode(components[i], levelOf(i))
+}
+
+// levelOf tells at what level a component of a path stands.
+func levelOf(i int) Level { return min(Level(i), Nested) }

@@ -1,0 +1,136 @@
+package kernel
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/commy-project/commyfs/fs/poke"
+	"github.com/commy-project/commyfs/internal/names"
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// announce raises the events of a change, if anybody can be watching still.
+func (c *Cache) announce(e *event) {
+	switch e.Kind {
+	case varsync.Modified:
+		c.changed(e)
+	case varsync.Created:
+		c.appeared(e)
+	case varsync.Deleted:
+		c.disappeared(e)
+		c.mu.Lock()
+		delete(c.queue.leaving, e.ID)
+		c.mu.Unlock()
+	case varsync.Renamed:
+		c.moved(e)
+	case varsync.MetaChanged:
+		c.described(e)
+	}
+}
+
+// changed announces a new value: MODIFY, then CLOSE_WRITE. The writing mount's kernel has raised MODIFY itself, but
+// early, when the old value was still the committed one, and raises CLOSE_WRITE at the right time: only MODIFY is raised
+// again.
+func (c *Cache) changed(e *event) {
+	if !c.Knows(e.ID, e.Parent) {
+		return
+	}
+	op := poke.Op{Kind: poke.Modify, Path: names.Path(e.Path), MTime: time.Unix(0, e.MTime)}
+	if c.Raises(Modify) {
+		err := c.poke(op, nil)
+		if errors.Is(err, syscall.ENOENT) {
+			// It has been renamed through this mount since: the event belongs to the new name.
+			now, ok := c.tree.Value(e.ID)
+			if !ok {
+				return
+			}
+			op.Path = names.Path(now.Path)
+			err = c.poke(op, nil)
+		}
+		c.report(op, err)
+	}
+	if !e.ownValue && c.Raises(CloseWrite) {
+		op.Kind = poke.CloseWrite
+		c.report(op, c.poke(op, nil))
+	}
+}
+
+// described announces another mode or mtime: ATTRIB.
+func (c *Cache) described(e *event) {
+	if !c.Knows(e.ID, e.Parent) || !c.Raises(Attrib) {
+		return
+	}
+	op := poke.Op{Kind: poke.Attrib, Path: names.Path(e.Path), MTime: time.Unix(0, e.MTime)}
+	c.report(op, c.poke(op, nil))
+}
+
+// appeared announces a variable or directory. Its name can be in the kernel already, looked up before we came here: it
+// is dropped and the poke tried again, or there would be no event.
+func (c *Cache) appeared(e *event) {
+	if !c.Knows(e.Parent) {
+		return
+	}
+	if c.Raises(Create) {
+		op := poke.Op{Kind: poke.Create, Path: names.Path(e.Path), Mode: 0o666}
+		if e.Dir {
+			op.Kind, op.Mode = poke.Mkdir, 0o777
+		}
+		at := name{e.Parent, names.File(e.Path)}
+		var err error
+		for range 5 {
+			if err = c.poke(op, &poking{kind: op.Kind, at: at, id: e.ID, dir: e.Dir}); !errors.Is(err, syscall.EEXIST) {
+				break
+			}
+			c.forgetName(at)
+		}
+		if err != nil {
+			c.forgetName(at)
+		}
+		c.report(op, err)
+	}
+	if !e.Dir {
+		c.changed(e)
+	}
+}
+
+// disappeared announces a removal. The kernel drops the name itself.
+func (c *Cache) disappeared(e *event) {
+	if !c.Knows(e.Parent) {
+		return
+	}
+	at := name{e.Parent, names.File(e.Path)}
+	c.forgetName(at) // the poke is to find the node that goes, whatever the kernel has there
+	if now, _ := c.tree.Find(at.dir, at.file); now != 0 && now != e.ID || !c.Raises(Delete) {
+		return // the name stands for something new: removing it would end that one's watches
+	}
+	op := poke.Op{Kind: poke.Unlink, Path: names.Path(e.Path)}
+	if e.Dir {
+		op.Kind = poke.Rmdir
+	}
+	err := c.poke(op, &poking{kind: op.Kind, at: at, id: e.ID, dir: e.Dir})
+	if err != nil {
+		c.forgetName(at)
+	}
+	c.report(op, err)
+}
+
+// moved announces a new name.
+func (c *Cache) moved(e *event) {
+	if !c.Knows(e.Parent, e.OldParent) {
+		return
+	}
+	from, to := name{e.OldParent, names.File(e.OldPath)}, name{e.Parent, names.File(e.Path)}
+	c.forgetName(to)
+	c.forgetName(from)
+	if !c.Raises(Move) {
+		return
+	}
+	op := poke.Op{Kind: poke.Rename, Path: names.Path(e.OldPath), NewPath: names.Path(e.Path)}
+	err := c.poke(op, &poking{kind: op.Kind, at: from, to: to, id: e.ID, dir: e.Dir})
+	if err != nil {
+		c.forgetName(from)
+		c.forgetName(to)
+	}
+	c.report(op, err)
+}

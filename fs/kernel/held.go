@@ -1,0 +1,276 @@
+package kernel
+
+import (
+	"slices"
+
+	"github.com/commy-project/commyfs/internal/names"
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// node is one that the kernel has.
+type node struct {
+	refs    uint64 // references that replies have given it
+	names   []name // by which it has the node; nearly always one
+	lost    *lost
+	service *varsync.Service // that has it; nil above services
+	kept    []*keeping       // see KeepWatches
+	pages   bool             // it was given some since they were last invalidated
+	empty   bool             // it may take the file for empty
+	size    uint64
+}
+
+// name is a file name in a directory.
+type name struct {
+	dir  uint64
+	file string
+}
+
+// told is the node that the kernel was last told a name stands for.
+type told struct {
+	id   uint64
+	when uint64 // by Cache.tells
+}
+
+// Learn counts a reference that a reply to a thread, 0 for nobody's, gives to the kernel. It comes before the attributes are
+// looked at: a change from now on is announced. The node's service, nil for none or the same, is held for as long as the
+// kernel has the node: who looks at what the kernel caches, or has a watch on it, asks nothing of us.
+func (c *Cache) Learn(thread uint32, id uint64, service *varsync.Service) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[id]
+	if n == nil {
+		n = &node{}
+		c.nodes[id] = n
+	}
+	n.refs++
+	if service != nil && service != n.service {
+		service.Hold()
+		n.release()
+		n.service = service
+	}
+	n.kept = slices.DeleteFunc(n.kept, func(k *keeping) bool { return thread != 0 && k.thread == thread })
+}
+
+func (n *node) release() {
+	if n.service != nil {
+		n.service.Release()
+	}
+}
+
+// Forget counts references down and reports whether none is left.
+func (c *Cache) Forget(id, refs uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[id]
+	if n != nil && n.refs > refs {
+		n.refs -= refs
+		return false
+	}
+	if n != nil {
+		for _, k := range n.names {
+			delete(c.names, k)
+		}
+		n.release()
+		delete(c.nodes, id)
+	}
+	return true
+}
+
+// Knows reports whether the kernel has the node: one that it does not have nobody can be watching.
+func (c *Cache) Knows(ids ...uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(ids, func(id uint64) bool { return c.nodes[id] != nil })
+}
+
+// Told records that a reply to a thread gives the kernel a node, which it has learned, under a name. It reports whether that is
+// what the tree has: if not, the name must not be kept.
+func (c *Cache) Told(thread uint32, dir uint64, file string, id uint64) bool {
+	k := name{dir, file}
+	c.mu.Lock()
+	if was := c.names[k].id; was != 0 && was != id {
+		c.loseLocked(k)
+	}
+	c.nameLocked(k, id)
+	if n := c.nodes[id]; n != nil && n.hasLost() {
+		n.look(thread, k)
+	}
+	c.mu.Unlock()
+	if now, err := c.tree.Find(dir, file); err == nil && now == id {
+		return true
+	}
+	c.Refresh(dir, file)
+	return false
+}
+
+// nameLocked records what a name stands for in the kernel, 0 for nothing.
+func (c *Cache) nameLocked(k name, id uint64) {
+	if was := c.names[k].id; was != id {
+		if n := c.nodes[was]; n != nil {
+			n.names = slices.DeleteFunc(n.names, func(o name) bool { return o == k })
+		}
+		if n := c.nodes[id]; n != nil {
+			n.names = append(n.names, k)
+		}
+	}
+	if c.nodes[id] == nil {
+		delete(c.names, k)
+		return
+	}
+	c.tells++
+	c.names[k] = told{id, c.tells}
+}
+
+// Removed records that the kernel carries out the removal of a name itself.
+func (c *Cache) Removed(dir uint64, file string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nameLocked(name{dir, file}, 0)
+}
+
+// Renamed records that the kernel carries out a rename itself: it has the node under the new name then, also where the tree
+// has another there.
+func (c *Cache) Renamed(id, oldDir uint64, oldFile string, newDir uint64, newFile string) {
+	c.mu.Lock()
+	c.nameLocked(name{oldDir, oldFile}, 0)
+	c.nameLocked(name{newDir, newFile}, id)
+	c.mu.Unlock()
+	if now, err := c.tree.Find(newDir, newFile); err != nil || now != id {
+		c.Refresh(newDir, newFile)
+	}
+}
+
+// Refresh makes the kernel look a name up again, soon. It never blocks.
+func (c *Cache) Refresh(dir uint64, file string) {
+	c.mu.Lock()
+	c.staleLocked(name{dir, file})
+	c.mu.Unlock()
+	c.wakeUp()
+}
+
+// refreshIn makes the kernel look all names in a directory up again.
+func (c *Cache) refreshIn(dir uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k := range c.names {
+		if k.dir == dir {
+			c.staleLocked(k)
+		}
+	}
+}
+
+func (c *Cache) staleLocked(k name) {
+	if c.names[k].id != 0 {
+		c.staleNames[k] = struct{}{}
+	}
+}
+
+func (c *Cache) staleNodeLocked(id uint64, own bool) {
+	if c.nodes[id] == nil {
+		return
+	}
+	was, ok := c.staleNodes[id]
+	c.staleNodes[id] = own && (was || !ok)
+}
+
+// outdateLocked makes stale what a change of the tree has made old.
+func (c *Cache) outdateLocked(in *varsync.Notice) {
+	c.staleNodeLocked(in.ID, in.Own && in.Kind == varsync.Modified)
+	if in.Kind == varsync.Modified || in.Kind == varsync.MetaChanged {
+		return
+	}
+	c.staleNodeLocked(in.Parent, false) // its time
+	if in.Kind == varsync.Renamed {
+		c.staleNodeLocked(in.OldParent, false)
+	}
+	if in.Own {
+		return // the kernel makes the change of the name itself
+	}
+	at, from := name{in.Parent, names.File(in.Path)}, name{}
+	switch in.Kind {
+	case varsync.Deleted:
+		at, from = name{}, at
+	case varsync.Renamed:
+		from = name{in.OldParent, names.File(in.OldPath)}
+	}
+	if c.names[from].id == in.ID {
+		c.staleLocked(from)
+	}
+	if c.names[at].id != in.ID {
+		c.staleLocked(at)
+	}
+}
+
+// invalidate has the kernel drop what is stale, and reports whether there was any.
+func (c *Cache) invalidate() bool {
+	c.mu.Lock()
+	stale, nodes := c.staleNames, c.staleNodes
+	if len(stale)+len(nodes) == 0 {
+		c.mu.Unlock()
+		return false
+	}
+	c.staleNames, c.staleNodes = map[name]struct{}{}, map[uint64]bool{}
+	c.mu.Unlock()
+	for id, own := range nodes {
+		// What this mount's writers have written the kernel knows. Invalidating it has the kernel drop the reply to a question
+		// for attributes that is under way: lseek to the end would go by an older size. The poke tells them.
+		if !own || !c.Raises(Modify) || !c.tree.Written(id) || c.HasPages(id) {
+			c.forgetNode(id)
+		}
+	}
+	for k := range stale {
+		c.forgetName(k)
+	}
+	return true
+}
+
+// forgetNode drops attributes and pages of a node.
+func (c *Cache) forgetNode(id uint64) {
+	c.mu.Lock()
+	n := c.nodes[id]
+	if n != nil {
+		n.pages = false
+	}
+	c.mu.Unlock()
+	if n == nil {
+		return
+	}
+	if err := c.invalidateInode(id, 0); err != nil {
+		c.log.Debug("invalidate node", "id", id, "err", err)
+	}
+}
+
+// forgetName drops a name, if the kernel has its directory.
+func (c *Cache) forgetName(k name) {
+	c.mu.Lock()
+	had, knows := c.names[k], c.nodes[k.dir] != nil
+	c.mu.Unlock()
+	if !knows {
+		return
+	}
+	if err := c.invalidateEntry(k); err != nil {
+		c.log.Debug("invalidate entry", "parent", k.dir, "err", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if had.id != 0 && c.names[k] == had { // it was not told anew meanwhile
+		c.loseLocked(k)
+	}
+}
+
+// Stale reports whether the kernel has a name for another node than the tree, which has id, or 0 for nothing.
+func (c *Cache) Stale(dir uint64, file string, id uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.names[name{dir, file}].id
+	return was != 0 && was != id
+}
+
+// Leaving reports whether the kernel still has a name of a node that the tree does not have any more, or is still to raise
+// the event. Until then it must not hear that there is no link.
+func (c *Cache) Leaving(id uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[id]
+	return n != nil && len(n.names) > 0 || c.queue.leaving[id]
+}

@@ -1,0 +1,219 @@
+// Package kernel keeps what the kernel has cached of a mount in step with the tree, and raises inotify events.
+//
+// The kernel keeps names, attributes and pages for as long as nobody tells it that they are old: it is a third copy of the
+// tree, and behind the mount's own. Telling it takes time, because it waits for the lock of a directory that a request may
+// hold. This is how the mount keeps its promises meanwhile.
+//
+// What it has. Every reply that gives the kernel a node under a name is recorded ([Cache.Told]), and so is what it does to
+// names itself ([Cache.Renamed], [Cache.Removed]). So it is known which names it can have, and for which nodes; that it has
+// dropped one is not. What it was told is compared with the tree after it is recorded: no change falls in between.
+//
+// Stale. A change that the tree has ([Cache.Changed]) makes stale the names that the kernel has for another node than the
+// tree, and the nodes whose attributes or pages are old. These are sets of what the kernel has, however many changes there
+// are. One goroutine invalidates all that is stale, and only then raises the next event.
+//
+// Behind. Until a stale name is invalidated the kernel acts on it. A removal or rename of it is answered with ESTALE
+// ([Cache.Stale]), or the kernel would take the wrong node for removed, a directory for good. An open comes with a node and
+// no name: it is answered with ESTALE if the node, or a directory above, has lost a name, unless the thread has looked it up
+// by its present one ([Cache.Lost]). At ESTALE the kernel walks the path again and asks for each part of it. That lasts a
+// moment longer than the stale name: a thread can have walked the path before.
+//
+// Watches. A rename over a variable is an update of it, so it keeps its node and whoever watches that. The kernel would
+// take the node for removed: see [Cache.KeepWatches].
+//
+// Events. The kernel raises events only for system calls, so package poke makes one on the mount, and its requests are
+// answered from here as if the change happened now. Events wait in a queue that is bounded: see queue.
+package kernel
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/commy-project/commyfs/fs/poke"
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// Tree is what the kernel should have. Its methods are called with no lock held.
+type Tree interface {
+	// Find returns what a file name in a directory stands for, 0 for nothing.
+	Find(dir uint64, file string) (id uint64, err error)
+	// Attr fills the attributes of a node, also of one that is gone: dir says what it was.
+	Attr(id uint64, dir bool, out *fuse.Attr)
+	// Value returns the notice that a variable's present value would be announced with, false if it is gone.
+	Value(id uint64) (varsync.Notice, bool)
+	// Written reports whether processes of this mount write to the node.
+	Written(id uint64) bool
+	// Searchable reports whether everybody may use the names in a directory.
+	Searchable(dir uint64) bool
+}
+
+// Cache is what the kernel has cached of a mount.
+type Cache struct {
+	tree   Tree
+	events Events
+	log    *slog.Logger
+	device
+	threads atomic.Pointer[threads]
+	current atomic.Pointer[poking] // what the poke thread is doing: handlers answer its requests from it
+	wg      sync.WaitGroup
+	wake    chan struct{} // holds a token when there may be work
+	done    chan struct{}
+
+	mu         sync.Mutex // guards the following; a leaf
+	nodes      map[uint64]*node
+	names      map[name]told
+	tells      uint64            // told so far
+	staleNames map[name]struct{} // of names
+	staleNodes map[uint64]bool   // of nodes; true: only by what this mount has written
+	queue      queue
+}
+
+// threads make system calls on the mount.
+type threads struct {
+	poker *poke.Poker
+	// stater asks for attributes while a rename waits; see KeepWatches. The poker can be waiting for the directory that the
+	// rename holds.
+	stater *poke.Poker
+}
+
+// New returns a cache that is empty but for the root.
+func New(tree Tree, events Events, log *slog.Logger) *Cache {
+	return &Cache{
+		tree: tree, events: events, log: log,
+		device:     device{fd: -1},
+		wake:       make(chan struct{}, 1),
+		done:       make(chan struct{}),
+		nodes:      map[uint64]*node{fuse.FUSE_ROOT_ID: {refs: 1}},
+		names:      map[name]told{},
+		staleNames: map[name]struct{}{},
+		staleNodes: map[uint64]bool{},
+		queue:      newQueue(),
+	}
+}
+
+// Connect says by which descriptor of the FUSE device the kernel is told. It must come before the first request. The
+// descriptor is not go-fuse's, which sends notifications one at a time: one that waits for a directory's lock would hold up
+// all others.
+func (c *Cache) Connect(fd int) { c.fd = fd }
+
+// Start begins to invalidate and to raise events. dir is where the mount is, dev its st_dev.
+func (c *Cache) Start(dir string, dev uint64) error {
+	poker, err := poke.New(dir, dev)
+	if err != nil {
+		return err
+	}
+	stater, err := poke.New(dir, dev)
+	if err != nil {
+		poker.Close()
+		return err
+	}
+	c.threads.Store(&threads{poker, stater})
+	c.wg.Go(c.run)
+	return nil
+}
+
+// Stop ends it. The mount must still be served, or be gone.
+func (c *Cache) Stop() {
+	if t := c.threads.Load(); t != nil {
+		t.poker.Close()
+		t.stater.Close()
+	}
+	close(c.done)
+	c.wg.Wait()
+}
+
+// IsPoke reports whether a request comes from the thread that raises events: FUSE names the calling thread.
+func (c *Cache) IsPoke(h *fuse.InHeader) bool {
+	t := c.threads.Load()
+	return t != nil && h.Pid != 0 && h.Pid == t.poker.TID()
+}
+
+// IsOwn reports whether a request comes from any thread of ours.
+func (c *Cache) IsOwn(h *fuse.InHeader) bool {
+	t := c.threads.Load()
+	return t != nil && h.Pid != 0 && (h.Pid == t.poker.TID() || h.Pid == t.stater.TID())
+}
+
+// Changed takes what the tree has changed. It never blocks. What nobody can be watching raises no event, or a million
+// variables made elsewhere would wait in the queue: who looks later finds them changed already.
+func (c *Cache) Changed(notices []varsync.Notice) {
+	for _, in := range notices {
+		if in.Kind == varsync.MetaChanged && in.Dir && !c.tree.Searchable(in.ID) {
+			c.refreshIn(in.ID) // the kernel has kept them while everybody could search it
+		}
+	}
+	c.mu.Lock()
+	for _, in := range notices {
+		in.Parent, in.OldParent = orRoot(in.Parent), orRoot(in.OldParent)
+		c.outdateLocked(&in)
+		if c.nodes[in.ID] != nil || c.nodes[in.Parent] != nil || in.Kind == varsync.Renamed && c.nodes[in.OldParent] != nil {
+			c.queue.add(in)
+		}
+	}
+	c.mu.Unlock()
+	c.wakeUp()
+}
+
+// orRoot is the number of a directory that a notice names: the root has none at the server.
+func orRoot(id uint64) uint64 {
+	if id == 0 {
+		return fuse.FUSE_ROOT_ID
+	}
+	return id
+}
+
+func (c *Cache) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Cache) run() {
+	for {
+		for c.step() {
+			select {
+			case <-c.done:
+				return
+			default:
+			}
+		}
+		select {
+		case <-c.wake:
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// step does the next thing, and reports whether there was any.
+func (c *Cache) step() bool {
+	if c.invalidate() {
+		return true
+	}
+	c.mu.Lock()
+	e := c.queue.next()
+	c.mu.Unlock()
+	if e == nil {
+		return false
+	}
+	c.announce(e)
+	return true
+}
+
+// poke has the poke thread make a system call, with p as what its requests are answered from.
+func (c *Cache) poke(op poke.Op, p *poking) error {
+	c.current.Store(p)
+	defer c.current.Store(nil)
+	return c.threads.Load().poker.Do(op)
+}
+
+func (c *Cache) report(op poke.Op, err error) {
+	if err != nil && !errors.Is(err, poke.ErrClosed) && !errors.Is(err, poke.ErrNotMounted) {
+		c.log.Debug("event not raised", "event", op.Kind, "path", op.Path, "err", err)
+	}
+}

@@ -1,0 +1,89 @@
+package kernel
+
+import (
+	"slices"
+	"time"
+)
+
+// lost is a name, or some, that the kernel has had for a node and has no more.
+type lost struct {
+	until time.Time       // how long opens by it can still come
+	seen  map[uint32]name // threads that may open it, once: those that have looked it up, if by this name, {} by any
+}
+
+// lostTime is longer than a thread takes from a look at a path to its request, also on a busy machine.
+const lostTime = time.Second
+
+// loseLocked records that the kernel does not have a name for its node any more.
+func (c *Cache) loseLocked(k name) {
+	if n := c.nodes[c.names[k].id]; n != nil {
+		if n.lost == nil {
+			n.lost = &lost{}
+		}
+		n.lost.until = time.Now().Add(lostTime)
+	}
+	c.nameLocked(k, 0)
+}
+
+// hasLost reports whether the node may have lost a name. c.mu is held.
+func (n *node) hasLost() bool {
+	if len(n.names) < 2 && n.lost != nil && time.Now().After(n.lost.until) {
+		n.lost = nil
+	}
+	return n.lost != nil || len(n.names) > 1
+}
+
+// look records that a thread looks the node up. c.mu is held.
+func (n *node) look(thread uint32, k name) {
+	if n.lost == nil {
+		n.lost = &lost{}
+	}
+	if n.lost.seen == nil {
+		n.lost.seen = map[uint32]name{}
+	}
+	n.lost.seen[thread] = k
+}
+
+// Lost reports whether a thread may be opening the first of the nodes, which is below the others, by a name that one of them
+// has lost.
+func (c *Cache) Lost(thread uint32, ids ...uint64) bool {
+	lost := false
+	for _, id := range ids {
+		if c.lost(thread, id) {
+			lost = true
+		}
+	}
+	return lost
+}
+
+func (c *Cache) lost(thread uint32, id uint64) bool {
+	c.mu.Lock()
+	n := c.nodes[id]
+	if n == nil {
+		c.mu.Unlock()
+		return false
+	}
+	names, was := slices.Clone(n.names), n.hasLost()
+	var seen name
+	looked := false
+	if n.lost != nil {
+		seen, looked = n.lost.seen[thread]
+		delete(n.lost.seen, thread)
+	}
+	c.mu.Unlock()
+	stands := func(k name) bool {
+		now, err := c.tree.Find(k.dir, k.file)
+		return err == nil && now == id
+	}
+	stale := slices.ContainsFunc(names, func(k name) bool { return !stands(k) })
+	if !stale && !was || looked && (seen == name{} || stands(seen)) {
+		return false
+	}
+	if !stale {
+		// The kernel knows: the next try is right, whether it looks up or not (a path through /proc/self/fd does not).
+		c.mu.Lock()
+		n.look(thread, name{})
+		c.mu.Unlock()
+	}
+	return true
+}

@@ -1,0 +1,98 @@
+package kernel
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/commy-project/commyfs/fs/poke"
+)
+
+// poking is a change that is being announced: the poke thread repeats it on the mount, and its requests are answered as
+// if it happened now. The tree has it already.
+type poking struct {
+	kind poke.Kind
+	at   name
+	to   name // poke.Rename
+	id   uint64
+	dir  bool
+}
+
+// PokeLookup answers a lookup of the poke thread for the name that is changing: one that appears is not there yet, one
+// that disappears still is. done is false for other names.
+func (c *Cache) PokeLookup(dir uint64, file string, out *fuse.EntryOut) (status fuse.Status, done bool) {
+	p := c.current.Load()
+	if p == nil {
+		return 0, false
+	}
+	there := p.kind == poke.Unlink || p.kind == poke.Rmdir || p.kind == poke.Rename
+	switch (name{dir, file}) {
+	case p.at:
+		if !there {
+			return fuse.ENOENT, true
+		}
+		c.ghost(p, out)
+		return fuse.OK, true
+	case p.to:
+		return fuse.ENOENT, true
+	}
+	return 0, false
+}
+
+// ghost fills an entry for a node under a name that the tree may not have. It is not cached.
+func (c *Cache) ghost(p *poking, out *fuse.EntryOut) {
+	c.Learn(0, p.id, nil)
+	c.mu.Lock()
+	if was := c.names[p.at].id; was != 0 && was != p.id {
+		c.loseLocked(p.at)
+	}
+	c.nameLocked(p.at, p.id)
+	c.mu.Unlock()
+	out.NodeId = p.id
+	c.tree.Attr(p.id, p.dir, &out.Attr)
+	c.Sized(p.id, out.Size, false)
+}
+
+// PokeEntry answers the poke thread's mknod or mkdir with the node that has appeared. By now it can be gone again, or have
+// another name: that is announced next, and the name is not cached.
+func (c *Cache) PokeEntry(dir uint64, file string, out *fuse.EntryOut) fuse.Status {
+	p := c.current.Load()
+	if p == nil || p.at != (name{dir, file}) {
+		return fuse.EPERM
+	}
+	c.ghost(p, out)
+	return fuse.OK
+}
+
+// PokeGone answers the poke thread's unlink or rmdir.
+func (c *Cache) PokeGone(dir uint64, file string) fuse.Status {
+	p := c.current.Load()
+	if p == nil || p.at != (name{dir, file}) || c.taken(p.at, p.id) {
+		return fuse.EPERM
+	}
+	c.Removed(dir, file)
+	return fuse.OK
+}
+
+// taken reports whether a name stands for another node by now. The kernel holds the directory's lock: what it has under
+// the name is what the tree has, and going on would take that for removed. A directory would be dead to it for good.
+func (c *Cache) taken(k name, id uint64) bool {
+	now, err := c.tree.Find(k.dir, k.file)
+	return err != nil || now != 0 && now != id
+}
+
+// PokeMoved answers the poke thread's rename.
+func (c *Cache) PokeMoved(dir uint64, file string, newDir uint64, newFile string) fuse.Status {
+	p := c.current.Load()
+	if p == nil || p.at != (name{dir, file}) || p.to != (name{newDir, newFile}) || c.taken(p.at, p.id) || c.taken(p.to, p.id) {
+		return fuse.EPERM
+	}
+	c.Renamed(p.id, dir, file, newDir, newFile)
+	return fuse.OK
+}
+
+// PokeAttr answers our threads' stat and utimensat: with what is so, changing nothing. The kernel takes the size as it is.
+func (c *Cache) PokeAttr(id uint64, out *fuse.AttrOut) {
+	p := c.current.Load()
+	c.tree.Attr(id, p != nil && p.id == id && p.dir, &out.Attr)
+	out.Ino = id
+	c.Sized(id, out.Size, true)
+}

@@ -1,0 +1,151 @@
+package kernel
+
+import (
+	"maps"
+	"slices"
+
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// maxQueued is how many events wait one by one: twice as many as inotify keeps for a program that does not read.
+const maxQueued = 32 << 10
+
+// queue has the events that are to be raised, in order. The changes of a variable's value are merged while they wait (S17).
+// Appearing, disappearing and moving are not, unless there are more than maxQueued: then what happened to a node since its
+// last event becomes one event, or none. So there are never more than that, or two for each node there is or was at the time.
+type queue struct {
+	list    []*event
+	values  map[uint64]*event // of a node: the event that the next change of its value is merged into
+	leaving map[uint64]bool   // nodes whose removal is among the events, or being announced
+	limit   int
+}
+
+// event is what is to be raised for a notice.
+type event struct {
+	varsync.Notice
+	ownValue bool // every change of the value in it is ours: the kernel has raised CLOSE_WRITE
+}
+
+func newQueue() queue {
+	return queue{values: map[uint64]*event{}, leaving: map[uint64]bool{}, limit: maxQueued}
+}
+
+// add has an event raised. What this mount changes the kernel raises itself, but the value of what is new.
+func (q *queue) add(in varsync.Notice) {
+	e := &event{in, in.Own}
+	if in.Own && in.Kind != varsync.Modified {
+		if in.Kind != varsync.Created || in.Dir {
+			return
+		}
+		e.Kind = varsync.Modified
+	}
+	if waiting := q.values[e.ID]; waiting != nil && e.Kind == varsync.Modified {
+		waiting.merge(e)
+		return
+	}
+	q.list = append(q.list, e)
+	switch e.Kind {
+	case varsync.MetaChanged:
+	case varsync.Modified:
+		q.values[e.ID] = e
+	case varsync.Created:
+		if !e.Dir {
+			q.values[e.ID] = e // it raises the events of its first value too
+		}
+	default:
+		delete(q.values, e.ID)
+	}
+	if e.Kind == varsync.Deleted {
+		q.leaving[e.ID] = true
+	}
+	if len(q.list) > q.limit {
+		q.compact()
+		q.limit = max(maxQueued, 2*len(q.list))
+	}
+}
+
+// merge adds a later change of the value.
+func (e *event) merge(later *event) {
+	e.MTime = later.MTime
+	e.ownValue = e.ownValue && later.ownValue
+}
+
+// next takes the first event, nil if there is none.
+func (q *queue) next() *event {
+	if len(q.list) == 0 {
+		q.list, q.limit = nil, maxQueued
+		return nil
+	}
+	e := q.list[0]
+	q.list[0] = nil
+	q.list = q.list[1:]
+	if q.values[e.ID] == e {
+		delete(q.values, e.ID)
+	}
+	return e
+}
+
+// compact leaves at most one event of a node's name and one of its value, each where the last of them was.
+func (q *queue) compact() {
+	type part struct {
+		id   uint64
+		kind varsync.NoticeKind
+	}
+	last := map[part]*event{}
+	for _, e := range q.list {
+		k := part{e.ID, e.Kind}
+		if e.Kind == varsync.Created || e.Kind == varsync.Deleted {
+			k.kind = varsync.Renamed // what becomes of the name
+		}
+		switch before := last[k]; {
+		case before == nil:
+			last[k] = e
+		case k.kind != varsync.Renamed:
+			e.ownValue = e.ownValue && before.ownValue
+			last[k] = e
+		default:
+			if last[k] = joined(before, e); last[k] == nil {
+				delete(last, k)
+			}
+		}
+		if e.Kind == varsync.Deleted {
+			delete(last, part{e.ID, varsync.Modified})
+			delete(last, part{e.ID, varsync.MetaChanged})
+		}
+	}
+	kept := map[*event]bool{}
+	for e := range maps.Values(last) {
+		kept[e] = true
+	}
+	q.values, q.leaving = map[uint64]*event{}, map[uint64]bool{}
+	q.list = slices.DeleteFunc(q.list, func(e *event) bool { return !kept[e] })
+	for _, e := range q.list {
+		switch {
+		case e.Kind == varsync.Deleted:
+			q.leaving[e.ID] = true
+		case e.Kind == varsync.Modified, e.Kind == varsync.Created && !e.Dir:
+			q.values[e.ID] = e
+		}
+	}
+}
+
+// joined is one event for what has happened to a node's name twice, nil if it is what it was. It is the later of them, changed.
+func joined(first, then *event) *event {
+	switch {
+	case first.Kind == varsync.Created && then.Kind == varsync.Deleted:
+		return nil
+	case first.Kind == varsync.Created && then.Kind == varsync.Renamed:
+		then.Kind, then.OldParent, then.OldPath = varsync.Created, 0, nil
+		then.MTime = max(first.MTime, then.MTime)
+	case first.Kind == varsync.Renamed && then.Kind == varsync.Deleted:
+		then.Parent, then.Path = first.OldParent, first.OldPath
+	case first.Kind == varsync.Renamed && then.Kind == varsync.Renamed:
+		if first.OldParent == then.Parent && slices.Equal(first.OldPath, then.Path) {
+			return nil
+		}
+		then.OldParent, then.OldPath = first.OldParent, first.OldPath
+	case first.Kind == varsync.Deleted && then.Kind == varsync.Created: // it has moved to another service
+		then.Kind, then.OldParent, then.OldPath = varsync.Renamed, first.Parent, first.Path
+	}
+	return then
+}

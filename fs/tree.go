@@ -1,0 +1,60 @@
+package fs
+
+import (
+	"strings"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// tree is what the kernel should have, as package kernel asks for it.
+type tree struct{ f *FS }
+
+func (t tree) Find(dir uint64, file string) (uint64, error) {
+	n, err := t.f.find(dir, file)
+	if n == nil {
+		return 0, err
+	}
+	return n.ID(), nil
+}
+
+func (t tree) Attr(id uint64, dir bool, out *fuse.Attr) {
+	n := t.f.node(id)
+	if n == nil {
+		out.Ino = id
+		out.Mode, out.Nlink = syscall.S_IFREG|0o644, 1
+		if dir {
+			out.Mode = syscall.S_IFDIR | 0o755
+		}
+		out.Owner = fuse.Owner{Uid: t.f.o.UID, Gid: t.f.o.GID}
+		return
+	}
+	t.f.attr(n, out)
+	if v, ok := n.(*varsync.Variable); ok && v.Dirty() {
+		setSize(out, v.DirtySize()) // the kernel has counted what this mount's editors have written since
+	}
+}
+
+func (t tree) Value(id uint64) (varsync.Notice, bool) {
+	v, ok := t.f.c.Node(id).(*varsync.Variable)
+	if !ok || v.Gone() {
+		return varsync.Notice{}, false
+	}
+	return varsync.Notice{Kind: varsync.Modified, ID: id, Parent: v.Parent().ID(), Path: pathOf(v), MTime: v.Current().MTime}, true
+}
+
+func (t tree) Written(id uint64) bool { return t.f.handles.uncommitted(id) }
+
+func (t tree) Searchable(dir uint64) bool { return t.f.searchable(dir) }
+
+func pathOf(v *varsync.Variable) []string {
+	s := v.Service()
+	return append([]string{s.Tenant().Name(), s.Name()}, strings.Split(v.Name(), "/")...)
+}
+
+// stale reports whether the kernel can take a name for another node than the given one. Told ESTALE it looks again.
+func (f *FS) stale(dir uint64, file string, n varsync.Node) bool {
+	return f.kernel.Stale(dir, file, n.ID())
+}
