@@ -194,12 +194,15 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	if n == nil {
 		n = f.removed(in.NodeId)
 	}
-	v, _ := n.(*varsync.Variable)
-	if n == nil || v != nil && !hasFh && in.Valid&fuse.FATTR_SIZE != 0 && f.misnamed(&in.InHeader, v) {
+	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
 	done, err := f.emptiesOpened(in)
 	if !done {
+		v, ok := n.(*varsync.Variable)
+		if ok && !hasFh && in.Valid&fuse.FATTR_SIZE != 0 && f.misnamed(&in.InHeader, v) {
+			return fuse.Status(syscall.ESTALE)
+		}
 		err = f.setattr(n, h, in)
 	}
 	if err != nil {

@@ -75,7 +75,7 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 	if err != nil {
 		return err
 	}
-	if n != nil && f.stale(h.NodeId, name, n) {
+	if f.stale(h.NodeId, name, n) {
 		return syscall.ESTALE
 	}
 	switch n := n.(type) {

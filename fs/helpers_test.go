@@ -253,14 +253,36 @@ func (m *mount) unlink(path string) fuse.Status {
 	m.t.Helper()
 	parent, name := m.split(path)
 	h := m.header(parent)
-	return m.Unlink(nil, &h, name)
+	status := m.Unlink(nil, &h, name)
+	if m.looksAgain(status, path) {
+		status = m.Unlink(nil, &h, name)
+	}
+	return status
+}
+
+// looksAgain is what the kernel does when it is told that a name is stale: it looks the path up, and tries once more.
+func (m *mount) looksAgain(status fuse.Status, paths ...string) bool {
+	m.t.Helper()
+	if status != fuse.Status(syscall.ESTALE) {
+		return false
+	}
+	for _, path := range paths {
+		parent, name := m.split(path)
+		m.lookup(parent, name)
+	}
+	return true
 }
 
 func (m *mount) rename(from, to string, flags uint32) fuse.Status {
 	m.t.Helper()
 	oldDir, oldName := m.split(from)
 	newDir, newName := m.split(to)
-	return m.Rename(nil, &fuse.RenameIn{InHeader: m.header(oldDir), Newdir: newDir, Flags: flags}, oldName, newName)
+	in := &fuse.RenameIn{InHeader: m.header(oldDir), Newdir: newDir, Flags: flags}
+	status := m.Rename(nil, in, oldName, newName)
+	if m.looksAgain(status, from, to) {
+		status = m.Rename(nil, in, oldName, newName)
+	}
+	return status
 }
 
 // stored is what the server holds, seen past the mount; "-" stands for nothing.

@@ -55,3 +55,19 @@ func TestEmptyingOpen(t *testing.T) {
 		t.Errorf("%d opens are remembered", n)
 	}
 }
+
+// A file that somebody else has just renamed is opened by its new name, also with O_TRUNC.
+func TestEmptyingOpenAfterARename(t *testing.T) {
+	h := newHost(t)
+	m, other := h.mount(t, Options{}), h.mount(t, Options{})
+	m.mkdir(rootID, "t")
+	m.mkdir(m.id("t"), "s")
+	m.put("t/s/a", "hello")
+	m.id("t/s/a")
+	eventually(t, "there", func() bool { _, status := other.lookup(other.id("t/s"), "a"); return status == 0 })
+	other.ok("rename", other.rename("t/s/a", "t/s/b", 0))
+	f, _ := m.emptied("t/s/b", wr)
+	m.ok("write", f.write(0, "new"))
+	m.ok("close", f.close())
+	m.wantStored("b", "new")
+}

@@ -54,7 +54,10 @@ func pathOf(v *varsync.Variable) []string {
 	return append([]string{s.Tenant().Name(), s.Name()}, strings.Split(v.Name(), "/")...)
 }
 
-// stale reports whether the kernel can take a name for another node than the given one. Told ESTALE it looks again.
+// stale reports whether the kernel takes a name for another node than the given one, nil for none. Told ESTALE it looks again.
 func (f *FS) stale(dir uint64, file string, n varsync.Node) bool {
+	if n == nil {
+		return f.kernel.Stale(dir, file, 0)
+	}
 	return f.kernel.Stale(dir, file, n.ID())
 }

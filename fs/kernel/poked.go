@@ -52,13 +52,16 @@ func (c *Cache) ghost(p *poking, out *fuse.EntryOut) {
 }
 
 // PokeEntry answers the poke thread's mknod or mkdir with the node that has appeared. By now it can be gone again, or have
-// another name: that is announced next, and the name is not cached.
+// another name: then the kernel is to look again.
 func (c *Cache) PokeEntry(dir uint64, file string, out *fuse.EntryOut) fuse.Status {
 	p := c.current.Load()
 	if p == nil || p.at != (name{dir, file}) {
 		return fuse.EPERM
 	}
 	c.ghost(p, out)
+	if now, err := c.tree.Find(dir, file); err != nil || now != p.id {
+		c.Refresh(dir, file)
+	}
 	return fuse.OK
 }
 
