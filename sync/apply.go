@@ -11,10 +11,7 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer func() {
-		s.stamp(notices, rev)
-		s.c.applying(notices)
-	}()
+	defer func() { s.stamp(notices, rev) }()
 	if s.state != watched {
 		return nil, true
 	}

@@ -110,13 +110,6 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// applying announces a change that is about to be visible; the lock that hides it is held.
-func (c *Client) applying(notices []Notice) {
-	if len(notices) > 0 && c.opts.OnApply != nil {
-		c.opts.OnApply(notices)
-	}
-}
-
 func (c *Client) notify(notices []Notice) {
 	if len(notices) > 0 && c.opts.OnChange != nil {
 		c.opts.OnChange(notices)

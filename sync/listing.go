@@ -107,7 +107,6 @@ var _ model.Watcher = (*session)(nil)
 func (l *session) TreeChanged(t *model.TreeChanges) {
 	l.c.mu.Lock()
 	notices := l.c.treeStepsLocked(t.Changes)
-	l.c.applying(notices)
 	l.c.mu.Unlock()
 	l.c.notify(notices)
 }

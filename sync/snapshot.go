@@ -82,7 +82,6 @@ func (s *Service) replace(l *session, sn *snapshot, rev int64, acc accessor) []N
 		return nil
 	}
 	s.stamp(notices, rev)
-	s.c.applying(notices)
 	return notices
 }
 

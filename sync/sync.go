@@ -46,9 +46,6 @@ type Options struct {
 	// OnChange is called with what has changed, after it is readable, on the goroutine that receives: it must not block
 	// and must not call the client's methods that wait on the network.
 	OnChange func([]Notice)
-	// OnApply is called with the same notices just before anybody can see the change, with locks held: it must call nothing
-	// of the client at all.
-	OnApply func([]Notice)
 	// OnConnection is called when the connection is made or lost. The same restrictions hold.
 	OnConnection func(connected bool)
 	// Logger is told of the connection's fate. Default: nobody.

@@ -186,9 +186,6 @@ func (c *Client) applyTree(tenants []model.Tenant, services []model.Service) []N
 		steps = append(steps, model.TreeChange{Service: s})
 	}
 	notices := c.treeStepsLocked(steps)
-	if !first {
-		c.applying(notices)
-	}
 	if first {
 		return nil
 	}
