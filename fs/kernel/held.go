@@ -87,20 +87,31 @@ func (c *Cache) Knows(ids ...uint64) bool {
 // what the tree has: if not, the name must not be kept.
 func (c *Cache) Told(thread uint32, dir uint64, file string, id uint64) bool {
 	k := name{dir, file}
+	c.tell(k, id)
 	c.mu.Lock()
-	if was := c.names[k].id; was != 0 && was != id {
-		c.loseLocked(k)
-	}
-	c.nameLocked(k, id)
 	if n := c.nodes[id]; n != nil && n.hasLost() {
 		n.look(thread, k)
 	}
 	c.mu.Unlock()
-	if now, err := c.tree.Find(dir, file); err == nil && now == id {
+	if c.stands(k, id) {
 		return true
 	}
 	c.Refresh(dir, file)
 	return false
+}
+
+// tell records that the kernel is told of a node under a name, whatever it had there.
+func (c *Cache) tell(k name, id uint64) {
+	c.mu.Lock()
+	was := c.names[k].id
+	c.mu.Unlock()
+	loses := was != 0 && was != id && !c.stands(k, was)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if loses {
+		c.loseLocked(was)
+	}
+	c.nameLocked(k, id)
 }
 
 // nameLocked records what a name stands for in the kernel, 0 for nothing.
@@ -135,7 +146,7 @@ func (c *Cache) Renamed(id, oldDir uint64, oldFile string, newDir uint64, newFil
 	c.nameLocked(name{oldDir, oldFile}, 0)
 	c.nameLocked(name{newDir, newFile}, id)
 	c.mu.Unlock()
-	if now, err := c.tree.Find(newDir, newFile); err != nil || now != id {
+	if !c.stands(name{newDir, newFile}, id) {
 		c.Refresh(newDir, newFile)
 	}
 }
@@ -251,11 +262,16 @@ func (c *Cache) forgetName(k name) {
 	if err := c.invalidateEntry(k); err != nil {
 		c.log.Debug("invalidate entry", "parent", k.dir, "err", err)
 	}
+	loses := had.id != 0 && !c.stands(k, had.id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if had.id != 0 && c.names[k] == had { // it was not told anew meanwhile
-		c.loseLocked(k)
+	if had.id == 0 || c.names[k] != had {
+		return // it was told anew meanwhile
 	}
+	if loses {
+		c.loseLocked(had.id)
+	}
+	c.nameLocked(k, 0)
 }
 
 // Stale reports whether the kernel has a name for another node than the tree, which has id, or 0 for nothing.

@@ -115,13 +115,20 @@ func TestInvalidated(t *testing.T) {
 		t.Error("the name is still there")
 	}
 	tell(c, 1, 3, "a", 7)
+	c.tree.(fakeTree)[name{3, "a"}] = 8
+	tell(c, 1, 3, "a", 8)
+	c.forgetName(name{3, "a"}) // which was right
+	if c.Lost(1, 8) {
+		t.Error("lost although it is right")
+	}
+	tell(c, 1, 3, "a", 7)
 	c.Changed([]varsync.Notice{deleted(3, "a", 7)})
 	for c.invalidate() {
 	}
 	if !c.Leaving(7) {
 		t.Error("gone before its event")
 	}
-	c.Forget(7, 2)
+	c.Forget(7, 3)
 	if len(c.names) != 0 || c.Knows(7) {
 		t.Errorf("left over: %v", c.names)
 	}

@@ -14,15 +14,22 @@ type lost struct {
 // lostTime is longer than a thread takes from a look at a path to its request, also on a busy machine.
 const lostTime = time.Second
 
-// loseLocked records that the kernel does not have a name for its node any more.
-func (c *Cache) loseLocked(k name) {
-	if n := c.nodes[c.names[k].id]; n != nil {
-		if n.lost == nil {
-			n.lost = &lost{}
-		}
-		n.lost.until = time.Now().Add(lostTime)
+// loseLocked records that the kernel does not have a name for a node any more that is not the node's in the tree.
+func (c *Cache) loseLocked(id uint64) {
+	n := c.nodes[id]
+	if n == nil {
+		return
 	}
-	c.nameLocked(k, 0)
+	if n.lost == nil {
+		n.lost = &lost{}
+	}
+	n.lost.until = time.Now().Add(lostTime)
+}
+
+// stands reports whether a name stands for a node in the tree.
+func (c *Cache) stands(k name, id uint64) bool {
+	now, err := c.tree.Find(k.dir, k.file)
+	return err == nil && now == id
 }
 
 // hasLost reports whether the node may have lost a name. c.mu is held.
@@ -71,12 +78,8 @@ func (c *Cache) lost(thread uint32, id uint64) bool {
 		delete(n.lost.seen, thread)
 	}
 	c.mu.Unlock()
-	stands := func(k name) bool {
-		now, err := c.tree.Find(k.dir, k.file)
-		return err == nil && now == id
-	}
-	stale := slices.ContainsFunc(names, func(k name) bool { return !stands(k) })
-	if !stale && !was || looked && (seen == name{} || stands(seen)) {
+	stale := slices.ContainsFunc(names, func(k name) bool { return !c.stands(k, id) })
+	if !stale && !was || looked && (seen == name{} || c.stands(seen, id)) {
 		return false
 	}
 	if !stale {

@@ -40,12 +40,7 @@ func (c *Cache) PokeLookup(dir uint64, file string, out *fuse.EntryOut) (status 
 // ghost fills an entry for a node under a name that the tree may not have. It is not cached.
 func (c *Cache) ghost(p *poking, out *fuse.EntryOut) {
 	c.Learn(0, p.id, nil)
-	c.mu.Lock()
-	if was := c.names[p.at].id; was != 0 && was != p.id {
-		c.loseLocked(p.at)
-	}
-	c.nameLocked(p.at, p.id)
-	c.mu.Unlock()
+	c.tell(p.at, p.id)
 	out.NodeId = p.id
 	c.tree.Attr(p.id, p.dir, &out.Attr)
 	c.Sized(p.id, out.Size, false)
@@ -59,7 +54,7 @@ func (c *Cache) PokeEntry(dir uint64, file string, out *fuse.EntryOut) fuse.Stat
 		return fuse.EPERM
 	}
 	c.ghost(p, out)
-	if now, err := c.tree.Find(dir, file); err != nil || now != p.id {
+	if !c.stands(p.at, p.id) {
 		c.Refresh(dir, file)
 	}
 	return fuse.OK
