@@ -10,7 +10,7 @@ import (
 	"github.com/commy-project/commyfs"
 )
 
-// options mean the server of these tests. A program for this user's own server needs none: commyfs.Options{}.
+// options select the server of these tests. For your own server use commyfs.Options{}.
 var options commyfs.Options
 
 func connect(ctx context.Context) *commyfs.Client {
@@ -38,8 +38,20 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%s is %s, version %d is what was put: %v\n", entry.Path, entry.Value, entry.Version, entry.Version == version)
-	// Output: plant/line1/temp is 21.5, version 1 is what was put: true
+	fmt.Printf("%s = %s, as put: %v\n", entry.Path, entry.Value, entry.Version == version)
+	for ev, err := range line.Watch(ctx, commyfs.WatchOptions{}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(ev.Kind, ev.Path, string(ev.Value))
+		if ev.Kind == commyfs.EventSynced {
+			break // a program that goes on sees changes
+		}
+	}
+	// Output:
+	// plant/line1/temp = 21.5, as put: true
+	// initial plant/line1/temp 21.5
+	// synced
 }
 
 func ExampleService_Watch() {
