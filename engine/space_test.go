@@ -101,7 +101,7 @@ func TestUnsettledBytesCount(t *testing.T) {
 
 // A store that has met its quota takes deletions, and then, when the space is won back, everything again.
 func TestQuota(t *testing.T) {
-	const quota = 256 << 20
+	const quota = 96 << 20
 	d := newDisk()
 	e := open(t, Options{Free: d.Free, Quota: quota})
 	data := bytes.Repeat([]byte{7}, 1<<20)
