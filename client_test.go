@@ -133,6 +133,10 @@ func TestChanges(t *testing.T) {
 	wantError(t, s.DeleteVersion(ctx, "v", 2), commyfs.ErrConflict)
 	_, err = c.Txn(ctx, s.OpPut("w", nil), s.OpDeleteVersion("v", 2))
 	wantError(t, err, commyfs.ErrConflict)
+	var refused *commyfs.TxnError
+	if !errors.As(err, &refused) || refused.Index != 1 {
+		t.Errorf("the refused change is not the second one: %v", err)
+	}
 	_, err = s.Get(ctx, "w")
 	wantError(t, err, commyfs.ErrNotFound)
 	check(t, s.Rename(ctx, "v", c.Service("t", "s2"), "d/v"))

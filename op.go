@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/commy-project/commyfs/model"
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // Op is one change of a [Client.Txn].
@@ -68,8 +69,11 @@ func (s *Service) OpRename(name string, to *Service, newName string) Op {
 	return Op{c}
 }
 
+// TxnError says which change made a [Client.Txn] of several fail, by its index.
+type TxnError = varsync.RefusedError
+
 // Txn makes changes atomically and in order, and returns the resulting versions. The changes may belong to different
-// services.
+// services. If the server refuses one of several, the error is a *[TxnError].
 func (c *Client) Txn(ctx context.Context, ops ...Op) ([]uint64, error) {
 	if len(ops) == 0 {
 		return nil, nil

@@ -94,12 +94,27 @@ func (r *report) results() ([]model.Result, error) {
 	case r.err != nil:
 		return nil, r.err
 	case r.outcome.Code != model.CodeOK:
-		return nil, &model.Error{Code: r.outcome.Code, Message: r.outcome.Message}
+		var err error = &model.Error{Code: r.outcome.Code, Message: r.outcome.Message}
+		if len(r.changes) > 1 {
+			err = &RefusedError{r.outcome.Index, err}
+		}
+		return nil, err
 	case len(r.outcome.Results) != len(r.changes):
 		return nil, fmt.Errorf("report of %d changes was answered by %d results", len(r.changes), len(r.outcome.Results))
 	}
 	return r.outcome.Results, nil
 }
+
+// RefusedError says which of several changes was refused.
+type RefusedError struct {
+	Index int
+	Err   error
+}
+
+func (e *RefusedError) Error() string { return fmt.Sprintf("change %d: %v", e.Index+1, e.Err) }
+
+// Unwrap returns the reason.
+func (e *RefusedError) Unwrap() error { return e.Err }
 
 // echo returns the bytes of an own change that the server does not send back: a whole value, or what a patch leads to.
 func (c *Client) echo(prefix []string, e *model.Event) (value []byte, ok bool) {
