@@ -6,14 +6,19 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// Types of the server's status and of API keys.
 type (
-	Status      = model.Status
-	ServerInfo  = model.ServerInfo
+	// Status is the status of a server.
+	Status = model.Status
+	// ServerInfo describes a server.
+	ServerInfo = model.ServerInfo
+	// SessionInfo describes a client of a server.
 	SessionInfo = model.SessionInfo
-	Limits      = model.Limits
-	KeyInfo     = model.KeyInfo
-	Rights      = model.Rights
+	// Limits are the limits of a server.
+	Limits = model.Limits
+	// KeyInfo describes an API key.
+	KeyInfo = model.KeyInfo
+	// Rights is a set of rights.
+	Rights = model.Rights
 )
 
 // The rights of an API key.

@@ -127,7 +127,7 @@ func TestChanges(t *testing.T) {
 	}
 	e, err := s.Get(ctx, "v")
 	wantValue(t, e, err, "2+", 3)
-	if e.Path.String() != "t/s/v" || e.Writer == "" || e.Time.IsZero() || e.ID == 0 {
+	if e.Path().String() != "t/s/v" || e.Writer == "" || e.Time.IsZero() || e.ID == 0 {
 		t.Errorf("entry %+v", e)
 	}
 	wantError(t, s.DeleteVersion(ctx, "v", 2), commyfs.ErrConflict)
@@ -148,7 +148,7 @@ func TestChanges(t *testing.T) {
 	check(t, c.Service("t", "s2").DeleteVersion(ctx, "d/v", 4))
 	check(t, c.Service("t", "s2").Rmdir(ctx, "d"))
 	check(t, s.Mkdir(ctx, "a/b"))
-	if info, err := s.Stat(ctx, "a/b"); err != nil || !info.Dir || info.Path.String() != "t/s/a/b" {
+	if info, err := s.Stat(ctx, "a/b"); err != nil || !info.Dir || info.Path().String() != "t/s/a/b" {
 		t.Errorf("stat: %+v, %v", info, err)
 	}
 	_, err = s.Put(ctx, "large", make([]byte, c.Limits().Value+1))
@@ -195,7 +195,7 @@ func TestReads(t *testing.T) {
 		e, err = s.Get(ctx, "d/v")
 		wantValue(t, e, err, "four", 4)
 		info, err := s.Stat(ctx, "d/v")
-		if err != nil || info.Version != 4 || info.Size != 4 || info.Path != e.Path {
+		if err != nil || info.Version != 4 || info.Size != 4 || info.Path() != e.Path() {
 			t.Errorf("stat %+v, %v", info, err)
 		}
 		if info, err := s.Stat(ctx, "d"); err != nil || !info.Dir {
@@ -294,7 +294,7 @@ func TestList(t *testing.T) {
 		for _, at := range []commyfs.Path{{}, {Tenant: "t"}, {Tenant: "t", Service: "s"}, {Tenant: "t", Service: "s", Name: "a"}} {
 			for info, err := range c.List(t.Context(), at) {
 				check(t, err)
-				out += fmt.Sprint(info.Path, info.Dir, info.Size, " ")
+				out += fmt.Sprint(info.Path(), info.Dir, info.Size, " ")
 			}
 			out += "; "
 		}

@@ -39,7 +39,8 @@ func (p Path) Components() []string {
 
 // Info describes a variable, directory, service or tenant. Only variables have a version, writer and size.
 type Info struct {
-	Path
+	Tenant, Service, Name string // as in [Path]
+
 	Dir     bool   // a directory, service or tenant
 	ID      uint64 // never changes; the inode number in a mount
 	Version uint64
@@ -48,6 +49,11 @@ type Info struct {
 	Size    int64
 	Mode    Mode
 }
+
+// Path returns the path of what i describes.
+func (i *Info) Path() Path { return Path{i.Tenant, i.Service, i.Name} }
+
+func (i *Info) setPath(p Path) { i.Tenant, i.Service, i.Name = p.Tenant, p.Service, p.Name }
 
 // Mode is the permission bits in a mount.
 type Mode = model.Mode
@@ -59,7 +65,7 @@ type Entry struct {
 }
 
 func infoOf(e *model.Entry) Info {
-	return Info{Path: Path{e.Tenant, e.Service, e.Name}, Dir: e.Dir, ID: e.ID, Version: e.Version, Time: timeOf(e.MTime),
+	return Info{Tenant: e.Tenant, Service: e.Service, Name: e.Name, Dir: e.Dir, ID: e.ID, Version: e.Version, Time: timeOf(e.MTime),
 		Writer: e.Writer, Size: e.Size, Mode: e.Mode}
 }
 

@@ -38,12 +38,12 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%s = %s, as put: %v\n", entry.Path, entry.Value, entry.Version == version)
+	fmt.Printf("%s = %s, as put: %v\n", entry.Path(), entry.Value, entry.Version == version)
 	for ev, err := range line.Watch(ctx, commyfs.WatchOptions{}) {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(ev.Kind, ev.Path, string(ev.Value))
+		fmt.Println(ev.Kind, ev.Path(), string(ev.Value))
 		if ev.Kind == commyfs.EventSynced {
 			break // a program that goes on sees changes
 		}

@@ -151,7 +151,7 @@ func (s *Service) listReplica(ctx context.Context, n *varsync.Service, dir strin
 // find describes a directory by listing its parent.
 func (c *Client) find(ctx context.Context, above, at Path) (Info, error) {
 	for info, err := range c.List(ctx, above) {
-		if err != nil || info.Path == at {
+		if err != nil || info.Path() == at {
 			return info, err
 		}
 	}

@@ -76,7 +76,7 @@ func (s *Service) read(ctx context.Context, name string, stat bool) (*model.Vari
 }
 
 func (s *Service) infoOf(v *model.Variable) Info {
-	return Info{Path: s.path(v.Name), ID: v.ID, Version: v.Version, Time: timeOf(v.MTime), Writer: v.Writer,
+	return Info{Tenant: s.tenant, Service: s.name, Name: v.Name, ID: v.ID, Version: v.Version, Time: timeOf(v.MTime), Writer: v.Writer,
 		Size: v.Size, Mode: v.Mode}
 }
 
@@ -110,7 +110,7 @@ func (s *Service) View(ctx context.Context, name string, fn func(Entry) error) e
 	if err != nil {
 		return s.c.failed(err)
 	}
-	e.Path = s.path(name)
+	e.setPath(s.path(name))
 	return fn(e)
 }
 
@@ -155,7 +155,7 @@ func (s *Service) load(ctx context.Context, n *varsync.Service, name string, dst
 		return Entry{}, err
 	}
 	e, err := load(v, dst)
-	e.Path = s.path(name)
+	e.setPath(s.path(name))
 	return e, s.c.failed(err)
 }
 

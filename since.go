@@ -42,8 +42,9 @@ func (w *watcher) since(ctx context.Context) error {
 
 // changed turns an event of the model into one of the watch; false: it is not watched.
 func (w *watcher) changed(e *model.Event) (Event, bool) {
-	ev := Event{Entry: Entry{Info: Info{Path: w.only.path(e.Name), ID: e.ID, Version: e.Version, Time: timeOf(e.MTime), Writer: e.Writer,
+	ev := Event{Entry: Entry{Info: Info{ID: e.ID, Version: e.Version, Time: timeOf(e.MTime), Writer: e.Writer,
 		Size: e.Size, Mode: e.Mode, Dir: e.Version == 0}}}
+	ev.setPath(w.only.path(e.Name))
 	switch e.Kind {
 	case model.EventSet:
 		ev.Kind, ev.Value = EventModified, e.Data
@@ -63,7 +64,7 @@ func (w *watcher) changed(e *model.Event) (Event, bool) {
 	case model.EventMeta:
 		ev.Kind = EventMeta
 	}
-	return ev, w.wants(ev.Kind, ev.Dir, ev.Path.Components(), ev.Old.Components())
+	return ev, w.wants(ev.Kind, ev.Dir, ev.Path().Components(), ev.Old.Components())
 }
 
 // changesSince asks for the changes of a service since a token, and for the revision of the last. It needs its own

@@ -59,7 +59,7 @@ func show(ev commyfs.Event) string {
 	default:
 		s += " "
 	}
-	s += ev.Path.String()
+	s += ev.Path().String()
 	if ev.Dir {
 		s += "/"
 	}
@@ -154,7 +154,7 @@ func TestWatch_Tree(t *testing.T) {
 		var version uint64
 		for events["a/new/z"] == nil || events["c/s/only"] == nil { // services are in no order
 			ev := w.event()
-			path := ev.Path.String()
+			path := ev.Path().String()
 			events[path] = append(events[path], ev.Kind.String())
 			if path == "a/new/v" && ev.Version <= version {
 				t.Errorf("version %d after %d", ev.Version, version)
@@ -323,7 +323,7 @@ func TestWatch_AddsUp(t *testing.T) {
 				}
 				e, err := writer.Service(info.Tenant, info.Service).Get(t.Context(), info.Name)
 				check(t, err)
-				want[info.Path] = string(e.Value)
+				want[info.Path()] = string(e.Value)
 			}
 			if !maps.Equal(have, want) {
 				t.Fatalf("round %d: the events add up to\n%v, there is\n%v", round, have, want)
@@ -346,17 +346,17 @@ func apply(have map[commyfs.Path]string, ev commyfs.Event) {
 			}
 			value := have[p]
 			delete(have, p)
-			parts := strings.SplitN(strings.TrimSuffix(ev.Path.String()+"/"+rest, "/"), "/", 3)
+			parts := strings.SplitN(strings.TrimSuffix(ev.Path().String()+"/"+rest, "/"), "/", 3)
 			have[commyfs.Path{Tenant: parts[0], Service: parts[1], Name: parts[2]}] = value
 		}
 	case ev.Kind == commyfs.EventDeleted:
 		for _, p := range slices.Collect(maps.Keys(have)) {
-			if _, ok := below(ev.Path, p); ok {
+			if _, ok := below(ev.Path(), p); ok {
 				delete(have, p)
 			}
 		}
 	case ev.Value != nil:
-		have[ev.Path] = string(ev.Value)
+		have[ev.Path()] = string(ev.Value)
 	}
 }
 

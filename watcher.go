@@ -197,7 +197,7 @@ func (w *watcher) take(ctx context.Context, p *pending) error {
 func (w *watcher) event(p *pending) (Event, bool) {
 	n := &p.Notice
 	e := p.entry
-	e.Path = ParsePath(strings.Join(n.Path, "/"))
+	e.setPath(ParsePath(strings.Join(n.Path, "/")))
 	ev := Event{Kind: kinds[n.Kind], Own: n.Own, Token: p.token, Entry: e}
 	if n.Kind == varsync.Renamed {
 		ev.Old = ParsePath(strings.Join(n.OldPath, "/"))
@@ -231,7 +231,7 @@ func (w *watcher) fill(e *Entry, v *varsync.Variable) {
 	if now.Version > e.Version {
 		w.ahead[e.ID] = now.Version
 	}
-	now.Path = e.Path
+	now.setPath(e.Path())
 	*e = now
 }
 

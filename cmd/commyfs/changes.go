@@ -48,7 +48,7 @@ type changeJSON struct {
 }
 
 func jsonEvent(w io.Writer, ev *commyfs.Event) error {
-	p, old := path(ev.Path).String(), path(ev.Old).String()
+	p, old := path(ev.Path()).String(), path(ev.Old).String()
 	line := changeJSON{Path: p, RawPath: raw(p), Event: eventNames[ev.Kind], OldPath: old, RawOld: raw(old), Dir: ev.Dir,
 		Version: ev.Version, Writer: ev.Writer, Time: eventTime(ev)}
 	if ev.Kind == commyfs.EventMeta {
@@ -64,7 +64,7 @@ func jsonEvent(w io.Writer, ev *commyfs.Event) error {
 const shownValue = 64
 
 func textEvent(w io.Writer, ev *commyfs.Event) error {
-	what := names.Show(path(ev.Path).String())
+	what := names.Show(path(ev.Path()).String())
 	if ev.Kind == commyfs.EventRenamed {
 		what = names.Show(path(ev.Old).String()) + " -> " + what
 	}

@@ -74,7 +74,7 @@ type valueJSON struct {
 }
 
 func describe(i *commyfs.Info) entryJSON {
-	p := path(i.Path)
+	p := path(i.Path())
 	out := entryJSON{Path: p.String(), RawPath: raw(p.String()), ID: i.ID, Mode: formatMode(i.Mode, i.Dir), MTime: formatTime(i.Time)}
 	switch {
 	case p.Service == "":

@@ -92,9 +92,9 @@ func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*commyfs.Info) err
 		if o.json() {
 			return writeJSON(w, describe(i))
 		}
-		name := path(i.Path).String()
+		name := path(i.Path()).String()
 		if !whole {
-			name = path(i.Path).base()
+			name = path(i.Path()).base()
 		}
 		name = names.Show(name)
 		if i.Dir {

@@ -30,7 +30,7 @@ func TestOutputIsHarmless(t *testing.T) {
 	size := int64(1)
 	entry := entryJSON{Path: hostile, RawPath: raw(hostile), Type: "variable", Size: &size, Writer: hostile}
 	at := commyfs.Path{Tenant: hostile, Service: hostile, Name: hostile}
-	moved := commyfs.Event{Kind: commyfs.EventRenamed, Entry: commyfs.Entry{Info: commyfs.Info{Path: at, Writer: hostile}, Value: []byte(hostile)}, Old: at}
+	moved := commyfs.Event{Kind: commyfs.EventRenamed, Entry: commyfs.Entry{Info: commyfs.Info{Tenant: hostile, Service: hostile, Name: hostile, Writer: hostile}, Value: []byte(hostile)}, Old: at}
 	session := sessionJSON{RawMount: raw(hostile)}
 	session.Program, session.Mount, session.Host, session.User, session.Remote = hostile, hostile, hostile, hostile, hostile
 	for what, c := range map[string]struct {
