@@ -37,7 +37,7 @@ func TestAccessorIsTheOneAskedFor(t *testing.T) {
 
 func TestEdits(t *testing.T) {
 	big := strings.Repeat("0123456789abcdef", 64)
-	for _, tt := range []struct {
+	tests := []struct {
 		name  string
 		from  string
 		edits []varsync.Edit
@@ -60,13 +60,14 @@ func TestEdits(t *testing.T) {
 			{Kind: varsync.EditWrite, Data: []byte("aaaa")}, {Kind: varsync.EditWrite, Off: 2, Data: []byte("bb")},
 			{Kind: varsync.EditAppend, Data: []byte("c")}, {Kind: varsync.EditTruncate, Size: 3}, {Kind: varsync.EditWrite, Off: 1, Data: []byte("d")},
 		}, "adb"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			eachAccessor(t, func(t *testing.T, h *host, noMap bool) {
-				c, other := h.client(t, noMap), h.client(t, !noMap)
-				store(t, c, "t", "s", "v", tt.from)
-				v := variable(t, c, "t", "s", "v")
-				there := variable(t, other, "t", "s", "v")
+	}
+	eachAccessor(t, func(t *testing.T, h *host, noMap bool) {
+		c, other := h.client(t, noMap), h.client(t, !noMap)
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				store(t, c, "t", "s", tt.name, tt.from)
+				v := variable(t, c, "t", "s", tt.name)
+				there := variable(t, other, "t", "s", tt.name)
 				var last *varsync.Ack
 				for _, e := range tt.edits {
 					last = v.Enqueue(e)
@@ -81,8 +82,8 @@ func TestEdits(t *testing.T) {
 				}
 				wantValue(t, there, tt.want)
 			})
-		})
-	}
+		}
+	})
 }
 
 func TestStoringTheSameIsNoNews(t *testing.T) {

@@ -52,6 +52,7 @@ func TestReconnectResumes(t *testing.T) {
 // an error.
 func TestExactlyOnceAcrossServers(t *testing.T) {
 	eachAccessor(t, func(t *testing.T, h *host, noMap bool) {
+		t.Parallel() // it waits for the disk most of the time
 		const writers, each = 4, 60
 		seed := h.client(t, noMap, slow)
 		store(t, seed, "t", "s", "log", "")
