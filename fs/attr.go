@@ -11,7 +11,7 @@ import (
 )
 
 // Lookup finds a name in a directory, in memory unless the service is looked at for the first time.
-func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) (status fuse.Status) {
+func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) (status fuse.Status) {
 	defer f.end(f.begin("lookup", h), &status)
 	if err := checkName(name); err != nil {
 		return f.errno("lookup", err)
@@ -26,9 +26,18 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 			return f.errno("lookup", err)
 		}
 	}
+	if err := f.load(interrupt, f.node(h.NodeId)); err != nil {
+		return f.errno("lookup", err)
+	}
 	n, err := f.find(h.NodeId, name)
-	if err == nil && !f.kernel.IsPoke(h) && f.doubtful(h.NodeId, n) && f.c.Barrier(f.ctx) {
-		n, err = f.find(h.NodeId, name)
+	if err == nil && !f.kernel.IsPoke(h) && f.doubtful(h.NodeId, n) {
+		ctx, cancel := f.askContext(interrupt)
+		defer cancel()
+		if f.c.Barrier(ctx) {
+			n, err = f.find(h.NodeId, name)
+		} else {
+			err = ctx.Err()
+		}
 	}
 	if err != nil {
 		return f.errno("lookup", err)
@@ -36,6 +45,11 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 	if n == nil {
 		return fuse.ENOENT
 	}
+	release, err := f.watch(interrupt, n)
+	if err != nil {
+		return f.errno("lookup", err)
+	}
+	defer release()
 	f.entry(h, name, n, out)
 	return fuse.OK
 }

@@ -28,6 +28,9 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	if n == nil {
 		return fuse.Status(syscall.ESTALE) // made, and removed by somebody else at once
 	}
+	if release, err := f.watch(nil, n); err == nil { // it is made, whether or not anybody waits
+		defer release()
+	}
 	f.entry(&in.InHeader, name, n, out)
 	return fuse.OK
 }
@@ -148,9 +151,12 @@ type dirEntry struct {
 }
 
 // OpenDir opens a directory.
-func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
+func (f *FS) OpenDir(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
 	defer f.end(f.begin("opendir", &in.InHeader), &status)
 	if err := f.may(&in.InHeader, f.node(in.NodeId), mayRead); err != nil {
+		return f.errno("opendir", err)
+	}
+	if err := f.load(interrupt, f.node(in.NodeId)); err != nil {
 		return f.errno("opendir", err)
 	}
 	if _, err := f.place(in.NodeId); err != nil {

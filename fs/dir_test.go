@@ -223,3 +223,35 @@ func TestXAttrs(t *testing.T) {
 	_, status = m.GetXAttr(nil, &dir, "user.commy.version", buf)
 	m.want("getxattr of a directory", status, syscall.ENODATA)
 }
+
+// A signal ends the wait of who looks for something, though not at once, and not that of who has changed something.
+func TestInterrupts(t *testing.T) {
+	h := newHost(t)
+	first := h.mount(t, Options{})
+	first.mkdir(rootID, "t")
+	first.mkdir(first.id("t"), "s")
+	by := h.options()
+	by.Timeout = 20 * time.Second
+	m := h.mountBy(t, by, Options{})
+	tenant := m.id("t")
+	h.srv.Close()
+	interrupt := make(chan struct{})
+	close(interrupt)
+	header := m.header(tenant)
+	began := time.Now()
+	if status := m.Lookup(interrupt, &header, "s", &fuse.EntryOut{}); status != fuse.Status(syscall.EINTR) {
+		t.Errorf("lookup: %v", status)
+	}
+	if took := time.Since(began); took < interruptAfter || took > by.Timeout/2 {
+		t.Errorf("took %v", took)
+	}
+	made := make(chan fuse.Status, 1)
+	go func() {
+		made <- m.Mkdir(interrupt, &fuse.MkdirIn{InHeader: header, Mode: 0o777}, "new", &fuse.EntryOut{})
+	}()
+	time.Sleep(2 * interruptAfter)
+	h.start()
+	if status := <-made; status != fuse.OK {
+		t.Errorf("mkdir: %v", status)
+	}
+}

@@ -268,10 +268,32 @@ func (f *FS) String() string { return "commyfs" }
 // Init is called by go-fuse when the kernel has connected.
 func (f *FS) Init(*fuse.Server) {}
 
-// opContext bounds a request. It does not end when the caller is interrupted: Go programs interrupt themselves all the
-// time, and a change that was sent happens whether or not anybody waits for it.
+// opContext bounds a request. It does not end when the caller is interrupted: a change that was sent happens whether or not
+// anybody waits for it.
 func (f *FS) opContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(f.ctx, f.opBound())
+}
+
+// interruptAfter is how long a question is waited for whatever signals the caller gets: few programs expect EINTR of stat, and
+// Go's interrupt themselves all the time.
+const interruptAfter = 200 * time.Millisecond
+
+// askContext bounds a request that asks the server and changes nothing. It ends as canceled when the caller is interrupted and
+// has waited for a while, a process that is killed for instance.
+func (f *FS) askContext(interrupt <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, cancel := f.opContext()
+	ask, interrupted := context.WithCancel(ctx)
+	t := time.AfterFunc(interruptAfter, func() {
+		select {
+		case <-interrupt:
+			interrupted()
+		case <-ctx.Done():
+		}
+	})
+	return ask, func() {
+		t.Stop()
+		cancel()
+	}
 }
 
 // opBound is how long a handler waits for the server at most.

@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"context"
+	"errors"
 	"runtime/debug"
 	"syscall"
 
@@ -118,14 +120,8 @@ func (f *FS) rights(p place) model.Rights {
 // The thread that asks is shown the size of what its process gathers, unless the committed value has more: the kernel takes the
 // size for everybody's, and would cut what others read.
 //
-// A service is loaded before the kernel has it: a watch on its directory asks nothing more of us, and from then on its
-// changes must come. Without a connection it is answered all the same, and loaded when there is one.
+// A service has to be watched before; see [FS.watch].
 func (f *FS) entry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.EntryOut) {
-	if s, ok := n.(*varsync.Service); ok {
-		s.Hold()
-		defer s.Release() // the kernel has it then
-		f.watch(s)
-	}
 	out.NodeId = n.ID()
 	f.kernel.Learn(h.Pid, n.ID(), serviceOf(n))
 	f.attr(n, &out.Attr)
@@ -169,13 +165,35 @@ func (f *FS) attrValidity() uint64 {
 	return 1
 }
 
-// watch has the changes of a service sent to us.
-func (f *FS) watch(s *varsync.Service) {
-	ctx, cancel := f.opContext()
-	defer cancel()
-	if _, err := s.Root(ctx); err != nil && s.Failed() == nil {
+// watch loads a service before the kernel has it, and holds it meanwhile: a watch on its directory asks nothing more of us,
+// and from then on its changes must come. Without a connection there is no error, and it is loaded when there is one. Other
+// nodes are watched with their services.
+func (f *FS) watch(interrupt <-chan struct{}, n varsync.Node) (release func(), err error) {
+	s, ok := n.(*varsync.Service)
+	if !ok {
+		return func() {}, nil
+	}
+	s.Hold()
+	if err = f.load(interrupt, s); errors.Is(err, context.Canceled) {
+		s.Release()
+		return nil, err
+	}
+	if err != nil && s.Failed() == nil {
 		f.log.Warn("a service could not be loaded", "service", s.ID(), "err", err)
 	}
+	return s.Release, nil
+}
+
+// load has a service in memory before something in it is looked for.
+func (f *FS) load(interrupt <-chan struct{}, n varsync.Node) error {
+	s, ok := n.(*varsync.Service)
+	if !ok || s.Watched() {
+		return nil
+	}
+	ctx, cancel := f.askContext(interrupt)
+	defer cancel()
+	_, err := s.Root(ctx)
+	return err
 }
 
 // fileName returns the name of a component in a directory listing.
