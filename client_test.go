@@ -167,10 +167,7 @@ func TestReads(t *testing.T) {
 		put(t, other, "d/v", "one")
 		e, err := s.Get(ctx, "d/v")
 		wantValue(t, e, err, "one", 1)
-		testenv.Eventually(t, 10*time.Second, func() error { // the service has to come first
-			e, err = s.Load(ctx, "d/v", nil)
-			return err
-		})
+		e, err = s.Load(ctx, "d/v", nil)
 		wantValue(t, e, err, "one", 1)
 		put(t, s, "d/v", "two")
 		e, err = s.Get(ctx, "d/v")

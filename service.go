@@ -117,17 +117,24 @@ func (s *Service) View(ctx context.Context, name string, fn func(Entry) error) e
 // buffers are for the values that View copies.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// followed returns the replica of the service, nil if it is not followed.
-func (s *Service) followed() *varsync.Service {
+// node returns the service in the tree of the replica, nil if it is not there.
+func (s *Service) node() *varsync.Service {
 	if t := s.c.sync.Tenant(s.tenant); t != nil {
-		if n := t.Service(s.name); n != nil && n.Watched() {
-			return n
-		}
+		return t.Service(s.name)
 	}
 	return nil
 }
 
-// follow returns the replica of the service, and begins to follow it if need be.
+// followed returns the replica of the service, nil if it is not followed.
+func (s *Service) followed() *varsync.Service {
+	if n := s.node(); n != nil && n.Watched() {
+		return n
+	}
+	return nil
+}
+
+// follow returns the replica of the service, and begins to follow it if need be. If another client on this host has just
+// created the service, the replica may not have it yet.
 func (s *Service) follow(ctx context.Context) (*varsync.Service, error) {
 	if n := s.followed(); n != nil {
 		return n, nil
@@ -135,13 +142,12 @@ func (s *Service) follow(ctx context.Context) (*varsync.Service, error) {
 	if err := s.c.sync.WatchTree(ctx); err != nil {
 		return nil, s.c.failed(err)
 	}
-	t := s.c.sync.Tenant(s.tenant)
-	if t == nil {
-		return nil, ErrNotFound
+	n := s.node()
+	if n == nil && s.c.sync.Barrier(ctx) {
+		n = s.node()
 	}
-	n := t.Service(s.name)
 	if n == nil {
-		return nil, ErrNotFound
+		return nil, s.c.failed(ErrNotFound)
 	}
 	if _, err := n.Root(ctx); err != nil {
 		return nil, s.c.failed(err)

@@ -192,6 +192,8 @@ func TestWatch_Since(t *testing.T) {
 		last := again.want("deleted t/s/gone", "synced")
 		put(t, s, "v", "3")
 		again.want("modified t/s/v=3")
+		named := follow(t, c2.Service("t", "s").Watch(t.Context(), commyfs.WatchOptions{Since: token}, "d", "gone"))
+		named.want("created t/s/d/", "created t/s/d/new=1", "deleted t/s/gone", "synced")
 		follow(t, s.Watch(t.Context(), commyfs.WatchOptions{Since: last.Token})).want("modified t/s/v=3", "synced")
 
 		// All events of a transaction have a token from which it comes again, but for the last.
@@ -222,6 +224,7 @@ func TestWatch_Since(t *testing.T) {
 }
 
 func TestWatch_Ends(t *testing.T) {
+	testenv.NoLeaks(t)
 	h := newHost(t)
 	c := h.connect(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -238,6 +241,12 @@ func TestWatch_Ends(t *testing.T) {
 			}
 		}()
 		<-begun
+	}
+	for range c.Watch(t.Context(), commyfs.WatchOptions{}) {
+		break
+	}
+	for range c.List(t.Context(), commyfs.Path{}) {
+		break
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
