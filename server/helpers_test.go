@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/core"
 	"github.com/commy-project/commyfs/transport"
@@ -38,7 +37,7 @@ func (d dirs) start(t *testing.T, with ...func(*Options)) *Server {
 	t.Helper()
 	o := Options{
 		StateDir: d.state, RuntimeDir: d.run, Version: "test", interval: 20 * time.Millisecond,
-		tune:   func(o *engine.Options) { o.MinFree = 1 },
+		tune:   func(o *core.Options) { o.Store.MinFree = 1 },
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 	for _, f := range with {

@@ -1,24 +1,8 @@
-// Package server is the server of a Commy store: it holds the tree of tenants, services and variables, decides the order
-// of all changes, has the engine store them and tells everybody who watches.
+// Package server is a server process: it listens, lets in who has credentials, and carries messages between connections
+// and the [core.Core], which has all tenants, services and variables. It looks after its socket and its directories, and
+// leaves when there is nothing to stay for.
 //
-// # Model
-//
-// A tenant holds services, a service holds directories and variables, a variable is a value of bytes with a version.
-// Everything has an id that it keeps for life. A report of a client is a list of changes that is carried out whole or not
-// at all, exactly once for each (client, seq).
-//
-// # Promises
-//
-//   - There is one order of all reports, the committer's. A report is judged by what all before it have left behind.
-//   - What was acknowledged is stored. What is shown, in memory files, pushes and answers, is stored too.
-//   - A session's stream is in order: a client is sent every change up to an acknowledgement before the acknowledgement,
-//     and a service's snapshot before the changes after it. A slow client gets the last value of each variable; it never
-//     makes another one wait.
-//   - A session sees and does what its credentials open; a hidden tenant is not there.
-//   - No input of a client ends the server.
-//
-// Lock order: view.mu, service.watchMu, feed.mu. Server.mu, client.mu, the Authorizer's and queue.mu are leaves. None is held
-// across the network or the engine.
+// No input of a client ends the server. Server.mu, outbox.mu and door.mu are leaves.
 package server
 
 import (
@@ -33,8 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/commy-project/commyfs/engine"
-	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/server/budget"
@@ -82,7 +64,7 @@ type Options struct {
 	Logger *slog.Logger
 
 	// tune, interval and handshake are for tests.
-	tune      func(*engine.Options)
+	tune      func(*core.Options)
 	interval  time.Duration
 	handshake time.Duration
 }
@@ -98,12 +80,8 @@ func (o *Options) setDefaults() error {
 	if o.Listen != "" && o.TLS == nil {
 		return errors.New("server: listening on an address needs a TLS certificate")
 	}
-	o.Limits.Value = min(cmp.Or(o.Limits.Value, 1<<20), engine.MaxValue, memfile.MaxValue)
-	o.Limits.Name = min(cmp.Or(o.Limits.Name, 1024), memfile.MaxName)
-	o.Limits.Component = min(cmp.Or(o.Limits.Component, 255), 255)
 	o.Memory = cmp.Or(o.Memory, defaultMemory)
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
-	o.Idle = cmp.Or(o.Idle, time.Minute)
 	o.interval = cmp.Or(o.interval, time.Second)
 	o.handshake = cmp.Or(o.handshake, handshakeTime)
 	if o.Logger == nil {
@@ -192,14 +170,15 @@ func (s *Server) start(ctx context.Context) error {
 	if s.state, err = os.Stat(o.StateDir); err != nil {
 		return err
 	}
-	eo := engine.Options{Dir: filepath.Join(o.StateDir, "store"), Logger: o.Logger, MinFree: MinFree}
-	if o.tune != nil {
-		o.tune(&eo)
-	}
-	if s.core, err = core.Open(ctx, core.Options{
-		Store: eo, Dir: o.RuntimeDir, Auth: s.auth, Limits: o.Limits, Memory: o.Memory - o.Memory/sendingPart, Idle: o.Idle, Logger: o.Logger,
+	co := core.Options{
+		Dir: o.RuntimeDir, Auth: s.auth, Limits: o.Limits, Memory: o.Memory - o.Memory/sendingPart, Idle: o.Idle, Logger: o.Logger,
 		Broken: s.leave,
-	}); err != nil {
+	}
+	co.Store.Dir, co.Store.MinFree, co.Store.Logger = filepath.Join(o.StateDir, "store"), MinFree, o.Logger
+	if o.tune != nil {
+		o.tune(&co)
+	}
+	if s.core, err = core.Open(ctx, co); err != nil {
 		return err
 	}
 	s.info = model.ServerInfo{Pid: os.Getpid(), Version: o.Version, Mode: o.Mode, Host: host, Started: time.Now().UnixNano()}

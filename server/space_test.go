@@ -4,8 +4,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/core"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -16,9 +16,9 @@ func TestNoSpace(t *testing.T) {
 	free.Store(1 << 40)
 	const minFree = 64 << 20
 	s := startServer(t, func(o *Options) {
-		o.tune = func(e *engine.Options) {
-			e.MinFree = minFree
-			e.Free = func() (int64, int64, error) { return free.Load(), 1 << 40, nil }
+		o.tune = func(c *core.Options) {
+			c.Store.MinFree = minFree
+			c.Store.Free = func() (int64, int64, error) { return free.Load(), 1 << 40, nil }
 		}
 	})
 	p := connect(t, s)

@@ -1,6 +1,34 @@
+// Package core is the server without connections: it holds the tree of tenants, services and variables, decides the order
+// of all changes, has the engine store them and tells everybody who watches.
+//
+// # Model
+//
+// A tenant holds services, a service holds directories and variables, a variable is a value of bytes with a version.
+// Everything has an id that it keeps for life. A report of a client is a list of changes that is carried out whole or not
+// at all, exactly once for each (principal, client, seq).
+//
+// # Sessions
+//
+// Who wants something attaches as a client of a principal, and has a [Session] to ask: Report, Watch, Read, List and so on,
+// in the words of package model. Behind it is a [Subscriber]: a connection of some protocol, a test. What there is to tell
+// it waits in the session until the subscriber fetches it with [Session.Deliver], at its own pace. So what makes a
+// subscriber fast or slow is its own affair, and order, fairness and memory are the same for all.
+//
+// # Promises
+//
+//   - There is one order of all reports, the committer's. A report is judged by what all before it have left behind. Nobody
+//     waits for long behind one who sends very many or very dear ones.
+//   - What was acknowledged is stored. What is shown, in memory files, changes and answers, is stored too.
+//   - What a session is told is in order: every change up to an outcome before the outcome, and a service's snapshot before
+//     the changes after it. A slow subscriber gets the last value of each variable; it never makes another one wait.
+//   - A session sees and does what its principal may; a hidden tenant is not there.
+//
+// Lock order: view.mu, service.watchMu, feed.mu. Core.mu, client.mu, the Authorizer's, the budget's and queue.mu are leaves.
+// None is held across the engine.
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,26 +40,35 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/access"
 	"github.com/commy-project/commyfs/server/budget"
 )
 
-// Options configure a [Core]. Store, Dir, Limits, Memory and Idle are required.
+// Options configure a [Core]. All but Limits and Idle are required.
 type Options struct {
 	Store engine.Options
 	// Dir is where the memory files are.
 	Dir string
-	// Auth says who may do what. Core adds the keys of the store.
-	Auth   *access.Authorizer
+	// Auth says who may do what. The core adds the keys of the store.
+	Auth *access.Authorizer
+	// Limits are the bounds Value (at most 16 MiB), Name and Component. Default: 1 MiB, 1024 and 255.
 	Limits model.Limits
 	// Memory is about how many bytes may be taken at once by what subscribers ask for.
 	Memory int64
-	// Idle is how long a service that nobody uses is kept in memory.
+	// Idle is how long a service that nobody uses is kept in memory. Default: 1 min.
 	Idle   time.Duration
 	Logger *slog.Logger
 	// Broken is called when nothing can be stored any more.
 	Broken func(error)
+}
+
+func (o *Options) setDefaults() {
+	o.Limits.Value = min(cmp.Or(o.Limits.Value, 1<<20), engine.MaxValue, memfile.MaxValue)
+	o.Limits.Name = min(cmp.Or(o.Limits.Name, 1024), memfile.MaxName)
+	o.Limits.Component = min(cmp.Or(o.Limits.Component, 255), 255)
+	o.Idle = cmp.Or(o.Idle, time.Minute)
 }
 
 // Core is all tenants, services and variables, and the one order of all changes.
@@ -91,6 +128,7 @@ type Core struct {
 
 // Open opens the store, loads what must be known from the start and begins to commit. ctx bounds that only.
 func Open(ctx context.Context, o Options) (*Core, error) {
+	o.setDefaults()
 	s := &Core{
 		log: o.Logger, dir: o.Dir, limits: o.Limits, unused: o.Idle, minFree: o.Store.MinFree, broken: o.Broken,
 		view: newView(), queue: newQueue(), auth: o.Auth, memory: budget.New(o.Memory), treeWatchers: map[*Session]struct{}{},

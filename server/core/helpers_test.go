@@ -47,7 +47,7 @@ func (d dirs) start(t *testing.T, with ...func(*setup)) *testCore {
 	}
 	o := setup{Options{
 		Store: engine.Options{Dir: filepath.Join(d.state, "store"), MinFree: 1}, Dir: d.run, Auth: access.New(model.User(0)),
-		Limits: model.Limits{Value: 1 << 20, Name: 1024, Component: 255}, Memory: 96 << 20, Idle: time.Minute,
+		Memory: 96 << 20,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Broken: func(err error) { t.Errorf("broken: %v", err) },
 	}, 20 * time.Millisecond}
@@ -522,15 +522,4 @@ func (p *peer) createKey(name string, rights model.Rights, tenants ...string) st
 		p.t.Fatal(err)
 	}
 	return key
-}
-
-// events are those that were told of a service so far.
-func events(told []any, service uint64) []model.Event {
-	var list []model.Event
-	for _, m := range told {
-		if c, ok := m.(*model.Changes); ok && c.Service == service {
-			list = append(list, c.Changes...)
-		}
-	}
-	return list
 }
