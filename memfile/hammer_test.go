@@ -188,7 +188,7 @@ func (r *readers) reopen(old *memfile.Reader) error {
 func (r *readers) run(t *testing.T, first int, deadline time.Time) {
 	var last [hammerSlots]uint64
 	var buf []byte
-	for i := first; time.Now().Before(deadline) || r.reads.Load() < 100000; i++ {
+	for i := first; time.Now().Before(deadline) || r.reads.Load() < 20_000; i++ {
 		slot := uint32(i % hammerSlots)
 		id := hammerID(slot, i/hammerSlots)
 		cur := r.cur.Load()
