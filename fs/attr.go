@@ -86,11 +86,11 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 		return nil, nil
 	}
 	name = p.decode(name)
-	l := f.locals.byName(parent, name)
-	if l != nil && l.temp {
+	l := f.unshared.byName(parent, name)
+	if l != nil && !l.is(draft) {
 		return l, nil
 	}
-	if f.locals.isHidden(parent, name) {
+	if f.unshared.isHidden(parent, name) {
 		return nil, nil
 	}
 	if n := f.lookup(p, name); n != nil {
@@ -125,10 +125,10 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	f.ownEdits(n, by, h)
 	f.attr(n, &out.Attr)
 	out.Ino = in.NodeId
-	_, isLocal := n.(*local)
+	_, isUnshared := n.(*unshared)
 	if writers := f.handles.uncommitted(in.NodeId); writers && h == nil {
 		h = f.handles.gathering(in.NodeId, by)
-	} else if !writers && !isLocal && n.ID() == in.NodeId { // nobody invalidates a number that stands for another node
+	} else if !writers && !isUnshared && n.ID() == in.NodeId { // nobody invalidates a number that stands for another node
 		out.AttrValid = f.attrValidity()
 	}
 	f.orphanSize(in.NodeId, &out.Attr)
@@ -257,6 +257,6 @@ func (f *FS) StatFs(_ <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) (s
 // Forget counts down what the kernel holds.
 func (f *FS) Forget(id, n uint64) {
 	if f.kernel.Forget(id, n) {
-		f.locals.forgotten(id)
+		f.unshared.forgotten(id)
 	}
 }

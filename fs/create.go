@@ -36,7 +36,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		h, err := f.open(n, n.ID(), in.Pid, in.Flags, trunc)
 		return n, h, err
 	}
-	if l := f.locals.byName(in.NodeId, name); l != nil {
+	if l := f.unshared.byName(in.NodeId, name); l != nil {
 		if excl {
 			return nil, nil, syscall.EEXIST
 		}
@@ -50,7 +50,7 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		return open(v, true)
 	}
 	if f.o.Temporary.makes(name, in.Flags, in.Mode) && f.lookup(p, name) == nil {
-		return open(f.locals.add(0, in.NodeId, name, true, model.NewMode(in.Mode)), false)
+		return open(f.unshared.add(0, in.NodeId, name, temporary, model.NewMode(in.Mode)), false)
 	}
 	if v, ok := f.lookup(p, name).(*varsync.Variable); ok && !excl { // it came while the kernel thought it was not there
 		if err := f.mayOpen(&in.InHeader, v, in.Flags); err != nil {
@@ -91,15 +91,15 @@ func (f *FS) make(in *fuse.CreateIn, p place, name string) (n varsync.Node, h *h
 }
 
 // makeDraft makes a file that is a variable from its first commit on, with one handle on it.
-func (f *FS) makeDraft(ctx context.Context, dir uint64, p place, name string, mode uint32) (*local, error) {
+func (f *FS) makeDraft(ctx context.Context, dir uint64, p place, name string, mode uint32) (*unshared, error) {
 	probe := &model.Probe{Want: model.RightCreate | model.RightWrite, Reserve: true}
 	probe.Tenant, probe.Service, probe.Name = p.target(name)
 	answer, err := f.c.Probe(ctx, probe)
 	if err != nil {
 		return nil, err
 	}
-	l := f.locals.add(answer.ID, dir, name, false, model.NewMode(mode))
-	f.locals.ref(l)
+	l := f.unshared.add(answer.ID, dir, name, draft, model.NewMode(mode))
+	f.unshared.ref(l)
 	return l, nil
 }
 
@@ -158,7 +158,7 @@ func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.locals.byName(in.NodeId, name) != nil {
+	if f.unshared.byName(in.NodeId, name) != nil {
 		return nil, syscall.EEXIST
 	}
 	if err := f.unparkName(in.NodeId, name); err != nil {

@@ -45,7 +45,7 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fus
 	if err != nil {
 		return f.errno("rmdir", err)
 	}
-	if n != nil && len(f.locals.in(n.ID())) > 0 {
+	if n != nil && len(f.unshared.in(n.ID())) > 0 {
 		return fuse.Status(syscall.ENOTEMPTY)
 	}
 	if f.stale(h.NodeId, name, n) {
@@ -84,7 +84,7 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 	switch n := n.(type) {
 	case nil:
 		return syscall.ENOENT
-	case *local:
+	case *unshared:
 		return f.discard(n)
 	case *varsync.Variable:
 		if f.kernel.Settled(n.ID()) {
@@ -120,7 +120,7 @@ func (f *FS) structural(h *fuse.InHeader, name string, ch model.Change) (model.R
 	}
 	name = p.decode(name)
 	if ch.Op == model.OpMkdir {
-		if f.locals.byName(h.NodeId, name) != nil {
+		if f.unshared.byName(h.NodeId, name) != nil {
 			return model.Result{}, syscall.EEXIST
 		}
 		if err := f.unparkName(h.NodeId, name); err != nil {
@@ -174,7 +174,7 @@ func (f *FS) FsyncDir(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.
 
 func isDir(n varsync.Node) bool {
 	switch n.(type) {
-	case *varsync.Variable, *local:
+	case *varsync.Variable, *unshared:
 		return false
 	}
 	return true
@@ -201,13 +201,13 @@ func (f *FS) list(id uint64) ([]dirEntry, error) {
 		}
 	default:
 		for _, c := range p.dir.Children() {
-			if l := f.locals.byName(id, c.Name); (l == nil || !l.temp) && !f.locals.isHidden(id, c.Name) {
+			if l := f.unshared.byName(id, c.Name); (l == nil || l.is(draft)) && !f.unshared.isHidden(id, c.Name) {
 				add(c.Name, c.Node)
 			}
 		}
 	}
-	for _, l := range f.locals.in(id) {
-		if _, name, removed := f.locals.where(l); !removed && (l.temp || f.lookup(p, name) == nil) {
+	for _, l := range f.unshared.in(id) {
+		if _, name, removed := f.unshared.where(l); !removed && (!l.is(draft) || f.lookup(p, name) == nil) {
 			add(name, l)
 		}
 	}

@@ -90,8 +90,8 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if err := h.do(state.release); err != nil {
 		f.log.Warn("a value could not be committed after its last close", "node", h.node, "err", err)
 	}
-	if h.l != nil && !h.l.temp && f.locals.unref(h.l) {
-		parent, name, _ := f.locals.where(h.l)
+	if h.l != nil && h.l.is(draft) && f.unshared.unref(h.l) {
+		parent, name, _ := f.unshared.where(h.l)
 		if p, err := f.place(parent); err == nil {
 			f.kernel.Refresh(parent, fileName(name, p.level))
 		}

@@ -64,23 +64,23 @@ type Options struct {
 }
 
 const (
-	rootID     = fuse.FUSE_ROOT_ID
-	localBit   = 1 << 63 // ids of files that only this mount knows
-	maxWrite   = 1 << 20
-	blockSize  = 4096
-	ioSize     = 64 << 10     // st_blksize: what stdio libraries read and write at a time
-	validity   = 24 * 60 * 60 // seconds that the kernel may keep names and attributes: every change is pushed
-	pokeHandle = 1            // the file handle of the poke thread's opens
+	rootID      = fuse.FUSE_ROOT_ID
+	unsharedBit = 1 << 63 // ids of files that only this mount knows
+	maxWrite    = 1 << 20
+	blockSize   = 4096
+	ioSize      = 64 << 10     // st_blksize: what stdio libraries read and write at a time
+	validity    = 24 * 60 * 60 // seconds that the kernel may keep names and attributes: every change is pushed
+	pokeHandle  = 1            // the file handle of the poke thread's opens
 )
 
 // FS answers the kernel's requests.
 type FS struct {
 	fuse.RawFileSystem
-	c      *varsync.Client
-	o      Options
-	log    *slog.Logger
-	kernel *kernel.Cache
-	locals locals
+	c        *varsync.Client
+	o        Options
+	log      *slog.Logger
+	kernel   *kernel.Cache
+	unshared unsharedFiles
 
 	handles  handles
 	rootOnly bool // nobody but root can come in
@@ -90,7 +90,6 @@ type FS struct {
 	watchdog watchdog
 	ctx      context.Context // ends with the mount
 	cancel   context.CancelFunc
-	parking  sync.WaitGroup // parked variables
 
 	draftWait time.Duration
 }
@@ -133,7 +132,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.rootOnly = !o.AllowOther && os.Geteuid() == 0
 	f.callers.init()
 	f.watchdog.init(f)
-	f.locals.init()
+	f.unshared.init()
 	f.kernel = kernel.New(tree{f}, o.Events, o.Logger)
 	co.OnChange = f.kernel.Changed
 	co.Client.ReadOnly = o.ReadOnly

@@ -24,7 +24,7 @@ type handle struct {
 
 	mu    sync.Mutex // guards the following
 	v     *varsync.Variable
-	l     *local // a draft or a temporary; v takes over when the draft is committed
+	l     *unshared // a draft or a temporary; v takes over when the draft is committed
 	state state
 }
 

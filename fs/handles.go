@@ -21,7 +21,7 @@ type handles struct {
 type openNode struct {
 	ids     []uint64          // its number, and those of files that have become it
 	handles []*handle         // never changed in place
-	orphan  *local            // what it has become by being removed
+	orphan  *unshared         // what it has become by being removed
 	now     *varsync.Variable // what it has become by being moved, nil: what its number says
 }
 
@@ -106,10 +106,10 @@ func (hs *handles) file(node uint64) openNode {
 func (hs *handles) of(node uint64) []*handle { return hs.file(node).handles }
 
 // orphan returns what the file of an open node has become by being removed, nil if that is not known.
-func (hs *handles) orphan(node uint64) *local { return hs.file(node).orphan }
+func (hs *handles) orphan(node uint64) *unshared { return hs.file(node).orphan }
 
 // orphaned returns what the file of an open node has become, and whether it was made with what data returns.
-func (hs *handles) orphaned(node uint64, data func() []byte) (o *local, made bool) {
+func (hs *handles) orphaned(node uint64, data func() []byte) (o *unshared, made bool) {
 	if o := hs.orphan(node); o != nil {
 		return o, false
 	}

@@ -37,7 +37,7 @@ func (f *FS) shown(n varsync.Node) uint32 {
 		mode = n.Mode()
 	case *varsync.Variable:
 		mode, kind = n.Mode(), syscall.S_IFREG
-	case *local:
+	case *unshared:
 		mode, kind = n.perm(), syscall.S_IFREG
 	}
 	return kind | mode.Perm(kind == syscall.S_IFDIR)&f.ceiling(n)&^f.o.Umask
@@ -58,7 +58,7 @@ func (f *FS) ceiling(n varsync.Node) uint32 {
 		r = n.Service().Tenant().Rights()
 	case *varsync.Variable:
 		r, writes = n.Service().Tenant().Rights(), model.RightWrite
-	case *local:
+	case *unshared:
 		r = writes
 	}
 	if f.o.ReadOnly || r&writes == 0 {
@@ -110,8 +110,8 @@ func (f *FS) mayOpen(h *fuse.InHeader, n varsync.Node, flags uint32) error {
 	switch n := n.(type) {
 	case *varsync.Variable:
 		return f.may(h, n.Parent(), mayExec)
-	case *local:
-		parent, _, _ := f.locals.where(n)
+	case *unshared:
+		parent, _, _ := f.unshared.where(n)
 		return f.may(h, f.node(parent), mayExec)
 	}
 	return nil
@@ -172,7 +172,7 @@ func (f *FS) attr(n varsync.Node, out *fuse.Attr) {
 		setSize(out, m.Size)
 		setTimes(out, m.MTime)
 		out.Nlink = f.kernel.Links(out.Ino)
-	case *local:
+	case *unshared:
 		size, mtime := n.stat()
 		setSize(out, size)
 		setTimes(out, mtime)

@@ -22,12 +22,12 @@ type root struct{}
 func (root) ID() uint64 { return rootID }
 
 // node finds what a node id stands for, nil if it is gone. The result is a root, *varsync.Tenant, *varsync.Service,
-// *varsync.Dir, *varsync.Variable or *local.
+// *varsync.Dir, *varsync.Variable or *unshared.
 func (f *FS) node(id uint64) varsync.Node {
 	if id == rootID {
 		return root{}
 	}
-	if l := f.locals.byID(id); l != nil {
+	if l := f.unshared.byID(id); l != nil {
 		if v := l.committed(); v != nil {
 			return v.Now()
 		}
@@ -135,7 +135,7 @@ func (f *FS) entry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.Entr
 		f.kernel.Sized(n.ID(), out.Size, false)
 	}
 	current := f.kernel.Told(h.Pid, h.NodeId, name, n.ID())
-	if _, isLocal := n.(*local); !isLocal && (isDir(n) || out.Nlink == 1) {
+	if _, isUnshared := n.(*unshared); !isUnshared && (isDir(n) || out.Nlink == 1) {
 		if current && f.searchable(h.NodeId) {
 			out.EntryValid = validity
 		}

@@ -28,7 +28,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 		return fuse.OK
 	}
 	n := f.node(in.NodeId)
-	if l, ok := n.(*local); ok && !l.temp && (reads(in.Flags) || in.Flags&syscall.O_APPEND != 0) {
+	if l, ok := n.(*unshared); ok && l.is(draft) && (reads(in.Flags) || in.Flags&syscall.O_APPEND != 0) {
 		// A process that has not written yet what it has made itself does not wait for itself.
 		by := &asker{tid: in.Pid, process: f.callers.process}
 		if !f.handles.writtenBy(in.NodeId, by) {
@@ -80,9 +80,9 @@ func (f *FS) open(n varsync.Node, node uint64, thread, flags uint32, trunc bool)
 			return nil, syscall.EACCES
 		}
 		h.v, h.state = n, h.fresh()
-	case *local:
+	case *unshared:
 		h.l, h.state = n, h.fresh()
-		if n.temp {
+		if !n.is(draft) {
 			h.state = &private{h, n}
 		}
 	case nil: // by /proc/self/fd
@@ -104,7 +104,7 @@ func (f *FS) open(n varsync.Node, node uint64, thread, flags uint32, trunc bool)
 			return nil, syscall.ESTALE
 		}
 	}
-	if h.l != nil && !h.l.temp && !f.locals.ref(h.l) {
+	if h.l != nil && h.l.is(draft) && !f.unshared.ref(h.l) {
 		return nil, syscall.ESTALE // its last writer has just given it up
 	}
 	return h, nil

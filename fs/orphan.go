@@ -12,14 +12,18 @@ import (
 // A file that was removed while it is open is an orphan: a private file without a name, which its descriptors in this mount
 // share until the last one is closed. Nobody else sees it.
 
-func newOrphan(data []byte) *local { return &local{temp: true, data: data, mtime: time.Now()} }
+func newOrphan(data []byte) *unshared {
+	o := &unshared{data: data, mtime: time.Now()}
+	o.state.Store(uint32(temporary))
+	return o
+}
 
 // isRemoved reports whether somebody has removed the handle's file. One that moves to another service looks removed for a
 // moment, so before a write becomes one that nobody else sees the server is asked.
 func (h *handle) isRemoved() bool {
 	v := h.variable()
 	if v == nil {
-		_, _, removed := h.fs.locals.where(h.l)
+		_, _, removed := h.fs.unshared.where(h.l)
 		return removed
 	}
 	if !v.Removed() {

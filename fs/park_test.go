@@ -48,7 +48,7 @@ func TestParkedIsMovedWhenItsTimeIsOver(t *testing.T) {
 	if d := time.Since(began); d > parkTime+3*time.Second {
 		t.Errorf("took %v", d)
 	}
-	m.parking.Wait()
+	m.unshared.backups.Wait()
 	m.wantStored("f", "-")
 	m.wantValue("t/s/f~", "old")
 	m.wantNone("t/s/f")
@@ -102,7 +102,7 @@ func TestParkedBackup(t *testing.T) {
 			}
 			m.wantStored("f~", tt.backup)
 			m.unparkAll()
-			if n := len(m.locals.hidden); n != 0 {
+			if n := len(m.unshared.hidden); n != 0 {
 				t.Errorf("%d names are hidden still", n)
 			}
 		})
@@ -158,8 +158,7 @@ func TestParkedWithoutServer(t *testing.T) {
 	f := m.opened("t/s/f~", wr)
 	m.ok("write", f.write(0, "OLD"))
 	m.ok("close", f.close())
-	first := m.locals.parkedOf(m.id("t/s"), "f")
-	eventually(t, "tried", func() bool { p := m.locals.parkedOf(m.id("t/s"), "f"); return p != nil && p != first })
+	eventually(t, "tried", func() bool { l := m.unshared.parkedOf(m.id("t/s"), "f"); return l != nil && l.backup.warned.Load() })
 	m.wantValue("t/s/f~", "OLD")
 	m.want("unlink", m.unlink("t/s/f~"), syscall.EIO)
 	m.want("rename", m.rename("t/s/f~", "t/s/g", 0), syscall.EIO)

@@ -12,7 +12,7 @@ import (
 // open. Its descriptors share it.
 type private struct {
 	*handle
-	file *local
+	file *unshared
 }
 
 func (p *private) view() *reader      { return nil }
@@ -37,7 +37,7 @@ func (p *private) truncate(size int64) error {
 }
 
 // readAt fails with errMoved if the file has become a variable.
-func (l *local) readAt(buf []byte, off uint64) (n int, err error) {
+func (l *unshared) readAt(buf []byte, off uint64) (n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.v != nil {
@@ -50,7 +50,7 @@ func (l *local) readAt(buf []byte, off uint64) (n int, err error) {
 }
 
 // carryOut makes a change. It fails with errMoved if the file has become a variable: that is what to change.
-func (l *local) carryOut(e varsync.Edit) error {
+func (l *unshared) carryOut(e varsync.Edit) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.v != nil {
@@ -62,7 +62,7 @@ func (l *local) carryOut(e varsync.Edit) error {
 }
 
 // unstamp forgets a time that was set: something was written since.
-func (l *local) unstamp() {
+func (l *unshared) unstamp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stamped = false

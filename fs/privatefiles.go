@@ -34,8 +34,8 @@ const maxPrivate = 60 << 10
 // becomes the variable.
 func (f *FS) privateFiles() []PrivateFile {
 	var out []PrivateFile
-	for _, l := range f.locals.temporaries() {
-		parent, name, removed := f.locals.where(l)
+	for _, l := range f.unshared.temporaries() {
+		parent, name, removed := f.unshared.where(l)
 		if removed || l.committed() != nil {
 			continue
 		}
@@ -51,16 +51,12 @@ func (f *FS) privateFiles() []PrivateFile {
 }
 
 // temporaries returns the files that are private as things are.
-func (ls *locals) temporaries() []*local {
+func (ls *unsharedFiles) temporaries() []*unshared {
 	ls.mu.RLock()
 	defer ls.mu.RUnlock()
-	backups := map[*local]bool{}
-	for _, p := range ls.hidden {
-		backups[p.l] = true
-	}
-	var out []*local
+	var out []*unshared
 	for _, l := range ls.names {
-		if l.temp && !backups[l] {
+		if l.is(temporary) {
 			out = append(out, l)
 		}
 	}

@@ -1,17 +1,13 @@
 package fs
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -57,11 +53,14 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	if err := f.checkNew(to, newName); err != nil {
 		return err
 	}
+	if _, ok := src.(*unshared); ok && to.dir == nil {
+		return syscall.EPERM
+	}
 	if dst != nil && in.Flags&unix.RENAME_NOREPLACE != 0 {
 		return syscall.EEXIST
 	}
-	m := move{oldDir: in.NodeId, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName), newName: to.decode(newName),
-		newFile: newName, newDir: in.Newdir, noReplace: in.Flags&unix.RENAME_NOREPLACE != 0}
+	m := move{oldDir: in.NodeId, newDir: in.Newdir, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName),
+		newName: to.decode(newName), noReplace: in.Flags&unix.RENAME_NOREPLACE != 0}
 	if v, ok := dst.(*varsync.Variable); ok && v.ID() != src.ID() {
 		before := v.Current().Version
 		answered := f.kernel.KeepWatches(in.Pid, v.ID(), pathOf(v), in.Newdir, newName)
@@ -76,204 +75,86 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	return nil
 }
 
-func (f *FS) move(m move) error {
-	if l, ok := m.src.(*local); ok {
-		if p := f.locals.parkedAs(l); p != nil {
-			return f.renameBackup(p, m)
-		}
-	}
-	if isDir(m.src) {
-		if err := f.unparkName(m.newDir, m.newName); err != nil {
-			return err
-		}
-	} else if v := f.reclaim(m.newDir, m.newName); v != nil && !v.Gone() {
-		// For this mount the name is free, for the server it is the variable's that gets a new value.
-		m.dst, m.noReplace = v, false
-	}
-	switch n := m.src.(type) {
-	case *local:
-		return f.renameLocal(n, m)
-	case *varsync.Variable:
-		if f.o.Temporary.keeps(m.newName) && !f.o.Temporary.keeps(m.oldName) && (m.dst == nil || isLocal(m.dst)) && mayPark(n) {
-			return f.park(n, m)
-		}
-	}
-	return f.renameShared(m)
-}
-
-func isLocal(n varsync.Node) bool {
-	_, ok := n.(*local)
-	return ok
-}
-
 // move is a rename under way.
 type move struct {
+	oldDir, newDir   uint64
 	from, to         place
 	src, dst         varsync.Node
 	oldName, newName string // components
-	newFile          string
-	oldDir, newDir   uint64
 	noReplace        bool
 }
 
-// renameLocal moves a file of this mount: to another temporary name it stays one, to a real name its content becomes the
-// variable's value.
-func (f *FS) renameLocal(l *local, m move) error {
-	if m.to.dir == nil {
-		return syscall.EPERM
-	}
-	if m.dst != nil && isDir(m.dst) {
-		return syscall.EISDIR
-	}
-	if err := l.hold(); err != nil {
-		return err
-	}
-	defer l.release()
-	over, _ := m.dst.(*varsync.Variable)
-	replaced, _ := m.dst.(*local)
-	if replaced == l {
-		return nil
-	}
-	if replaced != nil {
-		if err := replaced.hold(); err != nil {
-			return err
-		}
-		defer replaced.release()
-	}
+// What is renamed.
+const (
+	ofDraft = iota
+	ofTemporary
+	ofParked
+	ofVariable
+	ofDirectory
+)
+
+// What has the new name.
+const (
+	overNothing  = iota
+	overUnshared // a file of this mount
+	overVariable
+	overDirectory
+)
+
+// renames says what carries out which rename.
+var renames = [...][4]func(*FS, move) error{
+	//            nothing              a file of the mount  a variable           a directory
+	ofDraft:     {(*FS).renameDraft, (*FS).renameDraft, (*FS).draftOver, fails(syscall.EISDIR)},
+	ofTemporary: {(*FS).renameTemporary, (*FS).renameTemporary, (*FS).publishTemporary, fails(syscall.EISDIR)},
+	ofParked:    {(*FS).renameBackup, (*FS).renameBackup, (*FS).renameBackup, fails(syscall.EISDIR)},
+	ofVariable:  {(*FS).renameVariable, (*FS).renameVariable, (*FS).renameShared, fails(syscall.EISDIR)},
+	ofDirectory: {(*FS).renameShared, fails(syscall.ENOTDIR), fails(syscall.ENOTDIR), (*FS).renameShared},
+}
+
+func fails(errno syscall.Errno) func(*FS, move) error {
+	return func(*FS, move) error { return errno }
+}
+
+func (m move) source() int {
+	l, ok := m.src.(*unshared)
 	switch {
-	case !l.temp && over != nil:
-		return f.draftOver(l, over, m)
-	case !l.temp, f.o.Temporary.keeps(m.newName) && over == nil:
-		// A draft that moves before its first commit is simply made under the other name.
-		if replaced != nil {
-			if err := f.discardHeld(replaced); err != nil {
-				return err
-			}
-		}
-		f.locals.move(l, m.newDir, m.newName)
-		return nil
+	case ok && l.is(draft):
+		return ofDraft
+	case ok && (l.is(parked) || l.is(moving)):
+		return ofParked
+	case ok:
+		return ofTemporary
+	case isDir(m.src):
+		return ofDirectory
 	}
-	l.mu.Lock()
-	data := append([]byte{}, l.data...)
-	l.mu.Unlock()
-	ctx, cancel := f.opContext()
-	defer cancel()
-	v, err := f.publish(ctx, m, data, l.described())
-	if err != nil {
-		return err
-	}
-	if replaced != nil {
-		err = f.discardHeld(replaced)
-	}
-	err = errors.Join(err, f.handOver(ctx, l, data, v))
-	return err
+	return ofVariable
 }
 
-// draftOver moves a draft over a variable: what is written to the draft becomes the variable's next value, which the
-// others see when it is committed.
-func (f *FS) draftOver(l *local, v *varsync.Variable, m move) error {
-	if v.Service().Tenant().Rights()&model.RightWrite == 0 {
-		return syscall.EACCES
+func (m move) destination() int {
+	switch m.dst.(type) {
+	case nil:
+		return overNothing
+	case *unshared:
+		return overUnshared
+	case *varsync.Variable:
+		return overVariable
 	}
-	if f.handles.edited(l.id) {
-		return syscall.EBUSY // an edit of the draft would become one of the variable's old value
-	}
-	ctx, cancel := f.opContext()
-	defer cancel()
-	if _, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditMeta, Mode: l.perm()}); err != nil {
-		return err
-	}
-	f.become(l, v)
-	return nil
+	return overDirectory
 }
 
-// publish makes data the value of what the move leads to. The variable that it returns is nil if it is gone again.
-func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*varsync.Variable, error) {
-	if v, ok := m.dst.(*varsync.Variable); ok {
-		_, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime})
-		if !errors.Is(err, model.ErrNotFound) { // else it has just been removed: the name is free
-			return v, err
-		}
-	}
-	ch := model.Change{
-		Op: model.OpStore, Data: data, Create: true, HasVersion: m.noReplace, // version 0: it must not exist
-		Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime,
-	}
-	ch.Tenant, ch.Service, ch.Name = m.to.target(m.newName)
-	res, err := f.c.Report(ctx, ch)
-	if m.noReplace && errors.Is(err, model.ErrConflict) {
-		return nil, syscall.EEXIST
-	}
-	if err != nil {
-		return nil, err
-	}
-	v, _ := f.c.Node(res[0].ID).(*varsync.Variable)
-	return v, nil
-}
-
-// handOver makes v what the descriptors of a temporary stand for from now on. v was given the bytes in was: what has
-// been written since follows; where that fails, the temporary stays, with all it has. v nil: it is gone again, and the
-// temporary with it.
-func (f *FS) handOver(ctx context.Context, l *local, was []byte, v *varsync.Variable) error {
-	if v == nil {
-		f.locals.remove(l)
-		return nil
-	}
-	for {
-		l.mu.Lock()
-		if bytes.Equal(l.data, was) {
-			l.v, l.data = v, nil
-			l.mu.Unlock()
-			f.become(l, v)
-			return nil
-		}
-		was = slices.Clone(l.data)
-		l.mu.Unlock()
-		if _, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: was}); err != nil {
+// move carries out a rename. The name of a parked variable is free for this mount. For the server it is the variable's, which
+// gets a new value, or, if the name is to be something else, makes way first.
+func (f *FS) move(m move) error {
+	switch m.source() {
+	case ofParked:
+	case ofDirectory:
+		if err := f.unparkName(m.newDir, m.newName); err != nil {
 			return err
 		}
-	}
-}
-
-// renameShared asks the server to move a variable, a directory, a service or a tenant.
-func (f *FS) renameShared(m move) error {
-	replaced, _ := m.dst.(*local)
-	if replaced != nil {
-		if isDir(m.src) {
-			return syscall.ENOTDIR
-		}
-		if err := replaced.hold(); err != nil {
-			return err
-		}
-		defer replaced.release()
-	}
-	ch := model.Change{Op: model.OpRename, NoReplace: m.noReplace, Expect: m.src.ID()}
-	ch.Tenant, ch.Service, ch.Name = m.from.target(m.oldName)
-	ch.ToTenant, ch.ToService, ch.ToName = m.to.target(m.newName)
-	if m.from.level != m.to.level && (m.from.dir == nil || m.to.dir == nil) {
-		return syscall.EXDEV // a directory cannot become a service, nor a service a tenant
-	}
-	if v, ok := m.src.(*varsync.Variable); ok {
-		// What is on its way to the variable belongs to it before it moves.
-		ctx, cancel := f.opContext()
-		err := v.Flush(ctx)
-		cancel()
-		if err != nil {
-			f.log.Debug("writes before a rename", "err", err)
+	default:
+		if v := f.reclaim(m.newDir, m.newName); v != nil && !v.Gone() {
+			m.dst, m.noReplace = v, false
 		}
 	}
-	ctx, cancel := f.opContext()
-	defer cancel()
-	if _, err := f.c.Report(ctx, ch); err != nil {
-		return err
-	}
-	if replaced != nil {
-		if err := f.discardHeld(replaced); err != nil {
-			return err
-		}
-	}
-	if v, ok := m.dst.(*varsync.Variable); ok && v.ID() != m.src.ID() {
-		f.handles.become(m.src.ID(), v)
-	}
-	return nil
+	return renames[m.source()][m.destination()](f, m)
 }

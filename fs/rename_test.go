@@ -8,6 +8,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // matrix has a fresh service with one of everything to rename: to and from.
@@ -42,6 +44,7 @@ func TestRenameMatrix(t *testing.T) {
 		stored string // at the server under the new name; "" to leave out
 	}
 	dir := result{}
+	var walked [len(renames)][len(renames[0])]bool
 	for _, tt := range []struct {
 		from, to string
 		want     result
@@ -91,6 +94,10 @@ func TestRenameMatrix(t *testing.T) {
 	} {
 		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
 			m := matrix(t)
+			if src, dst := m.found("t/s/"+tt.from), m.found("t/s/"+tt.to); src != nil {
+				mv := move{src: src, dst: dst}
+				walked[mv.source()][mv.destination()] = true
+			}
 			m.want("rename", m.rename("t/s/"+tt.from, "t/s/"+tt.to, 0), tt.want.errno)
 			if tt.want.errno != 0 {
 				if tt.from != "nothing" {
@@ -109,6 +116,24 @@ func TestRenameMatrix(t *testing.T) {
 			}
 		})
 	}
+	for src, row := range walked {
+		for dst, ok := range row {
+			if !ok {
+				t.Errorf("nothing tests a rename of kind %d over kind %d", src, dst)
+			}
+		}
+	}
+}
+
+// found is what a path stands for, nil for nothing.
+func (m *mount) found(path string) varsync.Node {
+	m.t.Helper()
+	dir, name := m.split(path)
+	n, err := m.find(dir, name)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return n
 }
 
 func TestRenameNoReplace(t *testing.T) {

@@ -201,7 +201,7 @@ func (r *replacer) ask() error {
 	if v := r.variable(); v != nil {
 		p.ID = v.ID()
 	} else {
-		parent, name, removed := r.fs.locals.where(r.l)
+		parent, name, removed := r.fs.unshared.where(r.l)
 		if removed {
 			return nil
 		}

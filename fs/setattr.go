@@ -78,7 +78,7 @@ func (f *FS) describe(n varsync.Node, node uint64, d described) error {
 	if d.hasMTime {
 		f.stamp(node, d.mtime)
 	}
-	if l, ok := n.(*local); ok {
+	if l, ok := n.(*unshared); ok {
 		v := l.describe(d)
 		if v == nil {
 			return nil
@@ -119,11 +119,9 @@ func (f *FS) stamp(node uint64, mtime int64) {
 
 // describe gives a file of this mount a mode and a time, which go to the server with its value. It returns the variable
 // that the file has become, if it has: that is what to describe.
-func (l *local) describe(d described) *varsync.Variable {
-	if !l.temp {
-		l.naming.Lock() // not while a commit is on its way that does not have it
-		defer l.naming.Unlock()
-	}
+func (l *unshared) describe(d described) *varsync.Variable {
+	l.naming.Lock() // not while a commit is on its way that does not have it
+	defer l.naming.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.v != nil {
@@ -139,14 +137,14 @@ func (l *local) describe(d described) *varsync.Variable {
 }
 
 // perm is the file's mode.
-func (l *local) perm() model.Mode {
+func (l *unshared) perm() model.Mode {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.mode
 }
 
 // described is what the variable is to have that the file becomes.
-func (l *local) described() described {
+func (l *unshared) described() described {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := described{mode: l.mode, hasMTime: l.stamped}

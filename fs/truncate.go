@@ -32,7 +32,7 @@ func (f *FS) truncatePath(n varsync.Node, node uint64, size int64) error {
 		r.resize(size)
 		gathered = true
 	})
-	if l, ok := n.(*local); ok && gathered && l.committed() == nil {
+	if l, ok := n.(*unshared); ok && gathered && l.committed() == nil {
 		return nil
 	}
 	return f.truncateNode(n, size)
@@ -54,13 +54,13 @@ func (f *FS) eachGathering(node uint64, change func(*replacer)) {
 
 func (f *FS) truncateNode(n varsync.Node, size int64) error {
 	e := varsync.Edit{Kind: varsync.EditTruncate, Size: size}
-	l, _ := n.(*local)
+	l, _ := n.(*unshared)
 	if o := f.handles.orphan(n.ID()); o != nil {
 		l = o
 	}
 	v, _ := n.(*varsync.Variable)
 	switch {
-	case l != nil && l.temp:
+	case l != nil && !l.is(draft):
 		if err := l.carryOut(e); err != errMoved {
 			return err
 		}

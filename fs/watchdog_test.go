@@ -247,12 +247,12 @@ func TestCloseOfHanging(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Wait()
-	w.fs.parking.Add(1)
+	w.fs.unshared.backups.Add(1)
 	err := w.Close()
 	if err == nil || w.log.count("all stacks") != 1 {
 		t.Errorf("error %v, %d dumps", err, w.log.count("all stacks"))
 	}
-	w.fs.parking.Done()
+	w.fs.unshared.backups.Done()
 	eventually(t, "it has closed", func() bool {
 		select {
 		case <-w.fs.watchdog.stopped:

@@ -177,7 +177,7 @@ func TestDraft(t *testing.T) {
 	m.ok("close", d.close())
 	m.wantStored("gone", "-")
 
-	if n := len(m.locals.ids); n != 0 {
+	if n := len(m.unshared.ids); n != 0 {
 		t.Errorf("%d files of the mount are left over", n)
 	}
 	if n := len(m.handles.m) + len(m.handles.nodes); n != 0 {
@@ -197,7 +197,7 @@ func TestAbandonedDraftIsForgotten(t *testing.T) {
 	f.close()
 	r.release()
 	m.wantNone("t/s/v")
-	if n := len(m.locals.ids); n != 0 {
+	if n := len(m.unshared.ids); n != 0 {
 		t.Errorf("%d files of the mount are left over", n)
 	}
 }
@@ -228,7 +228,7 @@ func TestDraftThatCameSecond(t *testing.T) {
 		t.Errorf("looked up again it is %d, want %d", now, fa.node)
 	}
 	b.Forget(fb.node, 1<<20)
-	if n := len(b.locals.ids); n != 0 {
+	if n := len(b.unshared.ids); n != 0 {
 		t.Errorf("%d numbers are left over", n)
 	}
 }
