@@ -204,6 +204,28 @@ func TestDocs_NamedTests(t *testing.T) {
 	}
 }
 
+// TestDocs_NamedFunctions: the way of a write leads through functions that are there.
+func TestDocs_NamedFunctions(t *testing.T) {
+	text, err := os.ReadFile("../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`([a-z/]+\\.go): (\\w+)`").FindAllSubmatch(text, -1)
+	if len(named) < 20 {
+		t.Fatalf("%d functions named", len(named))
+	}
+	for _, m := range named {
+		code, err := os.ReadFile(filepath.Join("..", string(m[1])))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + string(m[2]) + `\b`).Match(code) {
+			t.Errorf("%s has no function %s", m[1], m[2])
+		}
+	}
+}
+
 func readme(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile("../README.md")
