@@ -1,6 +1,7 @@
 package commyfs_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -200,6 +201,50 @@ func TestReads(t *testing.T) {
 		}
 		if infos := list(t, s); fmt.Sprint(infos) != "[d d/v]" {
 			t.Errorf("the copy has %v", infos)
+		}
+	})
+}
+
+// Writers of long values, who send what differs from what they know, agree in the end.
+func TestPut_Differences(t *testing.T) {
+	both(t, func(t *testing.T, h *host, c *commyfs.Client) {
+		value := bytes.Repeat([]byte("0123456789"), 1000)
+		clients := []*commyfs.Client{c, h.connect(t), h.connect(t, func(o *commyfs.Options) { o.NoMap = true })}
+		put(t, c.Service("t", "s"), "v", string(value))
+		var wg sync.WaitGroup
+		for i, c := range clients {
+			s := c.Service("t", "s")
+			_, err := s.Load(t.Context(), "v", nil)
+			check(t, err)
+			wg.Go(func() {
+				own := bytes.Clone(value)
+				for n := range 50 {
+					own[1000*i] = byte('a' + n%20)
+					if _, err := s.Put(t.Context(), "v", own); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		e, err := h.connect(t).Service("t", "s").Get(t.Context(), "v")
+		check(t, err)
+		changed := 0
+		for i := range value {
+			if value[i] != e.Value[i] {
+				changed++
+			}
+		}
+		if changed != 1 { // each put is a whole value of one writer
+			t.Errorf("%d bytes are not as they were in the beginning", changed)
+		}
+		for _, c := range clients {
+			last, err := c.Service("t", "s").Update(t.Context(), "v", value, e.Version)
+			if err == nil {
+				e.Version = last
+			}
+			check(t, err)
 		}
 	})
 }

@@ -105,9 +105,16 @@ func (c *Client) one(ctx context.Context, op Op) (uint64, error) {
 }
 
 // Put sets a variable and returns its version. It creates the variable, its directories, the service and the tenant as
-// needed. If the variable has that value already, its version does not change.
+// needed. If the variable has that value already, its version does not change. If the service is followed, only what
+// differs from the current value is sent.
 func (s *Service) Put(ctx context.Context, name string, value []byte) (version uint64, err error) {
-	return s.c.one(ctx, s.OpPut(name, value))
+	op := s.OpPut(name, value)
+	if n := s.followed(); n != nil {
+		if res, ok, err := n.Put(ctx, name, op.change.Data); ok {
+			return res.Version, s.c.failed(err)
+		}
+	}
+	return s.c.one(ctx, op)
 }
 
 // Create is like [Service.Put], but fails with [ErrExists] if the variable exists.

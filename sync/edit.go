@@ -1,6 +1,8 @@
 package sync
 
 import (
+	"context"
+
 	"github.com/commy-project/commyfs/diff"
 	"github.com/commy-project/commyfs/model"
 )
@@ -132,4 +134,33 @@ func (v *Variable) wholeChange(batch []*Ack) (change model.Change, value []byte)
 		change.Op = model.OpSetMeta
 	}
 	return change, value
+}
+
+// Put replaces the value of the variable of a name by sending what differs from the value in the copy. It returns false,
+// and has changed nothing, if the whole value has to be sent: the copy has no such variable, or is behind, or the
+// difference is no shorter.
+func (s *Service) Put(ctx context.Context, name string, value []byte) (res model.Result, ok bool, err error) {
+	s.use()
+	prefix := s.prefix()
+	s.mu.RLock()
+	v, _ := s.lookupLocked(name).(*Variable)
+	s.mu.RUnlock()
+	if v == nil {
+		return model.Result{}, false, nil
+	}
+	change, value := v.change([]*Ack{{edit: Edit{Kind: EditReplace, Data: value}}})
+	if change.Op != model.OpPatch {
+		return model.Result{}, false, nil
+	}
+	// The name counts: somebody may have given it to another variable.
+	change.ID, change.In, change.Expect = 0, 0, v.id
+	change.Tenant, change.Service, change.Name = prefix[0], prefix[1], name
+	results, err := s.c.report(ctx, s.epoch, value, change)
+	switch model.CodeOf(err) {
+	case model.CodeOK:
+		return results[0], true, nil
+	case model.CodeStaleBase, model.CodeConflict, model.CodeNotFound:
+		return model.Result{}, false, nil
+	}
+	return model.Result{}, true, err
 }

@@ -3,6 +3,7 @@ package sync_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -212,4 +213,50 @@ func TestClientOfAStuckServer(t *testing.T) {
 	c.Flush()
 	c.Close()
 	close(release)
+}
+
+// TestPutSendsTheDifference: of a variable that the copy has, what differs is sent, under its name; if somebody else was
+// first, the caller has to send the whole value.
+func TestPutSendsTheDifference(t *testing.T) {
+	before := strings.Repeat("x", 1000)
+	f := &fake{t: t, value: before}
+	sent := make(chan model.Change, 1)
+	code := model.CodeOK
+	f.handle = func(send func(uint64, transport.Message), id uint64, m transport.Message) {
+		r := m.(*transport.ReportVariableChanges)
+		ack := accept(r)
+		if ack.Code = code; code != model.CodeOK {
+			ack.Results = nil
+		}
+		sent <- r.Changes[0]
+		send(id, ack)
+	}
+	c := f.client()
+	v := variable(t, c, "t", "s", "v")
+	put := func(name, value string) bool {
+		t.Helper()
+		_, ok, err := v.Service().Put(t.Context(), name, []byte(value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	after := before[:500] + "y" + before[501:]
+	if !put("v", after) {
+		t.Fatal("the difference was not sent")
+	}
+	ch := <-sent
+	if ch.Op != model.OpPatch || ch.ID != 0 || ch.Expect != fakeVariable || ch.Name != "v" || ch.Base != 1 || len(ch.Ranges) != 1 ||
+		ch.Ranges[0].Off != 500 || string(ch.Ranges[0].Data) != "y" || ch.Size != 1000 {
+		t.Errorf("sent %+v", ch)
+	}
+	for _, code = range []model.Code{model.CodeStaleBase, model.CodeConflict, model.CodeNotFound} {
+		if put("v", after) {
+			t.Errorf("code %d: the value does not have to be sent whole", code)
+		}
+		<-sent
+	}
+	if put("none", after) || put("v", strings.Repeat("z", 1000)) {
+		t.Error("a difference from nothing")
+	}
 }
