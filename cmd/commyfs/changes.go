@@ -34,12 +34,12 @@ func printEvents(out io.Writer, events <-chan commyfs.Event, write func(io.Write
 // changeJSON is a line of watch --output json.
 type changeJSON struct {
 	Path    string  `json:"path"`
-	RawPath []byte  `json:"path_base64,omitempty"` // of one that is no UTF-8
+	RawPath []byte  `json:"path_base64,omitempty"` // if it is not valid UTF-8
 	Event   string  `json:"event"`                 // "create", "modify", "attrib", "delete" or "move"
 	OldPath string  `json:"old_path,omitempty"`
 	RawOld  []byte  `json:"old_path_base64,omitempty"`
 	Dir     bool    `json:"dir,omitempty"`
-	Mode    string  `json:"mode,omitempty"` // of attrib
+	Mode    string  `json:"mode,omitempty"` // for attrib
 	Version uint64  `json:"version,omitempty"`
 	Size    *int    `json:"size,omitempty"`
 	Writer  string  `json:"writer,omitempty"`
@@ -60,7 +60,7 @@ func jsonEvent(w io.Writer, ev *commyfs.Event) error {
 	return writeJSON(w, line)
 }
 
-// shownValue is how much of a value a line of text shows.
+// shownValue is how many bytes of a value the text output shows.
 const shownValue = 64
 
 func textEvent(w io.Writer, ev *commyfs.Event) error {
@@ -89,7 +89,7 @@ func textEvent(w io.Writer, ev *commyfs.Event) error {
 
 func eventTime(ev *commyfs.Event) string {
 	if ev.Time.IsZero() {
-		return formatTime(time.Now()) // it went while we were not connected
+		return formatTime(time.Now()) // deleted while disconnected
 	}
 	return formatTime(ev.Time)
 }

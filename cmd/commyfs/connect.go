@@ -18,7 +18,7 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-// withClient connects as the named program, runs f and says goodbye.
+// withClient connects as the named program, runs f and disconnects.
 func (a *app) withClient(ctx context.Context, o *common, program string, f func(*commyfs.Client) error) error {
 	c, err := a.connect(ctx, o, program, false)
 	if err != nil {
@@ -42,7 +42,7 @@ func (a *app) connect(ctx context.Context, o *common, program string, noStart bo
 	return c, o.hint(a, err)
 }
 
-// serverArgs are those of a server that is started.
+// serverArgs are the arguments of a server that is started.
 func (o *common) serverArgs() []string {
 	if level := o.level.value; level != "" {
 		return []string{"--log-level", level}
@@ -50,14 +50,14 @@ func (o *common) serverArgs() []string {
 	return nil
 }
 
-// hint says what to do about an error of connecting.
+// hint adds advice to a connection error.
 func (o *common) hint(a *app, err error) error {
 	var unknown x509.UnknownAuthorityError
 	switch {
 	case errors.Is(err, model.ErrInvalid):
 		return usagef("%s", strings.Replace(err.Error(), model.ErrInvalid.Message+": ", "", 1))
 	case errors.Is(err, model.ErrUnauthorized):
-		if key, keyErr := o.apiKey(a); keyErr == nil { // else it is what the error says
+		if key, keyErr := o.apiKey(a); keyErr == nil { // otherwise err is about the key
 			err = fmt.Errorf("%w: %s", err, keyHint(key))
 		}
 	case errors.As(err, &unknown) && o.ca == "":
@@ -73,7 +73,7 @@ func keyHint(key string) string {
 	return "the server does not know this API key: run `commyfs key list` there to see which it knows"
 }
 
-// dialer makes connections for what does more with them than a client of package commyfs.
+// dialer makes connections for commands that need more than a client of package commyfs.
 type dialer struct {
 	a    *app
 	o    *common
@@ -104,11 +104,11 @@ func (d *dialer) session(ctx context.Context) (varsync.Conn, error) {
 func (d *dialer) transport() transport.Options { return dial.Transport(d.o.timeout, d.log) }
 
 func hello(program string) model.Client {
-	host, _ := os.Hostname() // for show
+	host, _ := os.Hostname() // for display only
 	return model.Client{Program: program, Version: currentVersion(), Pid: os.Getpid(), Host: host}
 }
 
-// greet is a hello with a client id of its own.
+// greet is a hello with a new client id.
 func greet(program string) *model.Client {
 	h := hello(program)
 	h.ID = make([]byte, 16)
@@ -116,7 +116,7 @@ func greet(program string) *model.Client {
 	return &h
 }
 
-// noAnswer makes the end of a bound the error that it stands for.
+// noAnswer turns an expired deadline into a disconnection.
 func noAnswer(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: timed out waiting for an answer", model.ErrDisconnected)

@@ -24,7 +24,7 @@ const (
 
 const exitHelp = "Exit codes: 0 success, 1 failure, 2 usage error, 3 not found, 4 permission denied, 5 server unreachable, 6 conflict."
 
-// exitError is an error with an exit code of its own.
+// exitError is an error with its own exit code.
 type exitError struct {
 	code int
 	err  error // nil: nothing more to print

@@ -55,13 +55,13 @@ func (a *app) runGet(ctx context.Context, o *getOptions, args []string) error {
 	})
 }
 
-// entryJSON describes what has a path: a line of get, ls and stat --output json.
+// entryJSON is an entry in the JSON output of get, ls and stat.
 type entryJSON struct {
 	Path    string `json:"path"`
-	RawPath []byte `json:"path_base64,omitempty"` // of one that is no UTF-8
+	RawPath []byte `json:"path_base64,omitempty"` // if it is not valid UTF-8
 	Type    string `json:"type"`                  // "tenant", "service", "directory" or "variable"
 	ID      uint64 `json:"id"`
-	Version uint64 `json:"version,omitempty"` // of a variable, as what follows
+	Version uint64 `json:"version,omitempty"` // this and the following: of a variable
 	Size    *int64 `json:"size,omitempty"`
 	Mode    string `json:"mode"` // octal
 	MTime   string `json:"mtime"`
@@ -89,10 +89,10 @@ func describe(i *commyfs.Info) entryJSON {
 	return out
 }
 
-// formatMode shows permission bits as chmod(1) takes them.
+// formatMode formats permission bits as for chmod(1).
 func formatMode(m commyfs.Mode, dir bool) string { return fmt.Sprintf("%04o", m.Perm(dir)) }
 
-// formatTime shows a time to the nanosecond: times of changes are not alike.
+// formatTime keeps nanoseconds, which distinguish changes.
 func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }
 
 func formatNano(ns int64) string { return formatTime(time.Unix(0, ns)) }

@@ -25,7 +25,7 @@ func (a *app) newKeyCommand() *cobra.Command {
 	return cmd
 }
 
-// rightNames are in the order in which they are shown.
+// rightNames are in display order.
 var rightNames = []struct {
 	name  string
 	right commyfs.Rights
@@ -106,7 +106,7 @@ func (a *app) runKeyCreate(ctx context.Context, o *keyCreateOptions, name string
 	})
 }
 
-// needsAdmin says which permission was denied.
+// needsAdmin explains a denied request.
 func needsAdmin(err error) error {
 	if errors.Is(err, commyfs.ErrDenied) {
 		return fmt.Errorf("%w: only the server's own user and keys with the admin right may manage keys", err)
@@ -143,7 +143,7 @@ func (a *app) runKeyList(ctx context.Context, o *keyListOptions) error {
 			if o.json() {
 				err = writeJSON(a.stdout, struct {
 					commyfs.KeyInfo
-					RawTenants [][]byte `json:"tenants_base64,omitempty"` // if one is no UTF-8
+					RawTenants [][]byte `json:"tenants_base64,omitempty"` // if one is not valid UTF-8
 					Rights     []string `json:"rights"`
 					Created    string   `json:"created"`
 				}{k, rawList(k.Tenants), rights, formatNano(k.Created)})

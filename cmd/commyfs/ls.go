@@ -65,7 +65,7 @@ func (a *app) runLs(ctx context.Context, o *lsOptions, args []string) error {
 	})
 }
 
-// list lists what is in a directory, or a variable itself.
+// list lists the contents of a directory, or a variable itself.
 func (o *lsOptions) list(ctx context.Context, c *commyfs.Client, p path) iter.Seq2[commyfs.Info, error] {
 	in := c.List
 	if o.recursive {
@@ -86,7 +86,7 @@ func (o *lsOptions) list(ctx context.Context, c *commyfs.Client, p path) iter.Se
 	}
 }
 
-// printer prints entries, by whole paths or by their last component.
+// printer prints entries with full paths or only their last component.
 func (o *lsOptions) printer(w *bufio.Writer, whole bool) func(*commyfs.Info) error {
 	return func(i *commyfs.Info) error {
 		if o.json() {

@@ -7,7 +7,7 @@ import (
 	"github.com/commy-project/commyfs/internal/names"
 )
 
-// path is the path of a tenant, a service, or something in it, as a mount shows it.
+// path is the path of a tenant, a service or an entry, as in a mount.
 type path commyfs.Path
 
 func levelOf(i int) names.Level { return min(names.Level(i), names.Nested) }
@@ -81,7 +81,7 @@ func formatPath(components []string) string {
 	return strings.Join(files, "/")
 }
 
-// shown is String for messages, with something to see for the root.
+// shown is String for messages, in which the root is "/".
 func (p path) shown() string {
 	if s := p.String(); s != "" {
 		return names.Show(s)
@@ -89,13 +89,13 @@ func (p path) shown() string {
 	return "/"
 }
 
-// base is the last component, as it is shown.
+// base is the last component, as displayed.
 func (p path) base() string {
 	s := p.String()
 	return s[strings.LastIndexByte(s, '/')+1:]
 }
 
-// parent is the path above; the root is its own.
+// parent is the parent's path; the root is its own parent.
 func (p path) parent() path {
 	components := p.components()
 	if len(components) < 2 {

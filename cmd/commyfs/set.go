@@ -11,7 +11,7 @@ import (
 	"github.com/commy-project/commyfs"
 )
 
-// maxValue is the most that any server can be set to take.
+// maxValue is the largest value that any server can be configured to accept.
 const maxValue = 16 << 20
 
 type setOptions struct {

@@ -39,18 +39,18 @@ type statusJSON struct {
 	Loaded    int                 `json:"loaded"`
 	Damaged   int                 `json:"damaged,omitempty"` // records that the server cannot read
 	Mounts    []mountJSON         `json:"mounts"`
-	Sessions  []sessionJSON       `json:"sessions"` // those of mounts included
+	Sessions  []sessionJSON       `json:"sessions"` // including those of mounts
 }
 
 type sessionJSON struct {
 	commyfs.SessionInfo
-	RawMount []byte `json:"mount_base64,omitempty"` // of one that is no UTF-8
+	RawMount []byte `json:"mount_base64,omitempty"` // if it is not valid UTF-8
 }
 
 type mountJSON struct {
 	Dir     string       `json:"dir"`
 	RawDir  []byte       `json:"dir_base64,omitempty"`
-	Private privateFiles `json:"private,omitzero"` // only of this host's mounts
+	Private privateFiles `json:"private,omitzero"` // only for mounts on this host
 	commyfs.SessionInfo
 }
 

@@ -54,14 +54,14 @@ func (a *app) runWatch(ctx context.Context, o *watchOptions, args []string) erro
 		}()
 		err := o.watch(ctx, c, paths, events, o.logger(a.stderr, slog.LevelWarn))
 		close(events)
-		if errors.Is(err, context.Canceled) { // a watch has no other end
+		if errors.Is(err, context.Canceled) { // the normal end of a watch
 			return <-printed
 		}
 		return errors.Join(o.hint(a, err), <-printed)
 	})
 }
 
-// watch sends changes to events, which holds few: those that pile up before are merged.
+// watch sends changes to events, which has a small buffer: changes that pile up are merged.
 func (o *watchOptions) watch(ctx context.Context, c *commyfs.Client, paths []commyfs.Path, events chan<- commyfs.Event, log *slog.Logger) error {
 	for ev, err := range c.Watch(ctx, commyfs.WatchOptions{UpdatesOnly: true}, paths...) {
 		if err != nil {
