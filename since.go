@@ -18,8 +18,7 @@ func (w *watcher) since(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.Hold()
-	w.held[n.ID()] = n
+	w.hold(n)
 	changes, rev, err := w.c.changesSince(ctx, n.ID(), w.o.Since)
 	if err != nil {
 		return err

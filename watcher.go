@@ -28,7 +28,7 @@ type watcher struct {
 	state   map[uint64]loadState // of services, by id
 	first   map[uint64]bool      // services to report before EventSynced
 	synced  bool
-	held    map[uint64]*varsync.Service // services that are loaded
+	held    map[uint64]*varsync.Service // services that stay loaded
 	told    map[uint64]int64            // the revision up to which they were reported
 	ahead   map[uint64]uint64           // versions of variables that were reported before their notices came
 	loading sync.WaitGroup
@@ -95,7 +95,10 @@ func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
-		w.release()
+		w.loading.Wait()
+		for id := range w.held {
+			w.release(id)
+		}
 	}()
 	if err := w.c.sync.WatchTree(ctx); err != nil {
 		return err
@@ -132,15 +135,17 @@ func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
 	}
 }
 
-// release releases the services.
-func (w *watcher) release() {
-	w.loading.Wait()
-	for _, p := range w.queue.take() {
-		if p.loaded != nil && p.loadErr == nil {
-			p.loaded.Release()
-		}
+// hold keeps a service loaded until release.
+func (w *watcher) hold(s *varsync.Service) {
+	if w.held[s.ID()] == nil {
+		s.Hold()
+		w.held[s.ID()] = s
 	}
-	for _, s := range w.held {
+}
+
+func (w *watcher) release(id uint64) {
+	if s := w.held[id]; s != nil {
+		delete(w.held, id)
 		s.Release()
 	}
 }
@@ -174,10 +179,7 @@ func (w *watcher) take(ctx context.Context, p *pending) error {
 			delete(w.state, n.ID)
 			delete(w.first, n.ID)
 			delete(w.told, n.ID)
-			if s := w.held[n.ID]; s != nil {
-				delete(w.held, n.ID)
-				s.Release()
-			}
+			w.release(n.ID)
 		}
 		w.follow(ctx)
 		if !w.wants(kinds[n.Kind], n.Dir, n.Path, n.OldPath) {
@@ -262,6 +264,7 @@ func (w *watcher) mayHold(tenant, service string) bool {
 
 func (w *watcher) load(ctx context.Context, s *varsync.Service, wait time.Duration) {
 	w.state[s.ID()] = loadUnderWay
+	w.hold(s)
 	w.loading.Go(func() {
 		select {
 		case <-time.After(wait):
@@ -269,11 +272,7 @@ func (w *watcher) load(ctx context.Context, s *varsync.Service, wait time.Durati
 			return
 		}
 		w.slots <- struct{}{}
-		s.Hold()
 		_, err := s.Root(ctx)
-		if err != nil {
-			s.Release()
-		}
 		<-w.slots
 		w.queue.add(pending{loaded: s, loadErr: err})
 	})
@@ -287,10 +286,11 @@ func (w *watcher) loaded(ctx context.Context, s *varsync.Service, err error) err
 	delete(w.first, s.ID())
 	switch {
 	case err == nil:
-		w.state[s.ID()], w.held[s.ID()] = loadDone, s
+		w.state[s.ID()] = loadDone
 		return w.report(s, first)
 	case errors.Is(err, ErrNotFound): // gone again
 		delete(w.state, s.ID())
+		w.release(s.ID())
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -299,7 +299,9 @@ func (w *watcher) loaded(ctx context.Context, s *varsync.Service, err error) err
 	}
 	says := "cannot watch a service"
 	w.state[s.ID()] = loadDone
-	if !errors.Is(err, ErrDenied) {
+	if errors.Is(err, ErrDenied) {
+		w.release(s.ID())
+	} else {
 		says = "cannot watch a service yet"
 		w.load(ctx, s, reloadWait)
 	}
