@@ -361,7 +361,8 @@ func TestList(t *testing.T) {
 			wantError(t, err, want)
 		}
 	}
-	for range c.Walk(t.Context(), commyfs.Path{}) {
+	for _, err := range c.Walk(t.Context(), commyfs.Path{}) {
+		check(t, err)
 		break
 	}
 }

@@ -242,10 +242,12 @@ func TestWatch_Ends(t *testing.T) {
 		}()
 		<-begun
 	}
-	for range c.Watch(t.Context(), commyfs.WatchOptions{}) {
+	for _, err := range c.Watch(t.Context(), commyfs.WatchOptions{}) {
+		check(t, err)
 		break
 	}
-	for range c.List(t.Context(), commyfs.Path{}) {
+	for _, err := range c.List(t.Context(), commyfs.Path{}) {
+		check(t, err)
 		break
 	}
 	cancel()
