@@ -123,18 +123,18 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (
 	}
 	by := &asker{tid: in.Pid, process: f.callers.process}
 	f.ownEdits(n, by, h)
-	f.attr(n, &out.Attr)
-	out.Ino = in.NodeId
+	f.openAttr(n, in.NodeId, &out.Attr)
 	_, isUnshared := n.(*unshared)
 	if writers := f.handles.uncommitted(in.NodeId); writers && h == nil {
 		h = f.handles.gathering(in.NodeId, by)
 	} else if !writers && !isUnshared && n.ID() == in.NodeId { // nobody invalidates a number that stands for another node
 		out.AttrValid = f.attrValidity()
 	}
-	f.orphanSize(in.NodeId, &out.Attr)
 	committed := out.Size
-	if h != nil && h.gathered.Load() > 0 {
-		setSize(&out.Attr, h.gathered.Load()-1)
+	if h != nil {
+		if n := h.gathered.Load(); n > 0 {
+			setSize(&out.Attr, n-1)
+		}
 	}
 	if gone && !f.kernel.Leaving(in.NodeId) {
 		out.Nlink = 0
@@ -179,8 +179,10 @@ func (f *FS) removed(node uint64) (n varsync.Node) {
 	return n
 }
 
-// orphanSize shows the size of a file that has been removed.
-func (f *FS) orphanSize(node uint64, out *fuse.Attr) {
+// openAttr is attr of a node that the kernel knows by a number, and that may have been removed while it is open.
+func (f *FS) openAttr(n varsync.Node, node uint64, out *fuse.Attr) {
+	f.attr(n, out)
+	out.Ino = node
 	if o := f.handles.orphan(node); o != nil {
 		size, _ := o.stat()
 		setSize(out, size)
@@ -226,9 +228,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 		n = now // a draft is a variable now
 	}
 	// The committed size, also to who is gathering a value: the kernel takes it for everybody's.
-	f.attr(n, &out.Attr)
-	out.Ino = in.NodeId
-	f.orphanSize(in.NodeId, &out.Attr)
+	f.openAttr(n, in.NodeId, &out.Attr)
 	f.kernel.Sized(in.NodeId, out.Size, true)
 	return fuse.OK
 }

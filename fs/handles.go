@@ -70,7 +70,7 @@ func (hs *handles) remove(fh uint64) {
 
 // now is what the file of a variable has become that is gone: where its value was moved.
 func (hs *handles) now(v *varsync.Variable) *varsync.Variable {
-	return cmp.Or(hs.file(v.ID()).now, v)
+	return cmp.Or(hs.node(v.ID()).now, v)
 }
 
 // become records that a file, if it is open, is the variable from now on: by either number the descriptors are those of both.
@@ -92,8 +92,8 @@ func (hs *handles) become(id uint64, v *varsync.Variable) {
 	}
 }
 
-// file returns what is known of a node, the zero value if it is not open.
-func (hs *handles) file(node uint64) openNode {
+// node returns what is known of a node, the zero value if it is not open.
+func (hs *handles) node(node uint64) openNode {
 	hs.mu.RLock()
 	defer hs.mu.RUnlock()
 	if n := hs.nodes[node]; n != nil {
@@ -103,10 +103,10 @@ func (hs *handles) file(node uint64) openNode {
 }
 
 // of returns the open descriptors of a node.
-func (hs *handles) of(node uint64) []*handle { return hs.file(node).handles }
+func (hs *handles) of(node uint64) []*handle { return hs.node(node).handles }
 
 // orphan returns what the file of an open node has become by being removed, nil if that is not known.
-func (hs *handles) orphan(node uint64) *unshared { return hs.file(node).orphan }
+func (hs *handles) orphan(node uint64) *unshared { return hs.node(node).orphan }
 
 // orphaned returns what the file of an open node has become, and whether it was made with what data returns.
 func (hs *handles) orphaned(node uint64, data func() []byte) (o *unshared, made bool) {
