@@ -215,6 +215,7 @@ func (s *Service) leave(l *session) {
 	if s.filled { // what changes from now on is told by the tree
 		s.mtime, s.mode, s.filled = s.root.mtime, s.root.mode, false
 	}
+	s.c.mu.Unlock()
 	s.root.dropValues()
 	s.state = unwatched
 	if was == watched {
@@ -229,7 +230,6 @@ func (s *Service) leave(l *session) {
 		}
 	}
 	s.mu.Unlock()
-	s.c.mu.Unlock()
 	if old != nil {
 		old.Close()
 	}
