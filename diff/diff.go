@@ -1,30 +1,29 @@
 // Package diff finds the byte ranges in which a value differs from a shadow
 // copy of it, and brings the shadow up to date.
 //
-// What a list of ranges promises: ranges are sorted, not empty and disjoint;
-// copying them from cur over shadow makes both equal; with gap 0 they hold
-// exactly the bytes that differ; and two neighbours always have more than gap
-// equal bytes between them. The list is therefore a function of the two slices
-// and the gap alone, whichever implementation computes it.
+// Guarantees: ranges are sorted, not empty and disjoint; copying them from cur
+// to shadow makes both equal; with gap 0 they contain exactly the bytes that
+// differ; and between two neighbours there are always more than gap equal bytes.
+// The list therefore depends only on the two slices and the gap, not on the
+// implementation.
 //
-// [Append] only looks. It is meant for bytes that nobody changes meanwhile. If
-// somebody does, each byte in flight may or may not be reported, and a copy made
-// afterwards can swallow a change that no range told of. [Sync] is for that
-// case: every word of cur decides and is stored by one and the same load, so
-// ranges and shadow agree whatever another process writes into cur. What it
-// wrote too late shows in the next call. Neither call is atomic: the shadow
-// can hold an old word beside a new one.
+// [Append] does not modify the shadow. It requires that cur does not change
+// during the call: otherwise a change may go unreported, and a copy made
+// afterwards can hide it. [Sync] is for memory that changes: it compares and
+// stores each word of cur with a single load, so that ranges and shadow agree
+// whatever another process writes. A later write shows up in the next call.
+// Neither call is atomic: the shadow can contain old words next to new ones.
 //
-// Nothing here guards against mapped memory going away. A fault that the caller
-// recovers from leaves the shadow partly updated and the ranges lost; such a
-// shadow is good for nothing but being filled anew.
+// Nothing here protects against mapped memory disappearing. If the caller
+// recovers from a fault, the shadow is partly updated and the ranges are lost:
+// fill the shadow again before using it.
 package diff
 
 import "math/bits"
 
-// DefaultGap is the gap to use unless there is a reason for another: a range
-// costs more to send than the cache line that keeps two changes apart, and from
-// 62 on a block's changes are found without a look at its single bits.
+// DefaultGap is the recommended gap: sending another range costs more than
+// sending the cache line between two changes, and from 62 on the changes of a
+// block are found without looking at single bits.
 const DefaultGap = 64
 
 // Range is a run of bytes: Len bytes from offset Off. Ranges returned by this
@@ -34,8 +33,7 @@ type Range struct{ Off, Len int }
 // Append appends to dst the ranges in which cur differs from shadow, and
 // returns the extended slice. Two differing runs with at most gap equal bytes
 // between them become one range; a negative gap counts as 0. Ranges already in
-// dst are left as they are. There is no allocation while the capacity of dst
-// suffices.
+// dst are not changed. It does not allocate if the capacity of dst suffices.
 //
 // Append panics if the slices differ in length.
 func Append(dst []Range, cur, shadow []byte, gap int) []Range {
@@ -47,11 +45,11 @@ func Append(dst []Range, cur, shadow []byte, gap int) []Range {
 	return dst
 }
 
-// Sync appends to dst what [Append] would, and stores each differing byte in
-// shadow, which then equals cur. Another process may write cur meanwhile: then
-// shadow holds, for every byte, one of the values that cur had during the call,
-// and the ranges cover every byte of shadow that changed. The shadow belongs to
-// the caller alone and must not overlap cur.
+// Sync is like [Append] and also stores each differing byte in shadow, which
+// then equals cur. If another process writes to cur during the call, each byte
+// of shadow has one of the values that cur had during the call, and the ranges
+// cover every byte of shadow that changed. Only the caller may access shadow,
+// and it must not overlap cur.
 //
 // Sync panics if the slices differ in length, without touching the shadow.
 func Sync(dst []Range, cur, shadow []byte, gap int) []Range {

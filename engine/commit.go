@@ -13,7 +13,7 @@ import (
 
 // batchState is what the next batch must know of the one before it.
 type batchState struct {
-	incarnation [8]byte // of this Open: numbers begin anew with each
+	incarnation [8]byte // of this Open: each one numbers its batches from the start
 	number      uint64
 	raw         string // what the key of the batch number holds
 }

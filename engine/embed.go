@@ -30,8 +30,8 @@ const (
 	snapshotEntries = 200
 	// catchUpEntries is for slow followers. There are none; 0 would mean the default.
 	catchUpEntries = 1
-	// Compaction writes every page anew from which it takes something, and small keys share their pages with large values:
-	// with the default of 1000 revisions at a time the database can double in one step, and batches wait for it.
+	// Compaction rewrites every page from which it removes something, and small keys share pages with large values: with the
+	// default of 1000 revisions per step the database can double in one step, and batches wait for it.
 	compactionStep  = 32
 	compactionPause = 5 * time.Millisecond
 )
@@ -52,7 +52,7 @@ func etcdConfig(opts Options, zapBuilder func(*embed.Config) error) *embed.Confi
 
 	cfg.TickMs = 50
 	cfg.ElectionMs = 250
-	cfg.PreVote = false // nobody to ask
+	cfg.PreVote = false // there are no other members
 
 	cfg.QuotaBackendBytes = etcdQuota(opts.Quota)
 	cfg.MaxTxnOps = MaxOps + 8
@@ -63,7 +63,7 @@ func etcdConfig(opts Options, zapBuilder func(*embed.Config) error) *embed.Confi
 	cfg.CompactionSleepInterval = compactionPause
 	cfg.MaxSnapFiles = 2
 	cfg.MaxWalFiles = 2
-	cfg.DowngradeCheckTime = 0                 // nobody to downgrade with
+	cfg.DowngradeCheckTime = 0                 // there are no other members
 	cfg.WarningApplyDuration = 1 * time.Second // a batch of 16 MiB is not quick
 
 	cfg.ZapLoggerBuilder = zapBuilder
@@ -81,8 +81,8 @@ func walDir(dir string) string { return filepath.Join(etcdDir(dir), "member", "w
 // either.
 func etcdQuota(quota int64) int64 { return quota + 2*beyondQuota(quota) }
 
-// checkFiles refuses what etcd would not survive or never get ready with: a database file that cannot be opened (etcd
-// panics at it, in a goroutine of its own where nobody can recover) and one without a log.
+// checkFiles refuses files with which etcd would crash or never become ready: a database file that cannot be opened (etcd
+// panics in another goroutine, where nobody can recover) and one without a log.
 func checkFiles(dir string) error {
 	path := databasePath(dir)
 	if _, err := os.Stat(path); errors.Is(err, iofs.ErrNotExist) {

@@ -76,10 +76,10 @@ type Engine struct {
 	done   chan struct{} // closed when etcd has stopped
 	loops  sync.WaitGroup
 
-	// turn holds what the next batch must know; who has taken it out is the one who commits. A channel and not a mutex, so
-	// that a context can end the wait.
+	// turn holds the state for the next batch; whoever has received it may commit. It is a channel and not a mutex so that a
+	// context can end the wait.
 	turn chan *batchState
-	// ids holds the ids that are set aside and not yet given, in the same way.
+	// ids holds the reserved ids that are not yet used, in the same way.
 	ids chan *idBlock
 
 	space spaceGate

@@ -241,8 +241,8 @@ func (r *readers) oldest(current func() int64) (rev int64) {
 	return rev
 }
 
-// load calls fn with the revision to read at, kept from compaction meanwhile, and with a context that also ends with the
-// engine.
+// load calls fn with the revision to read at, which is not compacted during the call, and with a context that also ends with
+// the engine.
 func (e *Engine) load(ctx context.Context, fn func(ctx context.Context, rev int64) error) (rev int64, err error) {
 	if err := e.enter(); err != nil {
 		return 0, err

@@ -98,8 +98,8 @@ func attrs(fields []zapcore.Field) []slog.Attr {
 	return as
 }
 
-// fatalHook is what follows a Fatal of etcd. While Open starts etcd it is a panic, which Open turns into an error.
-// Later there is nobody to tell: etcd could not write its log, and to go on would be to lie.
+// fatalHook handles a Fatal of etcd. While Open starts etcd it panics, and Open turns this into an error. Later it ends the
+// process: etcd could not write its log, and to continue would be to lose acknowledged changes.
 type fatalHook struct {
 	starting *atomic.Bool
 }

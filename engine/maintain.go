@@ -18,7 +18,7 @@ const (
 	compactBytes     = 64 << 20
 	defragMinSize    = 100 << 20        // smaller files are not worth it
 	defragEvery      = 10 * time.Minute // at most
-	// A server that has just begun has clients that waited for it, and may be one of many that end soon.
+	// A server that has just started has clients waiting for it, and may exit again soon.
 	defragSettle = 30 * time.Second
 	// compactionPoll is how often to look whether a compaction is done.
 	compactionPoll = 10 * time.Millisecond
@@ -131,7 +131,7 @@ func (e *Engine) compact() error {
 
 // compactionDone waits until a compaction has made its pages free, so that what follows can judge, or the engine is
 // closed: the next etcd resumes it. etcd's own way to wait, a "physical" compaction, cannot be cut off, and a long history
-// of small keys takes it 20 s and more: as long nobody else could have the store.
+// of small keys takes 20 s or more, during which no other process could open the store.
 func (e *Engine) compactionDone(rev int64) error {
 	tick := time.NewTicker(compactionPoll)
 	defer tick.Stop()
@@ -186,7 +186,7 @@ func (e *Engine) defragment() (gain int64, err error) {
 	return e.rewrite()
 }
 
-// rewrite is defragment for who has the turn.
+// rewrite is defragment for the holder of the turn.
 func (e *Engine) rewrite() (gain int64, err error) {
 	backend, start := e.etcd.Server.Backend(), time.Now()
 	before := backend.Size()

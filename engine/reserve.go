@@ -10,7 +10,7 @@ import (
 
 // reserve keeps blocks set aside behind the end of the database file. etcd writes a batch to its log at once, in files
 // that are preallocated, but to the database up to 100 ms later, and ends the process if the disk has become full
-// meanwhile. It belongs to who has the turn to commit.
+// in the meantime. Only the holder of the turn to commit may use it.
 type reserve struct {
 	path string
 	f    *os.File

@@ -13,8 +13,8 @@ const (
 	defaultQuota   = 8 << 30
 	// freeingShare: batches that only free space need this part of MinFree.
 	freeingShare = 4
-	// growth is how much the database can grow by a batch, in sizes of the batch: a page of large values is written anew
-	// for each value that is put into it.
+	// growth is how much a batch can grow the database, in multiples of its size: a page of large values is rewritten for each
+	// value that is added to it.
 	growth = 3
 	// settleTime is how long a batch may be in etcd's memory before its pages are in the database file and so seen by
 	// statfs: far more than etcd's interval, because a busy disk can be slow.
@@ -36,7 +36,7 @@ func statfs(dir string) (free, total int64, err error) {
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }
 
-// spaceGate judges before each batch whether there is room for it. It belongs to who has the turn to commit.
+// spaceGate checks before each batch whether there is space for it. Only the holder of the turn to commit may use it.
 type spaceGate struct {
 	free    func() (free, total int64, err error)
 	size    func() int64 // of the database

@@ -231,7 +231,7 @@ func (fl *file) grow(i uint32) {
 
 func (fl *file) entryAt(i uint32) int64 { return fl.header.dir + int64(i)*entrySize }
 
-// contents yields what the file holds, as the start of the next one. The values are mapped bytes: whoever uses them is
+// contents yields the contents of the file, for creating the next one. The values are mapped bytes: their user must be
 // prepared for a fault.
 func (fl *file) contents() iter.Seq[Initial] {
 	return func(yield func(Initial) bool) {

@@ -166,8 +166,8 @@ func (r *Reader) named(m *mapping, slot uint32, name string) (e entry, found boo
 	return e, found && err == nil, err
 }
 
-// look loads the slot's entry into e, checks it, and calls fn to take from it what it needs: again, if the entry changed
-// meanwhile. The blocks of an entry that is in use lie in their areas when fn is called.
+// look loads the slot's entry into e, checks it, and calls fn to copy what it needs. It does so again if the entry has changed in
+// the meantime. When fn is called, the blocks of an entry in use lie inside their areas.
 func (r *Reader) look(m *mapping, slot uint32, e *entry, fn func()) error {
 	var p patience
 	for at := r.header.dir + int64(slot)*entrySize; ; {

@@ -10,8 +10,8 @@ import (
 //	writer: seq = odd; storeFence; store entry, name, value; seq = even (release)
 //	reader: seq, must be even (acquire); load entry, then value; loadFence; seq again: the same? else repeat
 //
-// A block that a value leaves is free at once: whoever still reads it sees its entry's sequence word changed, as it changed
-// before the block could be used again. The word never goes back, also when the slot changes hands.
+// A block is free as soon as its value moves: a reader that is still reading it will find that the entry's sequence word has
+// changed, because it changes before the block can be reused. The word never goes back, even if the slot gets another variable.
 
 // beginWrite makes the entry odd. The old word is another process's to spoil, so it is taken as it comes.
 func beginWrite(m *mapping, entry int64) (seq uint64) {

@@ -46,8 +46,8 @@ type identity struct {
 	size       int64
 }
 
-// Create is [Build] and [Writer.Install]. If it fails the file that another writer left at path is marked as superseded all
-// the same: nobody keeps that current any more.
+// Create is [Build] followed by [Writer.Install]. Even if it fails, it marks the file of a previous writer at path as superseded,
+// since nobody updates that any more.
 func Create(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, error) {
 	w, err := Build(path, o, vars)
 	if err == nil {
@@ -60,8 +60,8 @@ func Create(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, erro
 	return w, nil
 }
 
-// Supersede marks the file at path, if there is one, as superseded: for who takes the place of its writer, which may have
-// been killed, and has no file of his own yet.
+// Supersede marks the file at path, if there is one, as superseded. It is for a process that replaces the file's writer, which may
+// have been killed, and has not created its own file yet.
 func Supersede(path string) {
 	if before, err := openBefore(path); err == nil {
 		supersede(before)
@@ -71,7 +71,7 @@ func Supersede(path string) {
 
 // Build builds a memory file with vars, which may be nil and must yield the same each time it is ranged over (it is
 // twice). The slots are the caller's choice: numbered from 0 for a service just loaded, the ones known to clients when a
-// lost file is made again. Nobody sees the file before [Writer.Install].
+// lost file is created again. The file becomes visible with [Writer.Install].
 func Build(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, error) {
 	if o.MinValues == 0 {
 		o.MinValues = 4 << 20

@@ -123,7 +123,7 @@ func refuse(w http.ResponseWriter, status int, text string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	text += "\n"
 	c, _, err := http.NewResponseController(w).Hijack()
-	if err != nil { // not a connection, or somebody else's by now
+	if err != nil { // not a connection, or already taken over
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, text)
 		return

@@ -11,8 +11,7 @@ import (
 type Envelope struct {
 	ID      uint64
 	Message Message
-	// Cost is what was taken from the connection's [Budget] for a message that was received. Whoever has no more use for
-	// the message gives it back.
+	// Cost is what a received message has taken from the connection's [Budget]. The message's last user gives it back.
 	Cost int
 }
 

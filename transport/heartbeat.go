@@ -36,9 +36,9 @@ func (c *Conn) heartbeatLoop() {
 	}
 }
 
-// watchSilence arms the timer that ends the connection when Receive has waited for Options.Silence and nothing came. Time
-// in which nobody was receiving does not count: it says nothing of the peer. The timer moves only when it fires, so
-// receiving costs no timer operation.
+// watchSilence arms the timer that closes the connection when Receive has waited for Options.Silence and received nothing. Time
+// outside Receive does not count, since it says nothing about the peer. The timer is reset only when it fires, so that receiving
+// costs no timer operation.
 func (c *Conn) watchSilence() {
 	armed := make(chan struct{})
 	c.silence = time.AfterFunc(c.opts.Silence, func() {

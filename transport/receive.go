@@ -27,13 +27,13 @@ type receiver struct {
 	buf  []byte // reused between messages
 	envs []Envelope
 
-	// What is left of the message that was read last: own says that it is in a buffer of its own.
+	// The rest of the last message: own means that it is not in the reused buffer.
 	rest []byte
 	size int // of the whole message
 	own  bool
 
 	budget Budget
-	held   int          // taken for the buffer of its own
+	held   int          // taken from the budget for that buffer
 	since  atomic.Int64 // see ReceivingSince
 }
 

@@ -28,7 +28,7 @@ const (
 // SelfSigned makes sure that dir has a certificate authority of our own and a server certificate signed by it, for the
 // given names and addresses besides this host's. What is there is kept as long as it serves: the CA, which clients have
 // copies of, until it has less than a year left; the certificate until then or until a name is missing in it. Keys
-// have mode 0600. The caller makes sure that nobody else does the same at the same time.
+// have mode 0600. The caller prevents concurrent calls for the same directory.
 func SelfSigned(dir string, hosts []string) (certFile, keyFile, caFile string, err error) {
 	names, err := allHosts(hosts)
 	if err == nil {

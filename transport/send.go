@@ -28,8 +28,8 @@ var bigBuffers sync.Pool // of *[]byte
 // write. The first to get it writes what all have appended; the others find nothing left to do. So a lone sender writes
 // at once on its own goroutine, and a crowd shares system calls.
 //
-// Who must not wait for the peer queues, and a goroutine of the connection's own writes. So nobody's giving up leaves a
-// message half written.
+// Senders that must not wait for the peer only queue, and a goroutine of the connection writes. So a sender that gives up never
+// leaves a message half written.
 //
 // Lock order: writing, then mu.
 type sender struct {
@@ -44,7 +44,7 @@ type sender struct {
 	pending []byte
 	cuts    []int         // offsets in pending where a new WebSocket message starts, besides 0
 	cut     int           // the last of them, or 0
-	room    chan struct{} // closed when pending is taken; nil unless somebody waits for that
+	room    chan struct{} // closed when pending is taken; nil unless a sender waits for that
 }
 
 // Send queues envelopes and returns when they have been handed to the kernel, by this goroutine or another one.

@@ -19,7 +19,7 @@ import (
 const maxSocketPath = 107
 
 // ListenUnix listens on a Unix socket with exactly the given mode, from the moment it exists. A socket left behind at
-// path is removed: the caller must hold a lock that says that nobody else serves there. Anything else at path is an
+// path is removed: the caller must hold a lock that excludes other servers there. Anything else at path is an
 // error. Closing the listener removes the socket, unless another one has taken its place.
 func ListenUnix(path string, mode os.FileMode) (net.Listener, error) {
 	if err := removeStale(path); err != nil {

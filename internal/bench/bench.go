@@ -1,17 +1,16 @@
-// Package bench measures file operations on commyfs beside two yardsticks in the same run: tmpfs, which is what the
-// kernel alone costs, and a minimal go-fuse file system, which is what any FUSE daemon costs.
+// Package bench compares file operations on commyfs with two references in the same run: tmpfs, which shows the cost of the
+// kernel alone, and a minimal go-fuse file system, which shows the cost of any FUSE daemon.
 //
-// Everything is mounted for the whole run, and one locked thread is the client of all. It works on one file system for a
-// slice of [Options.Slice], then on the next, in an order that rotates, so that whatever else the machine does hits all
-// alike. Compare the file systems of one run, not the microseconds of two.
+// All file systems stay mounted for the whole run, and one locked thread uses them. It works on one file system for
+// [Options.Slice], then on the next, in rotating order, so that other load on the machine affects all of them equally. Compare file
+// systems within one run, not the microseconds of different runs.
 //
-// What is measured is asked for its work: a write is read back after the slice, and waited for, so that nobody's slice
-// pays for what another has put off. That waiting is in no figure: a pwrite on commyfs is what its caller waits for,
-// which is no commit; pwrite_fsync, echo and wake have the server in them. Every figure includes
-// two readings of the clock, [Report.ClockUS] together.
+// Results are checked: after each slice a write is read back, and waited for, so that no slice pays for work that another one
+// deferred. The figures do not include this waiting: a pwrite on commyfs is what its caller waits for, which is not a commit;
+// pwrite_fsync, echo and wake include the server. Every figure includes two readings of the clock, [Report.ClockUS] in total.
 //
-// [Run] leaves nothing behind, however it ends: no mount, process or file. A child that does not end is killed, and
-// should the caller itself be killed, the children get a SIGTERM from the kernel.
+// [Run] leaves no mounts, processes or files behind, however it ends. A child that does not exit is killed, and if the caller is
+// killed, the kernel sends the children a SIGTERM.
 package bench
 
 import (
@@ -24,7 +23,7 @@ import (
 	"time"
 )
 
-// Options say what to measure, and for how long. Command is required.
+// Options configure a run. Command is required.
 type Options struct {
 	// Command is the commyfs to measure: a program, and arguments before those that Run adds.
 	Command []string
@@ -41,7 +40,7 @@ type Options struct {
 	Total time.Duration
 	// Version is what the report calls the program.
 	Version string
-	// Stderr gets what the children say. Default: nobody.
+	// Stderr gets the output of the children. Default: it is discarded.
 	Stderr io.Writer
 }
 

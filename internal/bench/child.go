@@ -43,7 +43,7 @@ type child struct {
 	err    error // of its end, valid once done is closed
 }
 
-// start starts a child in a process group of its own, so that a Ctrl-C reaches us alone and things end in order.
+// start starts a child in its own process group, so that Ctrl-C reaches only us and everything ends in order.
 func (cs *children) start(name string, cmd *exec.Cmd) (*child, error) {
 	c := &child{name: name, cmd: cmd, done: make(chan struct{})}
 	c.stdout.grown, c.stderr.grown = make(chan struct{}, 1), make(chan struct{}, 1)
@@ -70,7 +70,7 @@ func (cs *children) start(name string, cmd *exec.Cmd) (*child, error) {
 	return c, nil
 }
 
-// kill ends all children at once: what they serve fails, and who waits for that goes on.
+// kill ends all children at once: their file systems fail, and programs that wait for them continue.
 func (cs *children) kill() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()

@@ -121,8 +121,8 @@ func mountsBelow(dir string) ([]string, error) {
 	return found, nil
 }
 
-// endStrays ends the servers that mounts have started, which are nobody's children by now. Their arguments name a
-// directory that is ours alone, and a descriptor keeps a process from being taken for another with its number.
+// endStrays stops the servers that mounts have started, which are not our children. Their arguments name a directory that only we
+// use, and a descriptor protects against reused process ids.
 func endStrays(dir string) error {
 	procs, err := os.ReadDir("/proc")
 	if err != nil {

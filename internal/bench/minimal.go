@@ -14,8 +14,8 @@ import (
 )
 
 // ServeMinimal serves the yardstick: one directory of files in memory, DIRECT_IO like ours, names and attributes cached
-// for a second as libfuse does it, and nothing else. It prints "mounted DIR" to out and returns when ctx ends or somebody
-// unmounts it.
+// for a second as libfuse does it, and nothing else. It prints "mounted DIR" to out and returns when ctx ends or it is
+// unmounted.
 func ServeMinimal(ctx context.Context, dir string, out io.Writer) error {
 	cached := time.Second
 	server, err := fusefs.Mount(dir, &minimalDir{}, &fusefs.Options{
@@ -77,7 +77,7 @@ func (f *minimalFile) Open(_ context.Context, flags uint32) (fusefs.FileHandle, 
 
 var _ fusefs.NodeReader = (*minimalFile)(nil)
 
-// Read copies, as whoever may be written to meanwhile has to.
+// Read copies, as a file system must if the value can change in the meantime.
 func (f *minimalFile) Read(_ context.Context, _ fusefs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,7 +88,7 @@ func (f *minimalFile) Read(_ context.Context, _ fusefs.FileHandle, dest []byte, 
 	return fuse.ReadResultData(dest[:n]), 0
 }
 
-// minimalSize is the most that a file can hold, so that nobody fills the memory with a seek.
+// minimalSize limits the size of a file, so that a seek cannot fill the memory.
 const minimalSize = 1 << 20
 
 var _ fusefs.NodeWriter = (*minimalFile)(nil)

@@ -65,7 +65,7 @@ type sighting struct {
 	err error
 }
 
-// watcher waits for events of one file on a thread of its own.
+// watcher waits for events of one file on its own thread.
 type watcher struct {
 	inotify, file int
 	arm           chan uint64   // the value to wait for
