@@ -2,13 +2,10 @@ package commyfs
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -35,14 +32,6 @@ type watcher struct {
 	slots   chan struct{} // limits how many services are loaded at once
 	token   Token         // of EventSynced
 }
-
-// loadState says how far a watched service is.
-type loadState uint8
-
-const (
-	loadUnderWay loadState = iota + 1
-	loadDone               // or denied: as far as it can be
-)
 
 func newWatcher(c *Client, o WatchOptions, only *Service, paths []Path) *watcher {
 	w := &watcher{c: c, o: o, only: only, queue: newQueue(), state: map[uint64]loadState{}, first: map[uint64]bool{},
@@ -132,21 +121,6 @@ func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
 		case <-w.c.done:
 			return ErrClosed
 		}
-	}
-}
-
-// hold keeps a service loaded until release.
-func (w *watcher) hold(s *varsync.Service) {
-	if w.held[s.ID()] == nil {
-		s.Hold()
-		w.held[s.ID()] = s
-	}
-}
-
-func (w *watcher) release(id uint64) {
-	if s := w.held[id]; s != nil {
-		delete(w.held, id)
-		s.Release()
 	}
 }
 
@@ -240,107 +214,4 @@ func (w *watcher) fill(e *Entry, v *varsync.Variable) {
 var kinds = map[varsync.NoticeKind]EventKind{
 	varsync.Modified: EventModified, varsync.Created: EventCreated, varsync.Deleted: EventDeleted, varsync.Renamed: EventRenamed,
 	varsync.MetaChanged: EventMeta,
-}
-
-// follow starts to load watched services that are not loaded yet.
-func (w *watcher) follow(ctx context.Context) {
-	for _, t := range w.c.sync.Tenants() {
-		for _, s := range t.Services() {
-			if w.state[s.ID()] == 0 && w.mayHold(t.Name(), s.Name()) {
-				w.load(ctx, s, 0)
-				if !w.synced {
-					w.first[s.ID()] = true
-				}
-			}
-		}
-	}
-}
-
-// mayHold reports whether a service can contain something watched.
-func (w *watcher) mayHold(tenant, service string) bool {
-	at := []string{tenant, service}
-	return slices.ContainsFunc(w.targets, func(t []string) bool { return isAbove(t[:min(len(t), 2)], at) })
-}
-
-func (w *watcher) load(ctx context.Context, s *varsync.Service, wait time.Duration) {
-	w.state[s.ID()] = loadUnderWay
-	w.hold(s)
-	w.loading.Go(func() {
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return
-		}
-		w.slots <- struct{}{}
-		_, err := s.Root(ctx)
-		<-w.slots
-		w.queue.add(pending{loaded: s, loadErr: err})
-	})
-}
-
-const reloadWait = 200 * time.Millisecond
-
-// loaded handles the end of loading a service.
-func (w *watcher) loaded(ctx context.Context, s *varsync.Service, err error) error {
-	first := w.first[s.ID()]
-	delete(w.first, s.ID())
-	switch {
-	case err == nil:
-		w.state[s.ID()] = loadDone
-		return w.report(s, first)
-	case errors.Is(err, ErrNotFound): // gone again
-		delete(w.state, s.ID())
-		w.release(s.ID())
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case first && (w.only != nil || errors.Is(err, ErrUnreachable)):
-		return err
-	}
-	says := "cannot watch a service"
-	w.state[s.ID()] = loadDone
-	if errors.Is(err, ErrDenied) {
-		w.release(s.ID())
-	} else {
-		says = "cannot watch a service yet"
-		w.load(ctx, s, reloadWait)
-	}
-	w.c.opts.Logger.Warn(says, "service", Path{Tenant: s.Tenant().Name(), Service: s.Name()}, "err", err)
-	return nil
-}
-
-// report reports the watched contents of a service.
-func (w *watcher) report(s *varsync.Service, first bool) error {
-	at := []string{s.Tenant().Name(), s.Name()}
-	items, rev := s.Contents(func(name string) (take, enter bool) {
-		path := append(at[:2:2], strings.Split(name, "/")...)
-		for _, t := range w.targets {
-			take = take || isAbove(t, path)
-			enter = enter || take || isAbove(path, t)
-		}
-		return take, enter
-	})
-	w.told[s.ID()] = rev
-	if w.only != nil {
-		w.token = Token{w.c.sync.Welcome().Store, rev}
-	}
-	if first && (w.o.UpdatesOnly || w.o.Since != (Token{})) {
-		return nil
-	}
-	slices.SortFunc(items, func(a, b varsync.Item) int { return cmp.Compare(a.Name, b.Name) })
-	for i := range items {
-		ev := Event{Kind: EventCreated, Entry: Entry{Info: infoOf(&items[i].Entry)}}
-		if first {
-			ev.Kind = EventInitial
-		}
-		if v := items[i].Variable; v != nil {
-			if w.fill(&ev.Entry, v); ev.Value == nil {
-				continue // deleted meanwhile
-			}
-		}
-		if !w.yield(ev) {
-			return errStop
-		}
-	}
-	return nil
 }
