@@ -1,28 +1,12 @@
 package core
 
 import (
-	"slices"
 	"sync"
 	"unsafe"
 
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/server/budget"
 )
-
-// A Receiver is handed what there is to tell a subscriber, by [Session.Deliver] and in order. It may keep what it gets.
-type Receiver interface {
-	TreeChanges(*model.TreeChanges)
-	// MemoryFile says where a service's memory file is now; without a path there is none.
-	MemoryFile(service uint64, f model.MemoryFile)
-	Changes(*model.Changes)
-	Outcome(request uint64, o *model.Outcome)
-	// Tree and Snapshot are pages of what a watch begins with. Request 0: nobody asked, the watch starts anew, or it is a
-	// step that is too large for one Changes.
-	Tree(request uint64, page *model.TreePage)
-	Snapshot(request uint64, page *model.Snapshot)
-	// Flush returns when what was handed over takes no memory of the session's any more.
-	Flush() error
-}
 
 // Ticket stands for a request of a subscriber: what it calls it, and what it has of the session's memory until it is
 // answered.
@@ -198,141 +182,4 @@ func (f *feed) close() (map[uint64]*watch, map[uint64]*service) {
 	f.closed = true
 	f.outcomes, f.starts, f.dirty, f.tree, f.files, f.watches, f.asked = nil, nil, nil, nil, nil, nil, nil
 	return watches, asked
-}
-
-// delivery is what is told next: all that may be told now, and a page of one start.
-type delivery struct {
-	tree     *model.TreeChanges
-	files    map[uint64]model.MemoryFile
-	held     int // what these have of the session's memory
-	updates  []update
-	lost     []*watch
-	outcomes []told
-	start    *start
-}
-
-func (d *delivery) empty() bool {
-	return d.tree == nil && len(d.files)+len(d.updates)+len(d.lost)+len(d.outcomes) == 0 && d.start == nil
-}
-
-func (f *feed) take() (d delivery) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if t := f.tree; t != nil && t.live && len(t.changes) > 0 {
-		d.tree = &model.TreeChanges{Rev: t.rev, Changes: t.changes}
-		d.held, t.held, t.changes = t.held, 0, nil
-	}
-	if len(f.files) > 0 {
-		d.files, f.files = f.files, map[uint64]model.MemoryFile{}
-	}
-
-	wait := f.dirty[:0]
-	for _, w := range f.dirty {
-		switch {
-		case f.watches[w.service.id] != w: // ended
-		case !w.live:
-			wait = append(wait, w)
-		case w.lost:
-			d.lost = append(d.lost, w)
-		default:
-			list, held := w.take()
-			d.updates = append(d.updates, update{w, list, held})
-		}
-	}
-	clear(f.dirty[len(wait):])
-	f.dirty = wait
-
-	held := f.outcomes[:0:0]
-	for _, t := range f.outcomes {
-		if f.heldLocked(t) {
-			held = append(held, t)
-		} else {
-			d.outcomes = append(d.outcomes, t)
-		}
-	}
-	f.outcomes = held
-	if len(f.starts) > 0 {
-		d.start = f.starts[0]
-	}
-	return d
-}
-
-// heldLocked reports whether an outcome is of changes that wait for the end of a snapshot.
-func (f *feed) heldLocked(t told) bool {
-	if t.tree && f.tree != nil && !f.tree.live {
-		return true
-	}
-	return slices.ContainsFunc(t.services, func(s *service) bool {
-		w := f.watches[s.id]
-		return w != nil && (!w.live || w.lost)
-	})
-}
-
-// ended is called when a start's last page was told.
-func (f *feed) ended(s *start) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.starts) > 0 && f.starts[0] == s {
-		f.starts = f.starts[1:]
-	}
-	if s.watch != nil {
-		s.watch.live = true
-	}
-	if s.tree != nil {
-		s.tree.live = true
-	}
-}
-
-// Deliver hands over what there is to tell now. false: nothing. One goroutine at a time calls it.
-func (s *Session) Deliver(to Receiver) (bool, error) {
-	d := s.feed.take()
-	if err := s.auth.Check(s.Principal); err != nil {
-		return false, err
-	}
-	if d.empty() {
-		return false, nil
-	}
-	held := d.held
-	flush := func() error {
-		err := to.Flush()
-		s.Memory.Give(held)
-		held = 0
-		return err
-	}
-	if d.tree != nil {
-		for part := range slices.Chunk(d.tree.Changes, treePage) {
-			to.TreeChanges(&model.TreeChanges{Rev: d.tree.Rev, Changes: part})
-		}
-	}
-	for id, f := range d.files {
-		to.MemoryFile(id, f)
-	}
-	for _, u := range d.updates {
-		err := u.tell(to)
-		if held += u.held; held > PageBytes || err != nil {
-			if err = flush(); err != nil {
-				return true, err
-			}
-		}
-	}
-	for _, t := range d.outcomes {
-		to.Outcome(t.ID, t.outcome)
-		held += t.Cost
-	}
-	more := true
-	if d.start != nil {
-		if more = d.start.next(to, d.start.ID); !more {
-			held += d.start.Cost
-		}
-	}
-	if err := flush(); err != nil {
-		return true, err
-	}
-	if !more {
-		s.feed.ended(d.start)
-	}
-	for _, w := range d.lost {
-		s.resync(w)
-	}
-	return true, nil
 }

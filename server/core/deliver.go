@@ -1,0 +1,226 @@
+package core
+
+import (
+	"slices"
+
+	"github.com/commy-project/commyfs/model"
+)
+
+// A Receiver is handed what there is to tell a subscriber, by [Session.Deliver] and in order. It may keep what it gets.
+type Receiver interface {
+	TreeChanges(*model.TreeChanges)
+	// MemoryFile says where a service's memory file is now; without a path there is none.
+	MemoryFile(service uint64, f model.MemoryFile)
+	Changes(*model.Changes)
+	Outcome(request uint64, o *model.Outcome)
+	// Tree and Snapshot are pages of what a watch begins with. Request 0: nobody asked, the watch starts anew, or it is a
+	// step that is too large for one Changes.
+	Tree(request uint64, page *model.TreePage)
+	Snapshot(request uint64, page *model.Snapshot)
+	// Flush returns when what was handed over takes no memory of the session's any more.
+	Flush() error
+}
+
+// delivery is what is told next: all that may be told now, and a page of one start.
+type delivery struct {
+	tree     *model.TreeChanges
+	files    map[uint64]model.MemoryFile
+	held     int // what these have of the session's memory
+	updates  []update
+	lost     []*watch
+	outcomes []told
+	start    *start
+}
+
+func (d *delivery) empty() bool {
+	return d.tree == nil && len(d.files)+len(d.updates)+len(d.lost)+len(d.outcomes) == 0 && d.start == nil
+}
+
+func (f *feed) take() (d delivery) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.tree; t != nil && t.live && len(t.changes) > 0 {
+		d.tree = &model.TreeChanges{Rev: t.rev, Changes: t.changes}
+		d.held, t.held, t.changes = t.held, 0, nil
+	}
+	if len(f.files) > 0 {
+		d.files, f.files = f.files, map[uint64]model.MemoryFile{}
+	}
+
+	wait := f.dirty[:0]
+	for _, w := range f.dirty {
+		switch {
+		case f.watches[w.service.id] != w: // ended
+		case !w.live:
+			wait = append(wait, w)
+		case w.lost:
+			d.lost = append(d.lost, w)
+		default:
+			list, held := w.take()
+			d.updates = append(d.updates, update{w, list, held})
+		}
+	}
+	clear(f.dirty[len(wait):])
+	f.dirty = wait
+
+	held := f.outcomes[:0:0]
+	for _, t := range f.outcomes {
+		if f.heldLocked(t) {
+			held = append(held, t)
+		} else {
+			d.outcomes = append(d.outcomes, t)
+		}
+	}
+	f.outcomes = held
+	if len(f.starts) > 0 {
+		d.start = f.starts[0]
+	}
+	return d
+}
+
+// heldLocked reports whether an outcome is of changes that wait for the end of a snapshot.
+func (f *feed) heldLocked(t told) bool {
+	if t.tree && f.tree != nil && !f.tree.live {
+		return true
+	}
+	return slices.ContainsFunc(t.services, func(s *service) bool {
+		w := f.watches[s.id]
+		return w != nil && (!w.live || w.lost)
+	})
+}
+
+// ended is called when a start's last page was told.
+func (f *feed) ended(s *start) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.starts) > 0 && f.starts[0] == s {
+		f.starts = f.starts[1:]
+	}
+	if s.watch != nil {
+		s.watch.live = true
+	}
+	if s.tree != nil {
+		s.tree.live = true
+	}
+}
+
+// Deliver hands over what there is to tell now. false: nothing. One goroutine at a time calls it.
+func (s *Session) Deliver(to Receiver) (bool, error) {
+	d := s.feed.take()
+	if err := s.auth.Check(s.Principal); err != nil {
+		return false, err
+	}
+	if d.empty() {
+		return false, nil
+	}
+	held := d.held
+	flush := func() error {
+		err := to.Flush()
+		s.Memory.Give(held)
+		held = 0
+		return err
+	}
+	if d.tree != nil {
+		for part := range slices.Chunk(d.tree.Changes, treePage) {
+			to.TreeChanges(&model.TreeChanges{Rev: d.tree.Rev, Changes: part})
+		}
+	}
+	for id, f := range d.files {
+		to.MemoryFile(id, f)
+	}
+	for _, u := range d.updates {
+		err := u.tell(to)
+		if held += u.held; held > PageBytes || err != nil {
+			if err = flush(); err != nil {
+				return true, err
+			}
+		}
+	}
+	for _, t := range d.outcomes {
+		to.Outcome(t.ID, t.outcome)
+		held += t.Cost
+	}
+	more := true
+	if d.start != nil {
+		if more = d.start.next(to, d.start.ID); !more {
+			held += d.start.Cost
+		}
+	}
+	if err := flush(); err != nil {
+		return true, err
+	}
+	if !more {
+		s.feed.ended(d.start)
+	}
+	for _, w := range d.lost {
+		s.resync(w)
+	}
+	return true, nil
+}
+
+// maxStep bounds the values of one [model.Changes]. What is more goes as pages of a resumed snapshot, which the subscriber
+// applies as one step too.
+const maxStep = 8 << 20
+
+// update is what one watch has to tell, to be applied as one step.
+type update struct {
+	watch *watch
+	list  []pending
+	held  int
+}
+
+func (u *update) tell(to Receiver) error {
+	w, rev := u.watch, u.list[len(u.list)-1].ev.rev
+	if len(u.list) > 1 && u.size() > maxStep {
+		pages := &snapshot{service: w.service.id, resumed: true, values: w.values, rev: rev, changes: u.list}
+		for more := true; more; {
+			page := pages.next()
+			to.Snapshot(0, page)
+			if err := to.Flush(); err != nil {
+				return err
+			}
+			more = page.More
+		}
+		return nil
+	}
+	m := &model.Changes{Service: w.service.id, Rev: rev, Changes: make([]model.Event, len(u.list))}
+	for i := range u.list {
+		m.Changes[i] = u.list[i].message(w.values)
+	}
+	to.Changes(m)
+	return nil
+}
+
+// size is at most about what the update takes as one message.
+func (u *update) size() int {
+	size := len(u.list) * eventCost
+	for i := range u.list {
+		ev := u.list[i].ev
+		size += len(ev.name) + len(ev.oldName)
+		if u.watch.values && ev.v != nil {
+			size += len(ev.v.data)
+		}
+	}
+	return size
+}
+
+// resync starts a watch anew that could not keep up.
+func (s *Session) resync(w *watch) {
+	v := s.core.view
+	v.mu.RLock()
+	if w.service.content.Load() == nil {
+		v.mu.RUnlock()
+		return // the watch has ended
+	}
+	snap := v.snapshotLocked(w.service, w.values)
+	f := s.feed
+	f.mu.Lock()
+	w.drop()
+	w.lost, w.live = false, false
+	if f.watches[w.service.id] == w {
+		f.starts = append(f.starts, &start{next: snap.tell, watch: w})
+	}
+	f.mu.Unlock()
+	v.mu.RUnlock()
+	f.ready()
+}
