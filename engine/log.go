@@ -99,7 +99,7 @@ func attrs(fields []zapcore.Field) []slog.Attr {
 }
 
 // fatalHook handles a Fatal of etcd. While Open starts etcd it panics, and Open turns this into an error. Later it ends the
-// process: etcd could not write its log, and to continue would be to lose acknowledged changes.
+// process: etcd could not write its log, and any further acknowledgement would be false.
 type fatalHook struct {
 	starting *atomic.Bool
 }
