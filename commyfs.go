@@ -25,10 +25,10 @@
 // # Reads
 //
 // [Service.Get] asks the server. The first [Service.Load], [Service.View] or [Service.Watch] makes the client follow the
-// service: it keeps a replica of the service current until the service has not been used for [Options.Idle]. While a
-// service is followed, all reads of it, including Get, use the replica and do not wait for the network. On the server's
-// host the replica is shared memory and has every change that the server has acknowledged to anyone. Elsewhere it has
-// every change that this client has made, and follows the others with the delay of the network. A replica can be read
+// service: it keeps a copy of the service current until the service has not been used for [Options.Idle]. While a
+// service is followed, all reads of it, including Get, use the copy and do not wait for the network. On the server's
+// host the copy is shared memory and has every change that the server has acknowledged to anyone. Elsewhere it has
+// every change that this client has made, and follows the others with the delay of the network. A copy can be read
 // while the server is unreachable.
 //
 // # Errors and waiting

@@ -41,7 +41,7 @@ func (c *Client) list(ctx context.Context, at Path, deep bool) iter.Seq2[Info, e
 		if at.Service != "" {
 			s := c.Service(at.Tenant, at.Service)
 			if n := s.followed(); n != nil {
-				s.listReplica(ctx, n, at.Name, deep, yield)
+				s.listCopy(ctx, n, at.Name, deep, yield)
 				return
 			}
 		}
@@ -116,8 +116,8 @@ func (p *pages) next() ([]model.Entry, error) {
 	return entries, p.err
 }
 
-// listReplica lists from the replica of a service.
-func (s *Service) listReplica(ctx context.Context, n *varsync.Service, dir string, deep bool, yield func(Info, error) bool) {
+// listCopy lists from the copy of a service.
+func (s *Service) listCopy(ctx context.Context, n *varsync.Service, dir string, deep bool, yield func(Info, error) bool) {
 	n.Hold()
 	defer n.Release()
 	if _, err := n.Root(ctx); err != nil {

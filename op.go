@@ -14,7 +14,7 @@ import (
 type Op struct{ change model.Change }
 
 func (s *Service) op(op model.Op, name string, value []byte) model.Change {
-	// The replica of the service may keep the value.
+	// The copy of the service may keep the value.
 	return model.Change{Op: op, Tenant: s.tenant, Service: s.name, Name: name, Data: bytes.Clone(value)}
 }
 

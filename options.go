@@ -43,7 +43,7 @@ type Options struct {
 	Timeout time.Duration
 	// Idle is how long the client follows a service after its last use. Default: 1 min. Negative: until Close.
 	Idle time.Duration
-	// NoMap keeps replicas in private memory on the server's host too. A watch then reports the value of each change. From
+	// NoMap keeps copies in private memory on the server's host too. A watch then reports the value of each change. From
 	// shared memory it may read a later value, and reports both changes as one.
 	NoMap bool
 	// Program is the name of this client in the status of the server. Default: the base name of os.Args[0].

@@ -24,7 +24,7 @@ type pending struct {
 	failed  error
 }
 
-// takeDown prepares a notice for the queue. The replica has applied it, and nothing after it. last: no other notice of its
+// takeDown prepares a notice for the queue. The copy has applied it, and nothing after it. last: no other notice of its
 // revision follows.
 func (c *Client) takeDown(n *varsync.Notice, last bool) pending {
 	p := pending{Notice: *n, entry: Entry{Info: Info{ID: n.ID, Dir: n.Dir, Time: timeOf(n.MTime)}}}

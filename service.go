@@ -117,7 +117,7 @@ func (s *Service) View(ctx context.Context, name string, fn func(Entry) error) e
 // buffers are for the values that View copies.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// node returns the service in the tree of the replica, nil if it is not there.
+// node returns the service in the tree of the copy, nil if it is not there.
 func (s *Service) node() *varsync.Service {
 	if t := s.c.sync.Tenant(s.tenant); t != nil {
 		return t.Service(s.name)
@@ -125,7 +125,7 @@ func (s *Service) node() *varsync.Service {
 	return nil
 }
 
-// followed returns the replica of the service, nil if it is not followed.
+// followed returns the copy of the service, nil if it is not followed.
 func (s *Service) followed() *varsync.Service {
 	if n := s.node(); n != nil && n.Watched() {
 		return n
@@ -133,8 +133,8 @@ func (s *Service) followed() *varsync.Service {
 	return nil
 }
 
-// follow returns the replica of the service, and begins to follow it if need be. If another client on this host has just
-// created the service, the replica may not have it yet.
+// follow returns the copy of the service, and begins to follow it if need be. If another client on this host has just
+// created the service, the copy may not have it yet.
 func (s *Service) follow(ctx context.Context) (*varsync.Service, error) {
 	if n := s.followed(); n != nil {
 		return n, nil
@@ -165,7 +165,7 @@ func (s *Service) load(ctx context.Context, n *varsync.Service, name string, dst
 	return e, s.c.failed(err)
 }
 
-// variable finds a variable in the replica. If another client on this host has just created it, the replica may not have it yet.
+// variable finds a variable in the copy. If another client on this host has just created it, the copy may not have it yet.
 func (s *Service) variable(ctx context.Context, n *varsync.Service, name string) (*varsync.Variable, error) {
 	v, err := n.Variable(ctx, name)
 	if errors.Is(err, ErrNotFound) && n.Names() == varsync.NamesBehind && s.c.sync.Barrier(ctx) {

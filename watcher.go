@@ -10,9 +10,8 @@ import (
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// watcher turns notices of the replica into events. The replica adds notices to a queue, and the loop over the watch takes
-// them. The replica tells changes of a service once it is loaded; then the watch reports the contents of the service, and
-// after that notices of later revisions.
+// watcher turns notices of package sync into events. Notices are added to a queue, from which the loop over the watch takes
+// them. Once a service is loaded, the watch reports its contents, and after that notices of later revisions.
 type watcher struct {
 	c       *Client
 	o       WatchOptions
