@@ -14,11 +14,11 @@ func call[Reply any](ctx context.Context, c *Client, request func(context.Contex
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
 	for {
-		l, err := c.session(ctx)
+		sess, err := c.session(ctx)
 		if err != nil {
 			return none, err
 		}
-		reply, err := request(ctx, l.conn)
+		reply, err := request(ctx, sess.conn)
 		switch {
 		case err == nil:
 			return reply, nil
@@ -132,18 +132,18 @@ var errMute = &model.Error{Code: model.CodeUnavailable, Message: "the server doe
 
 // ping waits for an answer, behind which come all pushes from before; not for a server that has been silent while it
 // should have been heard of.
-func (l *session) ping(ctx context.Context) error {
-	if l.mute.Load() == l.conn.LastReceived().UnixNano() {
+func (sess *session) ping(ctx context.Context) error {
+	if sess.mute.Load() == sess.conn.LastReceived().UnixNano() {
 		return errMute
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	half := l.c.opts.Timeout / 2
+	half := sess.c.opts.Timeout / 2
 	var look *time.Timer
 	armed := make(chan struct{})
 	look = time.AfterFunc(min(pingTime, half), func() {
 		<-armed
-		if left := half - time.Since(l.conn.LastReceived()); left > 0 {
+		if left := half - time.Since(sess.conn.LastReceived()); left > 0 {
 			look.Reset(left)
 		} else {
 			cancel()
@@ -151,9 +151,9 @@ func (l *session) ping(ctx context.Context) error {
 	})
 	close(armed)
 	defer look.Stop()
-	err := l.conn.Ping(ctx)
+	err := sess.conn.Ping(ctx)
 	if err != nil && ctx.Err() != nil {
-		l.mute.Store(l.conn.LastReceived().UnixNano())
+		sess.mute.Store(sess.conn.LastReceived().UnixNano())
 	}
 	return err
 }

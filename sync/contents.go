@@ -57,11 +57,11 @@ func (c *Client) WatchTree(ctx context.Context) error {
 	}
 	c.wantTree.Store(true)
 	for !c.hasTree() {
-		l, err := c.session(ctx)
+		sess, err := c.session(ctx)
 		if err != nil {
 			return err
 		}
-		if err := l.watchTree(ctx); err != nil && (!isRetryable(err) || pause(ctx) != nil) {
+		if err := sess.watchTree(ctx); err != nil && (!isRetryable(err) || pause(ctx) != nil) {
 			return err
 		}
 	}

@@ -10,21 +10,21 @@ import (
 
 // watch loads a service, or brings a loaded one up to date after a reconnect. It takes as long as it takes, as long as
 // pages come.
-func (l *session) watch(ctx context.Context, s *Service) error {
-	return patient(ctx, l.c.longBound(), func(ctx context.Context, progress func()) error {
-		return l.listing(ctx, s, progress)
+func (sess *session) watch(ctx context.Context, s *Service) error {
+	return patient(ctx, sess.c.longBound(), func(ctx context.Context, progress func()) error {
+		return sess.listing(ctx, s, progress)
 	})
 }
 
-func (l *session) listing(ctx context.Context, s *Service, progress func()) error {
+func (sess *session) listing(ctx context.Context, s *Service, progress func()) error {
 	var acc accessor = bufferAccessor{}
-	if l.welcome.Local && !l.c.opts.NoMap {
-		if a, err := l.openLocal(ctx, s); err == nil {
+	if sess.welcome.Local && !sess.c.opts.NoMap {
+		if a, err := sess.openLocal(ctx, s); err == nil {
 			acc = a
 		} else if errors.Is(err, model.ErrNotFound) || errors.Is(err, model.ErrInternal) || ctx.Err() != nil {
 			return err // which the watch would meet as well
 		} else {
-			l.c.notMapped(s, err)
+			sess.c.notMapped(s, err)
 		}
 	}
 	_, values := acc.(bufferAccessor)
@@ -32,16 +32,16 @@ func (l *session) listing(ctx context.Context, s *Service, progress func()) erro
 	s.mu.RLock()
 	// Slots of a memory file are a server's own: only a copy that holds the values itself can resume.
 	if values && s.state == watched && s.buffered() {
-		req.Store, req.Since = l.welcome.Store, s.rev
+		req.Store, req.Since = sess.welcome.Store, s.rev
 	}
 	s.mu.RUnlock()
 	var (
 		sn   snapshot
 		done bool
 	)
-	err := l.conn.Watch(ctx, req, func(p *model.Snapshot) error {
+	err := sess.conn.Watch(ctx, req, func(p *model.Snapshot) error {
 		progress()
-		err := l.page(s, &sn, p, acc)
+		err := sess.page(s, &sn, p, acc)
 		done = err == nil && !p.More
 		return err
 	})
@@ -67,7 +67,7 @@ func (c *Client) notMapped(s *Service, err error) {
 }
 
 // page takes one page of a listing, on the receiving goroutine.
-func (l *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc accessor) error {
+func (sess *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc accessor) error {
 	sn.add(p)
 	if p.More {
 		return nil
@@ -75,13 +75,13 @@ func (l *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc accessor
 	if p.Resumed {
 		s.mu.Lock()
 		there := s.state == watched // else it was let go, or failed, since it was asked for
-		s.on = l
+		s.on = sess
 		s.mu.Unlock()
 		if !there {
 			return errMisfit
 		}
 		notices, ok := s.apply(p.Rev, sn.changes)
-		l.c.notify(notices)
+		sess.c.notify(notices)
 		if !ok {
 			s.forgetRevision()
 			return errMisfit
@@ -94,7 +94,7 @@ func (l *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc accessor
 	if gone {
 		return model.ErrNotFound // while it was being listed
 	}
-	l.c.notify(s.replace(l, sn, p.Rev, acc))
+	sess.c.notify(s.replace(sess, sn, p.Rev, acc))
 	if old != nil && old != acc {
 		old.Close()
 	}
@@ -104,21 +104,21 @@ func (l *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc accessor
 var _ model.Watcher = (*session)(nil)
 
 // TreeChanged implements [model.Watcher], as what follows.
-func (l *session) TreeChanged(t *model.TreeChanges) {
-	l.c.mu.Lock()
-	notices := l.c.treeStepsLocked(t.Changes)
-	l.c.mu.Unlock()
-	l.c.notify(notices)
+func (sess *session) TreeChanged(t *model.TreeChanges) {
+	sess.c.mu.Lock()
+	notices := sess.c.treeStepsLocked(t.Changes)
+	sess.c.mu.Unlock()
+	sess.c.notify(notices)
 }
 
 // Changed applies changes of a service.
-func (l *session) Changed(p *model.Changes) {
-	s, _ := l.c.index.get(p.Service).(*Service)
+func (sess *session) Changed(p *model.Changes) {
+	s, _ := sess.c.index.get(p.Service).(*Service)
 	if s == nil {
 		return
 	}
 	notices, ok := s.apply(p.Rev, p.Changes)
-	l.c.notify(notices)
+	sess.c.notify(notices)
 	if !ok {
 		s.fail(errMisfit)
 	}
@@ -126,34 +126,34 @@ func (l *session) Changed(p *model.Changes) {
 
 // MemoryFileMoved has the values come over the connection from now on if there is no file any more. A new one is found by its
 // path when the old one says that it is superseded.
-func (l *session) MemoryFileMoved(service uint64, f *model.MemoryFile) {
-	if s, _ := l.c.index.get(service).(*Service); s != nil && f.Path == "" && s.Local() {
+func (sess *session) MemoryFileMoved(service uint64, f *model.MemoryFile) {
+	if s, _ := sess.c.index.get(service).(*Service); s != nil && f.Path == "" && s.Local() {
 		s.fail(errMisfit)
 	}
 }
 
 // Replaced takes a listing that was not asked for.
-func (l *session) Replaced(p *model.Snapshot) {
-	s, _ := l.c.index.get(p.Service).(*Service)
+func (sess *session) Replaced(p *model.Snapshot) {
+	s, _ := sess.c.index.get(p.Service).(*Service)
 	if s == nil {
 		return
 	}
-	sn := l.resyncs[p.Service]
+	sn := sess.resyncs[p.Service]
 	if sn == nil {
 		sn = &snapshot{}
-		l.resyncs[p.Service] = sn
+		sess.resyncs[p.Service] = sn
 	}
 	if !p.More {
-		delete(l.resyncs, p.Service)
+		delete(sess.resyncs, p.Service)
 	}
 	s.mu.RLock()
 	acc, state := s.acc, s.state
 	s.mu.RUnlock()
 	if state != watched {
-		delete(l.resyncs, p.Service) // a listing of its own is on the way, if anybody wants it
+		delete(sess.resyncs, p.Service) // a listing of its own is on the way, if anybody wants it
 		return
 	}
-	if err := l.page(s, sn, p, acc); err != nil {
+	if err := sess.page(s, sn, p, acc); err != nil {
 		s.fail(errMisfit)
 	}
 }

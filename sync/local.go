@@ -36,8 +36,8 @@ type localAccessor struct {
 
 var _ accessor = (*localAccessor)(nil)
 
-func (l *session) openLocal(ctx context.Context, s *Service) (*localAccessor, error) {
-	f, err := l.conn.MemoryFile(ctx, s.id)
+func (sess *session) openLocal(ctx context.Context, s *Service) (*localAccessor, error) {
+	f, err := sess.conn.MemoryFile(ctx, s.id)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (l *session) openLocal(ctx context.Context, s *Service) (*localAccessor, er
 	if err != nil {
 		return nil, err
 	}
-	return &localAccessor{c: l.c, path: f.Path, r: r}, nil
+	return &localAccessor{c: sess.c, path: f.Path, r: r}, nil
 }
 
 func openReader(path string, service uint64) (*memfile.Reader, error) {

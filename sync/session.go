@@ -120,18 +120,18 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-func (l *session) begin(ctx context.Context) error {
-	who := l.c.opts.Client
-	who.ID = l.c.id[:]
+func (sess *session) begin(ctx context.Context) error {
+	who := sess.c.opts.Client
+	who.ID = sess.c.id[:]
 	var err error
-	if l.welcome, err = l.conn.Hello(ctx, &who, l); err != nil {
+	if sess.welcome, err = sess.conn.Hello(ctx, &who, sess); err != nil {
 		return err
 	}
-	l.c.adopt(l.welcome.Store)
-	if !l.c.wantTree.Load() {
+	sess.c.adopt(sess.welcome.Store)
+	if !sess.c.wantTree.Load() {
 		return nil
 	}
-	if err := l.watchTree(ctx); err != nil {
+	if err := sess.watchTree(ctx); err != nil {
 		return err
 	}
 	var (
@@ -140,11 +140,11 @@ func (l *session) begin(ctx context.Context) error {
 		mu    sync.Mutex
 		first error
 	)
-	for _, s := range l.c.services((*Service).wantedLocked) {
+	for _, s := range sess.c.services((*Service).wantedLocked) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := l.bring(s); err != nil && l.conn.Err() != nil {
+			if err := sess.bring(s); err != nil && sess.conn.Err() != nil {
 				mu.Lock()
 				first = err
 				mu.Unlock()
@@ -166,13 +166,13 @@ func (c *Client) adopt(store string) {
 	}
 }
 
-func (l *session) watchTree(ctx context.Context) error {
+func (sess *session) watchTree(ctx context.Context) error {
 	var all model.TreePage
-	return l.conn.WatchTree(ctx, func(p *model.TreePage) error {
+	return sess.conn.WatchTree(ctx, func(p *model.TreePage) error {
 		all.Tenants = append(all.Tenants, p.Tenants...)
 		all.Services = append(all.Services, p.Services...)
 		if !p.More {
-			l.c.notify(l.c.applyTree(all.Tenants, all.Services))
+			sess.c.notify(sess.c.applyTree(all.Tenants, all.Services))
 		}
 		return nil
 	})

@@ -26,7 +26,7 @@ func (sn *snapshot) add(p *model.Snapshot) {
 
 // replace makes the service what the snapshot says, keeping the nodes that are the same, and returns the differences as
 // notices if there was something before. acc serves the values from now on.
-func (s *Service) replace(l *session, sn *snapshot, rev int64, acc accessor) []Notice {
+func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) []Notice {
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,7 +34,7 @@ func (s *Service) replace(l *session, sn *snapshot, rev int64, acc accessor) []N
 	s.rev, s.filled = rev, true
 	s.soundLocked()
 	var notices []Notice
-	s.state, s.on, s.acc = watched, l, acc
+	s.state, s.on, s.acc = watched, sess, acc
 	if len(s.root.children) == 0 && first {
 		s.fillLocked(sn)
 		return nil

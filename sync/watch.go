@@ -118,12 +118,12 @@ func (s *Service) fetch() error {
 	ctx, cancel := context.WithTimeout(s.c.ctx, s.c.opts.Timeout) // for connecting and trying again
 	defer cancel()
 	for !s.is(watched) {
-		l, err := s.c.session(ctx)
+		sess, err := s.c.session(ctx)
 		if err != nil {
 			return err
 		}
-		err = l.bring(s)
-		if err == nil || l.conn.Err() == nil {
+		err = sess.bring(s)
+		if err == nil || sess.conn.Err() == nil {
 			return err
 		}
 		if pause(ctx) != nil {
@@ -135,13 +135,13 @@ func (s *Service) fetch() error {
 
 // bring loads a service, or brings it up to date. What is wrong with the service alone takes it out of use; what is
 // wrong with the connection, which has ended then, is left to the caller.
-func (l *session) bring(s *Service) error {
-	ctx, cancel := context.WithTimeout(l.c.ctx, l.c.opts.Timeout) // for trying again
+func (sess *session) bring(s *Service) error {
+	ctx, cancel := context.WithTimeout(sess.c.ctx, sess.c.opts.Timeout) // for trying again
 	defer cancel()
 	for whole := false; ; {
-		err := l.watch(l.c.ctx, s)
+		err := sess.watch(sess.c.ctx, s)
 		switch {
-		case err == nil, l.conn.Err() != nil, l.c.ctx.Err() != nil:
+		case err == nil, sess.conn.Err() != nil, sess.c.ctx.Err() != nil:
 			return err
 		case errors.Is(err, model.ErrNotFound), errors.Is(err, model.ErrDenied):
 			return err // it went while we were asking; the tree says so
@@ -187,7 +187,7 @@ func (s *Service) wantedLocked() bool { return s.state != unwatched && s.state !
 
 // letGo leaves the services that nobody has used since the call before the last. The goroutine that keeps the connection
 // calls it twice in [Options.Idle].
-func (c *Client) letGo(l *session) {
+func (c *Client) letGo(sess *session) {
 	idle := c.services(func(s *Service) bool {
 		if s.used.Swap(false) || s.holders.Load() > 0 || !s.wantedLocked() {
 			s.unused = 0
@@ -197,15 +197,15 @@ func (c *Client) letGo(l *session) {
 		return s.unused >= 2
 	})
 	for _, s := range idle {
-		s.leave(l)
+		s.leave(sess)
 	}
 }
 
 // leave gives up watching a service. It keeps its nodes, which somebody may have, but no values.
-func (s *Service) leave(l *session) {
+func (s *Service) leave(sess *session) {
 	s.c.mu.Lock()
 	s.mu.Lock()
-	if s.transition != nil || s.holders.Load() > 0 || s.used.Load() || s.state == watched && s.on != l {
+	if s.transition != nil || s.holders.Load() > 0 || s.used.Load() || s.state == watched && s.on != sess {
 		s.mu.Unlock()
 		s.c.mu.Unlock()
 		return
@@ -224,7 +224,7 @@ func (s *Service) leave(l *session) {
 		if s.c.spawn(func() {
 			ctx, cancel := context.WithTimeout(s.c.ctx, s.c.opts.Timeout)
 			defer cancel()
-			s.finish(tr, l.conn.Unwatch(ctx, s.id)) // a connection that has ended watches nothing
+			s.finish(tr, sess.conn.Unwatch(ctx, s.id)) // a connection that has ended watches nothing
 		}) {
 			s.transition = tr
 		}
