@@ -159,7 +159,6 @@ func TestS6_RemovedElsewhere(t *testing.T) {
 // TestS6_NextServer: what the server that took a killed one's place has acknowledged is known on the other mount at once,
 // whether that has noticed yet or not.
 func TestS6_NextServer(t *testing.T) {
-	t.Parallel()
 	h, a, b := twoMounts(t)
 	h.crashed = true
 	for i := range 8 {
