@@ -106,8 +106,7 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
 	defer f.end(f.begin("getattr", &in.InHeader), &status)
 	if f.kernel.IsOwn(&in.InHeader) {
-		f.kernel.PokeAttr(in.NodeId, out)
-		return fuse.OK
+		return f.kernel.PokeAttr(in.NodeId, out)
 	}
 	n := f.node(in.NodeId)
 	var h *handle
@@ -198,8 +197,7 @@ func setSize(out *fuse.Attr, size int64) {
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
 	defer f.end(f.begin("setattr", &in.InHeader), &status)
 	if f.kernel.IsPoke(&in.InHeader) {
-		f.kernel.PokeAttr(in.NodeId, out)
-		return fuse.OK
+		return f.kernel.PokeAttr(in.NodeId, out)
 	}
 	n := f.node(in.NodeId)
 	fh, hasFh := in.GetFh()

@@ -278,3 +278,13 @@ func TestPokeDoesNotTakeBackWhatWasWritten(t *testing.T) {
 		}
 	}
 }
+
+// The kernel takes the link that a poke is answered with as it is: of a file that it has just removed it must not hear of one.
+func TestPokeDoesNotBringBackWhatWasRemoved(t *testing.T) {
+	m := newMount(t, Options{})
+	m.put("t/s/v", "hello")
+	node := m.id("t/s/v")
+	m.ok("stat", m.kernel.PokeAttr(node, &fuse.AttrOut{}))
+	m.ok("unlink", m.unlink("t/s/v"))
+	m.want("stat", m.kernel.PokeAttr(node, &fuse.AttrOut{}), syscall.ESTALE)
+}

@@ -20,7 +20,7 @@ func (t tree) Find(dir uint64, file string) (uint64, error) {
 	return n.ID(), nil
 }
 
-func (t tree) Attr(id uint64, dir bool, out *fuse.Attr) {
+func (t tree) Attr(id uint64, dir bool, out *fuse.Attr) bool {
 	n := t.f.node(id)
 	if n == nil {
 		out.Ino = id
@@ -29,12 +29,13 @@ func (t tree) Attr(id uint64, dir bool, out *fuse.Attr) {
 			out.Mode = syscall.S_IFDIR | 0o755
 		}
 		out.Owner = fuse.Owner{Uid: t.f.o.UID, Gid: t.f.o.GID}
-		return
+		return false
 	}
 	t.f.attr(n, out)
 	if v, ok := n.(*varsync.Variable); ok && v.Dirty() {
 		setSize(out, v.DirtySize()) // the kernel has counted what this mount's editors have written since
 	}
+	return true
 }
 
 func (t tree) Value(id uint64) (varsync.Notice, bool) {

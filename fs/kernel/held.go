@@ -14,6 +14,7 @@ type node struct {
 	lost    *lost
 	service *varsync.Service // that has it; nil above services
 	kept    []*keeping       // see KeepWatches
+	two     bool             // it was last told of two links
 	pages   bool             // it was given some since they were last invalidated
 	empty   bool             // it may take the file for empty
 	size    uint64

@@ -41,8 +41,8 @@ import (
 type Tree interface {
 	// Find returns what a file name in a directory stands for, 0 for nothing.
 	Find(dir uint64, file string) (id uint64, err error)
-	// Attr fills the attributes of a node, also of one that is gone: dir says what it was.
-	Attr(id uint64, dir bool, out *fuse.Attr)
+	// Attr fills the attributes of a node, and reports whether it is there. dir says what one was that is not.
+	Attr(id uint64, dir bool, out *fuse.Attr) bool
 	// Value returns the notice that a variable's present value would be announced with, false if it is gone.
 	Value(id uint64) (varsync.Notice, bool)
 	// Written reports whether processes of this mount write to the node.

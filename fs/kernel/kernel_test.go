@@ -18,7 +18,7 @@ import (
 type fakeTree map[name]uint64
 
 func (t fakeTree) Find(dir uint64, file string) (uint64, error) { return t[name{dir, file}], nil }
-func (t fakeTree) Attr(uint64, bool, *fuse.Attr)                {}
+func (t fakeTree) Attr(uint64, bool, *fuse.Attr) bool           { return true }
 func (t fakeTree) Value(uint64) (varsync.Notice, bool)          { return varsync.Notice{}, false }
 func (t fakeTree) Written(uint64) bool                          { return false }
 func (t fakeTree) Searchable(uint64) bool                       { return true }
@@ -203,8 +203,8 @@ func TestKeptLinks(t *testing.T) {
 	if got := c.Links(7); got != 2 {
 		t.Errorf("%d links, want 2", got)
 	}
-	if !c.Settled(7) || c.Links(7) != 1 || c.Settled(7) {
-		t.Error("kept after the directory was free")
+	if !c.Settled(7) || !c.Settled(7) || c.Links(7) != 1 || c.Settled(7) {
+		t.Error("it is to be told of one link")
 	}
 	third := &keeping{thread: 3}
 	c.keep(7, third)

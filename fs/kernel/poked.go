@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"syscall"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/commy-project/commyfs/fs/poke"
@@ -87,10 +89,14 @@ func (c *Cache) PokeMoved(dir uint64, file string, newDir uint64, newFile string
 	return fuse.OK
 }
 
-// PokeAttr answers our threads' stat and utimensat: with what is so, changing nothing. The kernel takes the size as it is.
-func (c *Cache) PokeAttr(id uint64, out *fuse.AttrOut) {
+// PokeAttr answers our threads' stat and utimensat: with what is so, changing nothing. The kernel takes the size as it is, and
+// the link: one that it has just removed itself it would not take for removed any more.
+func (c *Cache) PokeAttr(id uint64, out *fuse.AttrOut) fuse.Status {
 	p := c.current.Load()
-	c.tree.Attr(id, p != nil && p.id == id && p.dir, &out.Attr)
+	if !c.tree.Attr(id, p != nil && p.id == id && p.dir, &out.Attr) && !c.Leaving(id) {
+		return fuse.Status(syscall.ESTALE)
+	}
 	out.Ino = id
 	c.Sized(id, out.Size, true)
+	return fuse.OK
 }

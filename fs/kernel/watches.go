@@ -55,8 +55,14 @@ func (c *Cache) KeepWatches(thread uint32, id uint64, path []string, dir uint64,
 // could lead to the file that was moved there, and the event of the new value with it: it is raised again.
 func (c *Cache) renamedOver(id uint64, k *keeping, at name, changed bool) {
 	c.forgetName(at) // waits for the directory, which the kernel holds until the rename is over
-	c.endKeeping(id, func(o *keeping) bool { return o == k })
-	if c.Links(id) == 1 {
+	c.mu.Lock()
+	over := true
+	if n := c.nodes[id]; n != nil {
+		n.kept = slices.DeleteFunc(n.kept, func(o *keeping) bool { return o == k })
+		over = len(n.kept) == 0
+	}
+	c.mu.Unlock()
+	if over {
 		c.forgetName(at) // who has looked it up since was told two, and would leave one when removing it
 		c.forgetNode(id)
 	}
@@ -80,28 +86,29 @@ func (c *Cache) keep(id uint64, k *keeping) bool {
 	return n != nil
 }
 
-// endKeeping ends keepings and reports whether there were any.
-func (c *Cache) endKeeping(id uint64, which func(*keeping) bool) bool {
+// Links is the number of links that a reply tells of a variable; see KeepWatches.
+func (c *Cache) Links(id uint64) uint32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.nodes[id]
-	if n == nil || !slices.ContainsFunc(n.kept, which) {
-		return false
+	if n == nil {
+		return 1
 	}
-	n.kept = slices.DeleteFunc(n.kept, which)
-	return true
-}
-
-// Links is the number of links of a variable; see KeepWatches.
-func (c *Cache) Links(id uint64) uint32 {
-	if len(c.node(id).kept) > 0 {
+	if n.two = len(n.kept) > 0; n.two {
 		return 2
 	}
 	return 1
 }
 
 // Settled is told that the kernel holds the lock of a variable's directory, so that every rename over it there has been
-// carried out. It reports whether the kernel may have been told of two links since. A removal would leave one, and the watches.
+// carried out. It reports whether the kernel was told of two links last: a removal would leave one, and the watches.
 func (c *Cache) Settled(id uint64) bool {
-	return c.endKeeping(id, func(*keeping) bool { return true })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[id]
+	if n == nil {
+		return false
+	}
+	n.kept = nil
+	return n.two
 }
