@@ -42,7 +42,7 @@ func (c *Client) takeDown(n *varsync.Notice, last bool) pending {
 		}
 		m := v.Meta()
 		e.Version, e.Size, e.Time, e.Writer, e.Mode = m.Version, m.Size, timeOf(m.MTime), v.Writer(), v.Mode()
-		if v.Service().Local() {
+		if v.Service().Mapped() {
 			p.variable = v // shared memory changes
 		} else if data, _, err := v.Load(nil); err == nil && n.Kind != varsync.MetaChanged {
 			if e.Value = data; data == nil {

@@ -103,7 +103,7 @@ func (s *Service) View(ctx context.Context, name string, fn func(Entry) error) e
 	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	if n.Local() {
+	if n.Mapped() {
 		*buf = roomFor(v, *buf)
 	}
 	e, _, err := loadShared(v, *buf)

@@ -81,7 +81,7 @@ func (r *reader) refresh() error {
 // load returns the value, in memory of ours if it can: polling one descriptor makes no garbage.
 func (r *reader) load() (snapshot, error) {
 	v, dst := r.variable(), r.spare[:0]
-	if v.Service().Local() {
+	if v.Service().Mapped() {
 		if size := v.Current().Size; int64(cap(dst)) < size {
 			dst = make([]byte, 0, size)
 		}

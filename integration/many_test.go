@@ -156,7 +156,7 @@ func loads(ctx context.Context, c *varsync.Client, service, want string) error {
 		return err
 	case string(data) != want:
 		return fmt.Errorf("holds %q, want %q", data, want)
-	case !svc.Local():
+	case !svc.Mapped():
 		return errors.New("is not mapped")
 	}
 	return nil

@@ -80,8 +80,8 @@ type Watcher interface {
 // Report asks for changes, all or none of them, in order, exactly once for each (principal, client, Seq).
 type Report struct {
 	Seq uint64 // > 0, rising within a client
-	// Floor: the client has the answers to all reports below it and will not ask again.
-	Floor   uint64
+	// Acked: the client has the answers to all reports with lower numbers and will not ask again.
+	Acked   uint64
 	Changes []Change
 	// Age is how long ago, in nanoseconds, the report was sent for the first time; 0: this is the first time. It tells a
 	// server that does not know the client whether it may have forgotten it: then the answer is CodeForgotten.

@@ -97,7 +97,7 @@ func TestRevoked(t *testing.T) {
 	t.Cleanup(func() { _ = silent.Close() })
 
 	must[*transport.Done](root, &transport.RevokeKey{Name: "k"})
-	late := p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: 1, Floor: 1, Changes: []model.Change{appendTo("v", "late")}})
+	late := p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: 1, Acked: 1, Changes: []model.Change{appendTo("v", "late")}})
 	<-p.cl.Done()
 	told := func(what string, err error) {
 		t.Helper()

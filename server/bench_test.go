@@ -50,7 +50,7 @@ func benchServer(b *testing.B) (*Server, func() *transport.Client) {
 }
 
 func benchStore(b *testing.B, c *transport.Client, seq uint64, name, value string) {
-	m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: seq, Floor: seq, Changes: []model.Change{store(name, value)}})
+	m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: seq, Acked: seq, Changes: []model.Change{store(name, value)}})
 	if err != nil {
 		b.Error(err)
 		return
@@ -75,7 +75,7 @@ func BenchmarkStoreBesideLists(b *testing.B) {
 	seq := uint64(0)
 	for i := 0; i < n; i += each {
 		seq++
-		m := &transport.ReportVariableChanges{Seq: seq, Floor: seq}
+		m := &transport.ReportVariableChanges{Seq: seq, Acked: seq}
 		for j := range each {
 			m.Changes = append(m.Changes, store(fmt.Sprintf("some/where/variable%d", i+j), "value"))
 		}
@@ -138,7 +138,7 @@ func BenchmarkStore64(b *testing.B) {
 		name := fmt.Sprint("v", writer.Add(1))
 		for pb.Next() {
 			n := seq.Add(1)
-			m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: n, Floor: n - min(n, 200), Changes: []model.Change{store(name, fmt.Sprint(n))}})
+			m, err := c.Call(context.Background(), &transport.ReportVariableChanges{Seq: n, Acked: n - min(n, 200), Changes: []model.Change{store(name, fmt.Sprint(n))}})
 			if err != nil {
 				b.Error(err)
 				return

@@ -167,7 +167,7 @@ func must[R transport.Message](p *peer, m transport.Message) R {
 func (p *peer) send(changes ...model.Change) *transport.VariableChangesAcknowledged {
 	p.t.Helper()
 	p.seq++
-	return must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: changes})
+	return must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: p.seq, Acked: p.seq, Changes: changes})
 }
 
 // do reports changes that must be accepted.

@@ -152,7 +152,7 @@ func TestHiddenIsNotThere(t *testing.T) {
 		for what, c := range reports {
 			send := func(at place) string {
 				p.seq++
-				return answer(at, &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []model.Change{c(at)}})
+				return answer(at, &transport.ReportVariableChanges{Seq: p.seq, Acked: p.seq, Changes: []model.Change{c(at)}})
 			}
 			if got, want := send(there), send(nowhere); got != want {
 				t.Errorf("%s, key with %s: %s; of what is nowhere: %s", what, name, got, want)

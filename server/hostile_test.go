@@ -52,7 +52,7 @@ func TestManyRequests(t *testing.T) {
 	p.do(store("v", ""))
 	var calls []*transport.Pending
 	for i := range 3 * maxUnanswered {
-		calls = append(calls, p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: uint64(i + 2), Floor: uint64(i + 1), Changes: []model.Change{appendTo("v", "x")}}))
+		calls = append(calls, p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: uint64(i + 2), Acked: uint64(i + 1), Changes: []model.Change{appendTo("v", "x")}}))
 		calls = append(calls, p.cl.Go(t.Context(), &transport.Ping{}))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), bound)

@@ -152,7 +152,7 @@ func TestMetaOnce(t *testing.T) {
 	s := d.start(t)
 	p := connect(t, s)
 	p.do(store("v", ""))
-	report := &transport.ReportVariableChanges{Seq: 2, Floor: 2, Changes: []model.Change{setMeta("t", "s", "v", model.NewMode(0o600))}}
+	report := &transport.ReportVariableChanges{Seq: 2, Acked: 2, Changes: []model.Change{setMeta("t", "s", "v", model.NewMode(0o600))}}
 	first := must[*transport.VariableChangesAcknowledged](p, report)
 	other := connect(t, s)
 	other.do(setMeta("t", "s", "v", model.NewMode(0o644)))

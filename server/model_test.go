@@ -265,7 +265,7 @@ func TestModel(t *testing.T) {
 					}
 				}
 				f.mu.Unlock()
-				m, err := call[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: changes})
+				m, err := call[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: p.seq, Acked: p.seq, Changes: changes})
 				if err != nil {
 					t.Errorf("report: %v", err)
 					return

@@ -22,7 +22,7 @@ func TestExactlyOnce(t *testing.T) {
 	s := d.start(t)
 	p := connect(t, s)
 	p.do(appendTo("v", "a"))
-	report := &transport.ReportVariableChanges{Seq: 2, Floor: 2, Changes: []model.Change{appendTo("v", "b"), appendTo("w", "c")}}
+	report := &transport.ReportVariableChanges{Seq: 2, Acked: 2, Changes: []model.Change{appendTo("v", "b"), appendTo("w", "c")}}
 	first := must[*transport.VariableChangesAcknowledged](p, report)
 	check := func(where string, p *peer) {
 		t.Helper()
@@ -44,10 +44,10 @@ func TestExactlyOnce(t *testing.T) {
 	check("after a restart", p)
 
 	// Below its own floor a client is told nothing.
-	must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: 9, Floor: 5, Changes: []model.Change{store("x", "")}})
-	a := must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: 2, Floor: 5, Changes: report.Changes})
+	must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: 9, Acked: 5, Changes: []model.Change{store("x", "")}})
+	a := must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: 2, Acked: 5, Changes: report.Changes})
 	if a.Code != model.CodeInvalid {
-		t.Errorf("below the floor: %+v", a)
+		t.Errorf("acknowledged before: %+v", a)
 	}
 	a = must[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Changes: report.Changes})
 	if a.Code != model.CodeInvalid {

@@ -25,7 +25,7 @@ func TestClientBelongsToItsPrincipal(t *testing.T) {
 		}
 		return p
 	}
-	report := &transport.ReportVariableChanges{Seq: 1, Floor: 1, Changes: []model.Change{appendTo("v", "once")}}
+	report := &transport.ReportVariableChanges{Seq: 1, Acked: 1, Changes: []model.Change{appendTo("v", "once")}}
 	p := with(owner, nil)
 	must[*transport.VariableChangesAcknowledged](p, report)
 
@@ -33,7 +33,7 @@ func TestClientBelongsToItsPrincipal(t *testing.T) {
 	if a := must[*transport.VariableChangesAcknowledged](thief, report); a.Code != model.CodeDenied {
 		t.Errorf("another principal is answered %+v, want denied", a)
 	}
-	a := must[*transport.VariableChangesAcknowledged](thief, &transport.ReportVariableChanges{Seq: 9, Floor: 9, Changes: report.Changes})
+	a := must[*transport.VariableChangesAcknowledged](thief, &transport.ReportVariableChanges{Seq: 9, Acked: 9, Changes: report.Changes})
 	if a.Code != model.CodeDenied {
 		t.Errorf("another principal is answered %+v, want denied", a)
 	}

@@ -50,7 +50,7 @@ func TestPushBeforeAck(t *testing.T) {
 	for i := range 300 {
 		acked := make(chan uint64, 1)
 		seen := uint64(0)
-		err := watcher.cl.Start(t.Context(), &transport.ReportVariableChanges{Seq: uint64(i + 1), Floor: uint64(i + 1), Changes: []model.Change{store("v", fmt.Sprint("x", i))}},
+		err := watcher.cl.Start(t.Context(), &transport.ReportVariableChanges{Seq: uint64(i + 1), Acked: uint64(i + 1), Changes: []model.Change{store("v", fmt.Sprint("x", i))}},
 			func(m transport.Message, err error) {
 				seen = version.Load()
 				if err == nil {
@@ -212,7 +212,7 @@ func TestResume(t *testing.T) {
 	}
 	for i := range 4096 { // as far as the log goes back
 		p.seq++
-		p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: p.seq, Floor: p.seq, Changes: []model.Change{store("a", fmt.Sprint(i))}})
+		p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: p.seq, Acked: p.seq, Changes: []model.Change{store("a", fmt.Sprint(i))}})
 	}
 	p.do(store("a", "end"))
 	if again := resume(had.Rev); again.Resumed {

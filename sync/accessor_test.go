@@ -29,8 +29,8 @@ func TestAccessorIsTheOneAskedFor(t *testing.T) {
 	eachAccessor(t, func(t *testing.T, h *host, noMap bool) {
 		c := h.client(t, noMap)
 		store(t, c, "t", "s", "v", "x")
-		if v := variable(t, c, "t", "s", "v"); v.Service().Local() == noMap {
-			t.Errorf("Local() = %v", v.Service().Local())
+		if v := variable(t, c, "t", "s", "v"); v.Service().Mapped() == noMap {
+			t.Errorf("Mapped() = %v", v.Service().Mapped())
 		}
 	})
 }

@@ -68,7 +68,7 @@ func TestValueAfterTheServiceWasMapped(t *testing.T) {
 	s := newCopy(t, bufferAccessor{})
 	v := s.root.children["v"].(*Variable)
 	now := model.Variable{ID: 4, Name: "v", Version: 2, Size: 3}
-	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 2, &localAccessor{})
+	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 2, &mappedAccessor{})
 	now.Data = []byte("new")
 	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 3, bufferAccessor{})
 	if data, meta, err := v.Load(nil); err != nil || string(data) != "new" || meta.Version != 2 {

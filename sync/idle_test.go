@@ -62,8 +62,8 @@ func TestIdleServiceIsLetGo(t *testing.T) {
 				t.Errorf("%s is %q, want %q", tt.v.Name(), got, tt.want)
 			}
 		}
-		if !s.Watched() || !gone.Gone() || moves.Name() != "moved" || s.Local() == noMap {
-			t.Errorf("watched %t, gone %t, moved to %s, mapped %t", s.Watched(), gone.Gone(), moves.Name(), s.Local())
+		if !s.Watched() || !gone.Gone() || moves.Name() != "moved" || s.Mapped() == noMap {
+			t.Errorf("watched %t, gone %t, moved to %s, mapped %t", s.Watched(), gone.Gone(), moves.Name(), s.Mapped())
 		}
 		held.Service().Release()
 		eventually(t, func() bool { return !held.Service().Watched() && !s.Watched() })

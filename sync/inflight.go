@@ -52,7 +52,7 @@ type report struct {
 type turn struct {
 	session *session
 	seq     uint64
-	floor   uint64
+	acked   uint64
 }
 
 // maxInFlight bounds the reports whose answers are not here, and how far the newest is ahead of the oldest: the server
@@ -115,11 +115,11 @@ func (c *Client) update(fn func(f *inFlight)) {
 
 // room reports whether one more report can get a number.
 func (f *inFlight) room() bool {
-	return len(f.reports) < maxInFlight && f.last+1-f.floor() < maxInFlight
+	return len(f.reports) < maxInFlight && f.last+1-f.acked() < maxInFlight
 }
 
-// floor returns the lowest number that somebody waits for. The search goes on where the last one ended: there can be many.
-func (f *inFlight) floor() uint64 {
+// acked returns the lowest number that somebody waits for: all below it are acknowledged. The search goes on where the last one ended: there can be many.
+func (f *inFlight) acked() uint64 {
 	for f.low <= f.last {
 		if r := f.reports[f.low]; r != nil && r.state != abandoned {
 			break
@@ -139,7 +139,7 @@ func (f *inFlight) give(r *report) {
 	}
 	r.state, r.on = sent, f.session
 	r.takeBack() // one for an earlier connection
-	r.turn <- turn{f.session, r.seq, f.floor()}
+	r.turn <- turn{f.session, r.seq, f.acked()}
 }
 
 // takeBack reports whether the waiter had a turn that it has not taken.

@@ -97,8 +97,8 @@ func (f *flown) want(what string, want error) {
 	}
 }
 
-// Numbers in flight rise and fall away in any order; the floor never passes one that waits.
-func TestFloor(t *testing.T) {
+// Numbers in flight rise and fall away in any order; the acked never passes one that waits.
+func TestAcked(t *testing.T) {
 	f := newFlown(t)
 	w, _ := f.connect()
 	for i := range 5 {
@@ -110,8 +110,8 @@ func TestFloor(t *testing.T) {
 		sent[tt.done-1].accept()
 		f.want("accepted", nil)
 		f.update(func(f *inFlight) {
-			if got := f.floor(); got != tt.want {
-				t.Errorf("after %d: floor %d, want %d", tt.done, got, tt.want)
+			if got := f.acked(); got != tt.want {
+				t.Errorf("after %d: acked %d, want %d", tt.done, got, tt.want)
 			}
 		})
 	}
@@ -152,8 +152,8 @@ func TestStatesOfReports(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		f.update(func(f *inFlight) {
-			if r := f.reports[1]; r == nil || r.state != abandoned || f.floor() != 2 {
-				t.Errorf("%+v, floor %d", r, f.floor())
+			if r := f.reports[1]; r == nil || r.state != abandoned || f.acked() != 2 {
+				t.Errorf("%+v, acked %d", r, f.acked())
 			}
 		})
 		f.disconnected(s)

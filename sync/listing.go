@@ -19,7 +19,7 @@ func (sess *session) watch(ctx context.Context, s *Service) error {
 func (sess *session) listing(ctx context.Context, s *Service, progress func()) error {
 	var acc accessor = bufferAccessor{}
 	if sess.welcome.Local && !sess.c.opts.NoMap {
-		if a, err := sess.openLocal(ctx, s); err == nil {
+		if a, err := sess.openMapped(ctx, s); err == nil {
 			acc = a
 		} else if errors.Is(err, model.ErrNotFound) || errors.Is(err, model.ErrInternal) || ctx.Err() != nil {
 			return err // which the watch would meet as well
@@ -127,7 +127,7 @@ func (sess *session) Changed(p *model.Changes) {
 // MemoryFileMoved has the values come over the connection from now on if there is no file any more. A new one is found by its
 // path when the old one says that it is superseded.
 func (sess *session) MemoryFileMoved(service uint64, f *model.MemoryFile) {
-	if s, _ := sess.c.index.get(service).(*Service); s != nil && f.Path == "" && s.Local() {
+	if s, _ := sess.c.index.get(service).(*Service); s != nil && f.Path == "" && s.Mapped() {
 		s.fail(errMisfit)
 	}
 }

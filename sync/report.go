@@ -64,7 +64,7 @@ func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes
 
 // send puts a report on a connection. One that cannot be sent, because it is too large, is answered here.
 func (c *Client) send(ctx context.Context, r *report, t turn) {
-	msg := &model.Report{Seq: t.seq, Floor: t.floor, Changes: r.changes}
+	msg := &model.Report{Seq: t.seq, Acked: t.acked, Changes: r.changes}
 	if now := time.Now(); r.first.IsZero() {
 		r.first = now
 	} else {

@@ -53,7 +53,7 @@ func TestGivenUpReportsLeaveNothing(t *testing.T) {
 		switch {
 		case !available.Load():
 			send(id, &transport.VariableChangesAcknowledged{Seq: r.Seq, Code: model.CodeUnavailable})
-		case r.Floor != r.Seq:
+		case r.Acked != r.Seq:
 			send(id, &transport.VariableChangesAcknowledged{Seq: r.Seq, Code: model.CodeInvalid, Message: "too many answers"})
 		default:
 			send(id, accept(r))

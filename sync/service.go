@@ -83,11 +83,11 @@ func (s *Service) meta() (mtime int64, mode model.Mode) {
 	return s.mtime, s.mode
 }
 
-// Local reports whether values are read from the mapped memory file.
-func (s *Service) Local() bool {
+// Mapped reports whether values are read from the mapped memory file.
+func (s *Service) Mapped() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	_, ok := s.acc.(*localAccessor)
+	_, ok := s.acc.(*mappedAccessor)
 	return ok
 }
 
@@ -109,7 +109,7 @@ func (s *Service) Names() Names {
 	s.mu.RLock()
 	acc, rev := s.acc, s.rev
 	s.mu.RUnlock()
-	a, ok := acc.(*localAccessor)
+	a, ok := acc.(*mappedAccessor)
 	switch {
 	case !ok:
 		return NamesFollow

@@ -61,7 +61,7 @@ func (v *Variable) Current() Meta {
 	v.s.mu.RLock()
 	m, slot, acc := Meta{v.version, v.mtime, v.size}, v.slot, v.s.acc
 	v.s.mu.RUnlock()
-	if a, ok := acc.(*localAccessor); ok {
+	if a, ok := acc.(*mappedAccessor); ok {
 		if r, err := a.reader(); err == nil {
 			if st, err := r.Stat(slot, v.id); err == nil && st.Version > m.Version {
 				return Meta{st.Version, st.MTime, int64(st.Size)}
@@ -84,7 +84,7 @@ func (v *Variable) StillNamed() bool {
 	v.s.mu.RLock()
 	acc, gone := v.s.acc, v.gone
 	v.s.mu.RUnlock()
-	a, ok := acc.(*localAccessor)
+	a, ok := acc.(*mappedAccessor)
 	return ok && !gone && a.named(v)
 }
 

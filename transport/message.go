@@ -162,8 +162,8 @@ type VariableChanged struct {
 // (client, Seq). Answer: [VariableChangesAcknowledged], also when they were refused.
 type ReportVariableChanges struct {
 	Seq uint64 `msg:"q"` // > 0, rising within a client
-	// Floor: the client has the answers to all reports below it and will not ask again.
-	Floor   uint64         `msg:"f"`
+	// Acked: the client has the answers to all reports with lower numbers and will not ask again.
+	Acked   uint64         `msg:"f"`
 	Changes []model.Change `msg:"c"`
 	// Age is how long ago, in nanoseconds, the report was sent for the first time; 0: this is the first time. It tells a
 	// server that does not know the client whether it may have forgotten it: then the answer is CodeForgotten.

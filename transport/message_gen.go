@@ -1144,7 +1144,7 @@ func (z *ReportVariableChanges) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.AppendUint64(o, z.Seq)
 	// string "f"
 	o = append(o, 0xa1, 0x66)
-	o = msgp.AppendUint64(o, z.Floor)
+	o = msgp.AppendUint64(o, z.Acked)
 	// string "c"
 	o = append(o, 0xa1, 0x63)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Changes)))
@@ -1186,9 +1186,9 @@ func (z *ReportVariableChanges) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				return
 			}
 		case "f":
-			z.Floor, bts, err = msgp.ReadUint64Bytes(bts)
+			z.Acked, bts, err = msgp.ReadUint64Bytes(bts)
 			if err != nil {
-				err = msgp.WrapError(err, "Floor")
+				err = msgp.WrapError(err, "Acked")
 				return
 			}
 		case "c":

@@ -225,7 +225,7 @@ func truncates(ctx context.Context, v victim) {
 	clients(ctx, v, 4, func(conn *transport.Conn) error {
 		return hearing(conn, 14, func(i uint64) transport.Message {
 			r := report
-			r.Seq, r.Floor = i+1, i+1-min(i, 13)
+			r.Seq, r.Acked = i+1, i+1-min(i, 13)
 			return &r
 		})
 	})
@@ -239,7 +239,7 @@ func appends(ctx context.Context, v victim) {
 	changes := append([]model.Change{store("s", "big", make([]byte, 1<<20-1000))}, slices.Repeat([]model.Change{tail}, 999)...)
 	clients(ctx, v, 4, func(conn *transport.Conn) error {
 		return hearing(conn, 14, func(i uint64) transport.Message {
-			return &transport.ReportVariableChanges{Seq: i + 1, Floor: i + 1 - min(i, 13), Changes: changes}
+			return &transport.ReportVariableChanges{Seq: i + 1, Acked: i + 1 - min(i, 13), Changes: changes}
 		})
 	})
 }
@@ -308,7 +308,7 @@ func reads(ctx context.Context, v victim) {
 			}
 			value := make([]byte, 1<<20)
 			binary.LittleEndian.PutUint64(value, i)
-			return &transport.ReportVariableChanges{Seq: i + 1, Floor: i + 1, Changes: []model.Change{store("s", "big", value)}}
+			return &transport.ReportVariableChanges{Seq: i + 1, Acked: i + 1, Changes: []model.Change{store("s", "big", value)}}
 		})
 	})
 }
@@ -339,7 +339,7 @@ func stores(ctx context.Context, v victim) {
 		return hearing(conn, 64, func(i uint64) transport.Message {
 			value := make([]byte, 1<<20)
 			binary.LittleEndian.PutUint64(value, i)
-			return &transport.ReportVariableChanges{Seq: i + 1, Floor: i + 1 - min(i, 63), Changes: []model.Change{store("s", fmt.Sprint("v", i%8), value)}}
+			return &transport.ReportVariableChanges{Seq: i + 1, Acked: i + 1 - min(i, 63), Changes: []model.Change{store("s", fmt.Sprint("v", i%8), value)}}
 		})
 	})
 }

@@ -327,7 +327,7 @@ func (g *good) report(changes ...model.Change) error {
 	ctx, cancel := context.WithTimeout(context.Background(), callBound)
 	defer cancel()
 	g.seq++
-	a, err := transport.Request[*transport.VariableChangesAcknowledged](ctx, g.cl, &transport.ReportVariableChanges{Seq: g.seq, Floor: g.seq, Changes: changes})
+	a, err := transport.Request[*transport.VariableChangesAcknowledged](ctx, g.cl, &transport.ReportVariableChanges{Seq: g.seq, Acked: g.seq, Changes: changes})
 	if err == nil && a.Code != model.CodeOK {
 		err = &model.Error{Code: a.Code, Message: a.Message}
 	}

@@ -72,7 +72,7 @@ func (s *Core) Attach(id Identity, sub Subscriber) (*Session, error) {
 		cl.born = time.Now()
 		for _, old := range []string{name, string(id.Client)} {
 			if l := s.legacy[old]; l != nil {
-				cl.born, cl.floor, cl.old = time.Time{}, l.floor, l.results
+				cl.born, cl.acked, cl.old = time.Time{}, l.acked, l.results
 			}
 		}
 		s.clients[name] = cl

@@ -45,7 +45,7 @@ type client struct {
 
 	// The committer's own: see results.go. Answers up to lost may have been forgotten, free slots hold nothing that is of
 	// use, those from high on never held anything.
-	floor   uint64
+	acked   uint64
 	lost    uint64
 	results map[uint64]answer
 	bytes   int
@@ -113,7 +113,7 @@ func (s *Core) forgetClients() {
 		ids := cl.reservations(reserved > maxGoneReserved)
 		reserved += ids
 		switch {
-		case time.Since(cl.left) > forgetAfter, len(cl.results)+ids == 0 && cl.lost < max(cl.floor, 1) && !cl.damaged:
+		case time.Since(cl.left) > forgetAfter, len(cl.results)+ids == 0 && cl.lost < max(cl.acked, 1) && !cl.damaged:
 		case kept == maxGone:
 			if cl.left.After(s.forgot) {
 				s.forgot, s.early = cl.left, true

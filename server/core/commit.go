@@ -157,13 +157,13 @@ func (s *Core) recall(o *outcome) (bool, error) {
 	if r.Seq == 0 {
 		return false, model.ErrInvalid
 	}
-	s.advance(c, r.Floor)
+	s.advance(c, r.Acked)
 	if a, ok := c.results[r.Seq]; ok {
 		o.results, o.rev = a.results, a.rev
 		return true, nil
 	}
-	if r.Seq < c.floor {
-		return false, &model.Error{Code: model.CodeInvalid, Message: "report below the client's own floor"}
+	if r.Seq < c.acked {
+		return false, &model.Error{Code: model.CodeInvalid, Message: "report was acknowledged by the client"}
 	}
 	if a, ok := c.old[r.Seq]; ok {
 		o.results, o.rev = a.results, a.rev

@@ -180,7 +180,7 @@ func TestDeltas(t *testing.T) {
 		for _, p := range writers[:1+rnd.IntN(len(writers))] {
 			for range 1 + rnd.IntN(3) {
 				p.seq++
-				r := &model.Report{Seq: p.seq, Floor: p.seq - min(p.seq, 10), Changes: randomTreeChanges(rnd)}
+				r := &model.Report{Seq: p.seq, Acked: p.seq - min(p.seq, 10), Changes: randomTreeChanges(rnd)}
 				calls = append(calls, p.begin(r))
 			}
 		}

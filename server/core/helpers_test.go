@@ -347,7 +347,7 @@ func (p *peer) report(r *model.Report) *model.Outcome {
 func (p *peer) send(changes ...model.Change) *model.Outcome {
 	p.t.Helper()
 	p.seq++
-	return p.report(&model.Report{Seq: p.seq, Floor: p.seq, Changes: changes})
+	return p.report(&model.Report{Seq: p.seq, Acked: p.seq, Changes: changes})
 }
 
 // do reports changes that must be accepted.

@@ -61,7 +61,7 @@ func TestHiddenIsNotPushed(t *testing.T) {
 			var calls []<-chan any
 			for i := range reports {
 				admin.seq++
-				calls = append(calls, admin.begin(&model.Report{Seq: admin.seq, Floor: 1, Changes: []model.Change{send(reports[i])}}))
+				calls = append(calls, admin.begin(&model.Report{Seq: admin.seq, Acked: 1, Changes: []model.Change{send(reports[i])}}))
 				s.awaitQueued(t, i+1)
 			}
 			release()

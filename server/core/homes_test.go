@@ -38,7 +38,7 @@ func TestMovedIsFound(t *testing.T) {
 	}
 	report := func(seq uint64, data string) {
 		t.Helper()
-		a := p.report(&model.Report{Seq: seq, Floor: 1,
+		a := p.report(&model.Report{Seq: seq, Acked: 1,
 			Changes: []model.Change{{Op: model.OpAppend, ID: id, In: in, Data: []byte(data)}}})
 		if a.Code != model.CodeOK || len(a.Results) != 1 || a.Results[0].ID != id {
 			t.Fatalf("report %d: %+v", seq, a)

@@ -75,13 +75,13 @@ func (s *Core) release(c *client, a answer) {
 }
 
 // advance forgets answers that the client has.
-func (s *Core) advance(c *client, floor uint64) {
-	if floor <= c.floor {
+func (s *Core) advance(c *client, acked uint64) {
+	if acked <= c.acked {
 		return
 	}
-	c.floor = floor
+	c.acked = acked
 	for seq, a := range c.results {
-		if seq < floor {
+		if seq < acked {
 			c.take(seq, a)
 			s.release(c, a)
 		}
@@ -204,13 +204,13 @@ func (s *Core) forgotten(c *client, r *model.Report) bool {
 	return first.Before(c.born) && (time.Duration(r.Age) > forgetAfter/2 || !first.After(s.forgot))
 }
 
-// The format of a stored answer: a byte for the version of the format, then uvarints: floor and lost of the client when it
+// The format of a stored answer: a byte for the version of the format, then uvarints: acked and lost of the client when it
 // was stored, time, seq (0: a mark, no answer), number of results, and the results: id, version, mtime, size, unchanged.
 const resultVersion = 1
 
 func (c *client) encode(seq uint64, a answer) []byte {
 	b := []byte{resultVersion}
-	for _, n := range []uint64{c.floor, c.lost, uint64(a.time), seq} {
+	for _, n := range []uint64{c.acked, c.lost, uint64(a.time), seq} {
 		b = binary.AppendUvarint(b, n)
 	}
 	b = binary.AppendUvarint(b, uint64(len(a.results)))
@@ -261,10 +261,10 @@ func (n *numbers) results() (list []model.Result) {
 	return list
 }
 
-// restore reads an answer back. Those below the floor, which a later one may know better, are taken out by restored.
+// restore reads an answer back. Those below acked, which a later one may know better, are taken out by restored.
 func (c *client) restore(r engine.Result, rev int64) error {
 	n := newNumbers(r.Data, resultVersion)
-	floor, lost := n.next(), n.next()
+	acked, lost := n.next(), n.next()
 	a := answer{rev: rev, slot: r.Slot, bytes: len(r.Data) + answerCost, time: int64(n.next())}
 	seq := n.next()
 	a.results = n.results()
@@ -272,7 +272,7 @@ func (c *client) restore(r engine.Result, rev int64) error {
 		return n.err
 	}
 	c.high = max(c.high, r.Slot+1)
-	c.floor, c.lost = max(c.floor, floor), max(c.lost, lost)
+	c.acked, c.lost = max(c.acked, acked), max(c.lost, lost)
 	if seq == 0 {
 		c.mark, c.marked = r.Slot, true
 		return nil
@@ -289,14 +289,14 @@ func (c *client) restore(r engine.Result, rev int64) error {
 func (s *Core) restored(c *client) {
 	s.answers += c.bytes
 	for seq, a := range c.results {
-		if seq < c.floor || seq <= c.lost {
+		if seq < c.acked || seq <= c.lost {
 			c.take(seq, a)
 			s.release(c, a)
 		}
 	}
 }
 
-// legacyVersion is that of the record which schema 1 had for a client: floor, number of answers, and for each its seq,
+// legacyVersion is that of the record which schema 1 had for a client: acked, number of answers, and for each its seq,
 // number of results, and the results.
 const legacyVersion = 1
 
@@ -304,7 +304,7 @@ const legacyVersion = 1
 func restoreLegacy(r engine.Client, rev int64) (*client, error) {
 	c := newClient(r.ID)
 	n := newNumbers(r.Data, legacyVersion)
-	c.floor = n.next()
+	c.acked = n.next()
 	for k := n.next(); k > 0 && n.err == nil; k-- {
 		seq := n.next()
 		c.results[seq] = answer{rev: rev, results: n.results()}

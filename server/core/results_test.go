@@ -10,9 +10,9 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// report is a report of one append, with the floor that the client claims.
-func report(seq, floor uint64, name, data string) *model.Report {
-	return &model.Report{Seq: seq, Floor: floor, Changes: []model.Change{appendTo(name, data)}}
+// report is a report of one append, with the acked that the client claims.
+func report(seq, acked uint64, name, data string) *model.Report {
+	return &model.Report{Seq: seq, Acked: acked, Changes: []model.Change{appendTo(name, data)}}
 }
 
 func ack(p *peer, r *model.Report) *model.Outcome {
@@ -198,7 +198,7 @@ func TestClientsComeAndGo(t *testing.T) {
 
 // TestRecordOfSchema1: what an older server has stored of a client in one record is known, until it is old.
 func TestRecordOfSchema1(t *testing.T) {
-	b := []byte{1} // the format as it was: floor, count, then seq, count, and id, version, mtime, size, unchanged
+	b := []byte{1} // the format as it was: acked, count, then seq, count, and id, version, mtime, size, unchanged
 	for _, n := range []uint64{3, 2, 4, 1, 77, 8, 9, 10} {
 		b = binary.AppendUvarint(b, n)
 	}
@@ -222,7 +222,7 @@ func TestRecordOfSchema1(t *testing.T) {
 		t.Errorf("answered %+v", a)
 	}
 	if a := ack(p, report(2, 3, "v", "x")); a.Code != model.CodeInvalid {
-		t.Errorf("below the floor: %+v", a)
+		t.Errorf("below the acked: %+v", a)
 	}
 	if a := ack(p, report(6, 3, "v", "x")); a.Code != model.CodeOK || a.Results[0].ID == 77 {
 		t.Errorf("a new report: %+v", a)

@@ -34,7 +34,7 @@ func TestRightTakenAway(t *testing.T) {
 	t.Run("between report and commit", func(t *testing.T) {
 		p, take := with(t, "report")
 		release := s.holdCommits(t)
-		late := p.begin(&model.Report{Seq: 1, Floor: 1, Changes: []model.Change{appendTo("v", "late")}})
+		late := p.begin(&model.Report{Seq: 1, Acked: 1, Changes: []model.Change{appendTo("v", "late")}})
 		s.awaitQueued(t, 1)
 		take()
 		release()
@@ -46,7 +46,7 @@ func TestRightTakenAway(t *testing.T) {
 
 	t.Run("between a report and its repetition", func(t *testing.T) {
 		p, take := with(t, "again")
-		report := &model.Report{Seq: 1, Floor: 1, Changes: []model.Change{store("w", "once")}}
+		report := &model.Report{Seq: 1, Acked: 1, Changes: []model.Change{store("w", "once")}}
 		p.report(report)
 		take()
 		if m, err := p.await1(p.begin(report)); !errors.Is(err, model.ErrUnauthorized) {

@@ -21,8 +21,8 @@ const graceForSuccessor = time.Second
 // grace is graceForSuccessor, or half of the timeout if that is shorter.
 func (c *Client) grace() time.Duration { return min(graceForSuccessor, c.opts.Timeout/2) }
 
-// localAccessor reads the memory file of a server on this host.
-type localAccessor struct {
+// mappedAccessor reads the memory file of a server on this host.
+type mappedAccessor struct {
 	c    *Client
 	path string
 
@@ -34,9 +34,9 @@ type localAccessor struct {
 	slots map[uint64]uint32
 }
 
-var _ accessor = (*localAccessor)(nil)
+var _ accessor = (*mappedAccessor)(nil)
 
-func (sess *session) openLocal(ctx context.Context, s *Service) (*localAccessor, error) {
+func (sess *session) openMapped(ctx context.Context, s *Service) (*mappedAccessor, error) {
 	f, err := sess.conn.MemoryFile(ctx, s.id)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (sess *session) openLocal(ctx context.Context, s *Service) (*localAccessor,
 	if err != nil {
 		return nil, err
 	}
-	return &localAccessor{c: sess.c, path: f.Path, r: r}, nil
+	return &mappedAccessor{c: sess.c, path: f.Path, r: r}, nil
 }
 
 func openReader(path string, service uint64) (*memfile.Reader, error) {
@@ -60,7 +60,7 @@ func openReader(path string, service uint64) (*memfile.Reader, error) {
 	return r, nil
 }
 
-func (a *localAccessor) reader() (*memfile.Reader, error) {
+func (a *mappedAccessor) reader() (*memfile.Reader, error) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if a.closed {
@@ -69,7 +69,7 @@ func (a *localAccessor) reader() (*memfile.Reader, error) {
 	return a.r, nil
 }
 
-func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
+func (a *mappedAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 	var deadline time.Time
 	for {
 		v.s.mu.RLock()
@@ -120,7 +120,7 @@ func (a *localAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 
 // latest returns the reader of the file that holds the last values, as far as one can see, and whether it is certain that
 // it does: the next server may have left its own file in place of one that is not kept current any more, or none at all.
-func (a *localAccessor) latest(service uint64) (r *memfile.Reader, current bool, err error) {
+func (a *mappedAccessor) latest(service uint64) (r *memfile.Reader, current bool, err error) {
 	r, err = a.reader()
 	if err != nil || !stale(r) {
 		return r, err == nil, err
@@ -133,7 +133,7 @@ func (a *localAccessor) latest(service uint64) (r *memfile.Reader, current bool,
 }
 
 // find returns where the file has a variable that is not where the server said.
-func (a *localAccessor) find(r *memfile.Reader, id uint64) (slot uint32, ok bool) {
+func (a *mappedAccessor) find(r *memfile.Reader, id uint64) (slot uint32, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || a.r != r {
@@ -151,7 +151,7 @@ func (a *localAccessor) find(r *memfile.Reader, id uint64) (slot uint32, ok bool
 }
 
 // named reports whether the file has the variable under the name that it has in the copy.
-func (a *localAccessor) named(v *Variable) bool {
+func (a *mappedAccessor) named(v *Variable) bool {
 	v.s.mu.RLock()
 	slot, name := v.slot, v.pathLocked()
 	v.s.mu.RUnlock()
@@ -169,7 +169,7 @@ func (a *localAccessor) named(v *Variable) bool {
 }
 
 // unchangedSince reports whether nobody has been told of a name that was made, removed or changed since revision rev.
-func (a *localAccessor) unchangedSince(service uint64, rev int64) bool {
+func (a *mappedAccessor) unchangedSince(service uint64, rev int64) bool {
 	r, current, err := a.latest(service)
 	if err != nil || !current {
 		return false
@@ -187,7 +187,7 @@ func stale(r *memfile.Reader) bool {
 }
 
 // rotate opens the file that took the place of old. It reports whether there is another reader now.
-func (a *localAccessor) rotate(old *memfile.Reader, service uint64) bool {
+func (a *mappedAccessor) rotate(old *memfile.Reader, service uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || a.r != old {
@@ -229,7 +229,7 @@ func (c *Client) awaitSuccessor(deadline time.Time) bool {
 	return true
 }
 
-func (a *localAccessor) Close() error {
+func (a *mappedAccessor) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
