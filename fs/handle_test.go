@@ -222,6 +222,13 @@ func TestSizeOfWhatIsGathered(t *testing.T) {
 	if out.Size != 5 {
 		t.Errorf("size %d for others", out.Size)
 	}
+	e := m.opened("t/s/v", rdwr)
+	defer e.close()
+	e.truncate(0)
+	m.ok("close", f.flush())
+	if got := e.size(); got != 0 {
+		t.Errorf("size %d after ftruncate to nothing", got)
+	}
 }
 
 // A lookup tells a process the size of what it gathers, but nobody makes the kernel take a file for shorter than the

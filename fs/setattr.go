@@ -36,10 +36,10 @@ func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn) error {
 		d.mode = model.NewMode(mode) // without set-id and sticky bits, which have no meaning here
 	}
 	if size, ok := in.GetSize(); ok {
-		if h == nil {
-			if err := f.may(&in.InHeader, n, mayWrite); err != nil {
-				return err
-			}
+		if h != nil {
+			h.writer.Store(in.Pid)
+		} else if err := f.may(&in.InHeader, n, mayWrite); err != nil {
+			return err
 		}
 		if err := f.truncate(n, in.NodeId, h, int64(size)); err != nil {
 			return err
