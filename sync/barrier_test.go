@@ -73,3 +73,17 @@ func TestSilentServer(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 }
+
+// Who was interrupted while he waited has not found the server silent.
+func TestInterruptedBarrier(t *testing.T) {
+	h := newHost(t)
+	c := h.client(t, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if c.Barrier(ctx) {
+		t.Fatal("answered")
+	}
+	if !c.Barrier(t.Context()) {
+		t.Error("the next one is not waited for")
+	}
+}

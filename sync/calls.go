@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
@@ -136,6 +137,7 @@ func (sess *session) ping(ctx context.Context) error {
 	if sess.mute.Load() == sess.conn.LastReceived().UnixNano() {
 		return errMute
 	}
+	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	half := sess.c.opts.Timeout / 2
@@ -152,7 +154,7 @@ func (sess *session) ping(ctx context.Context) error {
 	close(armed)
 	defer look.Stop()
 	err := sess.conn.Ping(ctx)
-	if err != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil && !errors.Is(whole.Err(), context.Canceled) { // who is interrupted has not found it silent
 		sess.mute.Store(sess.conn.LastReceived().UnixNano())
 	}
 	return err
