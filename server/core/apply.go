@@ -56,7 +56,8 @@ func (v *view) apply(d *delta) (gone map[uint64]*service) {
 }
 
 // applyTree does so for tenants and services. It returns the services that are gone. The names that a batch gives anew are
-// freed first: what had one may have got another.
+// freed first: what had one may have got another. A service that the delta does not tell of stays under its names, also if
+// another tenant has got that of its own.
 func (v *view) applyTree(d *delta) (gone map[uint64]*service) {
 	gone = map[uint64]*service{}
 	for k := range d.services {
@@ -67,11 +68,11 @@ func (v *view) applyTree(d *delta) (gone map[uint64]*service) {
 			}
 		}
 	}
-	known := map[uint64]*tenant{}
+	known, had := map[uint64]*tenant{}, map[string]tenant{}
 	for name := range d.tenants {
 		if t := v.tenants[name]; t != nil {
 			delete(v.tenants, name)
-			known[t.id] = t
+			known[t.id], had[name] = t, *t
 		}
 	}
 	for name, st := range d.tenants {
@@ -80,6 +81,15 @@ func (v *view) applyTree(d *delta) (gone map[uint64]*service) {
 		}
 		t := cmp.Or(known[st.tenant.id], st.tenant)
 		t.name, t.meta = name, st.meta
+		was := had[name]
+		if t.services = was.services; t.services == nil {
+			t.services = map[string]*service{}
+		}
+		if was.id != t.id { // what is left has kept its name
+			for _, svc := range t.services {
+				svc.tenant = t
+			}
+		}
 		v.tenants[name] = t
 	}
 	for k, st := range d.services {

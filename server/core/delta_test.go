@@ -220,6 +220,61 @@ func TestDeltas(t *testing.T) {
 	}
 }
 
+// TestTenantTakesAName: a service stays under its names when, in one transaction, another tenant gets that of its own.
+func TestTenantTakesAName(t *testing.T) {
+	take := func(c model.Change, tenant, service string) model.Change {
+		c.ToTenant, c.ToService, c.Parents = tenant, service, true
+		return c
+	}
+	out, back := take(at(model.OpRename, "t", "s", ""), "u", "s"), take(at(model.OpRename, "u", "s", ""), "t", "s")
+	for name, changes := range map[string][]model.Change{
+		"removed":  {out, at(model.OpRmdir, "t", "", ""), take(at(model.OpRename, "u", "", ""), "t", "")},
+		"renamed":  {out, take(at(model.OpRename, "t", "", ""), "w", ""), take(at(model.OpRename, "u", "", ""), "t", "")},
+		"replaced": {out, take(at(model.OpRename, "u", "", ""), "t", "")},
+		"new":      {out, at(model.OpRmdir, "t", "", ""), at(model.OpMkdir, "t", "", ""), back},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDirs(t)
+			stay := func(o *setup) { o.interval = time.Hour }
+			s := d.start(t, stay)
+			p := connect(t, s)
+			follower, was := newView(), readStore(t, s.engine)
+			id := p.do(store("v", "1"))[0].ID
+			follow := func() {
+				now := readStore(t, s.engine)
+				follower.mu.Lock()
+				follower.apply(now.since(was))
+				follower.mu.Unlock()
+				was = now
+			}
+			follow()
+			p.do(changes...)
+			follow()
+			p.wantValue("v", "1")
+			p.do(store("w", "2"))
+			p.do(take(at(model.OpRename, "t", "", ""), "x", ""))
+			p.do(model.Change{Op: model.OpStore, ID: id, Data: []byte("3")})
+			follow()
+			got := s.view.text()
+			if have := follower.text(); have != got {
+				t.Errorf("the follower has\n%s\nthe committer\n%s", have, got)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = d.start(t, stay)
+			for _, svc := range s.view.services {
+				if err := s.load(t.Context(), svc); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if want := s.view.text(); got != want {
+				t.Errorf("before a restart\n%s\nafter it\n%s", got, want)
+			}
+		})
+	}
+}
+
 // randomTreeChanges are changes in, of and between a few tenants and services.
 func randomTreeChanges(rnd *rand.Rand) []model.Change {
 	pick := func(list ...string) string { return list[rnd.IntN(len(list))] }
