@@ -88,6 +88,13 @@ func (f *feed) expect(seq uint64) {
 	f.expected[seq] = true
 }
 
+// unexpect is for a report that is not on its way after all.
+func (f *feed) unexpect(seq uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.expected, seq)
+}
+
 // file queues where a memory file is now, without waking anybody.
 func (f *feed) file(service uint64, at model.MemoryFile) {
 	f.mu.Lock()

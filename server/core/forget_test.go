@@ -64,6 +64,11 @@ func TestNothingAfterGoodbye(t *testing.T) {
 	if err := p.Report(Ticket{}, report(50, 0, "v", "x")); err == nil {
 		t.Error("it is taken")
 	}
+	p.feed.mu.Lock()
+	if len(p.feed.expected) > 0 {
+		t.Error("the outcome of what was refused is waited for")
+	}
+	p.feed.mu.Unlock()
 	if err := s.between(func() {
 		if s.answers != 0 {
 			t.Errorf("%d bytes of answers are counted for nobody", s.answers)

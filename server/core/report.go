@@ -26,6 +26,7 @@ func (s *Session) Report(t Ticket, r *model.Report) error {
 	}
 	s.feed.expect(r.Seq)
 	if !srv.queue.push(item{Ticket: t, session: s, report: r, size: sizeOf(r)}) {
+		s.feed.unexpect(r.Seq)
 		return model.ErrUnavailable
 	}
 	return nil
