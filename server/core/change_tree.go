@@ -105,6 +105,7 @@ func (e *evaluator) makeService(tenantName, name string, mode model.Mode, parent
 	}
 	s := newService(id, name, t, meta{e.tick(), mode})
 	s.content.Store(newContent())
+	s.use()
 	key := serviceKey{tenantName, name}
 	e.setService(key, s)
 	e.places.set(s, key)

@@ -24,6 +24,20 @@ func (p *peer) awaitLoaded(n int) {
 	})
 }
 
+// TestNewServiceStays: a service that was just made is used.
+func TestNewServiceStays(t *testing.T) {
+	s := startCore(t, func(o *setup) { o.interval = time.Hour })
+	p := connect(t, s)
+	p.do(store("v", ""))
+	s.Tidy()
+	if err := s.between(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if loaded, err := p.Loaded(p.service("t", "s")); !loaded || err != nil {
+		t.Errorf("loaded %v, error %v", loaded, err)
+	}
+}
+
 // TestUnload: what nobody uses is let go, and comes back as it was.
 func TestUnload(t *testing.T) {
 	s := startCore(t, idle(50*time.Millisecond))
