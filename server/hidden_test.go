@@ -120,6 +120,7 @@ func TestHiddenIsNotThere(t *testing.T) {
 		"file":           func(p place) transport.Message { return &transport.GetServiceFilePath{Service: p.sid} },
 		"probe id":       func(p place) transport.Message { return &transport.Probe{ID: p.vid, Want: model.RightWrite} },
 		"probe id, none": func(p place) transport.Message { return &transport.Probe{ID: p.vid} },
+		"probe id, own":  func(p place) transport.Message { return &transport.Probe{ID: p.vid, Tenant: own.tenant} },
 		"probe variable": func(p place) transport.Message {
 			return &transport.Probe{Tenant: p.tenant, Service: p.service, Name: p.name, Want: model.RightCreate}
 		},
