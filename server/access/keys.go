@@ -22,6 +22,9 @@ const (
 	keyPrefix  = "commy_"
 	secretSize = 32
 	maxKeyName = 64
+	// The patterns of a key are gone through at each use.
+	maxPatterns = 256
+	maxPattern  = 1024 // bytes
 )
 
 var secretText = base64.RawURLEncoding.EncodedLen(secretSize)
@@ -105,7 +108,13 @@ func (a *Authorizer) NewKey(p model.Principal, name string, tenants []string, ri
 	if rights == 0 || rights&^AllRights != 0 {
 		return k, "", &model.Error{Code: model.CodeInvalid, Message: "a key needs rights"}
 	}
+	if len(tenants) > maxPatterns {
+		return k, "", &model.Error{Code: model.CodeInvalid, Message: fmt.Sprintf("a key has at most %d tenant patterns", maxPatterns)}
+	}
 	for _, t := range tenants {
+		if len(t) > maxPattern {
+			return k, "", &model.Error{Code: model.CodeInvalid, Message: fmt.Sprintf("a tenant pattern has at most %d bytes", maxPattern)}
+		}
 		if _, err := path.Match(t, ""); err != nil {
 			return k, "", &model.Error{Code: model.CodeInvalid, Message: "bad tenant pattern " + t}
 		}
