@@ -528,3 +528,11 @@ func TestKeys(t *testing.T) {
 	}
 	wantError(t, c.RevokeKey(ctx, "reader"), commyfs.ErrNotFound)
 }
+
+func TestEmptyComponentInACopy(t *testing.T) {
+	c := newHost(t).connect(t)
+	s := c.Service("t", "s")
+	version := put(t, s, "dir/", "1")
+	e, err := s.Load(t.Context(), "dir/", nil)
+	wantValue(t, e, err, "1", version)
+}

@@ -120,7 +120,7 @@ func (s *Service) fillLocked(sn *snapshot) {
 	for i := range sn.vars {
 		in := &sn.vars[i]
 		dir, name := s.parentLocked(in.Name)
-		if dir == nil || name == "" || dir.children[name] != nil || s.buffered() && int64(len(in.Data)) != in.Size {
+		if dir == nil || in.Name == "" || dir.children[name] != nil || s.buffered() && int64(len(in.Data)) != in.Size {
 			continue // no server of ours sends such
 		}
 		w, ok := writers[in.Writer]
