@@ -529,6 +529,38 @@ func TestKeys(t *testing.T) {
 	wantError(t, c.RevokeKey(ctx, "reader"), commyfs.ErrNotFound)
 }
 
+func TestNamesOnTheServersHost(t *testing.T) {
+	h := newHost(t)
+	writer, reader := h.connect(t).Service("t", "s"), h.connect(t).Service("t", "s")
+	ctx := t.Context()
+	put(t, writer, "v", "")
+	_, err := reader.Load(ctx, "v", nil)
+	check(t, err)
+	listed := func() (names string) {
+		for info, err := range reader.List(ctx, "") {
+			check(t, err)
+			names += fmt.Sprintf(" %s:%d", info.Name, info.Version)
+		}
+		return names
+	}
+	for i := range 100 {
+		old, now := fmt.Sprint("a", i), fmt.Sprint("b", i)
+		put(t, writer, old, "1")
+		version := put(t, writer, old, "22")
+		if got, want := listed(), fmt.Sprintf(" %s:%d v:1", old, version); got != want {
+			t.Fatalf("listed%s, want%s", got, want)
+		}
+		check(t, writer.Rename(ctx, old, writer, now))
+		if _, err := reader.Get(ctx, old); !errors.Is(err, commyfs.ErrNotFound) {
+			t.Fatalf("the old name: %v", err)
+		}
+		check(t, writer.Delete(ctx, now))
+		if _, err := reader.Stat(ctx, now); !errors.Is(err, commyfs.ErrNotFound) {
+			t.Fatalf("what was deleted: %v", err)
+		}
+	}
+}
+
 func TestEmptyComponentInACopy(t *testing.T) {
 	c := newHost(t).connect(t)
 	s := c.Service("t", "s")

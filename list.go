@@ -124,6 +124,9 @@ func (s *Service) listCopy(ctx context.Context, n *varsync.Service, dir string, 
 		yield(Info{}, s.c.failed(err))
 		return
 	}
+	if n.Names() == varsync.NamesBehind {
+		s.c.sync.Barrier(ctx)
+	}
 	below := ""
 	if dir != "" {
 		switch _, err := n.Variable(ctx, dir); {
@@ -142,7 +145,11 @@ func (s *Service) listCopy(ctx context.Context, n *varsync.Service, dir string, 
 	})
 	slices.SortFunc(items, func(a, b varsync.Item) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range items {
-		if !yield(infoOf(&items[i].Entry), nil) {
+		info := infoOf(&items[i].Entry)
+		if v := items[i].Variable; v != nil {
+			info = currentInfo(&items[i].Entry, v)
+		}
+		if !yield(info, nil) {
 			return
 		}
 	}

@@ -58,16 +58,21 @@ func (s *Service) stat(ctx context.Context, name string) (Info, error) {
 			return Info{}, err
 		}
 		e := v.Describe()
-		if now := v.Current(); now.Version > e.Version {
-			e.Version, e.MTime, e.Size, e.Writer = now.Version, now.MTime, now.Size, ""
-		}
-		return infoOf(&e), nil
+		return currentInfo(&e, v), nil
 	}
 	v, err := s.read(ctx, name, true)
 	if err != nil {
 		return Info{}, err
 	}
 	return s.infoOf(v), nil
+}
+
+// currentInfo is infoOf for an entry of the copy. Shared memory can be ahead of the entry.
+func currentInfo(e *model.Entry, v *varsync.Variable) Info {
+	if now := v.Current(); now.Version > e.Version {
+		e.Version, e.MTime, e.Size, e.Writer = now.Version, now.MTime, now.Size, ""
+	}
+	return infoOf(e)
 }
 
 func (s *Service) read(ctx context.Context, name string, stat bool) (*model.Variable, error) {
@@ -165,10 +170,12 @@ func (s *Service) load(ctx context.Context, n *varsync.Service, name string, dst
 	return e, s.c.failed(err)
 }
 
-// variable finds a variable in the copy. If another client on this host has just created it, the copy may not have it yet.
+// variable finds a variable in the copy. If another client on this host has just created, deleted or renamed variables, the
+// copy may not have that yet.
 func (s *Service) variable(ctx context.Context, n *varsync.Service, name string) (*varsync.Variable, error) {
+	behind := n.Names() == varsync.NamesBehind // before the copy is looked at: it goes on
 	v, err := n.Variable(ctx, name)
-	if errors.Is(err, ErrNotFound) && n.Names() == varsync.NamesBehind && s.c.sync.Barrier(ctx) {
+	if behind && (err != nil || !v.StillNamed() || v.Name() != name) && s.c.sync.Barrier(ctx) {
 		v, err = n.Variable(ctx, name)
 	}
 	return v, s.c.failed(err)
