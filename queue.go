@@ -77,6 +77,7 @@ func (q *queue) add(p pending) {
 	modified := p.Kind == varsync.Modified
 	if i, ok := q.modified[p.ID]; ok && modified && (len(q.list) > manyChanges || q.bytes > manyBytes) {
 		q.bytes += len(p.entry.Value) - len(q.list[i].entry.Value)
+		p.token = q.list[i].token // what follows in the queue is older: a watch that resumes must not skip it
 		q.list[i] = p
 		return
 	}

@@ -43,3 +43,21 @@ func TestNoticesAreMergedOnlyWhenTheyPileUp(t *testing.T) {
 		t.Errorf("%d large notices, the last of %d bytes, %d bytes left", len(list), len(list[len(list)-1].entry.Value), q.bytes)
 	}
 }
+
+func TestMergedNoticeKeepsTheFirstToken(t *testing.T) {
+	q := newQueue()
+	for i := range manyChanges + 2 {
+		id := uint64(i + 1)
+		if i == manyChanges+1 {
+			id = 1
+		}
+		q.add(pending{Notice: varsync.Notice{Kind: varsync.Modified, ID: id}, token: Token{"store", int64(i + 1)}})
+	}
+	var last int64
+	for _, p := range q.take() {
+		if p.token.rev < last {
+			t.Fatalf("token %d after %d: a watch that resumes from the former skips changes", p.token.rev, last)
+		}
+		last = p.token.rev
+	}
+}
