@@ -64,7 +64,7 @@ func (w *watcher) loaded(ctx context.Context, s *varsync.Service, err error) err
 	switch {
 	case err == nil:
 		w.state[s.ID()] = loadDone
-		return w.report(s, first)
+		return w.report(ctx, s, first)
 	case errors.Is(err, ErrNotFound): // gone again
 		delete(w.state, s.ID())
 		w.release(s.ID())
@@ -87,7 +87,7 @@ func (w *watcher) loaded(ctx context.Context, s *varsync.Service, err error) err
 }
 
 // report reports the watched contents of a service.
-func (w *watcher) report(s *varsync.Service, first bool) error {
+func (w *watcher) report(ctx context.Context, s *varsync.Service, first bool) error {
 	at := []string{s.Tenant().Name(), s.Name()}
 	items, rev := s.Contents(func(name string) (take, enter bool) {
 		path := append(at[:2:2], strings.Split(name, "/")...)
@@ -115,8 +115,8 @@ func (w *watcher) report(s *varsync.Service, first bool) error {
 				continue // deleted meanwhile
 			}
 		}
-		if !w.yield(ev) {
-			return errStop
+		if err := w.emit(ctx, ev); err != nil {
+			return err
 		}
 	}
 	return nil

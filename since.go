@@ -32,8 +32,8 @@ func (w *watcher) since(ctx context.Context) error {
 		if ev.Token = w.o.Since; i == len(changes)-1 {
 			ev.Token = w.token
 		}
-		if !w.yield(ev) {
-			return errStop
+		if err := w.emit(ctx, ev); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -387,3 +387,35 @@ func TestToken(t *testing.T) {
 		}
 	}
 }
+
+func TestWatchOfABusyServiceEnds(t *testing.T) {
+	h := newHost(t)
+	c := h.connect(t)
+	s := c.Service("t", "s")
+	put(t, s, "a", "")
+	put(t, s, "b", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var last error
+	after := 0
+	for ev, err := range h.connect(t).Service("t", "s").Watch(ctx, commyfs.WatchOptions{}) {
+		if last = err; err != nil {
+			break
+		}
+		if ctx.Err() != nil {
+			after++
+		}
+		if after > 10 {
+			break
+		}
+		if ev.Kind == commyfs.EventSynced {
+			cancel()
+		}
+		for i := range 2 { // there is always more to report
+			put(t, s, fmt.Sprint("v", after, i), "")
+		}
+	}
+	if after > 0 || !errors.Is(last, context.Canceled) {
+		t.Errorf("%d events after the context had ended, %v", after, last)
+	}
+}

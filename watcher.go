@@ -100,8 +100,8 @@ func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
 	for {
 		if !w.synced && len(w.first) == 0 {
 			w.synced = true
-			if !w.yield(Event{Kind: EventSynced, Token: w.token}) {
-				return errStop
+			if err := w.emit(ctx, Event{Kind: EventSynced, Token: w.token}); err != nil {
+				return err
 			}
 		}
 		list := w.queue.take()
@@ -161,8 +161,22 @@ func (w *watcher) take(ctx context.Context, p *pending) error {
 	} else if rev, ok := w.told[n.Service]; !ok || n.Rev <= rev {
 		return nil // the contents of the service, reported when it is loaded, include it
 	}
-	ev, ok := w.event(p)
-	if ok && !w.yield(ev) {
+	if ev, ok := w.event(p); ok {
+		return w.emit(ctx, ev)
+	}
+	return nil
+}
+
+// emit gives an event to the loop, unless the watch has ended: there can always be more to report.
+func (w *watcher) emit(ctx context.Context, ev Event) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.c.done:
+		return ErrClosed
+	default:
+	}
+	if !w.yield(ev) {
 		return errStop
 	}
 	return nil
