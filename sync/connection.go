@@ -28,8 +28,11 @@ const (
 	closed
 )
 
-// made takes a connection over which the copy was brought up to date.
+// made takes a connection over which the copy was brought up to date, unless the client has been closed meanwhile.
 func (f *inFlight) made(s *session) {
+	if f.state == closed {
+		return
+	}
 	f.state, f.session, f.err = up, s, nil
 	f.welcome, f.asked = *s.welcome, time.Now()
 }
