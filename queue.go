@@ -25,13 +25,13 @@ type pending struct {
 }
 
 // takeDown prepares a notice for the queue. The copy has applied it, and nothing after it. last: no other notice of its
-// revision follows.
+// step follows.
 func (c *Client) takeDown(n *varsync.Notice, last bool) pending {
 	p := pending{Notice: *n, entry: Entry{Info: Info{ID: n.ID, Dir: n.Dir, Time: timeOf(n.MTime)}}}
 	if n.Service != 0 {
 		p.token = Token{c.sync.Welcome().Store, n.Rev}
 		if !last {
-			p.token.rev-- // a watch that resumes there reports the whole revision again
+			p.token.rev = n.Before // a watch that resumes there reports the whole step again, which can be of many revisions
 		}
 	}
 	e := &p.entry

@@ -3,6 +3,7 @@ package commyfs
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"github.com/commy-project/commyfs/model"
@@ -15,6 +16,9 @@ func (w *watcher) since(ctx context.Context) error {
 		return fmt.Errorf("%w: only a watch of one service can resume", ErrInvalid)
 	}
 	n, err := w.only.follow(ctx)
+	if errors.Is(err, ErrNotFound) {
+		return ErrTokenExpired // the service of the token is gone
+	}
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -417,5 +418,48 @@ func TestWatchOfABusyServiceEnds(t *testing.T) {
 	}
 	if after > 0 || !errors.Is(last, context.Canceled) {
 		t.Errorf("%d events after the context had ended, %v", after, last)
+	}
+}
+
+// Changes of several revisions can come in one step: who stops in the middle of it must not miss the rest.
+func TestResumeInTheMiddleOfAStep(t *testing.T) {
+	h := newHost(t)
+	a, b := h.connect(t), h.connect(t)
+	s := a.Service("t", "s")
+	put(t, s, "seed", "")
+	const n = 200
+	tokens := map[string]commyfs.Token{}
+	var order []string
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for ev, err := range b.Service("t", "s").Watch(t.Context(), commyfs.WatchOptions{}) {
+		check(t, err)
+		if ev.Kind == commyfs.EventSynced {
+			for i := range n {
+				wg.Go(func() { _, _ = s.Put(t.Context(), fmt.Sprint("v", i), nil) })
+			}
+		}
+		if ev.Kind == commyfs.EventCreated {
+			order = append(order, ev.Name)
+			tokens[ev.Name] = ev.Token
+		}
+		if len(order) == n {
+			break
+		}
+	}
+	for i := 0; i < n; i += 10 {
+		seen := map[string]bool{}
+		for ev, err := range b.Service("t", "s").Watch(t.Context(), commyfs.WatchOptions{Since: tokens[order[i]]}) {
+			check(t, err)
+			if ev.Kind == commyfs.EventSynced {
+				break
+			}
+			seen[ev.Name] = true
+		}
+		for _, name := range order[i+1:] {
+			if !seen[name] {
+				t.Fatalf("%s, reported after %s, is not reported again after its token %v", name, order[i], tokens[order[i]])
+			}
+		}
 	}
 }

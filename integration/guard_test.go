@@ -305,7 +305,7 @@ func TestGuard_Life(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 	m.Unmount()
-	if n := strings.Count(m.stderr.String(), "guard ended"); n != 2 {
+	if n := strings.Count(m.stderr.String(), "the guard process exited"); n != 2 {
 		t.Errorf("%d warnings, want 2: %s", n, m.logs())
 	}
 }

@@ -11,10 +11,11 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer func() { s.stamp(notices, rev) }()
 	if s.state != watched {
 		return nil, true
 	}
+	before := s.rev
+	defer func() { s.stamp(notices, before, rev) }()
 	s.rev = rev
 	for i := range events {
 		ns, fits := s.applyLocked(prefix, &events[i])
@@ -26,10 +27,10 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 	return notices, true
 }
 
-// stamp says which service the notices are of, and which revision.
-func (s *Service) stamp(notices []Notice, rev int64) {
+// stamp says which service the notices are of, and which revisions they lead from and to.
+func (s *Service) stamp(notices []Notice, before, rev int64) {
 	for i := range notices {
-		notices[i].Service, notices[i].Rev = s.id, rev
+		notices[i].Service, notices[i].Before, notices[i].Rev = s.id, before, rev
 	}
 }
 

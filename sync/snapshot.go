@@ -30,7 +30,7 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := !s.filled
+	first, before := !s.filled, s.rev
 	s.rev, s.filled = rev, true
 	s.soundLocked()
 	var notices []Notice
@@ -81,7 +81,7 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	if first {
 		return nil
 	}
-	s.stamp(notices, rev)
+	s.stamp(notices, before, rev)
 	return notices
 }
 

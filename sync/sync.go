@@ -93,6 +93,8 @@ type Notice struct {
 	// with one revision were made together. Both are 0 in notices of tenants and services.
 	Service uint64
 	Rev     int64
+	// Before is the revision of the copy before: one step can take it over several revisions. 0: not known.
+	Before int64
 }
 
 // Node is something in the tree: *[Tenant], *[Service], *[Dir] or *[Variable].
