@@ -34,6 +34,9 @@ func newQueue() queue {
 func (q *queue) add(in varsync.Notice) {
 	e := &event{in, in.Own}
 	if in.Own && in.Kind != varsync.Modified {
+		if in.Kind == varsync.Renamed {
+			delete(q.values, e.ID) // what comes now is of the new name
+		}
 		if in.Kind != varsync.Created || in.Dir {
 			return
 		}

@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 
 	varsync "github.com/commy-project/commyfs/sync"
@@ -38,6 +39,24 @@ func TestQueue(t *testing.T) {
 	}
 	if e := c.queue.next(); e != nil || len(c.queue.values) != 0 {
 		t.Errorf("left over: %v, %v", e, c.queue.values)
+	}
+}
+
+// A value that is changed after this mount has renamed the file has an event under the new name, whatever waits for the old one.
+func TestQueueAfterOwnRename(t *testing.T) {
+	c := newCache(fakeTree{})
+	const dir, id = 3, 100
+	a, b := []string{"t", "s", "a"}, []string{"t", "s", "b"}
+	c.Learn(0, dir, nil)
+	c.Changed([]varsync.Notice{
+		{Kind: varsync.Modified, ID: id, Parent: dir, Path: a},
+		{Kind: varsync.Renamed, Own: true, ID: id, Parent: dir, OldParent: dir, Path: b, OldPath: a},
+		{Kind: varsync.Modified, ID: id, Parent: dir, Path: b},
+	})
+	for _, want := range [][]string{a, b} {
+		if e := c.queue.next(); e == nil || e.Kind != varsync.Modified || !slices.Equal(e.Path, want) {
+			t.Errorf("%+v, want one of %v", e, want)
+		}
 	}
 }
 
