@@ -104,7 +104,7 @@ func (f *FS) open(n varsync.Node, node uint64, thread, flags uint32, trunc bool)
 			return nil, syscall.ESTALE
 		}
 	}
-	if h.l != nil && h.l.is(draft) && !f.unshared.ref(h.l) {
+	if h.l != nil && !f.unshared.ref(h.l) {
 		return nil, syscall.ESTALE // its last writer has just given it up
 	}
 	return h, nil

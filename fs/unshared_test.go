@@ -1,9 +1,11 @@
 package fs
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -54,5 +56,15 @@ func TestFileStates(t *testing.T) {
 				ls.backups.Wait() // panics or hangs if it was counted wrongly
 			}
 		}
+	}
+}
+
+// A draft that its last writer has just given up cannot be opened: the name is looked up anew.
+func TestOpenOfWhatWasGivenUp(t *testing.T) {
+	m := newMount(t, Options{})
+	l := m.unshared.add(0, m.id("t/s"), "v", draft, model.NewMode(0o666))
+	m.unshared.end(l, removed)
+	if _, err := m.open(l, l.id, 1, syscall.O_WRONLY, false); err != syscall.ESTALE {
+		t.Errorf("open: %v", err)
 	}
 }
