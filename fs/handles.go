@@ -81,6 +81,10 @@ func (hs *handles) become(id uint64, v *varsync.Variable) {
 	if n == nil || id == v.ID() {
 		return
 	}
+	if n.orphan != nil { // a descriptor was too early, and took the file for removed: that is not what v is
+		n.now = v
+		return
+	}
 	if o := hs.nodes[v.ID()]; o == nil {
 		n.ids = append(n.ids, v.ID())
 	} else if o != n {
@@ -108,8 +112,9 @@ func (hs *handles) of(node uint64) []*handle { return hs.node(node).handles }
 // orphan returns what the file of an open node has become by being removed, nil if that is not known.
 func (hs *handles) orphan(node uint64) *unshared { return hs.node(node).orphan }
 
-// orphaned returns what the file of an open node has become, and whether it was made with what data returns.
-func (hs *handles) orphaned(node uint64, data func() []byte) (o *unshared, made bool) {
+// orphaned returns what the file of an open node has become by the removal of v, nil for a draft, and whether it was made with
+// what data returns.
+func (hs *handles) orphaned(node uint64, v *varsync.Variable, data func() []byte) (o *unshared, made bool) {
 	if o := hs.orphan(node); o != nil {
 		return o, false
 	}
@@ -118,7 +123,7 @@ func (hs *handles) orphaned(node uint64, data func() []byte) (o *unshared, made 
 	defer hs.mu.Unlock()
 	n := hs.nodes[node]
 	switch {
-	case n == nil:
+	case n == nil, v != nil && n.now != nil && n.now.ID() != v.ID(): // v was moved over another, which is there
 		return o, true
 	case n.orphan != nil:
 		return n.orphan, false

@@ -63,7 +63,11 @@ func (h *handle) adopt() {
 	if edits {
 		e.await()
 	}
-	o, made := h.fs.handles.orphaned(h.node, h.lastKnown)
+	v := h.variable()
+	if v != nil && !v.Removed() {
+		return // it was moved over another meanwhile
+	}
+	o, made := h.fs.handles.orphaned(h.node, v, h.lastKnown)
 	var changes []varsync.Edit
 	switch s := h.state.(type) {
 	case *editor:
@@ -84,14 +88,14 @@ func (h *handle) adopt() {
 
 // lastKnown is what this mount knows of a file that others have removed: by the descriptor that was nearest.
 func (h *handle) lastKnown() []byte {
-	best := &h.state.view().snap
-	data := best.content()
+	snap := &h.state.view().snap
+	version, data := snap.version, snap.content()
 	for _, other := range h.fs.handles.of(h.node) {
 		if other == h || !other.mu.TryLock() {
 			continue
 		}
-		if r := other.state.view(); r != nil && other.reads && r.snap.version > best.version {
-			best, data = &r.snap, r.snap.content()
+		if r := other.state.view(); r != nil && other.reads && r.snap.version > version {
+			version, data = r.snap.version, r.snap.content()
 		}
 		other.mu.Unlock()
 	}
@@ -112,7 +116,7 @@ func (f *FS) unlinking(v *varsync.Variable) (removed func()) {
 	data, _, err := v.Load(nil)
 	return func() {
 		if err == nil {
-			f.handles.orphaned(v.ID(), func() []byte { return slices.Clone(data) })
+			f.handles.orphaned(v.ID(), v, func() []byte { return slices.Clone(data) })
 		}
 	}
 }

@@ -3,6 +3,10 @@ package fs
 import (
 	"syscall"
 	"testing"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // A file that is removed while it is open works until it is closed, in its mount (S24).
@@ -114,4 +118,34 @@ func TestDescriptorsFollowTheirFile(t *testing.T) {
 	m.ok("close", e.close())
 	m.wantStored("v", "wv")
 	m.wantStored("w", "-")
+}
+
+// A descriptor that takes its file for removed while that is moved over another leaves the other as it is.
+func TestMovedWhileTakenForRemoved(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		m := newMount(t, Options{})
+		m.put("t/s/v", "hello")
+		m.put("t/s/w", "w")
+		e := m.opened("t/s/w", rdwr)
+		w, v := m.node(e.node).(*varsync.Variable), m.node(m.id("t/s/v")).(*varsync.Variable)
+		none := func() []byte { return nil }
+		if early {
+			m.handles.orphaned(e.node, w, none)
+		}
+		m.ok("rename", m.rename("t/s/w", "t/s/v", 0))
+		if !early {
+			m.handles.orphaned(e.node, w, none)
+		}
+		if m.handles.orphan(v.ID()) != nil {
+			t.Errorf("early %v: the other has been removed", early)
+		}
+		in := &fuse.SetAttrIn{}
+		in.InHeader, in.Valid, in.Size = m.header(v.ID()), fuse.FATTR_SIZE, 0
+		m.ok("truncate", m.SetAttr(nil, in, &fuse.AttrOut{}))
+		m.wantStored("v", "")
+		e.release()
+		if n := len(m.handles.m) + len(m.handles.nodes); n != 0 {
+			t.Errorf("%d handles are left over", n)
+		}
+	}
 }
