@@ -29,8 +29,9 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 	if err := f.load(interrupt, f.node(h.NodeId)); err != nil {
 		return f.errno("lookup", err)
 	}
+	doubt := f.doubt(h.NodeId)
 	n, err := f.find(h.NodeId, name)
-	if err == nil && !f.kernel.IsPoke(h) && f.doubtful(h.NodeId, n) {
+	if err == nil && !f.kernel.IsPoke(h) && doubt.about(n) {
 		ctx, cancel := f.askContext(interrupt)
 		defer cancel()
 		if f.c.Barrier(ctx) {
@@ -54,19 +55,24 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 	return fuse.OK
 }
 
-// doubtful reports whether a name in a directory, which stands for n, nil for nothing, may have been changed already for
-// others on this host, but not yet for us: then the server is asked. What memory can tell is never asked for.
-func (f *FS) doubtful(dir uint64, n varsync.Node) bool {
-	var s *varsync.Service
+// doubt is which names of a directory may have been changed already for others on this host, but not yet for us: then the
+// server is asked. What memory can tell is never asked for.
+type doubt varsync.Names
+
+// doubt has to be asked for before the name is looked at: the copy goes on.
+func (f *FS) doubt(dir uint64) doubt {
 	switch d := f.node(dir).(type) {
 	case *varsync.Service:
-		s = d
+		return doubt(d.Names())
 	case *varsync.Dir:
-		s = d.Service()
-	default:
-		return n == nil
+		return doubt(d.Service().Names())
 	}
-	switch s.Names() {
+	return doubt(varsync.NamesFollow)
+}
+
+// about reports whether a name may not stand for n any more, nil for nothing.
+func (d doubt) about(n varsync.Node) bool {
+	switch varsync.Names(d) {
 	case varsync.NamesCurrent:
 		return false
 	case varsync.NamesBehind:
