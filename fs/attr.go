@@ -93,7 +93,7 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 	}
 	name = p.decode(name)
 	l := f.unshared.byName(parent, name)
-	if l != nil && !l.is(draft) {
+	if l != nil && l.private() {
 		return l, nil
 	}
 	if f.unshared.isHidden(parent, name) {

@@ -201,13 +201,13 @@ func (f *FS) list(id uint64) ([]dirEntry, error) {
 		}
 	default:
 		for _, c := range p.dir.Children() {
-			if l := f.unshared.byName(id, c.Name); (l == nil || l.is(draft)) && !f.unshared.isHidden(id, c.Name) {
+			if l := f.unshared.byName(id, c.Name); (l == nil || !l.private()) && !f.unshared.isHidden(id, c.Name) {
 				add(c.Name, c.Node)
 			}
 		}
 	}
 	for _, l := range f.unshared.in(id) {
-		if _, name, removed := f.unshared.where(l); !removed && (!l.is(draft) || f.lookup(p, name) == nil) {
+		if _, name, removed := f.unshared.where(l); !removed && (l.private() || f.lookup(p, name) == nil) {
 			add(name, l)
 		}
 	}

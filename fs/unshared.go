@@ -73,6 +73,16 @@ func (l *unshared) ID() uint64 { return l.id }
 
 func (l *unshared) is(s fileState) bool { return fileState(l.state.Load()) == s }
 
+// private reports whether the file has its name on this mount, whatever the server has under it. It is one look at a state
+// that goes on.
+func (l *unshared) private() bool {
+	switch fileState(l.state.Load()) {
+	case temporary, parked, moving:
+		return true
+	}
+	return false
+}
+
 func (l *unshared) stat() (size, mtime int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -61,7 +61,12 @@ func (c *Client) WatchTree(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := sess.watchTree(ctx); err != nil && (!isRetryable(err) || pause(ctx) != nil) {
+		err = sess.watchTree(ctx)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return timedOut(ctx)
+		case !isRetryable(err) || pause(ctx) != nil:
 			return err
 		}
 	}
