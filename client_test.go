@@ -394,6 +394,7 @@ func TestUnreachable(t *testing.T) {
 func TestStartsServer(t *testing.T) {
 	dir, err := os.MkdirTemp("", "commyfs")
 	check(t, err)
+	t.Cleanup(func() { check(t, os.RemoveAll(dir)) }) // the last Connect makes it anew
 	check(t, os.Symlink(testBinary(t), filepath.Join(dir, "commyfs")))
 	t.Setenv("PATH", dir)
 	t.Setenv(role, "server")
