@@ -64,6 +64,9 @@ func (s *Service) OpRmdir(name string) Op { return Op{s.op(model.OpRmdir, name, 
 
 // OpRename is [Service.Rename].
 func (s *Service) OpRename(name string, to *Service, newName string) Op {
+	if to == nil {
+		to = s
+	}
 	c := s.op(model.OpRename, name, nil)
 	c.ToTenant, c.ToService, c.ToName, c.Parents = to.tenant, to.name, newName, true
 	return Op{c}
@@ -161,8 +164,8 @@ func (s *Service) Rmdir(ctx context.Context, name string) error {
 	return err
 }
 
-// Rename renames a variable or directory, or moves it to another service. It creates the parents of the new name, and
-// replaces a variable of that name.
+// Rename renames a variable or directory, or moves it to another service; a nil service is the same one. It creates the
+// parents of the new name, and replaces a variable of that name.
 func (s *Service) Rename(ctx context.Context, name string, to *Service, newName string) error {
 	_, err := s.c.one(ctx, s.OpRename(name, to, newName))
 	return err

@@ -128,7 +128,7 @@ func TestWatch_Names(t *testing.T) {
 		w.want("modified t/s/d/v=2", "created t/s/new=1")
 		put(t, s, "x/above/v", "1")
 		put(t, s, "x/other", "1")
-		check(t, s.Rename(t.Context(), "x", s, "up"))
+		check(t, s.Rename(t.Context(), "x", nil, "up")) // in the same service
 		w.want("renamed t/s/x>t/s/up/")
 		put(t, s, "up/above/v", "2")
 		check(t, s.Rename(t.Context(), "d/v", s, "away"))
