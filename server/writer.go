@@ -56,10 +56,8 @@ func (s *session) over(reason error) {
 	}
 }
 
-// parcelBytes is what is encoded and sent at a time: no more than a client will take before long, or one message.
-const parcelBytes = core.PageBytes
-
-// parcel is a [core.Receiver] that sends what it gets as messages.
+// parcel is a [core.Receiver] that sends what it gets as messages: [core.PageBytes] at a time, which a client will take before
+// long, or one message.
 type parcel struct {
 	*session
 	envs    []transport.Envelope
@@ -70,7 +68,7 @@ type parcel struct {
 
 func (p *parcel) add(id uint64, m transport.Message) {
 	size := m.Msgsize()
-	if p.size > 0 && p.size+size > parcelBytes {
+	if p.size > 0 && p.size+size > core.PageBytes {
 		_ = p.Flush()
 	}
 	p.envs = append(p.envs, transport.Envelope{ID: id, Message: m})
