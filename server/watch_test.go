@@ -166,7 +166,7 @@ func TestLargeStep(t *testing.T) {
 func TestResume(t *testing.T) {
 	s := startServer(t)
 	p := connect(t, s)
-	p.do(store("a", "1"), store("b", "1"), store("d/x", "1"))
+	p.do(store("a", "1"), store("b", "1"), store("d/x", "1"), store("m", "1"), store("o", "1"))
 	sid := p.service("t", "s")
 	had := p.mustWatch(&transport.Watch{Service: sid, Values: true})
 	must[*transport.Done](p, &transport.Unwatch{Service: sid})
@@ -184,19 +184,30 @@ func TestResume(t *testing.T) {
 	p.do(at(model.OpDelete, "t", "s", "b"))
 	p.do(renameTo(at(model.OpRename, "t", "s", "d"), "e"))
 	p.do(store("e/x", "9"), store("new", "n"))
+	chmod := at(model.OpSetMeta, "t", "s", "m")
+	chmod.Mode = model.NewMode(0o600)
+	p.do(chmod)
+	p.do(renameTo(at(model.OpRename, "t", "s", "m"), "n"))
+	p.do(store("n", "2"))
+	chmod.Name = "o"
+	p.do(chmod)
 	p.do(renameTo(at(model.OpRename, "t", "s", "new"), "newer"))
 	got := resume(had.Rev)
 	var list []string
 	for _, e := range got.Changes {
-		list = append(list, fmt.Sprint(e.Kind, e.OldName, ">", e.Name, "=", string(e.Data), e.Created, e.Own))
+		list = append(list, fmt.Sprint(e.Kind, e.OldName, ">", e.Name, "=", string(e.Data), e.Created, e.Own, e.Version))
 	}
 	want := []string{
-		fmt.Sprint(model.EventSet, ">a=3", false, true),
-		fmt.Sprint(model.EventDelete, ">b=", false, true),
-		fmt.Sprint(model.EventRenameDir, "d>e=", false, true),
-		fmt.Sprint(model.EventSet, ">e/x=9", false, true),
-		fmt.Sprint(model.EventSet, ">new=n", true, true),
-		fmt.Sprint(model.EventRename, "new>newer=", false, true),
+		fmt.Sprint(model.EventSet, ">a=3", false, true, 3),
+		fmt.Sprint(model.EventDelete, ">b=", false, true, 1),
+		fmt.Sprint(model.EventRenameDir, "d>e=", false, true, 0),
+		fmt.Sprint(model.EventSet, ">e/x=9", false, true, 2),
+		fmt.Sprint(model.EventSet, ">new=n", true, true, 2),
+		fmt.Sprint(model.EventSet, ">m=2", false, true, 2), // had another mode first, and is sent as it is now
+		fmt.Sprint(model.EventRename, "m>n=", false, true, 2),
+		fmt.Sprint(model.EventSet, ">n=2", false, true, 2),
+		fmt.Sprint(model.EventMeta, ">o=", false, true, 1),
+		fmt.Sprint(model.EventRename, "new>newer=", false, true, 2),
 	}
 	if !got.Resumed || !slices.Equal(list, want) {
 		t.Errorf("resumed %v with %q\nwant %q", got.Resumed, list, want)

@@ -118,6 +118,13 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 	s := &snapshot{service: svc.id, root: svc.meta, values: values, rev: v.rev, resumed: true}
 	open := map[uint64]int{}
 	unseen := map[uint64]bool{} // came and went
+	// Variables are sent as they are now. One with a new value cannot be told to have another mode alone.
+	stored := map[uint64]bool{}
+	for _, r := range records {
+		if r.kind == model.EventSet {
+			stored[r.id] = true
+		}
+	}
 	for _, r := range records {
 		ev := &event{service: svc, kind: r.kind, name: r.name, oldName: r.oldName, d: r.d}
 		own := r.client != "" && r.client == client
@@ -139,12 +146,10 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 			case !here:
 				unseen[r.id] = unseen[r.id] || r.created
 				continue
-			case r.kind == model.EventMeta:
-				// Every value is sent as it is now, with what describes it.
-				if _, ok := open[r.id]; ok {
-					continue
-				}
 			default:
+				if stored[r.id] {
+					ev.kind = model.EventSet
+				}
 				if i, ok := open[r.id]; ok && !r.created {
 					s.changes[i].own = s.changes[i].own && own
 					continue
