@@ -160,9 +160,11 @@ func TestS13_TemporaryOption(t *testing.T) {
 func TestS13_TemporariesAreUnseen(t *testing.T) {
 	testenv.Need(t, "vim", "python3")
 	h, a, b := twoMounts(t)
-	a.Write("t/s/v", "old\n")
-	b.WaitValue("t/s/v", "old\n")
+	a.Mkdir("t/s")
+	b.waitMode("t/s", 0o755)
 	in := h.Inotify(b.Path("t/s"))
+	a.Write("t/s/v", "old\n")
+	in.Expect(0, "CREATE v", "CLOSE_WRITE v")
 	for i, script := range []string{
 		// vim looks for a name that is free, writes a swap file, tries the directory with 4913, and keeps a backup.
 		`vim -es -u NONE -c 'set backup backupdir=. backupskip= backupcopy=no swapfile' -c 's/.*/%s/' -c 'preserve' -c wq v </dev/null; rm v~`,
