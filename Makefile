@@ -15,7 +15,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 packages = $(shell go list ./... | grep -v /integration)
 
-.PHONY: all deps build run stop test lint unit kernels integration fuzz conformance bench bench-diff asm image clean
+.PHONY: all deps build run stop test lint unit kernels integration fuzz conformance bench bench-peers bench-diff asm image clean
 
 all: build
 
@@ -93,6 +93,11 @@ conformance:
 bench: build
 	go test -run '^$$' -bench . -benchmem $(packages)
 	bin/commyfs bench --output json
+
+# commyfs against its goals, of which docs/performance.md tells, one line each: `make bench-peers ARGS='-json -rows "echo.*"'`.
+bench-peers: build
+	@.ci/deps bench
+	@go run ./internal/bench/peers $(ARGS)
 
 # Package diff against its goals, one line each; `make bench-diff ARGS=-json` for machines.
 bench-diff:

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs"
+)
+
+// million is about a service of a million variables of 8 bytes.
+func million(l *lab, name string) ([]result, error) {
+	count := 1_000_000 / l.o.scale
+	one := func(part string, value float64, unit string, goal float64, note string) result {
+		r := result{Row: name + "/" + part, Value: value, Unit: unit, Goal: goal, Note: note}
+		r.judge()
+		return r
+	}
+	// What a server and a mount take with a service of one variable.
+	m, err := l.mount(false)
+	if err == nil {
+		err = m.makeService()
+	}
+	if err == nil {
+		err = os.WriteFile(m.path("v0000000"), make([]byte, 8), 0o644)
+	}
+	if err != nil {
+		return nil, err
+	}
+	serverBase, mountBase := private(l.commyfs.pid()), private(m.pid())
+	if err := m.stop(); err != nil {
+		return nil, err
+	}
+	took, err := l.fill(count)
+	if err != nil {
+		return nil, err
+	}
+	results := []result{one("create", float64(count)/took.Seconds(), "1/s", 0, " for information: by transactions of 1,000")}
+
+	// The service is in a mount, and the server starts again.
+	if m, err = l.mount(false); err != nil {
+		return results, err
+	}
+	if _, err := l.patiently(func() error { return stat(m.path(fmt.Sprintf("v%07d", count/2))) }); err != nil {
+		return results, err
+	}
+	var reads, stats, failures []float64
+	for round := range min(l.o.rounds, 3) {
+		if err := l.commyfs.stop(); err != nil {
+			return results, err
+		}
+		start := time.Now()
+		if err := l.serve(l.commyfs); err != nil {
+			return results, err
+		}
+		// In turns, for whoever is the second finds the service loaded.
+		if round%2 == 0 {
+			up := time.Since(start)
+			missed, err := l.patiently(func() error { return stat(m.path(fmt.Sprintf("v%07d", count/3+round))) })
+			if err != nil {
+				return results, err
+			}
+			stats, failures = append(stats, (time.Since(start)-up).Seconds()), append(failures, float64(missed))
+			continue
+		}
+		if _, err := l.patiently(func() error { return l.read(fmt.Sprintf("v%07d", count/2)) }); err != nil {
+			return results, err
+		}
+		reads = append(reads, time.Since(start).Seconds())
+	}
+	if len(reads) == 0 {
+		if err := l.commyfs.stop(); err != nil {
+			return results, err
+		}
+		start := time.Now()
+		if err := l.serve(l.commyfs); err != nil {
+			return results, err
+		}
+		if _, err := l.patiently(func() error { return l.read(fmt.Sprintf("v%07d", count/2)) }); err != nil {
+			return results, err
+		}
+		reads = append(reads, time.Since(start).Seconds())
+	}
+	results = append(results, one("restart_read", median(reads), "s", 4, "from the start of the server to a Get by a new client"))
+	first := one("restart_stat", median(stats), "s", 1, "a stat in a mount that was there before, from when the server listens")
+	first.Detail = map[string]float64{"stats that failed first": median(failures)}
+	if median(failures) > 0 {
+		first.Verdict = "MISS"
+	}
+	results = append(results, first)
+
+	listed, err := l.list(m, name, count)
+	if err != nil {
+		return results, err
+	}
+	results = append(results, listed...)
+	mountMemory, serverMemory := l.settled(m.pid()), l.settled(l.commyfs.pid())
+	shared := field(m.pid(), "status", "RssShmem") + field(m.pid(), "status", "RssFile")
+	each := func(now, base int64) float64 { return float64(now-base)/float64(count) - 8 }
+	mem := one("mount_memory", each(mountMemory, mountBase), "B", 200, "RssAnon for each variable, without its 8 bytes, when it no longer changes")
+	mem.Detail = map[string]float64{"shared and file memory of the mount, each": float64(shared<<10) / float64(count)}
+	return append(results, mem, one("server_memory", each(serverMemory, serverBase), "B", 480, "the same of the server")), nil
+}
+
+func stat(path string) error {
+	var st unix.Stat_t
+	return again(func() error { return unix.Stat(path, &st) })
+}
+
+// patiently repeats what fails, and says how often it did.
+func (l *lab) patiently(f func() error) (failures int, err error) {
+	for bound := time.Now().Add(2 * time.Minute); ; failures++ {
+		if err = f(); err == nil || time.Now().After(bound) || l.ctx.Err() != nil {
+			return failures, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// read gets a variable through a new client.
+func (l *lab) read(name string) error {
+	s := l.commyfs
+	c, err := commyfs.Connect(l.ctx, commyfs.Options{StateDir: s.state, RuntimeDir: s.runtime, NoStart: true, Command: []string{l.o.commyfs}})
+	if err != nil {
+		return err
+	}
+	_, err = c.Service(tenant, service).Get(l.ctx, name)
+	return errors.Join(err, c.Close())
+}
+
+// fill makes the variables.
+func (l *lab) fill(count int) (time.Duration, error) {
+	c, err := l.client(commyfs.Options{Timeout: 30 * time.Second})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	s := c.Service(tenant, service)
+	const batch, workers = 1000, 8
+	var next atomic.Int64
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for w := range workers {
+		wg.Go(func() {
+			for errs[w] == nil {
+				at := int(next.Add(batch)) - batch
+				if at >= count {
+					return
+				}
+				var ops []commyfs.Op
+				for i := at; i < min(at+batch, count); i++ {
+					ops = append(ops, s.OpPut(fmt.Sprintf("v%07d", i), []byte(fmt.Sprintf("%08d", i))))
+				}
+				_, errs[w] = c.Txn(l.ctx, ops...)
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(start), errors.Join(errs...)
+}
+
+// list times getdents of the directory: the first answer, and all of them.
+func (l *lab) list(m *mounted, name string, count int) ([]result, error) {
+	if err := stat(m.path("v0000000")); err != nil {
+		return nil, err
+	}
+	var all, firsts []float64
+	buf := make([]byte, 32<<10)
+	own := side{"getdents, as ls -f", func(time.Duration) (sample, error) {
+		start := time.Now()
+		var first time.Duration
+		fd, err := unix.Open(m.path(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return sample{}, err
+		}
+		defer unix.Close(fd)
+		entries := 0
+		for {
+			n := 0
+			err := again(func() (err error) { n, err = unix.Getdents(fd, buf); return err })
+			if err != nil {
+				return sample{}, err
+			}
+			if first == 0 {
+				first = time.Since(start)
+			}
+			if n == 0 {
+				break
+			}
+			entries += countDirents(buf[:n])
+		}
+		if entries != count {
+			return sample{}, fmt.Errorf("%d entries, want %d", entries, count)
+		}
+		took := time.Since(start)
+		firsts, all = append(firsts, first.Seconds()*1000), append(all, took.Seconds())
+		return sample{p50: micros(took)}, nil
+	}}
+	if _, err := l.compare(name, comparison{sides: []side{own}, value: func([]sample) float64 { return 0 }}); err != nil {
+		return nil, err
+	}
+	// The first time counts too: that is what a user sees.
+	one := result{Row: name + "/ls_first", Rounds: firsts, Value: median(firsts), Unit: "ms", Goal: 50, Note: "open and the first getdents"}
+	whole := result{Row: name + "/ls", Rounds: all, Value: median(all), Unit: "s", Goal: 1, Note: "open and all of getdents"}
+	one.judge()
+	whole.judge()
+	return []result{one, whole}, nil
+}
+
+// countDirents counts without looking at the names, but for . and .., of which the length tells.
+func countDirents(buf []byte) (n int) {
+	const nameAt = 19
+	for len(buf) > nameAt {
+		size := int(binary.NativeEndian.Uint16(buf[16:]))
+		if name := buf[nameAt:size]; name[0] != '.' || name[1] != 0 && (name[1] != '.' || name[2] != 0) {
+			n++
+		}
+		buf = buf[size:]
+	}
+	return n
+}
+
+// services makes many services of one variable.
+func services(l *lab, name string) ([]result, error) {
+	count := 100_000 / l.o.scale
+	c, err := l.client(commyfs.Options{})
+	if err != nil {
+		return nil, err
+	}
+	base := private(l.commyfs.pid())
+	var next, made atomic.Int64
+	ctx, cancel := context.WithTimeout(l.ctx, 90*time.Second)
+	defer cancel()
+	errs := make([]error, threads)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for w := range threads {
+		wg.Go(func() {
+			for errs[w] == nil {
+				i := int(next.Add(1)) - 1
+				if i >= count {
+					return
+				}
+				if _, errs[w] = c.Service(tenant, fmt.Sprintf("s%06d", i)).Put(ctx, "v", []byte("12345678")); errs[w] == nil {
+					made.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	descriptors, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", l.commyfs.pid()))
+	res := result{Row: name, Value: float64(made.Load()) / took.Seconds(), Unit: "1/s", Goal: 10_000, Least: true,
+		Note: fmt.Sprintf("64 goroutines of one client, a soft limit of %d descriptors", softFiles)}
+	res.judge()
+	res.Detail = map[string]float64{"services made": float64(made.Load()), "descriptors of the server": float64(len(descriptors)),
+		"bytes of the server for each": float64(private(l.commyfs.pid())-base) / float64(max(made.Load(), 1))}
+	if made.Load() < int64(count) {
+		res.Verdict = "MISS"
+		err := errors.Join(errs...)
+		res.Note += fmt.Sprintf("; ended early: %.200v", err)
+	}
+	runtime.KeepAlive(c)
+	return []result{res}, nil
+}

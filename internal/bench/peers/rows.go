@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/commy-project/commyfs"
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/internal/dial"
+	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/model"
+)
+
+// rows are in the order of the table in docs/performance.md.
+var rows = []row{
+	{name: "ping", run: ping},
+	{name: "fsync", run: fsyncRow},
+	{name: "echo", run: func(l *lab, name string) ([]result, error) { return echo(l, name, 0, 3.0) }},
+	{name: "echo_three", run: func(l *lab, name string) ([]result, error) { return echo(l, name, 3, 3.6) }},
+	{name: "wake", run: func(l *lab, name string) ([]result, error) { return wake(l, name, false) }},
+	{name: "wake_wss", run: func(l *lab, name string) ([]result, error) { return wake(l, name, true) }},
+	{name: "writers_fsync", run: writersFsync},
+	{name: "writers_close", run: writersClose},
+	{name: "writers_fsync_three", run: func(l *lab, name string) ([]result, error) { return besideThree(l, name, pwriteFdatasync) }},
+	{name: "writers_close_three", run: func(l *lab, name string) ([]result, error) { return besideThree(l, name, truncWriteClose) }},
+	{name: "sdk", run: sdk},
+	{name: "fanout", run: fanout},
+	{name: "load", run: load},
+	{name: "large", run: large},
+	{name: "idle", run: idle},
+	{name: "million", long: true, run: million},
+	{name: "services", long: true, run: services},
+}
+
+// threads is how many work at a time where many do.
+const threads = 64
+
+// pingSize is about what a Ping takes on the wire.
+const pingSize = 24
+
+// ping is a request that does nothing, there and back, and the same by two programs that do nothing else.
+func ping(l *lab, name string) ([]result, error) {
+	s, err := l.server()
+	if err != nil {
+		return nil, err
+	}
+	d := dial.New(dial.Options{Local: local.Options{StateDir: s.state, RuntimeDir: s.runtime, Command: []string{l.o.commyfs}},
+		NoStart: true, Timeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+	c, err := d.Client(l.ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.later(c.Close)
+	who := model.Client{ID: make([]byte, 16), Program: "peers"}
+	_, _ = rand.Read(who.ID) // does not fail
+	if _, err := c.Hello(l.ctx, &who, nil); err != nil {
+		return nil, err
+	}
+	bare, err := l.pong()
+	if err != nil {
+		return nil, err
+	}
+	var buf [pingSize]byte
+	res, err := l.compare(name, comparison{goal: 1.3, sides: []side{
+		repeat("Ping on the Unix socket", func() error { return c.Ping(context.Background()) }),
+		repeat("two bare Go processes on a Unix socket", func() error {
+			if _, err := bare.Write(buf[:]); err != nil {
+				return err
+			}
+			_, err := io.ReadFull(bare, buf[:])
+			return err
+		}),
+	}})
+	return []result{res}, err
+}
+
+// pong connects to a process that sends back what it gets.
+func (l *lab) pong() (net.Conn, error) {
+	socket := filepath.Join(l.root, "pong.sock")
+	c, err := l.self(rolePong, socket)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.line(c, "ready"); err != nil {
+		return nil, err
+	}
+	conn, err := net.Dial("unix", socket)
+	if err == nil {
+		l.later(conn.Close)
+	}
+	return conn, err
+}
+
+func servePong(socket string) error {
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	conn, err := ln.Accept()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 4096)
+	for {
+		n, err := conn.Read(buf)
+		if err == nil {
+			_, err = conn.Write(buf[:n])
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// commitSide is a value of 8 bytes put into the bare engine.
+func (l *lab) commitSide() (side, error) {
+	e, err := l.engine()
+	if err != nil {
+		return side{}, err
+	}
+	v := engine.Variable{ID: 1, Name: "v", Mode: 0o644, Writer: "peers", Data: make([]byte, 8)}
+	return repeat("engine.Commit of a value of 8 bytes", func() error {
+		v.Version++
+		binary.LittleEndian.PutUint64(v.Data, v.Version)
+		_, err := e.Commit(context.Background(), []engine.Op{engine.PutVariable(1, v)})
+		return err
+	}), nil
+}
+
+func fsyncRow(l *lab, name string) ([]result, error) {
+	m, err := l.mount(false)
+	if err == nil {
+		err = m.makeService()
+	}
+	if err != nil {
+		return nil, err
+	}
+	dir, err := l.minimal()
+	if err != nil {
+		return nil, err
+	}
+	var sides []side
+	for _, s := range []struct{ name, path string }{
+		{"pwrite of 8 bytes, fsync", m.path("v")},
+		{"two requests to a minimal FUSE: the same there", filepath.Join(dir, "v")},
+	} {
+		op, err := l.pwriteFsync(s.path)
+		if err != nil {
+			return nil, err
+		}
+		sides = append(sides, repeat(s.name, op))
+	}
+	commit, err := l.commitSide()
+	if err != nil {
+		return nil, err
+	}
+	res, err := l.compare(name, comparison{goal: 1.3, sides: append(sides, commit),
+		value: func(s []sample) float64 { return s[0].p50 / (s[1].p50 + s[2].p50) }, note: "the yardstick is the sum of both"})
+	return []result{res}, err
+}
+
+// sdk has many goroutines store values by one connection.
+func sdk(l *lab, name string) ([]result, error) {
+	c, err := l.client(commyfs.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s := c.Service(tenant, service)
+	yardstick, err := l.redisWriters()
+	if err != nil {
+		return nil, err
+	}
+	own := together("64 goroutines, one connection: Service.Put", putters(s, threads))
+	res, err := l.compare(name, comparison{goal: 1.0, least: true, value: byRate, sides: []side{own, yardstick}})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.Load(l.ctx, "v0", nil); err != nil {
+		return nil, err
+	}
+	followed, err := l.compare(name+"/followed", comparison{value: byRate, sides: []side{own, yardstick},
+		note: " for information: by a client that follows the service"})
+	return []result{res, followed}, err
+}
+
+// putters each store other values of 8 bytes in a variable of their own.
+func putters(s *commyfs.Service, n int) []func() error {
+	ops := make([]func() error, n)
+	for i := range ops {
+		name, number, value := fmt.Sprintf("v%d", i), uint64(0), make([]byte, 8)
+		ops[i] = func() error {
+			number++
+			binary.LittleEndian.PutUint64(value, number)
+			_, err := s.Put(context.Background(), name, value)
+			return err
+		}
+	}
+	return ops
+}
+
+// redisWriters is the yardstick of many writers.
+func (l *lab) redisWriters() (side, error) {
+	socket, err := l.redis()
+	if err != nil {
+		return side{}, err
+	}
+	ops := make([]func() error, threads)
+	for i := range ops {
+		c, err := dialRedis(socket)
+		if err != nil {
+			return side{}, err
+		}
+		l.later(c.close)
+		key, number, value := fmt.Sprintf("v%d", i), uint64(0), make([]byte, 8)
+		ops[i] = func() error {
+			number++
+			binary.LittleEndian.PutUint64(value, number)
+			return c.set(key, value)
+		}
+	}
+	return together("64 Redis clients: SET, appendfsync always", ops), nil
+}
+
+// load reads a value that is mapped.
+func load(l *lab, name string) ([]result, error) {
+	c, err := l.client(commyfs.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s := c.Service(tenant, service)
+	if _, err := s.Put(l.ctx, "v", make([]byte, 8)); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 0, 64)
+	if _, err := s.Load(l.ctx, "v", buf); err != nil {
+		return nil, err
+	}
+	const batch = 1000
+	var loads, allocations atomic.Int64
+	ctx := context.Background()
+	own := timed("Service.Load, each of 1,000", func() (time.Duration, error) {
+		before := mallocs()
+		start := time.Now()
+		for range batch {
+			if e, err := s.Load(ctx, "v", buf); err != nil || len(e.Value) != 8 {
+				return 0, errors.Join(err, fmt.Errorf("%d bytes", len(e.Value)))
+			}
+		}
+		took := time.Since(start)
+		allocations.Add(int64(mallocs() - before))
+		loads.Add(batch)
+		return took / batch, nil
+	})
+	res, err := l.compare(name, comparison{sides: []side{own}, unit: "ns", goal: 40,
+		value: func(s []sample) float64 { return s[0].p50 * 1000 }})
+	if err != nil {
+		return nil, err
+	}
+	each := float64(allocations.Load()) / float64(loads.Load())
+	res.Detail = map[string]float64{"allocations each": each}
+	if each > 0.01 && res.Verdict == "ok" {
+		res.Verdict = "MISS"
+	}
+	return []result{res}, nil
+}
