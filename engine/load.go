@@ -1,11 +1,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -79,8 +79,9 @@ func (e *Engine) LoadService(ctx context.Context, service uint64, fn func(Page) 
 		if err != nil {
 			return err
 		}
+		var writers interned
 		return e.pages(ctx, variablePrefix(service), rev, func(key string, value []byte) error {
-			v, err := decodeVariable(key, value)
+			v, err := decodeVariable(key, value, &writers)
 			page.Variables = append(page.Variables, v)
 			return err
 		}, flush)
@@ -123,7 +124,7 @@ func (e *Engine) LoadResults(ctx context.Context, aside Aside) (results []Result
 			if d.err != nil {
 				return aside.put(Damaged{Client: client, Slot: slot}, d.err)
 			}
-			results = append(results, Result{Client: client, Slot: slot, Data: d.b})
+			results = append(results, Result{Client: client, Slot: slot, Data: bytes.Clone(d.b)})
 			return nil
 		}, nil)
 	})
@@ -278,7 +279,7 @@ const (
 )
 
 // pages calls fn for each key below prefix, without the prefix, and then, if flush is not nil, flush after each page.
-// The value belongs to fn.
+// The value is not fn's to keep.
 func (e *Engine) pages(ctx context.Context, prefix string, rev int64, fn func(key string, value []byte) error, flush func() error) error {
 	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	for limit := int64(pageFirst); ; {
@@ -300,6 +301,9 @@ func (e *Engine) pages(ctx context.Context, prefix string, rev int64, fn func(ke
 			return nil
 		}
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+		if flush != nil && e.scanPays(resp.Count) {
+			return e.scan(ctx, prefix, from, rev, resp.Count, fn, flush)
+		}
 		average := bytes/int64(len(resp.Kvs)) + 1
 		limit = max(1, min(pageBytes/average, 8*limit, pageMost))
 	}
@@ -308,7 +312,7 @@ func (e *Engine) pages(ctx context.Context, prefix string, rev int64, fn func(ke
 func eachKey(kvs []*mvccpb.KeyValue, prefix string, fn func(key string, value []byte) error) (bytes int64, err error) {
 	for _, kv := range kvs {
 		bytes += int64(len(kv.Key) + len(kv.Value))
-		if err := fn(strings.TrimPrefix(string(kv.Key), prefix), kv.Value); err != nil {
+		if err := fn(string(kv.Key[len(prefix):]), kv.Value); err != nil {
 			return 0, fmt.Errorf("key %q: %w", kv.Key, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 )
@@ -136,21 +137,46 @@ func (v Variable) encode() []byte {
 	return append(b, v.Data...)
 }
 
-// decodeVariable does not copy the value: Data is the end of record.
-func decodeVariable(name string, record []byte) (Variable, error) {
+// interned has strings that come again and again, each once.
+type interned struct {
+	last string
+	all  map[string]string
+}
+
+// maxInterned bounds what is kept of strings that do not come again.
+const maxInterned = 1024
+
+func (s *interned) get(b []byte) string {
+	if s.last == string(b) {
+		return s.last
+	}
+	known, ok := s.all[string(b)]
+	if !ok {
+		known = string(b)
+		if s.all == nil || len(s.all) == maxInterned {
+			s.all = map[string]string{}
+		}
+		s.all[known] = known
+	}
+	s.last = known
+	return known
+}
+
+// decodeVariable keeps nothing of the record: its end, the value, is copied.
+func decodeVariable(name string, record []byte, writers *interned) (Variable, error) {
 	d := newDecoder(record)
-	v := Variable{ID: d.uvarint(), Version: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Writer: d.string(), Name: name}
+	v := Variable{ID: d.uvarint(), Version: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Writer: writers.get(d.bytes(d.uvarint())), Name: name}
 	if t := d.bytes(1); t != nil {
 		v.Type = t[0]
 	}
-	v.Data = d.b
+	v.Data = append(make([]byte, 0, len(d.b)), d.b...)
 	return v, d.err
 }
 
 func decodeClient(id string, record []byte) (Client, error) {
 	d := newDecoder(record)
 	c := Client{ID: id, Time: d.varint()}
-	c.Data = d.b
+	c.Data = bytes.Clone(d.b)
 	return c, d.err
 }
 
