@@ -20,14 +20,14 @@ func (v *view) apply(d *delta) (gone map[uint64]*service) {
 			continue // it is loaded when it is wanted
 		}
 		for _, st := range in.vars {
-			if was := c.find(st.path).v; was != nil && v.byID[was.id] == was {
-				delete(v.byID, was.id)
+			if was := c.find(st.path).v; was != nil {
+				v.byID.drop(was)
 			}
 		}
 		c.apply(in)
 		for _, st := range in.vars {
 			if st.variable != nil {
-				v.byID[st.variable.id] = st.variable
+				v.byID.put(st.variable)
 			}
 		}
 	}

@@ -174,11 +174,11 @@ func (b *batch) put(s *service, path string, n entry) {
 	k := entryKey{s, path}
 	was := b.entries.get(k)
 	if over, ok := b.entries.over[k]; ok && over.v != nil {
-		b.bytes -= len(over.v.data)
+		b.bytes -= len(over.v.data())
 	}
 	b.entries.set(k, n)
 	if n.v != nil {
-		b.bytes += len(n.v.data)
+		b.bytes += len(n.v.data())
 		b.ids.set(n.v.id, n.v)
 	}
 	if !n.none() {

@@ -21,7 +21,7 @@ func (e *evaluator) setMeta(c *model.Change) (model.Result, error) {
 		return model.Result{}, err
 	}
 	if t.v != nil {
-		return e.describe(t.v, t.v.with(c)), nil
+		return e.describe(t.v, t.v.meta().with(c)), nil
 	}
 	m := t.d.with(c)
 	r := model.Result{ID: t.d.id, MTime: m.mtime, Unchanged: m == t.d.meta}
@@ -50,13 +50,13 @@ func (m meta) with(c *model.Change) meta {
 
 // describe gives a variable another mode and mtime, unless it has them.
 func (e *evaluator) describe(was *variable, m meta) model.Result {
-	if m == was.meta {
+	if m == was.meta() {
 		r := resultOf(was)
 		r.Unchanged = true
 		return r
 	}
 	v := *was
-	v.meta = m
+	v.setMeta(m)
 	e.tick()
 	e.put(v.service, v.name, entry{v: &v})
 	e.emit(&event{service: v.service, kind: model.EventMeta, name: v.name, was: was, v: &v})

@@ -76,7 +76,7 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (mo
 		if t.v.mode != there.v.mode {
 			with.Mode = model.NewMode(t.v.mode.Perm(false))
 		}
-		r := e.set(there.v, t.v.data, with, false)
+		r := e.set(there.v, t.v.data(), with, false)
 		r.Unchanged = false // the old name is gone
 		return r, nil
 	}
@@ -191,7 +191,7 @@ func (e *evaluator) inside(s *service, dir string) ([]string, error) {
 		}
 		paths = append(paths, path)
 		if n.v != nil {
-			bytes += len(n.v.data)
+			bytes += len(n.v.data())
 		}
 		return len(paths) <= maxRenamed && bytes <= engine.MaxValue
 	}
@@ -201,7 +201,7 @@ func (e *evaluator) inside(s *service, dir string) ([]string, error) {
 		if !ok {
 			break
 		}
-		fits = add(it.path, e.entries.get(entryKey{s, it.path}))
+		fits = add(it.path(), e.entries.get(entryKey{s, it.path()}))
 	}
 	e.work += len(e.entries.over) * overCost
 	for k, n := range e.entries.over {

@@ -40,15 +40,15 @@ func (e *evaluator) value(c *model.Change) (model.Result, error) {
 
 // set gives a variable a new value, unless it is the value that it has, with the mode and time that c gives.
 func (e *evaluator) set(was *variable, data []byte, c *model.Change, echo bool) model.Result {
-	if bytes.Equal(data, was.data) {
-		return e.describe(was, was.with(c))
+	if bytes.Equal(data, was.data()) {
+		return e.describe(was, was.meta().with(c))
 	}
 	v := *was
 	v.version++
 	v.mtime = e.tick()
-	v.meta = v.with(c)
+	v.setMeta(v.meta().with(c))
 	v.writer = e.writer
-	v.data = data
+	v.value = newValue(data)
 	e.put(v.service, v.name, entry{v: &v})
 	e.emit(&event{service: v.service, kind: model.EventSet, name: v.name, was: was, v: &v, echo: echo})
 	return resultOf(&v)
@@ -76,12 +76,10 @@ func (e *evaluator) create(c *model.Change) (model.Result, error) {
 			return model.Result{}, err
 		}
 	}
-	v := &variable{
-		id: id, service: s, name: c.Name, version: e.floors.get(s) + 1, meta: meta{e.tick(), c.NewMode}.with(c), writer: e.writer,
-		slot: e.slot(s),
-	}
+	v := &variable{id: id, service: s, name: c.Name, version: e.floors.get(s) + 1, writer: e.writer, slot: e.slot(s)}
+	v.setMeta(meta{e.tick(), c.NewMode}.with(c))
 	if c.Op != model.OpCreate {
-		v.data = bytes.Clone(c.Data)
+		v.value = newValue(bytes.Clone(c.Data))
 	}
 	e.put(s, v.name, entry{v: v})
 	e.stirred(s, v.name)
@@ -91,16 +89,16 @@ func (e *evaluator) create(c *model.Change) (model.Result, error) {
 
 // newData is the value that c leads to. It never shares bytes with the message, whose buffer holds other messages too.
 func (e *evaluator) newData(c *model.Change, v *variable) ([]byte, error) {
-	size := int64(len(v.data))
+	size := int64(len(v.data()))
 	switch c.Op {
 	case model.OpStore:
 		e.work += len(c.Data)
-		return cloneUnlessEqual(c.Data, v.data), nil
+		return cloneUnlessEqual(c.Data, v.data()), nil
 	case model.OpAppend:
 		if size+int64(len(c.Data)) > e.limits.Value {
 			return nil, model.ErrTooLarge
 		}
-		return e.appended(v.data, c.Data), nil
+		return e.appended(v.data(), c.Data), nil
 	case model.OpPatch:
 		if c.Base != v.version {
 			return nil, model.ErrStaleBase
@@ -122,7 +120,7 @@ func (e *evaluator) newData(c *model.Change, v *variable) ([]byte, error) {
 		return nil, model.ErrTooLarge
 	}
 	e.work += int(size)
-	data := bytes.Clone(v.data[:min(size, int64(len(v.data)))])
+	data := bytes.Clone(v.data()[:min(size, int64(len(v.data())))])
 	data = append(data, make([]byte, size-int64(len(data)))...)
 	if c.Op == model.OpTruncate {
 		return data, nil
@@ -225,5 +223,5 @@ func (e *evaluator) emit(ev *event) {
 }
 
 func resultOf(v *variable) model.Result {
-	return model.Result{ID: v.id, Version: v.version, MTime: v.mtime, Size: int64(len(v.data))}
+	return model.Result{ID: v.id, Version: v.version, MTime: v.mtime, Size: int64(len(v.data()))}
 }

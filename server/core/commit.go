@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"time"
+	"unique"
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
@@ -123,7 +124,7 @@ func (s *Core) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 			list = append(list, o)
 			continue
 		}
-		e.Origin, e.writer = model.Origin{Principal: it.session.Principal, Client: c.id, Seq: it.report.Seq}, it.session.Writer
+		e.Origin, e.writer = model.Origin{Principal: it.session.Principal, Client: c.id, Seq: it.report.Seq}, unique.Make(it.session.Writer)
 		e.reserve = c.holds
 		events, tree := len(b.events), len(b.tree)
 		o.results, o.index, o.err = e.report(it.report)

@@ -198,7 +198,7 @@ func (u *update) size() int {
 		ev := u.list[i].ev
 		size += len(ev.name) + len(ev.oldName)
 		if u.watch.values && ev.v != nil {
-			size += len(ev.v.data)
+			size += len(ev.v.data())
 		}
 	}
 	return size

@@ -188,7 +188,7 @@ func (c *contentDelta) ops(service uint64) []engine.Op {
 			continue
 		}
 		ops = append(ops, engine.PutVariable(service, engine.Variable{
-			ID: v.id, Name: st.path, Version: v.version, MTime: v.mtime, Mode: uint32(v.mode), Writer: v.writer, Type: v.kind, Data: v.data,
+			ID: v.id, Name: st.path, Version: v.version, MTime: v.mtime, Mode: uint32(v.mode), Writer: v.writtenBy(), Type: v.kind, Data: v.data(),
 		}))
 	}
 	return ops

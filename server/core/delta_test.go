@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/internal/testenv"
@@ -105,7 +106,8 @@ func (st *stored) since(was *stored) *delta {
 			return a.ID == b.ID && a.Version == b.Version && a.MTime == b.MTime && a.Mode == b.Mode && a.Writer == b.Writer && bytes.Equal(a.Data, b.Data)
 		}, func(path string, e engine.Variable) {
 			d.in(id).vars = append(d.in(id).vars, variableState{path, &variable{
-				id: e.ID, version: e.Version, meta: meta{e.MTime, model.Mode(e.Mode)}, name: path, writer: e.Writer, data: e.Data, kind: e.Type,
+				id: e.ID, version: e.Version, mtime: e.MTime, mode: model.Mode(e.Mode), name: path, writer: unique.Make(e.Writer),
+				value: newValue(e.Data), kind: e.Type,
 			}})
 		}, func(path string) { d.in(id).vars = append(d.in(id).vars, variableState{path: path}) })
 	}
@@ -119,7 +121,7 @@ func (v *view) text() string {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	lines := []string{fmt.Sprintf("moved %v", v.moved)}
-	index := maps.Clone(v.byID)
+	found := 0
 	for name, t := range v.tenants {
 		if t.name != name {
 			lines = append(lines, fmt.Sprintf("tenant %s is called %s", name, t.name))
@@ -140,22 +142,23 @@ func (v *view) text() string {
 				if !ok {
 					break
 				}
-				path := at + "/" + it.path
+				path := at + "/" + it.path()
 				if d := it.d; d != nil {
 					lines = append(lines, fmt.Sprintf("%s/: %d %q %d %o holds %d", path, d.info.id, d.info.name, d.info.mtime, d.info.mode, d.count))
 					continue
 				}
 				n := it.v
-				lines = append(lines, fmt.Sprintf("%s: %d %q v%d %d %o by %s %q", path, n.id, n.name, n.version, n.mtime, n.mode, n.writer, n.data))
-				if index[n.id] != n {
+				lines = append(lines, fmt.Sprintf("%s: %d %q v%d %d %o by %s %q", path, n.id, n.name, n.version, n.mtime, n.mode, n.writtenBy(), n.data()))
+				if v.byID.get(n.id) == n {
+					found++
+				} else {
 					lines = append(lines, path+" is not found by its id")
 				}
-				delete(index, n.id)
 			}
 		}
 	}
 	slices.Sort(lines)
-	return strings.Join(append(lines, fmt.Sprintf("%d services, %d loaded, %d variables more", len(v.services), len(v.loaded), len(index))), "\n")
+	return strings.Join(append(lines, fmt.Sprintf("%d services, %d loaded, %d variables more", len(v.services), len(v.loaded), v.byID.count-found)), "\n")
 }
 
 // TestDeltas: a view that is given what transactions have written to the store, decoded, is the committer's. So is that of

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unique"
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
@@ -25,7 +26,7 @@ type evaluator struct {
 
 	model.Origin
 	auth    *access.Authorizer
-	writer  string
+	writer  unique.Handle[string]
 	reserve func(id uint64) bool
 }
 

@@ -43,7 +43,7 @@ func (e *event) id() uint64 {
 
 // difference is the ranges that lead from e.was to e.v, found once for all watchers.
 func (e *event) difference() ([]diff.Range, bool) {
-	e.once.Do(func() { e.ranges, e.worth = difference(e.was.data, e.v.data) })
+	e.once.Do(func() { e.ranges, e.worth = difference(e.was.data(), e.v.data()) })
 	return e.ranges, e.worth
 }
 

@@ -109,7 +109,7 @@ func TestCoalescing(t *testing.T) {
 		t.Errorf("snapshot of %d variables, resumed %v", len(whole.Vars), whole.Resumed)
 	}
 	d = stuck.feed.take()
-	if len(d.updates) != 1 || len(d.outcomes) != 1 || string(d.updates[0].list[0].ev.v.data) != "after the snapshot" {
+	if len(d.updates) != 1 || len(d.outcomes) != 1 || string(d.updates[0].list[0].ev.v.data()) != "after the snapshot" {
 		t.Errorf("after the snapshot: %+v", d)
 	}
 	svc.watchMu.Lock()

@@ -182,7 +182,7 @@ func (l *Lister) next() (model.Entry, bool) {
 func (l *Lister) nextInside() (model.Entry, bool) {
 	it, ok := l.nodes.next()
 	if !l.recursive {
-		for ok && l.nodes.deeper(it.path) {
+		for ok && l.nodes.deeper(it.path()) {
 			it, ok = l.nodes.next()
 		}
 	}
@@ -192,10 +192,10 @@ func (l *Lister) nextInside() (model.Entry, bool) {
 	e := l.service
 	if it.d != nil {
 		d := it.d.info
-		e.Dir, e.Name, e.ID, e.MTime, e.Mode = true, it.path, d.id, d.mtime, d.mode
+		e.Dir, e.Name, e.ID, e.MTime, e.Mode = true, d.name, d.id, d.mtime, d.mode
 	} else {
 		v := it.v
-		e.Name, e.ID, e.Version, e.MTime, e.Mode, e.Writer, e.Size = it.path, v.id, v.version, v.mtime, v.mode, v.writer, int64(len(v.data))
+		e.Name, e.ID, e.Version, e.MTime, e.Mode, e.Writer, e.Size = v.name, v.id, v.version, v.mtime, v.mode, v.writtenBy(), int64(len(v.data()))
 	}
 	return e, true
 }

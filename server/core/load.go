@@ -3,8 +3,8 @@ package core
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
+	"unique"
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/memfile"
@@ -33,35 +33,32 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 	s.view.mu.RLock()
 	c.named = s.view.rev
 	s.view.mu.RUnlock()
-	writers := map[string]string{}
+	f := newFiller(c)
+	var writer unique.Handle[string]
 	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
-		vars := make([]*variable, 0, len(p.Variables))
-		in := &contentDelta{}
-		for _, d := range p.Dirs {
-			in.dirs = append(in.dirs, dirState{d.Name, &dirInfo{id: d.ID, name: d.Name, meta: meta{d.MTime, model.Mode(d.Mode)}}})
+		for i := range p.Dirs {
+			e := &p.Dirs[i]
+			f.add(node{d: &dir{info: &dirInfo{id: e.ID, name: e.Name, meta: meta{e.MTime, model.Mode(e.Mode)}}}})
 		}
+		vars := make([]*variable, len(p.Variables))
 		for i := range p.Variables {
 			e := &p.Variables[i]
-			w, ok := writers[e.Writer]
-			if !ok {
-				w = e.Writer
-				writers[w] = w
+			if i == 0 || e.Writer != p.Variables[i-1].Writer {
+				writer = unique.Make(e.Writer)
 			}
-			v := &variable{
-				id: e.ID, version: e.Version, meta: meta{e.MTime, model.Mode(e.Mode)}, service: svc, name: e.Name, writer: w, data: slices.Clip(e.Data),
-				slot: c.high, kind: e.Type,
+			vars[i] = &variable{
+				id: e.ID, version: e.Version, mtime: e.MTime, mode: model.Mode(e.Mode), service: svc, name: e.Name, writer: writer,
+				value: newValue(e.Data), slot: c.high, kind: e.Type,
 			}
-			in.vars = append(in.vars, variableState{v.name, v})
-			vars = append(vars, v)
+			f.add(node{v: vars[i]})
 			c.high++
-		}
-		c.apply(in)
-		if orphan := c.orphan(in); orphan != "" {
-			return fmt.Errorf("%q of service %d is in no directory", orphan, svc.id)
 		}
 		s.view.remember(vars)
 		return nil
 	})
+	if orphan := f.done(); err == nil && orphan != "" {
+		err = fmt.Errorf("directory %q of service %d is not there, and something is in it", orphan, svc.id)
+	}
 	if err != nil {
 		return s.notLoaded(svc, c, before, err)
 	}
@@ -105,17 +102,39 @@ func (s *Core) notLoaded(svc *service, c *content, before *loadFailure, err erro
 // errLetGo is what a session says that comes to a service the moment after it was let go. Its client tries again.
 var errLetGo = &model.Error{Code: model.CodeUnavailable, Message: "the service is not in memory"}
 
-// orphan finds something that is in no directory, although all of it was applied.
-func (c *content) orphan(d *contentDelta) string {
-	for _, st := range d.dirs {
-		if c.dir(parentOf(st.path)) == nil {
-			return st.path
-		}
+// filler puts much into an empty content: directories, and variables, each in the order of their paths.
+type filler struct {
+	*content
+	counts map[string]int // of what is in the directories so far
+	// parent is the directory that the last one was put into, and count of what more is in it.
+	parent string
+	count  int
+}
+
+func newFiller(c *content) *filler { return &filler{content: c, counts: map[string]int{}} }
+
+func (f *filler) add(n node) {
+	path := n.path()
+	f.nodes.set(path, n)
+	if in := parentOf(path); in != f.parent {
+		f.turn(in)
 	}
-	for _, st := range d.vars {
-		if c.dir(parentOf(st.path)) == nil {
-			return st.path
+	f.count++
+}
+
+func (f *filler) turn(parent string) {
+	f.counts[f.parent] += f.count
+	f.parent, f.count = parent, 0
+}
+
+// done counts what is in the directories. It returns one that is not there although something is in it, if there is any.
+func (f *filler) done() (orphan string) {
+	f.turn("")
+	for path, n := range f.counts {
+		if f.dir(path) == nil && n > 0 {
+			orphan = path
 		}
+		f.content.count(path, n)
 	}
-	return ""
+	return orphan
 }

@@ -44,7 +44,7 @@ func (f frozen) initials() iter.Seq[memfile.Initial] {
 }
 
 func (v *variable) initial() memfile.Initial {
-	return memfile.Initial{Slot: v.slot, ID: v.id, Version: v.version, MTime: v.mtime, Name: v.name, Value: v.data}
+	return memfile.Initial{Slot: v.slot, ID: v.id, Version: v.version, MTime: v.mtime, Name: v.name, Value: v.data()}
 }
 
 func (c *content) takeSlot() uint32 {
@@ -76,7 +76,7 @@ func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
 				continue
 			}
 			s.writeSlot(v.service, moved, func(mem *memfile.Writer) (bool, error) {
-				return mem.Put(v.slot, v.id, v.version, v.mtime, v.name, v.data)
+				return mem.Put(v.slot, v.id, v.version, v.mtime, v.name, v.data())
 			})
 		}
 	}

@@ -21,13 +21,8 @@ type frozen struct{ root *block }
 
 type block struct {
 	gen   uint64
-	items []named // of a leaf
-	kids  []kid   // of what is not a leaf: at least one
-}
-
-type named struct {
-	path string
-	node
+	items []node // of a leaf
+	kids  []kid  // of what is not a leaf: at least one
 }
 
 // kid is a block below another. from is not after its first path, and after all paths of the kid before it.
@@ -61,13 +56,13 @@ func (f frozen) get(path string) node {
 		b = b.kids[b.kidFor(path)].block
 	}
 	if i, ok := b.find(path); ok {
-		return b.items[i].node
+		return b.items[i]
 	}
 	return node{}
 }
 
 func (b *block) find(path string) (int, bool) {
-	return slices.BinarySearchFunc(b.items, path, func(it named, path string) int { return cmp.Compare(it.path, path) })
+	return slices.BinarySearchFunc(b.items, path, func(n node, path string) int { return cmp.Compare(n.path(), path) })
 }
 
 // kidFor is where path is or would be.
@@ -91,7 +86,7 @@ func (b *block) own(gen uint64) *block {
 	return &block{gen: gen, items: slices.Clone(b.items), kids: slices.Clone(b.kids)}
 }
 
-// set puts n at path and returns what was there.
+// set puts n at path, which is its own, and returns what was there.
 func (o *ordered) set(path string, n node) (was node) {
 	gen := o.gen.Load()
 	if o.root == nil {
@@ -110,10 +105,10 @@ func (b *block) set(path string, n node) (was node, right *kid) {
 	if b.kids == nil {
 		i, found := b.find(path)
 		if found {
-			was, b.items[i].node = b.items[i].node, n
+			was, b.items[i] = b.items[i], n
 			return was, nil
 		}
-		return node{}, b.insert(i, named{path, n})
+		return node{}, b.insert(i, n)
 	}
 	i := b.kidFor(path)
 	k := &b.kids[i]
@@ -132,20 +127,20 @@ func (b *block) set(path string, n node) (was node, right *kid) {
 }
 
 // insert puts an item into a leaf.
-func (b *block) insert(i int, it named) (right *kid) {
+func (b *block) insert(i int, n node) (right *kid) {
 	if len(b.items) < maxBlock {
-		b.items = slices.Insert(b.items, i, it)
+		b.items = slices.Insert(b.items, i, n)
 		return nil
 	}
 	half := &block{gen: b.gen}
 	at := splitAt(len(b.items), i)
 	b.items, half.items = parted(b.items, at)
 	if i > at || i == maxBlock {
-		half.items = slices.Insert(half.items, i-at, it)
+		half.items = slices.Insert(half.items, i-at, n)
 	} else {
-		b.items = slices.Insert(b.items, i, it)
+		b.items = slices.Insert(b.items, i, n)
 	}
-	return &kid{half.items[0].path, half}
+	return &kid{half.items[0].path(), half}
 }
 
 // splitAt is where n things are parted for one that comes at i: in the middle, but near their end, where what comes in
@@ -248,7 +243,7 @@ func (c *cursor) seek(path string) {
 }
 
 // next returns what comes next; false: that was all.
-func (c *cursor) next() (named, bool) {
+func (c *cursor) next() (node, bool) {
 	for len(c.stack) > 0 {
 		s := &c.stack[len(c.stack)-1]
 		switch {
@@ -262,5 +257,5 @@ func (c *cursor) next() (named, bool) {
 			c.stack = c.stack[:len(c.stack)-1]
 		}
 	}
-	return named{}, false
+	return node{}, false
 }

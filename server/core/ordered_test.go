@@ -20,11 +20,11 @@ func (f frozen) all(t *testing.T) map[string]node {
 		if !ok {
 			return have
 		}
-		if last != "" && it.path <= last {
-			t.Fatalf("%q comes after %q", it.path, last)
+		if last != "" && it.path() <= last {
+			t.Fatalf("%q comes after %q", it.path(), last)
 		}
-		last = it.path
-		have[it.path] = it.node
+		last = it.path()
+		have[it.path()] = it
 	}
 }
 
@@ -93,8 +93,8 @@ func TestOrdered(t *testing.T) {
 			from := pathOf(rnd.IntN(5000))
 			at, _ := slices.BinarySearch(paths, from)
 			it, ok := s.from(from).next()
-			if ok != (at < len(paths)) || ok && it.path != paths[at] {
-				t.Fatalf("from %q comes %q", from, it.path)
+			if ok != (at < len(paths)) || ok && it.path() != paths[at] {
+				t.Fatalf("from %q comes %q", from, it.path())
 			}
 		}
 	}
@@ -103,10 +103,11 @@ func TestOrdered(t *testing.T) {
 // TestOrderedInOrder: what comes in order, as from the store, leaves no room unused.
 func TestOrderedInOrder(t *testing.T) {
 	var o ordered
-	o.set("z", node{v: &variable{}})
+	o.set("z", node{v: &variable{name: "z"}})
 	const n = 64 * 100
 	for i := range n {
-		o.set(fmt.Sprintf("v%06d", i), node{v: &variable{}})
+		path := fmt.Sprintf("v%06d", i)
+		o.set(path, node{v: &variable{name: path}})
 	}
 	leaves := 0
 	var count func(b *block)

@@ -30,7 +30,7 @@ func (w *watch) add(ev *event) {
 	if ev.kind == model.EventSet && ev.was != nil || ev.kind == model.EventMeta && ev.v != nil {
 		if i, ok := w.open[ev.v.id]; ok && (w.pending[i].ev.kind == model.EventMeta) == (ev.kind == model.EventMeta) {
 			p := &w.pending[i]
-			w.held += len(ev.v.data) - len(p.ev.v.data)
+			w.held += len(ev.v.data()) - len(p.ev.v.data())
 			p.ev, p.own, p.echo = ev, p.own && own, 0
 			return
 		}
@@ -43,9 +43,9 @@ func (w *watch) add(ev *event) {
 			p.echo = ev.Seq
 		}
 		w.open[ev.v.id] = len(w.pending)
-		w.held += len(ev.v.data)
+		w.held += len(ev.v.data())
 		if ev.was != nil {
-			w.held += len(ev.was.data)
+			w.held += len(ev.was.data())
 		}
 	case model.EventMeta:
 		if ev.v != nil {
@@ -53,7 +53,7 @@ func (w *watch) add(ev *event) {
 		}
 	case model.EventDelete, model.EventRename:
 		delete(w.open, ev.id())
-		w.held += len(ev.was.data)
+		w.held += len(ev.was.data())
 	case model.EventRenameDir:
 		clear(w.open)
 	}
@@ -101,7 +101,7 @@ func (p *pending) message(values bool) model.Event {
 	if v == nil {
 		v = ev.was
 	}
-	m.Version, m.MTime, m.Mode, m.Writer, m.Size, m.Slot = v.version, v.mtime, v.mode, v.writer, int64(len(v.data)), v.slot
+	m.Version, m.MTime, m.Mode, m.Writer, m.Size, m.Slot = v.version, v.mtime, v.mode, v.writtenBy(), int64(len(v.data())), v.slot
 	if ev.kind != model.EventSet || !values {
 		return m
 	}
@@ -109,7 +109,7 @@ func (p *pending) message(values bool) model.Event {
 	case p.echo != 0:
 		m.Echo = p.echo
 	case p.was == nil:
-		m.Data = v.data
+		m.Data = v.data()
 	default:
 		p.value(&m)
 	}
@@ -118,13 +118,13 @@ func (p *pending) message(values bool) model.Event {
 
 // value puts into m how the watcher gets from what it has to the new value.
 func (p *pending) value(m *model.Event) {
-	now := p.ev.v.data
+	now := p.ev.v.data()
 	var list []diff.Range
 	var worth bool
 	if p.was == p.ev.was {
 		list, worth = p.ev.difference()
 	} else {
-		list, worth = difference(p.was.data, now)
+		list, worth = difference(p.was.data(), now)
 	}
 	if !worth {
 		m.Data = now

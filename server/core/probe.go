@@ -35,7 +35,7 @@ func (s *Session) Probe(m *model.Probe) (*model.Probed, error) {
 			}
 		}
 		srv.view.mu.RLock()
-		if v := srv.view.byID[m.ID]; v != nil && s.auth.Need(s.Principal, v.service.tenant.name, 0) == nil {
+		if v := srv.view.byID.get(m.ID); v != nil && s.auth.Need(s.Principal, v.service.tenant.name, 0) == nil {
 			tenant = v.service.tenant.name
 			p.Version = v.version
 		}

@@ -21,7 +21,7 @@ type snapshot struct {
 	values  bool
 	rev     int64
 	nodes   *cursor // nil: no more
-	held    named   // of nodes, what did not fit; without a path: nothing
+	held    node    // of nodes, what did not fit
 	changes []pending
 }
 
@@ -55,18 +55,18 @@ func (s *snapshot) next() *model.Snapshot {
 func (s *snapshot) fill(m *model.Snapshot) (size int) {
 	for s.nodes != nil {
 		it := s.held
-		if s.held = (named{}); it.path == "" {
+		if s.held = (node{}); it == (node{}) {
 			var ok bool
 			if it, ok = s.nodes.next(); !ok {
 				s.nodes = nil
 				break
 			}
 		}
-		cost := len(it.path) + entryCost
+		cost := len(it.path()) + entryCost
 		if it.v != nil {
-			cost += len(it.v.writer)
+			cost += len(it.v.writtenBy())
 			if s.values {
-				cost += len(it.v.data)
+				cost += len(it.v.data())
 			}
 		}
 		if size > 0 && size+cost > PageBytes {
@@ -94,11 +94,11 @@ func eventSize(e *model.Event) int {
 // info is the variable as the protocol has it.
 func (v *variable) info(value bool) model.Variable {
 	m := model.Variable{
-		ID: v.id, Name: v.name, Version: v.version, MTime: v.mtime, Mode: v.mode, Writer: v.writer, Size: int64(len(v.data)),
+		ID: v.id, Name: v.name, Version: v.version, MTime: v.mtime, Mode: v.mode, Writer: v.writtenBy(), Size: int64(len(v.data())),
 		Slot: v.slot,
 	}
 	if value {
-		m.Data = v.data
+		m.Data = v.data()
 	}
 	return m
 }
@@ -129,7 +129,7 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 		ev := &event{service: svc, kind: r.kind, name: r.name, oldName: r.oldName, d: r.d}
 		own := r.client != "" && r.client == client
 		if r.d == nil {
-			ev.v = v.byID[r.id]
+			ev.v = v.byID.get(r.id)
 			here := ev.v != nil && ev.v.service == svc
 			if unseen[r.id] && !here {
 				continue

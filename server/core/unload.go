@@ -90,12 +90,12 @@ func (v *view) forget(nodes frozen) {
 	for more := true; more; {
 		v.mu.Lock()
 		for range idStep {
-			var it named
+			var it node
 			if it, more = w.next(); !more {
 				break
 			}
-			if it.v != nil && v.byID[it.v.id] == it.v {
-				delete(v.byID, it.v.id)
+			if it.v != nil {
+				v.byID.drop(it.v)
 			}
 		}
 		v.mu.Unlock()
@@ -107,7 +107,7 @@ func (v *view) remember(vars []*variable) {
 	for part := range slices.Chunk(vars, idStep) {
 		v.mu.Lock()
 		for _, e := range part {
-			v.byID[e.id] = e
+			v.byID.put(e)
 		}
 		v.mu.Unlock()
 	}

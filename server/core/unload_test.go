@@ -50,8 +50,8 @@ func TestUnload(t *testing.T) {
 	testenv.Eventually(t, bound, func() error {
 		s.view.mu.RLock()
 		defer s.view.mu.RUnlock()
-		if len(s.view.byID) > 0 || len(s.view.loaded) > 0 {
-			return fmt.Errorf("%d variables and %d services are still known", len(s.view.byID), len(s.view.loaded))
+		if s.view.byID.count > 0 || len(s.view.loaded) > 0 {
+			return fmt.Errorf("%d variables and %d services are still known", s.view.byID.count, len(s.view.loaded))
 		}
 		return nil
 	})

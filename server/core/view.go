@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unique"
+	"unsafe"
 
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
@@ -20,7 +22,7 @@ type view struct {
 	tenants  map[string]*tenant
 	services map[uint64]*service
 	// byID has the variables of all loaded services.
-	byID map[uint64]*variable
+	byID index
 	// moved has the services of the variables that are not in the one they were made in, loaded or not, by their ids.
 	moved map[uint64]uint64
 	// damaged has the names of tenants (the service is empty) and services whose records cannot be read: by tenant, then by
@@ -98,17 +100,47 @@ type dirInfo struct {
 
 // variable is one state of a variable. It is not changed once published: each change makes a new one, so that a pointer
 // taken under the lock can be used without it.
+//
+// There can be millions: its fields are as small as they can be, and in an order that leaves no gaps.
 type variable struct {
 	id      uint64
 	version uint64
-	meta
+	mtime   int64
 	service *service
 	name    string
-	writer  string
-	data    []byte
+	writer  unique.Handle[string]
+	value   value
 	slot    uint32
+	mode    model.Mode
 	kind    uint8
 }
+
+// data is the value. Nobody changes it.
+func (v *variable) data() []byte { return v.value.bytes() }
+
+// writtenBy is who has written the value, "" if nobody knows.
+func (v *variable) writtenBy() string {
+	if v.writer == (unique.Handle[string]{}) {
+		return ""
+	}
+	return v.writer.Value()
+}
+
+func (v *variable) meta() meta { return meta{v.mtime, v.mode} }
+
+func (v *variable) setMeta(m meta) { v.mtime, v.mode = m.mtime, m.mode }
+
+// value is a slice in less memory.
+type value struct {
+	first      *byte
+	size, room uint32 // engine.MaxValue and memfile.MaxValue are less
+}
+
+func newValue(data []byte) value {
+	return value{unsafe.SliceData(data), uint32(len(data)), uint32(cap(data))}
+}
+
+func (v value) bytes() []byte { return unsafe.Slice(v.first, v.room)[:v.size] }
 
 // node is what a path names: a variable, a directory, or nothing.
 type node struct {
@@ -116,8 +148,16 @@ type node struct {
 	d *dir
 }
 
+// path is where the node is in its service.
+func (n node) path() string {
+	if n.v != nil {
+		return n.v.name
+	}
+	return n.d.info.name
+}
+
 func newView() *view {
-	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: map[uint64]*variable{}, moved: map[uint64]uint64{}}
+	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: newIndex(), moved: map[uint64]uint64{}}
 }
 
 func newTenant(id uint64, name string, m meta) *tenant {
@@ -181,9 +221,9 @@ type inside struct {
 	prefix string
 }
 
-func (w *inside) next() (named, bool) {
+func (w *inside) next() (node, bool) {
 	it, ok := w.cursor.next()
-	return it, ok && strings.HasPrefix(it.path, w.prefix)
+	return it, ok && strings.HasPrefix(it.path(), w.prefix)
 }
 
 // deeper reports whether path, which came last, is in a directory below, and goes past what is in that one.
@@ -212,5 +252,5 @@ func (v *view) lookup(tenant, name string) *service {
 func (v *view) variable(id uint64) *variable {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return v.byID[id]
+	return v.byID.get(id)
 }
