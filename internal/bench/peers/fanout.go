@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,6 +87,14 @@ func fanout(l *lab, name string) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
+	used := []*spender{{name: "server", pid: l.commyfs.pid()}, {name: "clients", pid: os.Getpid()}}
+	var arrived int64
+	inner := own.run
+	own.run = spending(func(d time.Duration) (sample, error) {
+		s, err := inner(d)
+		arrived += int64(s.rate * d.Seconds())
+		return s, err
+	}, used, func() int64 { return arrived })
 	yardstick, redisSent, err := l.redisFanout()
 	if err != nil {
 		return nil, err
@@ -93,6 +102,9 @@ func fanout(l *lab, name string) ([]result, error) {
 	res, err := l.compare(name, comparison{goal: 0.5, least: true, value: byRate, sides: []side{own, yardstick},
 		note: "times are from the write to the watcher"})
 	res.Detail = map[string]float64{"values written a second": *sent, "values published a second, Redis": *redisSent}
+	for _, u := range used {
+		res.Detail["us of "+u.name+" for each value delivered"] = u.each()
+	}
 	return []result{res}, err
 }
 

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ type options struct {
 	dir     string
 	json    bool
 	scale   int
+	profile string
 }
 
 // Children are killed when the thread that started them ends: main's does not.
@@ -77,6 +79,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.dir, "dir", os.TempDir(), "`directory` for temporary files, on the disk to measure")
 	f.BoolVar(&o.json, "json", false, "write JSON")
 	f.IntVar(&o.scale, "scale", 1, "divide the sizes of the long rows by this, to try them")
+	f.StringVar(&o.profile, "cpuprofile", "", "`file` for a profile of this process: of the clients of the SDK")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -105,6 +108,16 @@ func (o *options) wants(r row) bool {
 
 // run measures the rows. What cannot be measured is reported, and does not keep the rest from being measured.
 func run(ctx context.Context, o options, w io.Writer) error {
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err == nil {
+			err = pprof.StartCPUProfile(f)
+		}
+		if err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	rep := newReport(o)
 	if !o.json {
 		rep.writeHead(w)
