@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -124,6 +125,23 @@ func (p *parcel) MemoryFile(service uint64, f model.MemoryFile) {
 
 // Changes is a push.
 func (p *parcel) Changes(m *model.Changes) { p.add(0, (*transport.VariableChanged)(m)) }
+
+// Shared is a push that is encoded once for all who get it.
+func (p *parcel) Shared(m *core.Shared) {
+	encoded := m.Form(func(c *model.Changes) any {
+		e, err := transport.Encode((*transport.VariableChanged)(c))
+		if err != nil {
+			return err
+		}
+		return e
+	})
+	switch e := encoded.(type) {
+	case *transport.Encoded:
+		p.add(0, e)
+	case error:
+		p.err = errors.Join(p.err, e)
+	}
+}
 
 // Outcome answers a report.
 func (p *parcel) Outcome(request uint64, m *model.Outcome) {

@@ -12,6 +12,8 @@ type Receiver interface {
 	// MemoryFile says where a service's memory file is now; without a path there is none.
 	MemoryFile(service uint64, f model.MemoryFile)
 	Changes(*model.Changes)
+	// Shared is Changes that others are handed too.
+	Shared(*Shared)
 	Outcome(request uint64, o *model.Outcome)
 	// Tree and Snapshot are pages of what a watch begins with. Request 0: nobody asked, the watch starts anew, or it is a
 	// step that is too large for one Changes.
@@ -56,8 +58,7 @@ func (f *feed) take() (d delivery) {
 		case w.lost:
 			d.lost = append(d.lost, w)
 		default:
-			list, held := w.take()
-			d.updates = append(d.updates, update{w, list, held})
+			d.updates = append(d.updates, w.take())
 		}
 	}
 	clear(f.dirty[len(wait):])
@@ -162,14 +163,21 @@ func (s *Session) Deliver(to Receiver) (bool, error) {
 // applies as one step too.
 const maxStep = 8 << 20
 
-// update is what one watch has to tell, to be applied as one step.
+// update is what one watch has to tell: news, each to be applied as one step, or a list, as one.
 type update struct {
 	watch *watch
+	news  []*news
 	list  []pending
 	held  int
 }
 
 func (u *update) tell(to Receiver) error {
+	for _, n := range u.news {
+		to.Shared(n.shared(u.watch.values))
+	}
+	if len(u.list) == 0 {
+		return nil
+	}
 	w, rev := u.watch, u.list[len(u.list)-1].ev.rev
 	if len(u.list) > 1 && u.size() > maxStep {
 		pages := &snapshot{service: w.service.id, resumed: true, values: w.values, rev: rev, changes: u.list}
@@ -183,12 +191,17 @@ func (u *update) tell(to Receiver) error {
 		}
 		return nil
 	}
-	m := &model.Changes{Service: w.service.id, Rev: rev, Changes: make([]model.Event, len(u.list))}
-	for i := range u.list {
-		m.Changes[i] = u.list[i].message(w.values)
-	}
-	to.Changes(m)
+	to.Changes(changes(w.service.id, u.list, w.values))
 	return nil
+}
+
+// changes is what waits as the protocol has it.
+func changes(service uint64, list []pending, values bool) *model.Changes {
+	m := &model.Changes{Service: service, Rev: list[len(list)-1].ev.rev, Changes: make([]model.Event, len(list))}
+	for i := range list {
+		m.Changes[i] = list[i].message(values)
+	}
+	return m
 }
 
 // size is at most about what the update takes as one message.

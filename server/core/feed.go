@@ -104,20 +104,22 @@ func (f *feed) file(service uint64, at model.MemoryFile) {
 	}
 }
 
-// events queues events for a watch, without waking anybody.
-func (f *feed) events(w *watch, list []*event) {
+// events queues what happened in one batch for a watch, without waking anybody.
+func (f *feed) events(w *watch, n *news) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed || f.watches[w.service.id] != w {
 		return
 	}
-	clean, held := len(w.pending) == 0 && !w.lost, w.held
-	for _, ev := range list {
-		w.add(ev)
-	}
-	if more := w.held - held; more > 0 && !f.memory.Try(more) {
-		w.held = held
-		w.lose()
+	clean, held := w.clean(), w.held
+	w.addNews(n)
+	if w.held > held && !f.memory.Try(w.held-held) {
+		// Merged, what waits may take less.
+		w.merge()
+		if more := w.held - held; more > 0 && !f.memory.Try(more) {
+			w.held = held
+			w.lose()
+		}
 	}
 	if held > w.held {
 		f.memory.Give(held - w.held)

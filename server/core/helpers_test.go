@@ -228,6 +228,7 @@ func (p *peer) tell(m any) {
 func (p *peer) TreeChanges(m *model.TreeChanges)              { p.tell(m) }
 func (p *peer) MemoryFile(service uint64, f model.MemoryFile) { p.tell(moved{service, f}) }
 func (p *peer) Changes(m *model.Changes)                      { p.tell(m) }
+func (p *peer) Shared(m *Shared)                              { p.tell(m.Changes()) }
 func (p *peer) Flush() error                                  { return nil }
 func (p *peer) Outcome(request uint64, o *model.Outcome)      { p.answer(request, o) }
 

@@ -43,24 +43,19 @@ func (w *watch) add(ev *event) {
 			p.echo = ev.Seq
 		}
 		w.open[ev.v.id] = len(w.pending)
-		w.held += len(ev.v.data())
-		if ev.was != nil {
-			w.held += len(ev.was.data())
-		}
 	case model.EventMeta:
 		if ev.v != nil {
 			w.open[ev.v.id] = len(w.pending)
 		}
 	case model.EventDelete, model.EventRename:
 		delete(w.open, ev.id())
-		w.held += len(ev.was.data())
 	case model.EventRenameDir:
 		clear(w.open)
 	}
 	if ev.kind != model.EventSet || p.created {
 		w.structural++
 	}
-	w.held += pendingCost + len(ev.name) + len(ev.oldName)
+	w.held += eventHeld(ev)
 	w.pending = append(w.pending, p)
 	if w.structural > maxStructural {
 		w.lose()
@@ -70,9 +65,24 @@ func (w *watch) add(ev *event) {
 // pendingCost is about what an event takes beside its names and values.
 const pendingCost = 400
 
+// eventHeld is about what an event keeps in memory while it waits.
+func eventHeld(ev *event) int {
+	held := pendingCost + len(ev.name) + len(ev.oldName)
+	switch ev.kind {
+	case model.EventSet:
+		held += len(ev.v.data())
+		if ev.was != nil {
+			held += len(ev.was.data())
+		}
+	case model.EventDelete, model.EventRename:
+		held += len(ev.was.data())
+	}
+	return held
+}
+
 // drop forgets what waits.
 func (w *watch) drop() {
-	w.pending, w.structural, w.held = nil, 0, 0
+	w.news, w.pending, w.structural, w.held = nil, nil, 0, 0
 	clear(w.open)
 }
 
@@ -83,10 +93,10 @@ func (w *watch) lose() {
 }
 
 // take hands over what waits.
-func (w *watch) take() ([]pending, int) {
-	list, held := w.pending, w.held
+func (w *watch) take() update {
+	u := update{w, w.news, w.pending, w.held}
 	w.drop()
-	return list, held
+	return u
 }
 
 // message is the event as the protocol has it.

@@ -25,19 +25,21 @@ func (s *Core) publish(d *delta, t *touched) {
 
 // broadcast queues the events for all who watch. The caller holds view.mu.
 func (s *Core) broadcast(d *delta, t *touched) {
-	var order []*service
-	lists := map[*service][]*event{}
+	var order []*news
+	of := map[*service]*news{}
 	for _, ev := range d.events {
-		ev.rev = d.rev
-		if lists[ev.service] == nil {
-			order = append(order, ev.service)
+		n := of[ev.service]
+		if n == nil {
+			n = &news{rev: d.rev}
+			of[ev.service] = n
+			order = append(order, n)
 		}
-		lists[ev.service] = append(lists[ev.service], ev)
+		n.add(ev)
 		ev.service.content.Load().log.add(ev)
 	}
-	for _, svc := range order {
-		s.watchers(svc, func(w *watch) {
-			w.session.feed.events(w, lists[svc])
+	for _, n := range order {
+		s.watchers(n.events[0].service, func(w *watch) {
+			w.session.feed.events(w, n)
 			t.add(w.session)
 		})
 	}

@@ -11,14 +11,16 @@ type watch struct {
 	values  bool
 	rev     int64 // of the snapshot
 
-	// live: the watcher has the snapshot that pending comes after.
-	live    bool
+	// live: the watcher has the snapshot that what waits comes after.
+	live bool
+	// news waits as it is, shared with other watchers; pending is empty then.
+	news    []*news
 	pending []pending
 	// open has the entries of pending that later values of the variable, or later modes and times, are merged into, by its id.
 	open       map[uint64]int
 	structural int
-	held       int // what pending keeps in memory, values that nobody else has any more among it
-	// lost: pending outgrew its bounds and was dropped.
+	held       int // what waits keeps in memory, values that nobody else has any more among it
+	// lost: what waits outgrew its bounds and was dropped.
 	lost bool
 }
 
