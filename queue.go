@@ -24,75 +24,135 @@ type pending struct {
 	failed  error
 }
 
-// takeDown prepares a notice for the queue. The copy has applied it, and nothing after it. last: no other notice of its
-// step follows.
-func (c *Client) takeDown(n *varsync.Notice, last bool) pending {
-	p := pending{Notice: *n, entry: Entry{Info: Info{ID: n.ID, Dir: n.Dir, Time: timeOf(n.MTime)}}}
+// takeDown makes of p what the queue has of a notice. The copy has applied it, and nothing after it. last: no other notice
+// of its step follows.
+func (c *Client) takeDown(p *pending, n *varsync.Notice, last bool, store string) {
+	p.Notice = *n
+	p.entry.ID, p.entry.Dir, p.entry.Time = n.ID, n.Dir, timeOf(n.MTime)
 	if n.Service != 0 {
-		p.token = Token{c.sync.Welcome().Store, n.Rev}
+		p.token = Token{store, n.Rev}
 		if !last {
 			p.token.rev = n.Before // a watch that resumes there reports the whole step again, which can be of many revisions
 		}
 	}
 	e := &p.entry
-	switch v := c.sync.Node(n.ID).(type) {
-	case *varsync.Variable:
-		if n.Kind == varsync.Deleted {
-			break
-		}
-		m := v.Meta()
-		e.Version, e.Size, e.Time, e.Writer, e.Mode = m.Version, m.Size, timeOf(m.MTime), v.Writer(), v.Mode()
-		if v.Service().Mapped() {
-			p.variable = v // shared memory changes
-		} else if data, _, err := v.Load(nil); err == nil && n.Kind != varsync.MetaChanged {
-			if e.Value = data; data == nil {
-				e.Value = []byte{}
-			}
-		}
-	case interface{ Mode() Mode }:
-		e.Mode = v.Mode()
+	v := n.Variable
+	var k varsync.Known
+	if v != nil {
+		k = v.Known()
 	}
-	return p
+	if v == nil || k.Gone { // or is another one by now: it has moved
+		switch node := c.sync.Node(n.ID).(type) {
+		case *varsync.Variable:
+			v, k = node, node.Known()
+		case interface{ Mode() Mode }:
+			e.Mode = node.Mode()
+			return
+		default:
+			return
+		}
+	}
+	if n.Kind == varsync.Deleted {
+		return
+	}
+	e.Version, e.Size, e.Time, e.Writer, e.Mode = k.Version, k.Size, timeOf(k.MTime), k.Writer, k.Mode
+	if k.Mapped {
+		p.variable = v // shared memory changes
+	} else if data, _, err := v.Load(nil); err == nil && n.Kind != varsync.MetaChanged {
+		if e.Value = data; data == nil {
+			e.Value = []byte{}
+		}
+	}
 }
 
 // queue is unbounded, except that it merges modifications. The goroutine that receives adds to it, and must not block.
 type queue struct {
 	wake chan struct{} // holds a token when the queue is not empty
 
-	mu       sync.Mutex // guards the following
-	list     []pending
-	bytes    int
-	modified map[uint64]int // the index of the last notice of a variable, if it can be merged into
+	mu    sync.Mutex // guards the following
+	list  []pending
+	spare []pending // to be used again
+	bytes int
+	// modified has the index of the last notice of a variable, if it can be merged into; nil while nothing is merged.
+	modified map[uint64]int
 }
 
-func newQueue() *queue { return &queue{wake: make(chan struct{}, 1), modified: map[uint64]int{}} }
+// keptNotices is how long a list of notices is kept for the next ones.
+const keptNotices = 1024
 
-func (q *queue) add(p pending) {
+func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+
+func (q *queue) add(p pending) { q.addAll(1, func(_ int, to *pending) bool { *to = p; return true }) }
+
+// addAll adds up to n elements, which fill makes, in place: false, if there is none of that number. fill must not wait.
+func (q *queue) addAll(n int, fill func(i int, p *pending) bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	for i := range n {
+		q.list = append(q.list, pending{})
+		at := len(q.list) - 1
+		if !fill(i, &q.list[at]) || q.mergeLocked(at) {
+			q.list = q.list[:at]
+		}
+	}
+	if len(q.list) == 0 {
+		return
+	}
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	modified := p.Kind == varsync.Modified
-	if i, ok := q.modified[p.ID]; ok && modified && (len(q.list) > manyChanges || q.bytes > manyBytes) {
-		q.bytes += len(p.entry.Value) - len(q.list[i].entry.Value)
-		p.token = q.list[i].token // what follows in the queue is older: a watch that resumes must not skip it
-		q.list[i] = p
-		return
+}
+
+// mergeLocked counts the last element, or has it take the place of an older one.
+func (q *queue) mergeLocked(at int) (merged bool) {
+	p := &q.list[at]
+	if at > manyChanges || q.bytes > manyBytes {
+		if q.modified == nil {
+			q.modified = map[uint64]int{}
+			for i := range q.list[:at] {
+				q.noteLocked(i)
+			}
+		}
+		if i, ok := q.modified[p.ID]; ok && p.Kind == varsync.Modified {
+			q.bytes += len(p.entry.Value) - len(q.list[i].entry.Value)
+			p.token = q.list[i].token // what follows in the queue is older: a watch that resumes must not skip it
+			q.list[i] = *p
+			return true
+		}
 	}
-	if delete(q.modified, p.ID); modified {
-		q.modified[p.ID] = len(q.list)
+	if q.modified != nil {
+		q.noteLocked(at)
 	}
-	q.list = append(q.list, p)
 	q.bytes += len(p.entry.Value)
+	return false
+}
+
+func (q *queue) noteLocked(at int) {
+	if p := &q.list[at]; p.Kind == varsync.Modified {
+		q.modified[p.ID] = at
+	} else {
+		delete(q.modified, p.ID)
+	}
 }
 
 func (q *queue) take() []pending {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	list := q.list
-	q.list, q.bytes = nil, 0
-	clear(q.modified)
+	q.list, q.spare, q.bytes, q.modified = q.spare, nil, 0, nil
 	return list
+}
+
+// again gives back what take returned.
+func (q *queue) again(list []pending) {
+	if cap(list) > keptNotices {
+		return
+	}
+	clear(list)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.spare == nil {
+		q.spare = list[:0]
+	}
 }

@@ -49,12 +49,18 @@ func (c *Client) onChange(notices []varsync.Notice) {
 }
 
 func (w *watcher) onChange(notices []varsync.Notice) {
-	for i := range notices {
-		n := &notices[i]
-		if n.Service == 0 || w.wants(kinds[n.Kind], n.Dir, n.Path, n.OldPath) {
-			w.queue.add(w.c.takeDown(n, i == len(notices)-1))
-		}
+	if len(notices) == 0 {
+		return
 	}
+	store := w.c.sync.Welcome().Store
+	w.queue.addAll(len(notices), func(i int, p *pending) bool {
+		n := &notices[i]
+		if n.Service != 0 && !w.wants(kinds[n.Kind], n.Dir, n.Path, n.OldPath) {
+			return false
+		}
+		w.c.takeDown(p, n, i == len(notices)-1, store)
+		return true
+	})
 }
 
 // wants reports whether an event is about something watched: at or below a target, or a directory above one that is deleted
@@ -111,6 +117,7 @@ func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
 			}
 		}
 		if len(list) > 0 {
+			w.queue.again(list)
 			continue
 		}
 		select {
@@ -182,14 +189,32 @@ func (w *watcher) emit(ctx context.Context, ev Event) error {
 	return nil
 }
 
+// pathOf is the inverse of [Path.Components].
+func pathOf(components []string) (p Path) {
+	for i, c := range components {
+		switch i {
+		case 0:
+			p.Tenant = c
+		case 1:
+			p.Service = c
+		case 2:
+			p.Name = c
+		default:
+			p.Name = strings.Join(components[2:], "/")
+			return p
+		}
+	}
+	return p
+}
+
 // event turns a notice into an event; false: it has been reported already.
 func (w *watcher) event(p *pending) (Event, bool) {
 	n := &p.Notice
 	e := p.entry
-	e.setPath(ParsePath(strings.Join(n.Path, "/")))
+	e.setPath(pathOf(n.Path))
 	ev := Event{Kind: kinds[n.Kind], Own: n.Own, Token: p.token, Entry: e}
 	if n.Kind == varsync.Renamed {
-		ev.Old = ParsePath(strings.Join(n.OldPath, "/"))
+		ev.Old = pathOf(n.OldPath)
 	}
 	if n.Dir || n.Kind == varsync.Deleted {
 		delete(w.ahead, n.ID)
@@ -224,7 +249,7 @@ func (w *watcher) fill(e *Entry, v *varsync.Variable) {
 	*e = now
 }
 
-var kinds = map[varsync.NoticeKind]EventKind{
+var kinds = [...]EventKind{
 	varsync.Modified: EventModified, varsync.Created: EventCreated, varsync.Deleted: EventDeleted, varsync.Renamed: EventRenamed,
 	varsync.MetaChanged: EventMeta,
 }

@@ -17,12 +17,12 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 	before := s.rev
 	defer func() { s.stamp(notices, before, rev) }()
 	s.rev = rev
+	notices = make([]Notice, 0, len(events))
 	for i := range events {
-		ns, fits := s.applyLocked(prefix, &events[i])
-		if !fits {
+		var fits bool
+		if notices, fits = s.applyLocked(notices, prefix, &events[i]); !fits {
 			return notices, false
 		}
-		notices = append(notices, ns...)
 	}
 	return notices, true
 }
@@ -34,20 +34,23 @@ func (s *Service) stamp(notices []Notice, before, rev int64) {
 	}
 }
 
-func (s *Service) applyLocked(prefix []string, e *model.Event) ([]Notice, bool) {
+// applyLocked appends what became visible by one event. Most are new values: they cost no slice of their own.
+func (s *Service) applyLocked(out []Notice, prefix []string, e *model.Event) ([]Notice, bool) {
+	var list []Notice
+	fits := false
 	switch e.Kind {
 	case model.EventSet:
-		return s.setLocked(prefix, e)
+		return s.setLocked(out, prefix, e)
 	case model.EventMkdir:
-		return s.mkdirLocked(prefix, e)
+		list, fits = s.mkdirLocked(prefix, e)
 	case model.EventDelete, model.EventRmdir:
-		return s.removeLocked(prefix, s.nodeLocked(e.ID, e.Name), e), true
+		list, fits = s.removeLocked(prefix, s.nodeLocked(e.ID, e.Name), e), true
 	case model.EventRename, model.EventRenameDir:
-		return s.renameLocked(prefix, e)
+		list, fits = s.renameLocked(prefix, e)
 	case model.EventMeta:
-		return s.metaLocked(prefix, e)
+		list, fits = s.metaLocked(prefix, e)
 	}
-	return nil, false
+	return append(out, list...), fits
 }
 
 // metaLocked applies another mode or mtime.
@@ -80,32 +83,33 @@ func (d *Dir) touched(e *model.Event) {
 	}
 }
 
-func (s *Service) setLocked(prefix []string, e *model.Event) ([]Notice, bool) {
+func (s *Service) setLocked(out []Notice, prefix []string, e *model.Event) ([]Notice, bool) {
 	v, _ := s.nodeLocked(e.ID, e.Name).(*Variable)
 	created := v == nil
 	if created {
 		if e.Name == "" {
-			return nil, false
+			return out, false
 		}
 		dir, name := s.parentLocked(e.Name)
 		if dir == nil || dir.children[name] != nil {
-			return nil, false
+			return out, false
 		}
 		v = &Variable{s: s, id: e.ID, name: name, parent: dir}
 	} else if e.Version == v.version && (e.MTime != v.mtime || e.Mode != v.mode) {
-		return s.metaLocked(prefix, e)
+		list, fits := s.metaLocked(prefix, e)
+		return append(out, list...), fits
 	} else if e.Version <= v.version {
-		return nil, true // known already: a resumed stream may overlap
+		return out, true // known already: a resumed stream may overlap
 	}
 	if s.buffered() {
 		value, ok := v.nextValue(prefix, e)
 		if !ok {
-			return nil, false
+			return out, false
 		}
 		v.value = value
 	}
 	v.version, v.mtime, v.mode, v.writer, v.size, v.slot = e.Version, e.MTime, e.Mode, e.Writer, e.Size, e.Slot
-	n := Notice{Kind: Modified, Own: e.Own, ID: v.id, Parent: v.parent.id, MTime: v.mtime,
+	n := Notice{Kind: Modified, Own: e.Own, ID: v.id, Variable: v, Parent: v.parent.id, MTime: v.mtime,
 		Path: join(prefix, v.pathLocked())}
 	if created {
 		v.parent.children[v.name] = v
@@ -113,7 +117,7 @@ func (s *Service) setLocked(prefix []string, e *model.Event) ([]Notice, bool) {
 		s.c.index.put(v)
 		n.Kind = Created
 	}
-	return []Notice{n}, true
+	return append(out, n), true
 }
 
 // maxPatched bounds what a patch can make of a value, whatever the server says: no server's limit is higher.
@@ -161,19 +165,23 @@ func (s *Service) mkdirLocked(prefix []string, e *model.Event) ([]Notice, bool) 
 // nodeLocked returns what has the id in this service, nil if nothing has. name is where to look when the id stands for
 // a node of another service already: a variable was moved there, and the stream of that service was ahead of ours.
 func (s *Service) nodeLocked(id uint64, name string) Node {
-	for _, n := range []Node{s.c.index.get(id), s.lookupLocked(name)} {
-		switch n := n.(type) {
-		case *Variable:
-			if n.id == id && n.s == s && !n.gone {
-				return n
-			}
-		case *Dir:
-			if n.id == id && n.s == s && !n.gone {
-				return n
-			}
-		}
+	if n := s.c.index.get(id); s.holdsLocked(n, id) {
+		return n
+	}
+	if n := s.lookupLocked(name); s.holdsLocked(n, id) {
+		return n
 	}
 	return nil
+}
+
+func (s *Service) holdsLocked(n Node, id uint64) bool {
+	switch n := n.(type) {
+	case *Variable:
+		return n.id == id && n.s == s && !n.gone
+	case *Dir:
+		return n.id == id && n.s == s && !n.gone
+	}
+	return false
 }
 
 func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice {

@@ -155,7 +155,12 @@ func (s *Service) prefix() []string {
 func join(prefix []string, name string) []string {
 	out := make([]string, 0, len(prefix)+1+strings.Count(name, "/"))
 	out = append(out, prefix...)
-	return append(out, strings.Split(name, "/")...)
+	for more := true; more; {
+		var part string
+		part, name, more = strings.Cut(name, "/")
+		out = append(out, part)
+	}
+	return out
 }
 
 // lookupLocked finds a directory or variable; s.mu must be held.

@@ -157,6 +157,5 @@ func (s *Service) placeLocked(prefix []string, e *model.Event, notices *[]Notice
 	if there := s.lookupLocked(e.Name); there != nil && there.ID() != e.ID {
 		*notices = append(*notices, s.removeLocked(prefix, there, &model.Event{})...)
 	}
-	ns, _ := s.applyLocked(prefix, e)
-	*notices = append(*notices, ns...)
+	*notices, _ = s.applyLocked(*notices, prefix, e)
 }

@@ -89,6 +89,8 @@ type Notice struct {
 	Path      []string
 	OldPath   []string // Renamed
 	MTime     int64    // Unix nanoseconds
+	// Variable is what has a new value or is new, nil if it is no variable, and in other notices.
+	Variable *Variable
 	// Service and Rev are the id of the service that has changed, and the revision at which it has come to be so: changes
 	// with one revision were made together. Both are 0 in notices of tenants and services.
 	Service uint64

@@ -55,6 +55,23 @@ func (v *Variable) Meta() Meta {
 	return Meta{v.version, v.mtime, v.size}
 }
 
+// Known is what the pushes have of a variable.
+type Known struct {
+	Meta
+	Writer string
+	Mode   model.Mode
+	Mapped bool // the value is in shared memory
+	Gone   bool
+}
+
+// Known describes the variable as the pushes have it, all of it at one moment.
+func (v *Variable) Known() Known {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	_, mapped := v.s.acc.(*mappedAccessor)
+	return Known{Meta{v.version, v.mtime, v.size}, v.writer, v.mode, mapped, v.gone}
+}
+
 // Current describes the value that [Variable.Load] would return: where it is mapped it is not older than what any client
 // on this host was told is stored.
 func (v *Variable) Current() Meta {
