@@ -109,6 +109,10 @@ func (c *Client) Start(ctx context.Context, req Message, handle func(Message, er
 	return c.send(ctx, &Pending{client: c, done: make(chan struct{}), handle: handle}, req)
 }
 
+// maxLone is how many calls may wait for their replies so that the next one is still sent at once. Those of a crowd are sent
+// together.
+const maxLone = 2
+
 func (c *Client) send(ctx context.Context, p *Pending, req Message) error {
 	c.mu.Lock()
 	if c.err != nil {
@@ -119,8 +123,9 @@ func (c *Client) send(ctx context.Context, p *Pending, req Message) error {
 	c.last++
 	p.id = c.last
 	c.calls[p.id] = p
+	few := len(c.calls) <= maxLone
 	c.mu.Unlock()
-	err := c.conn.queue(ctx, Envelope{ID: p.id, Message: req})
+	err := c.conn.queue(ctx, Envelope{ID: p.id, Message: req}, few)
 	if err == nil || c.take(p.id) == nil { // taken: the receive loop has ended and answers for it
 		return nil
 	}

@@ -47,6 +47,7 @@ func newConn(ws *websocket.Conn, nc *netConn, opts Options, peer *Peer, local bo
 		done: make(chan struct{}),
 	}
 	c.out.wake = make(chan struct{}, 1)
+	nc.patient.Store(false)
 	ws.SetReadLimit(int64(opts.MaxMessage))
 	ws.SetPingHandler(func(data string) error {
 		select {
@@ -136,7 +137,9 @@ func (c *Conn) close(code int, reason string) {
 		reason = strings.ToValidUTF8(reason[:min(len(reason), closeReason)], "") // or the peer refuses the frame
 		// A peer that takes nothing must not hold us up: what is left of the deadline is the raw connection's.
 		stop := time.AfterFunc(closeWait, func() { c.Fail(errClosed) })
-		_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(closeWait))
+		_ = c.patiently(func() error {
+			return c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(closeWait))
+		})
 		stop.Stop()
 	}
 	c.Fail(errClosed)

@@ -26,9 +26,11 @@ func (c *Conn) heartbeatLoop() {
 			kind = websocket.PongMessage
 		case <-tick:
 		}
-		// The deadline is for the wait behind a message that is being written. To run into it is no failure: the
-		// bytes of that message are a sign of life as good as this one.
-		err := c.ws.WriteControl(kind, []byte(data), time.Now().Add(c.opts.WriteTimeout))
+		// To wait behind a message that is being written is no failure: the bytes of that message are a sign of life as good as
+		// this one.
+		err := c.patiently(func() error {
+			return c.ws.WriteControl(kind, []byte(data), time.Now().Add(c.opts.WriteTimeout))
+		})
 		if err != nil && c.net.broken.Load() {
 			_ = c.sendFailed(err) // ends the connection, which is all there is to do
 			return

@@ -2,7 +2,9 @@ package transport
 
 import (
 	"net"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -16,6 +18,13 @@ type netConn struct {
 	writeTimeout time.Duration
 	received     atomic.Int64 // Unix nanoseconds
 	broken       atomic.Bool  // a write has failed
+
+	direct *directWriter // nil: there is TLS, or no socket, and Write always waits for the peer
+	// patient: Write may wait for the peer. Else it leaves to drain what the kernel does not take at once.
+	patient atomic.Bool
+
+	mu   sync.Mutex // held while writing; guards the following, and direct
+	rest []byte     // what was left
 }
 
 func newNetConn(c net.Conn, writeTimeout time.Duration) *netConn {
@@ -23,6 +32,10 @@ func newNetConn(c net.Conn, writeTimeout time.Duration) *netConn {
 	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
 		n.raw = t.NetConn()
 	}
+	if n.raw == c {
+		n.direct = newDirectWriter(c)
+	}
+	n.patient.Store(true) // until the handshake is over
 	n.received.Store(time.Now().UnixNano())
 	return n
 }
@@ -36,6 +49,60 @@ func (n *netConn) Read(p []byte) (int, error) {
 }
 
 func (n *netConn) Write(p []byte) (int, error) {
+	if n.direct == nil {
+		return n.write(p)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	patient := n.patient.Load()
+	if patient {
+		if err := n.drainLocked(); err != nil {
+			return 0, err
+		}
+	}
+	done := 0
+	if len(n.rest) == 0 {
+		var err error
+		if done, err = n.direct.write(p); err != nil {
+			n.broken.Store(true)
+			return done, err
+		}
+	}
+	if !patient {
+		n.rest = append(n.rest, p[done:]...)
+		return len(p), nil
+	}
+	if done == len(p) {
+		return done, nil
+	}
+	k, err := n.write(p[done:])
+	return done + k, err
+}
+
+// drain writes what was left, and waits for the peer to take it.
+func (n *netConn) drain() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.drainLocked()
+}
+
+func (n *netConn) drainLocked() error {
+	if len(n.rest) == 0 {
+		return nil
+	}
+	_, err := n.write(n.rest)
+	n.rest = nil
+	return err
+}
+
+// left reports whether there is something for drain to do.
+func (n *netConn) left() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.rest) > 0
+}
+
+func (n *netConn) write(p []byte) (int, error) {
 	done := 0
 	for {
 		end := min(done+writeChunk, len(p))
@@ -63,3 +130,53 @@ func (n *netConn) SetDeadline(t time.Time) error { return n.Conn.SetReadDeadline
 
 // abort ends all reads and writes at once; closing a TLS connection properly could wait for a stuck peer.
 func (n *netConn) abort() { _ = n.raw.Close() }
+
+// directWriter writes to a socket what the kernel takes at once.
+type directWriter struct {
+	raw syscall.RawConn
+	try func(fd uintptr) // made once: it would be allocated for each write
+
+	// of the write that is under way
+	p   []byte
+	n   int
+	err error
+}
+
+func newDirectWriter(c net.Conn) *directWriter {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	w := &directWriter{raw: raw}
+	w.try = func(fd uintptr) {
+		for {
+			w.n, w.err = syscall.Write(int(fd), w.p) // package net has made it non-blocking
+			if w.err != syscall.EINTR {
+				return
+			}
+		}
+	}
+	return w
+}
+
+// write returns how many bytes the kernel has taken. That it takes none is no error.
+func (w *directWriter) write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	w.p = p
+	err := w.raw.Control(w.try)
+	n := w.n
+	if err == nil {
+		err = w.err
+	}
+	w.p, w.n, w.err = nil, 0, nil
+	if err == syscall.EAGAIN {
+		return 0, nil
+	}
+	return max(n, 0), err
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +21,7 @@ const (
 	keepBuffer = 64 << 10  // a connection keeps no larger ones
 	poolBuffer = 5 << 18   // a value of 1 MiB and what surrounds it; larger buffers are not kept at all
 	maxQueued  = 16 << 20  // bytes that may wait for a peer that takes nothing before who brings more waits himself
+	maxDirect  = 64 << 10  // bytes that are written by who must not wait; those that the kernel does not take are kept
 )
 
 // bigBuffers are shared by all connections: most of those that have sent a large message once will not soon do so again.
@@ -28,12 +31,12 @@ var bigBuffers sync.Pool // of *[]byte
 // write. The first to get it writes what all have appended; the others find nothing left to do. So a lone sender writes
 // at once on its own goroutine, and a crowd shares system calls.
 //
-// Senders that must not wait for the peer only queue, and a goroutine of the connection writes. So a sender that gives up never
-// leaves a message half written.
+// Senders that must not wait for the peer write what the kernel takes at once, if nobody else is writing, and leave the rest
+// to a goroutine that may wait. So a sender that gives up never leaves a message half written.
 //
 // Lock order: writing, then mu.
 type sender struct {
-	writing sync.Mutex // guards the WebSocket's data writer and the following
+	writing sync.Mutex // held by who writes to the WebSocket; guards the following
 	spare   []byte
 	spares  []int
 	err     error // of the first write that failed
@@ -63,14 +66,39 @@ func (c *Conn) Send(envs ...Envelope) error {
 	if err != nil {
 		return err
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	return c.flush()
+	return c.Flush()
 }
 
-// queue has an envelope sent and does not wait for it. It waits only while very much is queued already, until ctx ends:
-// then nothing was queued. A connection that fails later says so by itself.
-func (c *Conn) queue(ctx context.Context, env Envelope) error {
+// SendNow is Send that does not wait for the peer. If something is left to be sent, Flush has to be called.
+func (c *Conn) SendNow(envs ...Envelope) (left bool, err error) {
+	if err := c.Err(); err != nil {
+		return false, err
+	}
+	s := &c.out
+	s.mu.Lock()
+	err = s.appendLocked(envs, c.opts.MaxMessage)
+	s.mu.Unlock()
+	if err != nil {
+		return false, err
+	}
+	return c.sendNow(), nil
+}
+
+// Flush returns when what SendNow has left was handed to the kernel.
+func (c *Conn) Flush() error { return c.patiently(c.flush) }
+
+// patiently calls fn with the right to write, and to wait for the peer.
+func (c *Conn) patiently(fn func() error) error {
+	c.out.writing.Lock()
+	defer c.out.writing.Unlock()
+	c.net.patient.Store(true)
+	defer c.net.patient.Store(false)
+	return fn()
+}
+
+// queue has an envelope sent and does not wait for it: at once, or by writeLoop. It waits only while very much is queued
+// already, until ctx ends: then nothing was queued. A connection that fails later says so by itself.
+func (c *Conn) queue(ctx context.Context, env Envelope, atOnce bool) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
@@ -86,11 +114,31 @@ func (c *Conn) queue(ctx context.Context, env Envelope) error {
 	if err != nil {
 		return err
 	}
+	if atOnce && !c.sendNow() {
+		return nil
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
 	return nil
+}
+
+// sendNow writes what is pending as far as that takes no waiting. It reports whether something may be left.
+func (c *Conn) sendNow() (left bool) {
+	s := &c.out
+	if c.net.direct == nil || !s.writing.TryLock() {
+		return true
+	}
+	defer s.writing.Unlock()
+	if c.net.left() {
+		return true
+	}
+	buf, cuts, ok := s.take(maxDirect)
+	if len(buf) > 0 {
+		_ = c.writeTaken(buf, cuts) // has ended the connection
+	}
+	return !ok || c.net.left()
 }
 
 // awaitRoom waits until what is pending is taken. The caller holds s.mu, and has it again unless there is an error.
@@ -121,28 +169,48 @@ func (c *Conn) writeLoop() {
 		case <-c.done:
 			return
 		}
-		s.writing.Lock()
-		_ = c.flush() // has ended the connection
-		s.writing.Unlock()
+		runtime.Gosched() // whoever is about to queue something does it first, and it goes together
+		_ = c.Flush()     // has ended the connection
 	}
 }
 
 // flush writes what is pending. The caller holds writing.
 func (c *Conn) flush() error {
 	s := &c.out
-	s.mu.Lock()
-	buf, cuts := s.pending, s.cuts
+	buf, cuts, _ := s.take(math.MaxInt)
 	if len(buf) > 0 {
-		s.pending, s.cuts, s.cut = s.spare[:0], s.spares[:0], 0
-		if s.room != nil {
-			close(s.room)
-			s.room = nil
-		}
+		return c.writeTaken(buf, cuts)
 	}
-	s.mu.Unlock()
-	if len(buf) == 0 { // another sender has written ours, or could not
-		return s.err
+	// Another sender has written ours, or could not, or not all of it.
+	if err := c.net.drain(); err != nil && s.err == nil {
+		s.err = c.sendFailed(err)
 	}
+	return s.err
+}
+
+// take hands over what is pending, unless it is more than most. The caller holds writing.
+func (s *sender) take(most int) (buf []byte, cuts []int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pending) > most {
+		return nil, nil, false
+	}
+	if len(s.pending) == 0 {
+		return nil, nil, true
+	}
+	buf, cuts = s.pending, s.cuts
+	s.pending, s.cuts, s.cut = s.spare[:0], s.spares[:0], 0
+	s.spare, s.spares = nil, nil
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
+	return buf, cuts, true
+}
+
+// writeTaken writes what was taken. The caller holds writing.
+func (c *Conn) writeTaken(buf []byte, cuts []int) error {
+	s := &c.out
 	err := c.write(buf, cuts)
 	if cap(buf) > keepBuffer {
 		if b := buf; cap(b) <= poolBuffer {

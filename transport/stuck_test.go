@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,5 +98,47 @@ func TestClosingAStuckClient(t *testing.T) {
 	calls.Wait()
 	if _, err := client.Call(t.Context(), &Ping{}); !errors.Is(err, model.ErrDisconnected) {
 		t.Errorf("got %v, want model.ErrDisconnected", err)
+	}
+}
+
+// What is sent without waiting to a peer that takes nothing waits in part, or whole, and arrives whole and in order when the
+// peer takes again. Signs of life go with it, and tear nothing apart.
+func TestSendNowToAStuckPeer(t *testing.T) {
+	noLeaks(t)
+	conn, server := unixPair(t, Options{Silence: -1, Heartbeat: time.Millisecond}, Options{Silence: -1})
+	const size, more = 40_000, 3
+	sent := uint64(0)
+	send := func() bool {
+		sent++
+		left, err := conn.SendNow(Envelope{ID: sent, Message: report(sent, payload(size, byte(sent)))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return left
+	}
+	for !send() {
+	}
+	for range more {
+		if !send() {
+			t.Error("nothing is left although the peer takes nothing")
+		}
+	}
+	flushed := make(chan error, 1)
+	go func() { flushed <- conn.Flush() }()
+	for next := uint64(1); next <= sent; {
+		envs, err := server.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range envs {
+			r := e.Message.(*ReportVariableChanges)
+			if e.ID != next || r.Seq != next || !bytes.Equal(r.Changes[0].Data, payload(size, byte(next))) {
+				t.Fatalf("%d came where %d should", e.ID, next)
+			}
+			next++
+		}
+	}
+	if err := <-flushed; err != nil {
+		t.Error(err)
 	}
 }
