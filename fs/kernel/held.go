@@ -32,6 +32,28 @@ type told struct {
 	when uint64 // by Cache.tells
 }
 
+// tellings is what the kernel was told of names, by directory and file name.
+type tellings map[uint64]map[string]told
+
+func (t tellings) of(k name) told { return t[k.dir][k.file] }
+
+func (t tellings) put(k name, what told) {
+	in := t[k.dir]
+	if in == nil {
+		in = map[string]told{}
+		t[k.dir] = in
+	}
+	in[k.file] = what
+}
+
+func (t tellings) remove(k name) {
+	in := t[k.dir]
+	delete(in, k.file)
+	if len(in) == 0 {
+		delete(t, k.dir)
+	}
+}
+
 // Learn counts a reference that a reply to a thread, 0 for nobody's, gives to the kernel. It comes before the attributes are
 // looked at: a change from now on is announced. The node's service, nil for none or the same, is held for as long as the
 // kernel has the node: who looks at what the kernel caches, or has a watch on it, asks nothing of us.
@@ -69,11 +91,13 @@ func (c *Cache) Forget(id, refs uint64) bool {
 	}
 	if n != nil {
 		for _, k := range n.names {
-			delete(c.names, k)
+			c.names.remove(k)
 		}
 		n.release()
 		delete(c.nodes, id)
+		delete(c.quiet, id)
 	}
+	c.droppedLocked(id)
 	return true
 }
 
@@ -104,7 +128,7 @@ func (c *Cache) Told(thread uint32, dir uint64, file string, id uint64) bool {
 // tell records that the kernel is told of a node under a name, whatever it had there.
 func (c *Cache) tell(k name, id uint64) {
 	c.mu.Lock()
-	was := c.names[k].id
+	was := c.names.of(k).id
 	c.mu.Unlock()
 	loses := was != 0 && was != id && !c.stands(k, was)
 	c.mu.Lock()
@@ -117,7 +141,7 @@ func (c *Cache) tell(k name, id uint64) {
 
 // nameLocked records what a name stands for in the kernel, 0 for nothing.
 func (c *Cache) nameLocked(k name, id uint64) {
-	if was := c.names[k].id; was != id {
+	if was := c.names.of(k).id; was != id {
 		if n := c.nodes[was]; n != nil {
 			n.names = slices.DeleteFunc(n.names, func(o name) bool { return o == k })
 		}
@@ -126,11 +150,11 @@ func (c *Cache) nameLocked(k name, id uint64) {
 		}
 	}
 	if c.nodes[id] == nil {
-		delete(c.names, k)
+		c.names.remove(k)
 		return
 	}
 	c.tells++
-	c.names[k] = told{id, c.tells}
+	c.names.put(k, told{id, c.tells})
 }
 
 // Removed records that the kernel carries out the removal of a name itself.
@@ -164,15 +188,13 @@ func (c *Cache) Refresh(dir uint64, file string) {
 func (c *Cache) refreshIn(dir uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for k := range c.names {
-		if k.dir == dir {
-			c.staleLocked(k)
-		}
+	for file := range c.names[dir] {
+		c.staleLocked(name{dir, file})
 	}
 }
 
 func (c *Cache) staleLocked(k name) {
-	if c.names[k].id != 0 {
+	if c.names.of(k).id != 0 {
 		c.staleNames[k] = struct{}{}
 	}
 }
@@ -205,10 +227,10 @@ func (c *Cache) outdateLocked(in *varsync.Notice) {
 	case varsync.Renamed:
 		from = name{in.OldParent, names.File(in.OldPath)}
 	}
-	if c.names[from].id == in.ID {
+	if c.names.of(from).id == in.ID {
 		c.staleLocked(from)
 	}
-	if c.names[at].id != in.ID {
+	if c.names.of(at).id != in.ID {
 		c.staleLocked(at)
 	}
 }
@@ -255,7 +277,7 @@ func (c *Cache) forgetNode(id uint64) {
 // forgetName drops a name, if the kernel has its directory.
 func (c *Cache) forgetName(k name) {
 	c.mu.Lock()
-	had, knows := c.names[k], c.nodes[k.dir] != nil
+	had, knows := c.names.of(k), c.nodes[k.dir] != nil
 	c.mu.Unlock()
 	if !knows {
 		return
@@ -266,7 +288,7 @@ func (c *Cache) forgetName(k name) {
 	loses := had.id != 0 && !c.stands(k, had.id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if had.id == 0 || c.names[k] != had {
+	if had.id == 0 || c.names.of(k) != had {
 		return // it was told anew meanwhile
 	}
 	if loses {
@@ -279,7 +301,7 @@ func (c *Cache) forgetName(k name) {
 func (c *Cache) Stale(dir uint64, file string, id uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was := c.names[name{dir, file}].id
+	was := c.names.of(name{dir, file}).id
 	return was != 0 && was != id
 }
 

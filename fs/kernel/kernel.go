@@ -65,11 +65,14 @@ type Cache struct {
 
 	mu         sync.Mutex // guards the following; a leaf
 	nodes      map[uint64]*node
-	names      map[name]told
+	names      tellings
 	tells      uint64            // told so far
 	staleNames map[name]struct{} // of names
 	staleNodes map[uint64]bool   // of nodes; true: only by what this mount has written
 	queue      queue
+	quiet      map[uint64]quiet // of nodes that may be watched by nobody
+	pruning    *pruning
+	kept       bool // the kernel drops nothing when asked: it is too old
 }
 
 // threads make system calls on the mount.
@@ -88,10 +91,11 @@ func New(tree Tree, events Events, log *slog.Logger) *Cache {
 		wake:       make(chan struct{}, 1),
 		done:       make(chan struct{}),
 		nodes:      map[uint64]*node{fuse.FUSE_ROOT_ID: {refs: 1}},
-		names:      map[name]told{},
+		names:      tellings{},
 		staleNames: map[name]struct{}{},
 		staleNodes: map[uint64]bool{},
 		queue:      newQueue(),
+		quiet:      map[uint64]quiet{},
 	}
 }
 
@@ -154,8 +158,11 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 			c.queue.add(in)
 		}
 	}
+	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list) > 0
 	c.mu.Unlock()
-	c.wakeUp()
+	if work {
+		c.wakeUp()
+	}
 }
 
 // orRoot is the number of a directory that a notice names: the root has none at the server.
@@ -202,6 +209,9 @@ func (c *Cache) step() bool {
 		return false
 	}
 	c.announce(e)
+	if !e.Own {
+		c.announced(e.ID, e.Parent)
+	}
 	return true
 }
 

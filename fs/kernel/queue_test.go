@@ -99,7 +99,7 @@ func TestQueueIsBounded(t *testing.T) {
 		c.Changed(notices)
 		most = max(most, len(c.queue.list))
 	}
-	if limit := maxQueued + 1; most > limit || len(c.staleNames) > 100 || len(c.staleNodes) > 101 || len(c.names) > 100 {
+	if limit := maxQueued + 1; most > limit || len(c.staleNames) > 100 || len(c.staleNodes) > 101 || len(c.names[dir]) > 100 {
 		t.Errorf("%d events waited, want at most %d; %d names and %d nodes are stale", most, limit, len(c.staleNames), len(c.staleNodes))
 	}
 
