@@ -137,7 +137,10 @@ func (s *Core) forget(cl *client) {
 	for seq, a := range cl.results {
 		cl.take(seq, a)
 		s.answers -= a.bytes
-		s.stale = append(s.stale, engine.DeleteResult(cl.id, a.slot))
+		if a.in.left > 0 {
+			a.in.left = 0
+			s.stale = append(s.stale, engine.DeleteResult(cl.id, a.in.slot))
+		}
 	}
 	for _, slot := range cl.free {
 		s.stale = append(s.stale, engine.DeleteResult(cl.id, slot))

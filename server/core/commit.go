@@ -183,17 +183,7 @@ func (s *Core) store(b *batch, list []outcome) (*delta, error) {
 	}
 	d := b.delta()
 	ops := d.ops()
-	count := map[*client]int{}
-	for i := range list {
-		if o := &list[i]; o.changed {
-			c := o.session.client
-			o.answer = answer{results: o.results, time: b.now}
-			data := c.encode(o.report.Seq, o.answer)
-			o.answer.bytes = len(data) + answerCost
-			ops = append(ops, engine.PutResult(engine.Result{Client: c.id, Slot: c.slot(count[c]), Data: data}))
-			count[c]++
-		}
-	}
+	ops = append(ops, answers(list, b.now)...)
 	left, stored := s.leftovers(maxStale)
 	ops = append(ops, left...)
 	commit := s.engine.CommitFreeing
@@ -205,6 +195,35 @@ func (s *Core) store(b *batch, list []outcome) (*delta, error) {
 		stored()
 	}
 	return d, err
+}
+
+// answers are the operations that store the answers to what has changed something, in one record for each client.
+func answers(list []outcome, now int64) (ops []engine.Op) {
+	var clients []*client
+	all := map[*client][]numbered{}
+	for i := range list {
+		if o := &list[i]; o.changed {
+			c := o.session.client
+			if all[c] == nil {
+				clients = append(clients, c)
+			}
+			all[c] = append(all[c], numbered{o.report.Seq, o.results})
+		}
+	}
+	records := map[*client]*answerRecord{}
+	for _, c := range clients {
+		data := c.encode(now, all[c]...)
+		records[c] = &answerRecord{bytes: len(data) + answerCost}
+		ops = append(ops, engine.PutResult(engine.Result{Client: c.id, Slot: c.slot(), Data: data}))
+	}
+	for i := range list {
+		if o := &list[i]; o.changed {
+			c := o.session.client
+			in := records[c]
+			o.answer = answer{results: o.results, in: in, time: now, bytes: (in.bytes-answerCost)/len(all[c]) + answerCost}
+		}
+	}
+	return ops
 }
 
 // remember keeps what store has stored.

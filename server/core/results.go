@@ -11,9 +11,9 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// The answer to a report is stored with its changes, under a key of its own: the client's, and a slot. The slot of an answer
-// that the client has is given to a later one, so a client that waits for its answers takes one key, and a batch writes no
-// more than the answers to its own reports.
+// The answers to a client's reports in a batch are stored with their changes, in one record under a key of its own: the
+// client's, and a slot. The slot of a record whose answers the client has is given to a later one, so a client that waits for
+// its answers takes one key, and a batch writes no more than the answers to its own reports.
 //
 // A client that never says what it has loses the oldest answers. What it asks for again then is refused with ErrForgotten,
 // and never carried out a second time.
@@ -22,9 +22,16 @@ import (
 type answer struct {
 	rev     int64
 	results []model.Result
-	slot    uint64
+	in      *answerRecord
 	bytes   int // about what it takes, in memory or in the store
 	time    int64
+}
+
+// answerRecord is where the answers of a batch to one client are stored.
+type answerRecord struct {
+	slot  uint64
+	bytes int
+	left  int // answers in it that are kept
 }
 
 // Bounds of the answers that are kept.
@@ -34,8 +41,8 @@ const (
 	maxAnswers     = 64 << 20 // bytes of all clients together
 	answerCost     = 128
 	// Free slots keep what was in them in the store. More and larger ones than these are deleted.
-	maxFree      = 64
-	maxFreeBytes = 1 << 10
+	maxFree      = 16
+	maxFreeBytes = 4 << 10
 	maxStale     = 500 // deletions that go with a batch
 )
 
@@ -45,32 +52,41 @@ func (c *client) take(seq uint64, a answer) {
 	c.bytes -= a.bytes
 }
 
-// slot is the one for the nth answer of a batch.
-func (c *client) slot(n int) uint64 {
-	if n < len(c.free) {
-		return c.free[len(c.free)-1-n]
+// slot is the one for the next record.
+func (c *client) slot() uint64 {
+	if n := len(c.free); n > 0 {
+		return c.free[n-1]
 	}
-	return c.high + uint64(n-len(c.free))
+	return c.high
 }
 
-// keep keeps an answer that was stored in slot(0).
+// keep keeps an answer. The first of a record takes the slot.
 func (c *client) keep(seq uint64, a answer) {
-	if a.slot = c.slot(0); len(c.free) > 0 {
-		c.free = c.free[:len(c.free)-1]
-	} else {
-		c.high++
+	if a.in == nil {
+		a.in = &answerRecord{bytes: a.bytes}
 	}
+	if a.in.left == 0 {
+		if a.in.slot = c.slot(); len(c.free) > 0 {
+			c.free = c.free[:len(c.free)-1]
+		} else {
+			c.high++
+		}
+	}
+	a.in.left++
 	c.results[seq] = a
 	c.bytes += a.bytes
 }
 
-// release frees the slot of an answer that was taken away.
+// release frees the slot of an answer that was taken away, if it was the last of its record.
 func (s *Core) release(c *client, a answer) {
 	s.answers -= a.bytes
-	if a.bytes <= maxFreeBytes && len(c.free) < maxFree {
-		c.free = append(c.free, a.slot)
+	if a.in.left--; a.in.left > 0 {
+		return
+	}
+	if a.in.bytes <= maxFreeBytes && len(c.free) < maxFree {
+		c.free = append(c.free, a.in.slot)
 	} else {
-		s.stale = append(s.stale, engine.DeleteResult(c.id, a.slot))
+		s.stale = append(s.stale, engine.DeleteResult(c.id, a.in.slot))
 	}
 }
 
@@ -79,7 +95,17 @@ func (s *Core) advance(c *client, acked uint64) {
 	if acked <= c.acked {
 		return
 	}
+	from := c.acked
 	c.acked = acked
+	if acked-from <= uint64(len(c.results)) {
+		for seq := from; seq < acked; seq++ {
+			if a, ok := c.results[seq]; ok {
+				c.take(seq, a)
+				s.release(c, a)
+			}
+		}
+		return
+	}
 	for seq, a := range c.results {
 		if seq < acked {
 			c.take(seq, a)
@@ -169,7 +195,7 @@ func (s *Core) leftovers(most int) (ops []engine.Op, stored func()) {
 		ops, stale, marked = nil, nil, marked[:most] // marks come first
 	}
 	for _, c := range marked {
-		ops = append(ops, engine.PutResult(engine.Result{Client: c.id, Slot: c.mark, Data: c.encode(0, answer{})}))
+		ops = append(ops, engine.PutResult(engine.Result{Client: c.id, Slot: c.mark, Data: c.encode(0, numbered{})}))
 	}
 	if s.early {
 		ops = append(ops, engine.PutForgot(s.forgot.UnixNano()))
@@ -206,25 +232,50 @@ func (s *Core) forgotten(c *client, r *model.Report) bool {
 
 // The format of a stored answer: a byte for the version of the format, then uvarints: acked and lost of the client when it
 // was stored, time, seq (0: a mark, no answer), number of results, and the results: id, version, mtime, size, unchanged.
-const resultVersion = 1
+// Of several answers: the number of answers behind time, and for each what follows there.
+const (
+	resultVersion  = 1
+	resultsVersion = 2
+)
 
-func (c *client) encode(seq uint64, a answer) []byte {
-	b := []byte{resultVersion}
-	for _, n := range []uint64{c.acked, c.lost, uint64(a.time), seq} {
+// numbered is an answer to the report of a number.
+type numbered struct {
+	seq     uint64
+	results []model.Result
+}
+
+// encode returns a record of answers that have the same time.
+func (c *client) encode(time int64, list ...numbered) []byte {
+	b := make([]byte, 0, 48*(len(list)+1))
+	if len(list) == 1 {
+		b = append(b, resultVersion)
+	} else {
+		b = append(b, resultsVersion)
+	}
+	for _, n := range []uint64{c.acked, c.lost, uint64(time)} {
 		b = binary.AppendUvarint(b, n)
 	}
-	b = binary.AppendUvarint(b, uint64(len(a.results)))
-	for _, r := range a.results {
-		for _, n := range []uint64{r.ID, r.Version, uint64(r.MTime), uint64(r.Size)} {
-			b = binary.AppendUvarint(b, n)
+	if len(list) != 1 {
+		b = binary.AppendUvarint(b, uint64(len(list)))
+	}
+	for _, a := range list {
+		b = binary.AppendUvarint(b, a.seq)
+		b = binary.AppendUvarint(b, uint64(len(a.results)))
+		for i := range a.results {
+			b = appendResult(b, &a.results[i])
 		}
-		unchanged := byte(0)
-		if r.Unchanged {
-			unchanged = 1
-		}
-		b = append(b, unchanged)
 	}
 	return b
+}
+
+func appendResult(b []byte, r *model.Result) []byte {
+	for _, n := range [...]uint64{r.ID, r.Version, uint64(r.MTime), uint64(r.Size)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	if r.Unchanged {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 var errClientRecord = errors.New("client record cannot be read")
@@ -261,27 +312,41 @@ func (n *numbers) results() (list []model.Result) {
 	return list
 }
 
-// restore reads an answer back. Those below acked, which a later one may know better, are taken out by restored.
+// restore reads a record back. Answers below acked, which a later one may know better, are taken out by restored.
 func (c *client) restore(r engine.Result, rev int64) error {
-	n := newNumbers(r.Data, resultVersion)
-	acked, lost := n.next(), n.next()
-	a := answer{rev: rev, slot: r.Slot, bytes: len(r.Data) + answerCost, time: int64(n.next())}
-	seq := n.next()
-	a.results = n.results()
+	version := byte(resultVersion)
+	if len(r.Data) > 0 && r.Data[0] == resultsVersion {
+		version = resultsVersion
+	}
+	n := newNumbers(r.Data, version)
+	acked, lost, time := n.next(), n.next(), int64(n.next())
+	count := uint64(1)
+	if version == resultsVersion {
+		count = n.next()
+	}
+	var list []numbered
+	for ; count > 0 && n.err == nil; count-- {
+		list = append(list, numbered{n.next(), n.results()})
+	}
 	if n.err != nil {
 		return n.err
 	}
 	c.high = max(c.high, r.Slot+1)
 	c.acked, c.lost = max(c.acked, acked), max(c.lost, lost)
-	if seq == 0 {
-		c.mark, c.marked = r.Slot, true
-		return nil
+	in := &answerRecord{slot: r.Slot, bytes: len(r.Data) + answerCost}
+	for _, l := range list {
+		if l.seq == 0 {
+			c.mark, c.marked = r.Slot, true
+			continue
+		}
+		if old, ok := c.results[l.seq]; ok && old.time > time {
+			continue // of a client that has said goodbye and come back
+		}
+		a := answer{rev: rev, results: l.results, in: in, time: time, bytes: len(r.Data)/len(list) + answerCost}
+		in.left++
+		c.bytes += a.bytes - c.results[l.seq].bytes
+		c.results[l.seq] = a
 	}
-	if old, ok := c.results[seq]; ok && old.time > a.time {
-		return nil // of a client that has said goodbye and come back
-	}
-	c.bytes += a.bytes - c.results[seq].bytes
-	c.results[seq] = a
 	return nil
 }
 

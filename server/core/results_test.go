@@ -70,6 +70,10 @@ func TestAnswersAreStoredOneByOne(t *testing.T) {
 		}
 	}
 	check("at once", hoarder)
+	// What was lost with the last batch goes into the store now and then.
+	if err := s.between(func() { s.forgetClients() }); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -236,5 +240,58 @@ func TestRecordOfSchema1(t *testing.T) {
 	}
 	if len(s.legacy) != 0 || len(s.stale) != 0 {
 		t.Errorf("%d old records are left", len(s.legacy))
+	}
+}
+
+// TestAnswersOfABatchAreOneRecord: what one batch has for a client takes one key, and each answer is there for as long as
+// the client may ask for it, also after a restart.
+func TestAnswersOfABatchAreOneRecord(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p, other := connect(t, s), connect(t, s)
+	const n = 10
+	var calls []<-chan any
+	err := s.between(func() { // the committer waits meanwhile
+		for seq := uint64(1); seq <= n; seq++ {
+			calls = append(calls, p.begin(report(seq, 0, "v", "x")))
+		}
+		calls = append(calls, other.begin(report(1, 0, "w", "x")))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answers []*model.Outcome
+	for i, c := range calls {
+		if i < n {
+			answers = append(answers, p.outcome(c))
+		} else {
+			other.outcome(c)
+		}
+	}
+	if n, _ := s.stored(t); n != 2 {
+		t.Errorf("%d answers are stored of a batch for two clients", n)
+	}
+	again := func(p *peer, acked uint64) {
+		t.Helper()
+		for seq := max(acked, 1); seq <= n; seq++ {
+			if a, want := ack(p, report(seq, acked, "v", "x")), answers[seq-1]; a.Code != model.CodeOK || a.Results[0] != want.Results[0] {
+				t.Errorf("report %d again: %+v, want %+v", seq, a, want)
+			}
+		}
+		p.wantSize("v", n)
+	}
+	again(p, 0)
+	again(p, 5)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = d.start(t)
+	p = connect(t, s, as(p.id))
+	again(p, 5)
+	again(p, 8)
+	ack(p, report(n+1, n+1, "v", "x"))
+	ack(p, report(n+2, n+2, "v", "x"))
+	if n, _ := s.stored(t); n != 2 {
+		t.Errorf("%d answers are stored of clients that have nearly all", n)
 	}
 }
