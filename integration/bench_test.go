@@ -30,6 +30,14 @@ type benchReport struct {
 		ToMinimal float64 `json:"p50_to_minimal"`
 		Error     string  `json:"error"`
 	} `json:"results"`
+	Clients []struct {
+		Case      string  `json:"case"`
+		Count     int     `json:"count"`
+		PerSecond float64 `json:"per_second"`
+		P50       float64 `json:"p50_us"`
+		P99       float64 `json:"p99_us"`
+		Error     string  `json:"error"`
+	} `json:"clients"`
 }
 
 // TestBench runs all of the measurement, shortly. How fast anything is does not matter here.
@@ -59,7 +67,7 @@ func TestBench(t *testing.T) {
 		t.Errorf("report of a run of %v: %+v", r.Took, report)
 	}
 	want := map[string]bool{"wake/commyfs_wss": true}
-	for _, c := range []string{"open_read_close", "pread", "pwrite", "pwrite_fsync", "stat", "echo", "wake"} {
+	for _, c := range []string{"open_read_close", "pread", "pwrite", "pwrite_fsync", "stat", "echo", "list", "wake"} {
 		for _, s := range []string{"tmpfs", "minimal", "commyfs"} {
 			want[c+"/"+s] = true
 		}
@@ -72,6 +80,18 @@ func TestBench(t *testing.T) {
 		delete(want, name)
 		if res.Error != "" || res.Count < 1 || res.P50 <= 0 || res.P99 < res.P50 || res.P99 > float64(time.Minute.Microseconds()) ||
 			(res.ToTmpfs > 0) != (res.System != "tmpfs") || (res.ToMinimal > 0) != (res.System != "minimal") {
+			t.Errorf("not sane: %+v", res)
+		}
+	}
+	for _, c := range []string{"commit", "throughput", "fan_out"} {
+		want[c] = true
+	}
+	for _, res := range report.Clients {
+		if !want[res.Case] {
+			t.Errorf("unexpected, or twice: %+v", res)
+		}
+		delete(want, res.Case)
+		if res.Error != "" || res.Count < 1 || res.PerSecond <= 0 || res.P50 < 0 || res.P99 < res.P50 {
 			t.Errorf("not sane: %+v", res)
 		}
 	}

@@ -9,6 +9,8 @@
 // deferred. The figures do not include this waiting: a pwrite on commyfs is what its caller waits for, which is not a commit;
 // pwrite_fsync, echo and wake include the server. Every figure includes two readings of the clock, [Report.ClockUS] in total.
 //
+// What programs get that use the Go SDK is measured on the same server, and is compared with nothing.
+//
 // [Run] leaves no mounts, processes or files behind, however it ends. A child that does not exit is killed, and if the caller is
 // killed, the kernel sends the children a SIGTERM.
 package bench
@@ -131,6 +133,11 @@ func (r *runner) measure(ctx context.Context) error {
 	systems := r.mountAll(ctx)
 	for _, c := range cases {
 		r.measureCase(ctx, c, systems)
+	}
+	for _, s := range systems {
+		if s.name == commyfs {
+			r.measureClients(ctx, s)
+		}
 	}
 	r.report.compare()
 	return r.report.failure()

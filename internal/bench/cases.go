@@ -38,6 +38,7 @@ var cases = []operation{
 	{"pwrite_fsync", "pwrite and fsync: on commyfs a commit, stored at the server", false, pwriteFsync},
 	{"stat", "by path", false, stat},
 	{"echo", "echo > file by a shell: on commyfs a commit", false, echo},
+	{"list", "ls -f of a directory of 10,000 files: open, getdents, close", false, listDirectory},
 	{"wake", "from pwrite on one mount until who waits for the event on another has read the value", true, wake},
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// ServeMinimal serves the yardstick: one directory of files in memory, DIRECT_IO like ours, names and attributes cached
+// ServeMinimal serves the yardstick: directories of files in memory, DIRECT_IO like ours, names and attributes cached
 // for a second as libfuse does it, and nothing else. It prints "mounted DIR" to out and returns when ctx ends or it is
 // unmounted.
 func ServeMinimal(ctx context.Context, dir string, out io.Writer) error {
@@ -57,6 +57,14 @@ func (d *minimalDir) Create(ctx context.Context, name string, _, mode uint32, ou
 	f := &minimalFile{}
 	out.Mode = syscall.S_IFREG | mode&0o777
 	return d.NewPersistentInode(ctx, f, fusefs.StableAttr{Mode: syscall.S_IFREG}), nil, fuse.FOPEN_DIRECT_IO, 0
+}
+
+var _ fusefs.NodeMkdirer = (*minimalDir)(nil)
+
+// Mkdir makes a directory, which is like the one above.
+func (d *minimalDir) Mkdir(ctx context.Context, _ string, mode uint32, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	out.Mode = syscall.S_IFDIR | mode&0o777
+	return d.NewPersistentInode(ctx, &minimalDir{}, fusefs.StableAttr{Mode: syscall.S_IFDIR}), 0
 }
 
 type minimalFile struct {

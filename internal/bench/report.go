@@ -29,6 +29,7 @@ type Report struct {
 	// Cases says what is in the figures of each operation.
 	Cases   map[string]string `json:"cases"`
 	Results []Result          `json:"results"`
+	Clients []ClientResult    `json:"clients,omitempty"`
 }
 
 // Machine is what the figures belong to.
@@ -58,6 +59,9 @@ func newReport(o Options) *Report {
 	for _, c := range cases {
 		abouts[c.name] = c.about
 	}
+	for _, c := range clientCases {
+		abouts[c.name] = c.about
+	}
 	return &Report{
 		Cases:   abouts,
 		Version: o.Version,
@@ -79,18 +83,28 @@ func (r *Report) add(name string, s *system, h *histogram, err error) {
 	r.Results = append(r.Results, res)
 }
 
+// note says why a figure is missing.
+type note struct{ figure, reason string }
+
 // failure says what could not be measured, and each reason once.
 func (r *Report) failure() error {
+	var notes []note
+	for _, res := range r.Results {
+		notes = append(notes, note{res.Case + " on " + res.System, res.Error})
+	}
+	for _, res := range r.Clients {
+		notes = append(notes, note{res.Case, res.Error})
+	}
 	var reasons []string
 	missing := map[string][]string{}
-	for _, res := range r.Results {
-		if res.Error == "" {
+	for _, n := range notes {
+		if n.reason == "" {
 			continue
 		}
-		if missing[res.Error] == nil {
-			reasons = append(reasons, res.Error)
+		if missing[n.reason] == nil {
+			reasons = append(reasons, n.reason)
 		}
-		missing[res.Error] = append(missing[res.Error], res.Case+" on "+res.System)
+		missing[n.reason] = append(missing[n.reason], n.figure)
 	}
 	var errs []error
 	for _, reason := range reasons {
@@ -152,12 +166,35 @@ func (r *Report) WriteText(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if err := r.writeClients(w); err != nil {
+		return err
+	}
 	fmt.Fprintln(w)
 	legend := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range cases {
 		fmt.Fprintf(legend, "%s\t%s\n", c.name, c.about)
 	}
+	for _, c := range clientCases {
+		fmt.Fprintf(legend, "%s\t%s\n", c.name, c.about)
+	}
 	return legend.Flush()
+}
+
+func (r *Report) writeClients(w io.Writer) error {
+	if len(r.Clients) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "Go SDK\tcount\tper second\tp50\tp99\t")
+	for _, res := range r.Clients {
+		if res.Error != "" {
+			fmt.Fprintf(t, "%s\tfailed\t\t\t\t\n", res.Case)
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%d\t%.0f\t%.2f\t%.2f\t\n", res.Case, res.Count, res.PerSecond, res.P50, res.P99)
+	}
+	return t.Flush()
 }
 
 func ratioText(ratio float64) string {

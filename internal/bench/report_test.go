@@ -97,6 +97,36 @@ func TestReport_Text(t *testing.T) {
 	}
 }
 
+// What clients of the SDK get has no system to compare with, and a table of its own.
+func TestReport_Clients(t *testing.T) {
+	r := testReport()
+	r.Clients = []ClientResult{{Case: "commit", Count: 10, PerSecond: 2000.4, P50: 480, P99: 900.5}, {Case: "fan_out", Error: "no server"}}
+	var text, js bytes.Buffer
+	if err := errors.Join(r.WriteText(&text), r.WriteJSON(&js)); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(text.String()) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	for _, want := range []string{"Go SDK count per second p50 p99", "commit 10 2000 480.00 900.50", "fan_out failed"} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("no line %q in\n%s", want, text.String())
+		}
+	}
+	var got struct{ Clients []map[string]any }
+	if err := json.Unmarshal(js.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"case": "commit", "count": 10.0, "per_second": 2000.4, "p50_us": 480.0, "p99_us": 900.5}
+	if len(got.Clients) != 2 || !maps.Equal(got.Clients[0], want) {
+		t.Errorf("clients %v\nwant first %v", got.Clients, want)
+	}
+	if err := r.failure(); err == nil || !strings.Contains(err.Error(), "not measured: fan_out: no server") {
+		t.Errorf("failure: %v", err)
+	}
+}
+
 func TestReport_Failure(t *testing.T) {
 	r := testReport()
 	r.add("echo", &system{name: minimal}, filled(), errors.New("no shell"))

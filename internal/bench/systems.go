@@ -19,6 +19,9 @@ const (
 	overTLS = "commyfs_wss" // one of the mounts connected by wss on the loopback interface
 )
 
+// localServer is the directory of the server of the local mounts.
+const localServer = "local"
+
 // sharedMemory is where a tmpfs is on every Linux.
 const sharedMemory = "/dev/shm"
 
@@ -68,7 +71,7 @@ func (r *runner) mountMinimal(ctx context.Context, s *system) error {
 
 // mountLocal makes two mounts that find each other by their directories; the first starts the server.
 func (r *runner) mountLocal(ctx context.Context, s *system) error {
-	own, err := r.dirs.server("local")
+	own, err := r.dirs.server(localServer)
 	if err != nil {
 		return err
 	}

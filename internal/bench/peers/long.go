@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs"
+	"github.com/commy-project/commyfs/internal/bench"
+	"github.com/commy-project/commyfs/internal/bench/crowd"
 )
 
 // million is about a service of a million variables of 8 bytes.
@@ -176,12 +177,12 @@ func (l *lab) list(m *mounted, name string, count int) ([]result, error) {
 	}
 	var all, firsts []float64
 	buf := make([]byte, 32<<10)
-	own := side{"getdents, as ls -f", func(time.Duration) (sample, error) {
+	own := side{"getdents, as ls -f", func(time.Duration) (crowd.Sample, error) {
 		start := time.Now()
 		var first time.Duration
 		fd, err := unix.Open(m.path(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return sample{}, err
+			return crowd.Sample{}, err
 		}
 		defer unix.Close(fd)
 		entries := 0
@@ -189,7 +190,7 @@ func (l *lab) list(m *mounted, name string, count int) ([]result, error) {
 			n := 0
 			err := again(func() (err error) { n, err = unix.Getdents(fd, buf); return err })
 			if err != nil {
-				return sample{}, err
+				return crowd.Sample{}, err
 			}
 			if first == 0 {
 				first = time.Since(start)
@@ -197,16 +198,16 @@ func (l *lab) list(m *mounted, name string, count int) ([]result, error) {
 			if n == 0 {
 				break
 			}
-			entries += countDirents(buf[:n])
+			entries += bench.CountDirents(buf[:n])
 		}
 		if entries != count {
-			return sample{}, fmt.Errorf("%d entries, want %d", entries, count)
+			return crowd.Sample{}, fmt.Errorf("%d entries, want %d", entries, count)
 		}
 		took := time.Since(start)
 		firsts, all = append(firsts, first.Seconds()*1000), append(all, took.Seconds())
-		return sample{p50: micros(took)}, nil
+		return crowd.Sample{P50: micros(took)}, nil
 	}}
-	if _, err := l.compare(name, comparison{sides: []side{own}, value: func([]sample) float64 { return 0 }}); err != nil {
+	if _, err := l.compare(name, comparison{sides: []side{own}, value: func([]crowd.Sample) float64 { return 0 }}); err != nil {
 		return nil, err
 	}
 	// The first time counts too: that is what a user sees.
@@ -215,19 +216,6 @@ func (l *lab) list(m *mounted, name string, count int) ([]result, error) {
 	one.judge()
 	whole.judge()
 	return []result{one, whole}, nil
-}
-
-// countDirents counts without looking at the names, but for . and .., of which the length tells.
-func countDirents(buf []byte) (n int) {
-	const nameAt = 19
-	for len(buf) > nameAt {
-		size := int(binary.NativeEndian.Uint16(buf[16:]))
-		if name := buf[nameAt:size]; name[0] != '.' || name[1] != 0 && (name[1] != '.' || name[2] != 0) {
-			n++
-		}
-		buf = buf[size:]
-	}
-	return n
 }
 
 // services makes many services of one variable.
@@ -241,10 +229,10 @@ func services(l *lab, name string) ([]result, error) {
 	var next, made atomic.Int64
 	ctx, cancel := context.WithTimeout(l.ctx, 90*time.Second)
 	defer cancel()
-	errs := make([]error, threads)
+	errs := make([]error, crowd.Writers)
 	var wg sync.WaitGroup
 	start := time.Now()
-	for w := range threads {
+	for w := range crowd.Writers {
 		wg.Go(func() {
 			for errs[w] == nil {
 				i := int(next.Add(1)) - 1

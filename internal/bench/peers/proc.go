@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/commy-project/commyfs/internal/bench/crowd"
 )
 
 // spentNanos is the processor time of a process: that of its threads, to the nanosecond.
@@ -36,8 +38,8 @@ type spender struct {
 func (s *spender) each() float64 { return float64(s.spent) / 1000 / float64(max(s.units, 1)) }
 
 // spending counts what processes spend for each of the units that a side does.
-func spending(run func(time.Duration) (sample, error), who []*spender, units func() int64) func(time.Duration) (sample, error) {
-	return func(d time.Duration) (sample, error) {
+func spending(run func(time.Duration) (crowd.Sample, error), who []*spender, units func() int64) func(time.Duration) (crowd.Sample, error) {
+	return func(d time.Duration) (crowd.Sample, error) {
 		at := units()
 		for _, w := range who {
 			w.spent -= spentNanos(w.pid)
@@ -120,13 +122,13 @@ func idle(l *lab, name string) ([]result, error) {
 		pid  int
 		goal float64
 	}{{"mount", m.pid(), 0.05}, {"server", l.commyfs.pid(), 0.7}} {
-		own := side{p.name + ", with 100 variables", func(d time.Duration) (sample, error) {
+		own := side{p.name + ", with 100 variables", func(d time.Duration) (crowd.Sample, error) {
 			d *= 3
 			before := spentNanos(p.pid)
 			time.Sleep(d)
-			return sample{p50: 100 * float64(spentNanos(p.pid)-before) / float64(d)}, nil
+			return crowd.Sample{P50: 100 * float64(spentNanos(p.pid)-before) / float64(d)}, nil
 		}}
-		res, err := l.compare(name+"/"+p.name, comparison{sides: []side{own}, unit: "%", goal: p.goal, value: func(s []sample) float64 { return s[0].p50 }})
+		res, err := l.compare(name+"/"+p.name, comparison{sides: []side{own}, unit: "%", goal: p.goal, value: func(s []crowd.Sample) float64 { return s[0].P50 }})
 		if err != nil {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/internal/bench/crowd"
 	"github.com/commy-project/commyfs/internal/dial"
 	"github.com/commy-project/commyfs/internal/local"
 	"github.com/commy-project/commyfs/model"
@@ -40,9 +41,6 @@ var rows = []row{
 	{name: "million", long: true, run: million},
 	{name: "services", long: true, run: services},
 }
-
-// threads is how many work at a time where many do.
-const threads = 64
 
 // pingSize is about what a Ping takes on the wire.
 const pingSize = 24
@@ -165,7 +163,7 @@ func fsyncRow(l *lab, name string) ([]result, error) {
 		return nil, err
 	}
 	res, err := l.compare(name, comparison{goal: 1.3, sides: append(sides, commit),
-		value: func(s []sample) float64 { return s[0].p50 / (s[1].p50 + s[2].p50) }, note: "the yardstick is the sum of both"})
+		value: func(s []crowd.Sample) float64 { return s[0].P50 / (s[1].P50 + s[2].P50) }, note: "the yardstick is the sum of both"})
 	return []result{res}, err
 }
 
@@ -180,7 +178,7 @@ func sdk(l *lab, name string) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := together("64 goroutines, one connection: Service.Put", putters(s, threads))
+	own := together("64 goroutines, one connection: Service.Put", crowd.Putters(context.Background(), s, crowd.Writers))
 	res, err := l.compare(name, comparison{goal: 1.0, least: true, value: byRate, sides: []side{own, yardstick}})
 	if err != nil {
 		return nil, err
@@ -193,28 +191,13 @@ func sdk(l *lab, name string) ([]result, error) {
 	return []result{res, followed}, err
 }
 
-// putters each store other values of 8 bytes in a variable of their own.
-func putters(s *commyfs.Service, n int) []func() error {
-	ops := make([]func() error, n)
-	for i := range ops {
-		name, number, value := fmt.Sprintf("v%d", i), uint64(0), make([]byte, 8)
-		ops[i] = func() error {
-			number++
-			binary.LittleEndian.PutUint64(value, number)
-			_, err := s.Put(context.Background(), name, value)
-			return err
-		}
-	}
-	return ops
-}
-
 // redisWriters is the yardstick of many writers.
 func (l *lab) redisWriters() (side, error) {
 	socket, err := l.redis()
 	if err != nil {
 		return side{}, err
 	}
-	ops := make([]func() error, threads)
+	ops := make([]func() error, crowd.Writers)
 	for i := range ops {
 		c, err := dialRedis(socket)
 		if err != nil {
@@ -262,7 +245,7 @@ func load(l *lab, name string) ([]result, error) {
 		return took / batch, nil
 	})
 	res, err := l.compare(name, comparison{sides: []side{own}, unit: "ns", goal: 40,
-		value: func(s []sample) float64 { return s[0].p50 * 1000 }})
+		value: func(s []crowd.Sample) float64 { return s[0].P50 * 1000 }})
 	if err != nil {
 		return nil, err
 	}

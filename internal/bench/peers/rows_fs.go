@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/internal/bench/crowd"
 )
 
 // open is of a file that stays open for the row.
@@ -85,7 +87,7 @@ func truncWriteClose(_ *lab, path string) (func() error, error) {
 
 // writers do it in one directory, each with its own file.
 func (l *lab) writers(dir string, w writing) ([]func() error, error) {
-	ops := make([]func() error, threads)
+	ops := make([]func() error, crowd.Writers)
 	for i := range ops {
 		var err error
 		if ops[i], err = w(l, filepath.Join(dir, fmt.Sprintf("v%d", i))); err != nil {
@@ -272,14 +274,14 @@ func large(l *lab, name string) ([]result, error) {
 	})
 	var perRound []float64
 	inner := own.run
-	own.run = func(d time.Duration) (sample, error) {
+	own.run = func(d time.Duration) (crowd.Sample, error) {
 		before, at := writtenBytes(l.commyfs.pid()), number
 		s, err := inner(d)
 		time.Sleep(300 * time.Millisecond) // the engine's database follows its log
 		perRound = append(perRound, float64(writtenBytes(l.commyfs.pid())-before)/float64(max(number-at, 1)))
 		return s, err
 	}
-	res, err := l.compare(name, comparison{sides: []side{own}, unit: "ms", goal: 1, value: func(s []sample) float64 { return s[0].p50 / 1000 }})
+	res, err := l.compare(name, comparison{sides: []side{own}, unit: "ms", goal: 1, value: func(s []crowd.Sample) float64 { return s[0].P50 / 1000 }})
 	if err != nil {
 		return nil, err
 	}

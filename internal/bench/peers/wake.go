@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/internal/bench/crowd"
 )
 
 const (
@@ -26,7 +28,7 @@ type pair struct {
 // side measures from before the write until the number was read.
 func (p pair) side(name string) side {
 	var number uint64
-	return side{name, func(d time.Duration) (sample, error) {
+	return side{name, func(d time.Duration) (crowd.Sample, error) {
 		arm, seen := make(chan uint64), make(chan sighting, 1)
 		go func() {
 			runtime.LockOSThread()
