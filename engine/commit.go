@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 )
 
 // batchState is what the next batch must know of the one before it.
@@ -132,11 +132,11 @@ const (
 // apply carries out one batch. The caller has the turn, and state with it.
 func (e *Engine) apply(state *batchState, ops []Op) (rev int64, err error) {
 	next := state.encode(e.maint.bytes.Load())
-	txnOps := make([]clientv3.Op, 0, len(ops)+1)
+	txnOps := make([]*pb.RequestOp, 0, len(ops)+1)
 	for _, op := range ops {
 		txnOps = append(txnOps, op.etcd())
 	}
-	txnOps = append(txnOps, clientv3.OpPut(keyBatch, next))
+	txnOps = append(txnOps, Op{key: keyBatch, value: []byte(next)}.etcd())
 	for pause := retryFirst; ; pause = min(2*pause, retryLast) {
 		rev, err := e.attempt(state.raw, next, txnOps)
 		switch {
@@ -160,21 +160,22 @@ func (e *Engine) apply(state *batchState, ops []Op) (rev int64, err error) {
 
 // attempt sends a batch that holds only if the batch before it was the last one, and that is therefore carried out once
 // however often it is sent.
-func (e *Engine) attempt(prev, next string, ops []clientv3.Op) (rev int64, err error) {
-	is := clientv3.Compare(clientv3.Value(keyBatch), "=", prev)
-	if prev == "" {
-		is = clientv3.Compare(clientv3.CreateRevision(keyBatch), "=", 0)
+//
+// It asks etcd itself: its client would copy all operations, and check again what checkBatch has.
+func (e *Engine) attempt(prev, next string, ops []*pb.RequestOp) (rev int64, err error) {
+	req := &pb.TxnRequest{Compare: []*pb.Compare{isLast(prev)}, Success: ops, Failure: []*pb.RequestOp{getBatch}}
+	if !e.quota.Available(req) { // later, etcd would carry it out and refuse it
+		e.maint.press()
+		return 0, fmt.Errorf("%w: the database is full", ErrNoSpace)
 	}
-	resp, err := e.kv.Txn(e.ctx).If(is).Then(ops...).Else(clientv3.OpGet(keyBatch)).Commit()
+	resp, err := e.txn(e.ctx, req)
 	switch {
-	case errors.Is(err, rpctypes.ErrNoSpace):
+	case errors.Is(err, etcderrors.ErrNoSpace):
 		e.maint.press()
 		return 0, fmt.Errorf("%w: %w", ErrNoSpace, err)
-	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps):
+	case errors.Is(err, etcderrors.ErrRequestTooLarge):
 		return 0, fmt.Errorf("%w: %w", ErrTooLarge, err)
-	case errors.Is(err, rpctypes.ErrDuplicateKey):
-		return 0, fmt.Errorf("%w: %w", ErrDuplicate, err)
-	case errors.Is(err, rpctypes.ErrCorrupt):
+	case errors.Is(err, etcderrors.ErrCorrupt):
 		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	case err != nil:
 		return 0, err
@@ -187,6 +188,20 @@ func (e *Engine) attempt(prev, next string, ops []clientv3.Op) (rev int64, err e
 		}
 	}
 	return 0, fmt.Errorf("%w: the store has another writer", ErrClosed)
+}
+
+// getBatch reads the batch number.
+var getBatch = &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte(keyBatch)}}}
+
+// isLast compares the batch number; "" is that of a store without batches.
+func isLast(batch string) *pb.Compare {
+	c := &pb.Compare{Key: []byte(keyBatch), Result: pb.Compare_EQUAL}
+	if batch == "" {
+		c.Target, c.TargetUnion = pb.Compare_CREATE, &pb.Compare_CreateRevision{}
+	} else {
+		c.Target, c.TargetUnion = pb.Compare_VALUE, &pb.Compare_Value{Value: []byte(batch)}
+	}
+	return c
 }
 
 // isRefusal tells an answer from a missing one.

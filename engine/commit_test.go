@@ -6,38 +6,25 @@ import (
 	"sync"
 	"testing"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 )
 
-// faultyKV loses requests or answers of transactions.
-type faultyKV struct {
-	clientv3.KV
-	// fault is asked before each transaction is sent.
-	fault func() (dropRequest, dropAnswer bool)
-}
+type txnFunc = func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 
-func (f *faultyKV) Txn(ctx context.Context) clientv3.Txn { return &faultyTxn{f.KV.Txn(ctx), f} }
-
-type faultyTxn struct {
-	clientv3.Txn
-	f *faultyKV
-}
-
-func (t *faultyTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { t.Txn = t.Txn.If(cs...); return t }
-func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(ops...); return t }
-func (t *faultyTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
-
-func (t *faultyTxn) Commit() (*clientv3.TxnResponse, error) {
-	request, answer := t.f.fault()
-	if request {
-		return nil, rpctypes.ErrTimeout
+// faulty loses requests or answers of transactions: fault is asked before each one is sent.
+func faulty(txn txnFunc, fault func() (dropRequest, dropAnswer bool)) txnFunc {
+	return func(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+		request, answer := fault()
+		if request {
+			return nil, etcderrors.ErrTimeout
+		}
+		resp, err := txn(ctx, r)
+		if answer {
+			return nil, etcderrors.ErrTimeout
+		}
+		return resp, err
 	}
-	resp, err := t.Txn.Commit()
-	if answer {
-		return nil, rpctypes.ErrTimeout
-	}
-	return resp, err
 }
 
 // However often requests and answers are lost, a batch is carried out once, and Commit says so.
@@ -54,14 +41,14 @@ func TestLostRequestsAndAnswers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, Options{})
 			left := c.faults
-			e.kv = &faultyKV{e.kv, func() (bool, bool) {
+			e.txn = faulty(e.txn, func() (bool, bool) {
 				if len(left) == 0 {
 					return false, false
 				}
 				f := left[0]
 				left = left[1:]
 				return f[0], f[1]
-			}}
+			})
 			before := e.Rev()
 			for i := range int64(3) {
 				if rev := commit(t, e, PutFloor(1, uint64(i))); rev != before+1+i {
@@ -80,7 +67,7 @@ func TestLateCopyDoesNothing(t *testing.T) {
 	e := open(t, Options{})
 	state := <-e.turn
 	prev, next := state.raw, state.encode(0)
-	ops := []clientv3.Op{PutFloor(1, 1).etcd(), clientv3.OpPut(keyBatch, next)}
+	ops := []*pb.RequestOp{PutFloor(1, 1).etcd(), Op{key: keyBatch, value: []byte(next)}.etcd()}
 	e.turn <- state
 	commit(t, e, PutFloor(1, 1))
 	commit(t, e, PutFloor(1, 2))
@@ -98,15 +85,15 @@ func TestCommitUnderWay(t *testing.T) {
 	noLeaks(t)
 	e := open(t, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
-	real := e.kv
-	e.kv = &faultyKV{real, func() (bool, bool) { cancel(); return false, false }}
+	real := e.txn
+	e.txn = faulty(real, func() (bool, bool) { cancel(); return false, false })
 	if _, err := e.Commit(ctx, []Op{PutFloor(1, 1)}); err != nil {
 		t.Errorf("context ended under way: got error %v, want none", err)
 	}
 
 	asked := make(chan struct{})
 	var once sync.Once
-	e.kv = &faultyKV{real, func() (bool, bool) { once.Do(func() { close(asked) }); return true, false }}
+	e.txn = faulty(real, func() (bool, bool) { once.Do(func() { close(asked) }); return true, false })
 	result := make(chan error)
 	go func() {
 		_, err := e.Commit(background(), []Op{PutFloor(1, 2)})
@@ -124,38 +111,19 @@ func TestRefusalsOfEtcd(t *testing.T) {
 	for _, c := range []struct {
 		from, want error
 	}{
-		{rpctypes.ErrNoSpace, ErrNoSpace},
-		{rpctypes.ErrRequestTooLarge, ErrTooLarge},
-		{rpctypes.ErrTooManyOps, ErrTooLarge},
-		{rpctypes.ErrDuplicateKey, ErrDuplicate},
-		{rpctypes.ErrCorrupt, ErrCorrupt},
+		{etcderrors.ErrNoSpace, ErrNoSpace},
+		{etcderrors.ErrRequestTooLarge, ErrTooLarge},
+		{etcderrors.ErrCorrupt, ErrCorrupt},
 	} {
-		real := e.kv
-		e.kv = refusingKV{real, c.from}
+		real := e.txn
+		e.txn = func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) { return nil, c.from }
 		if _, err := e.Commit(t.Context(), []Op{PutFloor(1, 1)}); !errors.Is(err, c.want) {
 			t.Errorf("%v: got error %v, want %v", c.from, err, c.want)
 		}
-		e.kv = real
+		e.txn = real
 	}
 	commit(t, e, PutFloor(1, 1))
 }
-
-type refusingKV struct {
-	clientv3.KV
-	err error
-}
-
-func (r refusingKV) Txn(ctx context.Context) clientv3.Txn { return refusingTxn{r.KV.Txn(ctx), r.err} }
-
-type refusingTxn struct {
-	clientv3.Txn
-	err error
-}
-
-func (r refusingTxn) If(...clientv3.Cmp) clientv3.Txn        { return r }
-func (r refusingTxn) Then(...clientv3.Op) clientv3.Txn       { return r }
-func (r refusingTxn) Else(...clientv3.Op) clientv3.Txn       { return r }
-func (r refusingTxn) Commit() (*clientv3.TxnResponse, error) { return nil, r.err }
 
 // Commits of many goroutines are all kept, each at a revision of its own.
 func TestConcurrentCommits(t *testing.T) {

@@ -41,8 +41,10 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/storage"
 )
 
 // Options configure an [Engine].
@@ -67,8 +69,11 @@ type Engine struct {
 	lock   *dirLock
 	etcd   *embed.Etcd
 	client *clientv3.Client
-	kv     clientv3.KV // client's, for batches and loads; tests put faults in between
-	store  string
+	kv     clientv3.KV // client's, for loads
+	// txn carries out a transaction; tests put faults in between.
+	txn   func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
+	quota storage.Quota // etcd's own
+	store string
 
 	// ctx ends when nothing more can be asked of etcd.
 	ctx    context.Context

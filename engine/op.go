@@ -3,7 +3,7 @@ package engine
 import (
 	"encoding/binary"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
 // Op is one step of a batch: a key to put or to delete. Batches are made with the constructors below.
@@ -16,13 +16,11 @@ type Op struct {
 // Size is what the operation counts against MaxBatch.
 func (o Op) Size() int { return len(o.key) + len(o.value) + opOverhead }
 
-func (o Op) etcd() clientv3.Op {
+func (o Op) etcd() *pb.RequestOp {
 	if o.value == nil {
-		return clientv3.OpDelete(o.key)
+		return &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte(o.key)}}}
 	}
-	op := clientv3.OpPut(o.key, "")
-	op.WithValueBytes(o.value)
-	return op
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte(o.key), Value: o.value}}}
 }
 
 // opOverhead covers what protobuf and the log add to a key and a value.

@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/storage"
 )
 
 // openFree is what must be free to open a store: etcd preallocates log files at start and ends the process if it cannot.
@@ -96,10 +97,12 @@ func (e *Engine) start() (making bool, err error) {
 	e.etcd = etcd
 	e.client = v3client.New(etcd.Server)
 	e.kv = e.client.KV
+	e.txn = etcd.Server.Txn
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.turn = make(chan *batchState, 1)
 	e.ids = make(chan *idBlock, 1)
 	db := etcd.Server.Backend()
+	e.quota = storage.NewBackendQuota(etcd.Server.Logger(), etcdQuota(e.opts.Quota), db, "commyfs")
 	e.space = spaceGate{
 		free: e.opts.Free, size: db.Size, settle: db.ForceCommit, minFree: e.opts.MinFree, quota: e.opts.Quota,
 		reserve: reserve{path: databasePath(e.opts.Dir)},
