@@ -23,7 +23,8 @@
 //	/1/s/<tenant>\0<service>      service
 //	/1/f/<sid>                    version floor of a service
 //	/1/d/<sid>/<name>             directory of a service
-//	/1/v/<sid>/<name>             variable: header, then the value
+//	/1/v/<sid>/<name>             variable: header, then the value unless that is large
+//	/1/p/<id>/<number>            piece of a large value, by the id of its variable
 //	/1/r/<client>/<slot>          an answer to a report of a client, for exactly-once
 //	/1/c/<client>                 all of them together, as schema 1 had it
 //	/1/forgot                     of the clients that were forgotten early, when the last one left

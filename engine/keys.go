@@ -8,8 +8,8 @@ import (
 )
 
 // Schema is the layout of keys and records that this package writes, and the newest that it reads. Schema 1 had no modes,
-// and the answers of a client in one record.
-const Schema = 2
+// and the answers of a client in one record; schema 2 had all values whole.
+const Schema = 3
 
 const (
 	keyStore = "/1/store"
@@ -24,6 +24,7 @@ const (
 	prefixFloor    = "/1/f/"
 	prefixDir      = "/1/d/"
 	prefixVariable = "/1/v/"
+	prefixPiece    = "/1/p/"
 	prefixMoved    = "/1/m/"
 	prefixClient   = "/1/c/"
 	prefixResult   = "/1/r/"
@@ -60,6 +61,9 @@ func variablePrefix(service uint64) string { return fmt.Sprintf("%s%016x/", pref
 
 func dirKey(service uint64, name string) string      { return dirPrefix(service) + name }
 func variableKey(service uint64, name string) string { return variablePrefix(service) + name }
+
+func piecePrefix(id uint64) string     { return fmt.Sprintf("%s%016x/", prefixPiece, id) }
+func pieceKey(id uint64, i int) string { return fmt.Sprintf("%s%04x", piecePrefix(id), i) }
 
 func movedKey(id uint64) string { return fmt.Sprintf("%s%016x", prefixMoved, id) }
 

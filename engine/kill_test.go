@@ -2,7 +2,9 @@ package engine
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,6 +32,16 @@ func child(dir string) error {
 		return err
 	}
 	fmt.Println("open", e.StoreID())
+	var was Stored
+	_, _, err = e.LoadService(ctx, 3, func(p Page) error {
+		for _, v := range p.Variables {
+			was.Data = v.Data
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	for i := 0; ; i++ {
 		id, err := e.NextID(ctx)
 		if err != nil {
@@ -40,11 +52,24 @@ func child(dir string) error {
 		v := Variable{ID: id, Name: fmt.Sprint(id), Version: uint64(i), Data: []byte(strings.Repeat("x", i%5000))}
 		last := v
 		last.Name = "last"
-		if _, err := e.Commit(ctx, []Op{PutVariable(1, v), PutVariable(1, last)}); err != nil {
+		ops := []Op{PutVariable(1, v), PutVariable(1, last)}
+		// And a value in pieces, of which each batch changes some: they are all of one version.
+		large := Variable{ID: 1, Name: "large", Version: id, Data: striped(id, i)}
+		if _, err := e.Commit(ctx, AppendVariable(ops, 3, large, was)); err != nil {
 			return err
 		}
+		was.Data = large.Data
 		fmt.Println("ack", id)
 	}
+}
+
+// striped is a large value that says in many places, but not in every piece, whose it is.
+func striped(id uint64, i int) []byte {
+	b := make([]byte, MaxWhole+i%7*PieceSize+1)
+	for at := 0; at+8 <= len(b); at += PieceSize * 3 / 2 {
+		binary.BigEndian.PutUint64(b[at:], id)
+	}
+	return b
 }
 
 // kill -9 at any moment loses nothing that was acknowledged, keeps no half of a batch, and gives no id again.
@@ -121,6 +146,14 @@ func TestKill(t *testing.T) {
 	}
 	if lastID != newest {
 		t.Errorf("half a batch: last is %d, the newest is %d", lastID, newest)
+	}
+	large := load(t, e, 3).vars
+	if len(large) != 1 || large[0].Version != newest {
+		t.Fatalf("half a batch: %d large values, want one of %d", len(large), newest)
+	}
+	data := large[0].Data
+	if want := striped(newest, (len(data)-MaxWhole-1)/PieceSize); !bytes.Equal(data, want) {
+		t.Errorf("the large value of %d bytes is not that of %d", len(data), newest)
 	}
 	id, err := e.NextID(t.Context())
 	if err != nil || ids[fmt.Sprint(id)] {

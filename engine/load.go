@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -16,6 +17,8 @@ import (
 type Page struct {
 	Dirs      []Dir
 	Variables []Variable
+	InPieces  []int // those of Variables whose values are stored in pieces
+	Damaged   []DamagedVariable
 }
 
 // LoadTree reads all tenants and services, in the order of their names, at one revision.
@@ -81,7 +84,15 @@ func (e *Engine) LoadService(ctx context.Context, service uint64, fn func(Page) 
 		}
 		var writers interned
 		return e.pages(ctx, variablePrefix(service), rev, func(key string, value []byte) error {
-			v, err := decodeVariable(key, value, &writers)
+			v, size, err := decodeHead(key, value, &writers)
+			if err == nil && size > 0 {
+				v.Data, err = e.readPieces(ctx, rev, v.ID, size)
+				if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrSchema) {
+					page.Damaged = append(page.Damaged, DamagedVariable{v.ID, v.Name, err})
+					return nil
+				}
+				page.InPieces = append(page.InPieces, len(page.Variables))
+			}
 			page.Variables = append(page.Variables, v)
 			return err
 		}, flush)

@@ -11,14 +11,18 @@ type Op struct {
 	key   string
 	value []byte // nil deletes
 	data  int    // bytes of a variable's value in it
+	end   string // deletes all from key to here
+	keys  int    // how many these are
 }
 
 // Size is what the operation counts against MaxBatch.
-func (o Op) Size() int { return len(o.key) + len(o.value) + opOverhead }
+func (o Op) Size() int { return (len(o.key)+opOverhead)*max(o.keys, 1) + len(o.value) }
 
 func (o Op) etcd() *pb.RequestOp {
 	if o.value == nil {
-		return &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte(o.key)}}}
+		return &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{
+			Key: []byte(o.key), RangeEnd: []byte(o.end),
+		}}}
 	}
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte(o.key), Value: o.value}}}
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // recordFormat is the first byte of every record. A record of a higher format is refused, not guessed at. Records of format
-// 1 have no modes.
-const recordFormat = 2
+// 1 have no modes, those of format 2 no sizes.
+const recordFormat = 3
 
 // A record is the format, then the fields in order: numbers as varints, strings with their length before them, and at
 // the end, without a length, what is opaque.
@@ -127,14 +127,21 @@ func decodeDir(name string, record []byte) (Dir, error) {
 	return Dir{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Name: name}, d.err
 }
 
-func (v Variable) encode() []byte {
-	b := newRecord(46 + len(v.Writer) + len(v.Data))
+func (v Variable) encode() []byte { return append(v.encodeHead(0), v.Data...) }
+
+// encodeHead is the record up to the value. size is that of a value in pieces, 0 if the value comes behind.
+func (v Variable) encodeHead(size int) []byte {
+	room := 56 + len(v.Writer)
+	if size == 0 {
+		room += len(v.Data)
+	}
+	b := newRecord(room)
 	b = binary.AppendUvarint(b, v.ID)
 	b = binary.AppendUvarint(b, v.Version)
 	b = appendMeta(b, v.MTime, v.Mode)
 	b = appendString(b, v.Writer)
 	b = append(b, v.Type)
-	return append(b, v.Data...)
+	return binary.AppendUvarint(b, uint64(size))
 }
 
 // interned has strings that come again and again, each once.
@@ -162,15 +169,28 @@ func (s *interned) get(b []byte) string {
 	return known
 }
 
-// decodeVariable keeps nothing of the record: its end, the value, is copied.
 func decodeVariable(name string, record []byte, writers *interned) (Variable, error) {
+	v, _, err := decodeHead(name, record, writers)
+	return v, err
+}
+
+// decodeHead keeps nothing of the record: its end, the value, is copied. size is that of a value in pieces, which are not
+// read.
+func decodeHead(name string, record []byte, writers *interned) (v Variable, size int, err error) {
 	d := newDecoder(record)
-	v := Variable{ID: d.uvarint(), Version: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Writer: writers.get(d.bytes(d.uvarint())), Name: name}
+	v = Variable{ID: d.uvarint(), Version: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Writer: writers.get(d.bytes(d.uvarint())), Name: name}
 	if t := d.bytes(1); t != nil {
 		v.Type = t[0]
 	}
+	if d.format >= 3 {
+		n := d.uvarint()
+		if n > MaxValue || n > 0 && Pieces(int(n)) == 0 || n > 0 && len(d.b) > 0 {
+			d.fail()
+		}
+		size = int(n)
+	}
 	v.Data = append(make([]byte, 0, len(d.b)), d.b...)
-	return v, d.err
+	return v, size, d.err
 }
 
 func decodeClient(id string, record []byte) (Client, error) {

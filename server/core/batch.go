@@ -1,5 +1,7 @@
 package core
 
+import "github.com/commy-project/commyfs/engine"
+
 // batch collects what a number of reports change, over a view that stays as it is until the engine has stored the batch.
 // Each report is kept or rolled back as a whole.
 type batch struct {
@@ -24,6 +26,7 @@ type batch struct {
 	taken  []slotRef // slots given to new variables
 	freed  []slotRef // slots of variables that are gone
 	bytes  int       // value bytes that the engine will be given
+	pieces int       // at most so many operations are for pieces of large values
 	wrote  bool      // something other than deletions
 	// answers is about how many bytes the answers to the reports take in the store.
 	answers int
@@ -32,8 +35,8 @@ type batch struct {
 
 	// what to come back to
 	saved struct {
-		events, tree, taken, freed, bytes int
-		wrote                             bool
+		events, tree, taken, freed, bytes, pieces int
+		wrote                                     bool
 	}
 }
 
@@ -124,6 +127,7 @@ func (b *batch) keep() {
 	b.serviceMetas.keep()
 	s := &b.saved
 	s.events, s.tree, s.taken, s.freed, s.bytes, s.wrote = len(b.events), len(b.tree), len(b.taken), len(b.freed), b.bytes, b.wrote
+	s.pieces = b.pieces
 }
 
 // rollback forgets what was done since.
@@ -142,6 +146,7 @@ func (b *batch) rollback() {
 	s := &b.saved
 	b.giveBack(s.taken)
 	b.events, b.tree, b.taken, b.freed, b.bytes, b.wrote = b.events[:s.events], b.tree[:s.tree], b.taken[:s.taken], b.freed[:s.freed], s.bytes, s.wrote
+	b.pieces = s.pieces
 }
 
 // abandon forgets the whole batch.
@@ -162,23 +167,29 @@ func (b *batch) tick() int64 {
 // keys is about how many operations the engine will be given.
 func (b *batch) keys() int {
 	return len(b.entries.over) + len(b.services.over) + len(b.tenants.over) + len(b.floors.over) +
-		len(b.tenantMetas.over) + len(b.serviceMetas.over) + len(b.moved.over)
+		len(b.tenantMetas.over) + len(b.serviceMetas.over) + len(b.moved.over) + b.pieces
 }
 
 // empty reports whether the kept reports changed nothing.
 func (b *batch) empty() bool { return len(b.events) == 0 && len(b.tree) == 0 }
 
-// put makes path name n, in the place of what it named before, and keeps count.
+// put makes path name n, in the place of what it named before, and keeps count. A variable in it is nobody else's yet.
 func (b *batch) put(s *service, path string, n entry) {
 	b.work += putCost + len(path)
 	k := entryKey{s, path}
 	was := b.entries.get(k)
 	if over, ok := b.entries.over[k]; ok && over.v != nil {
 		b.bytes -= len(over.v.data())
+		b.pieces -= engine.Pieces(len(over.v.data()))
+	}
+	if was.v != nil && was.v.pieced {
+		b.pieces++ // those that are removed
 	}
 	b.entries.set(k, n)
 	if n.v != nil {
+		n.v.pieced = engine.Pieces(len(n.v.data())) > 0
 		b.bytes += len(n.v.data())
+		b.pieces += engine.Pieces(len(n.v.data()))
 		b.ids.set(n.v.id, n.v)
 	}
 	if !n.none() {

@@ -131,6 +131,9 @@ func (e *evaluator) renameDir(t target, c *model.Change) (model.Result, error) {
 	if below(to, from) {
 		return model.Result{}, model.ErrInvalid
 	}
+	if s.content.Load().holdsDamaged(from) {
+		return model.Result{}, errDamaged // it would stay behind
+	}
 	if _, err := e.room(t.key.tenant, t.key.name, to, c.Parents); err != nil {
 		return model.Result{}, err
 	}

@@ -193,6 +193,9 @@ func (e *evaluator) dropService(key serviceKey, s *service) error {
 	if e.counts.get(entryKey{s, ""}) != 0 {
 		return model.ErrNotEmpty
 	}
+	if s.content.Load().holdsDamaged("") {
+		return errDamaged
+	}
 	e.setService(key, nil)
 	e.places.set(s, serviceKey{})
 	e.tick()
@@ -205,6 +208,9 @@ func (e *evaluator) dropService(key serviceKey, s *service) error {
 func (e *evaluator) dropDir(s *service, d *dirInfo) error {
 	if e.counts.get(entryKey{s, d.name}) != 0 {
 		return model.ErrNotEmpty
+	}
+	if s.content.Load().holdsDamaged(d.name) {
+		return errDamaged
 	}
 	e.tick()
 	e.put(s, d.name, entry{})

@@ -101,6 +101,8 @@ type Core struct {
 	unknown bool
 	// damaged is how many records of the store cannot be read.
 	damaged int
+	// damagedVars has the ids of the variables whose values cannot be read, as far as it is known.
+	damagedVars sync.Map
 	// lastTime is the latest commit time; the committer's own.
 	lastTime int64
 	// answers is how many bytes the answers to all clients take, stale deletes what the store holds of them in vain, looked is

@@ -11,6 +11,10 @@ type delta struct {
 	inside   map[uint64]*contentDelta // by the service's id
 	floors   map[uint64]uint64        // the same; 0: gone
 	moved    map[uint64]uint64        // as view.moved has it; 0: gone
+	// Of variables that the store has in pieces: what these hold, by the variables' ids, and those that are gone. A view has
+	// no use for them.
+	stored  map[uint64]engine.Stored
+	dropped []*variable
 
 	// What has happened, step by step, for those who watch, and the slots in memory files of variables that are gone. A view
 	// has no use for them.
@@ -62,6 +66,7 @@ func newDelta() *delta {
 	return &delta{
 		tenants: map[string]tenantState{}, services: map[serviceKey]serviceState{},
 		inside: map[uint64]*contentDelta{}, floors: map[uint64]uint64{}, moved: map[uint64]uint64{},
+		stored: map[uint64]engine.Stored{},
 	}
 }
 
@@ -79,6 +84,15 @@ func (b *batch) delta() *delta {
 		if n.d != was.d {
 			in := d.in(k.service.id)
 			in.dirs = append(in.dirs, dirState{k.path, n.d})
+		}
+	}
+	for id, v := range b.ids.over {
+		switch was := b.ids.base(id); {
+		case was == nil || !was.pieced:
+		case v == nil:
+			d.dropped = append(d.dropped, was)
+		default:
+			d.stored[id] = engine.Stored{Data: was.data()}
 		}
 	}
 	for s, floor := range b.floors.over {
@@ -153,7 +167,10 @@ func (d *delta) ops() []engine.Op {
 		ops = append(ops, engine.PutService(engine.Service{ID: s.service.id, Tenant: k.tenant, Name: k.name, MTime: s.mtime, Mode: uint32(s.mode)}))
 	}
 	for service, in := range d.inside {
-		ops = append(ops, in.ops(service)...)
+		ops = append(ops, in.ops(service, d.stored)...)
+	}
+	for _, v := range d.dropped {
+		ops = append(ops, engine.DeletePieces(v.id, len(v.data())))
 	}
 	for service, floor := range d.floors {
 		if floor == 0 {
@@ -172,7 +189,7 @@ func (d *delta) ops() []engine.Op {
 	return ops
 }
 
-func (c *contentDelta) ops(service uint64) []engine.Op {
+func (c *contentDelta) ops(service uint64, stored map[uint64]engine.Stored) []engine.Op {
 	ops := make([]engine.Op, 0, len(c.dirs)+len(c.vars))
 	for _, st := range c.dirs {
 		if st.dir == nil {
@@ -187,9 +204,9 @@ func (c *contentDelta) ops(service uint64) []engine.Op {
 			ops = append(ops, engine.DeleteVariable(service, st.path))
 			continue
 		}
-		ops = append(ops, engine.PutVariable(service, engine.Variable{
+		ops = engine.AppendVariable(ops, service, engine.Variable{
 			ID: v.id, Name: st.path, Version: v.version, MTime: v.mtime, Mode: uint32(v.mode), Writer: v.writtenBy(), Type: v.kind, Data: v.data(),
-		}))
+		}, stored[v.id])
 	}
 	return ops
 }

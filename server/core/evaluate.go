@@ -187,7 +187,7 @@ func (e *evaluator) findID(c *model.Change) (target, error) {
 		}
 	}
 	if v == nil {
-		return target{}, model.ErrNotFound
+		return target{}, e.missingID(c)
 	}
 	key := e.places.get(v.service)
 	if key == (serviceKey{}) || e.auth.Need(e.Principal, key.tenant, 0) != nil {
@@ -248,6 +248,9 @@ func (e *evaluator) ensure(s *service) error {
 
 // missing says why nothing is at path: ErrNotDirectory if a variable stands where a directory would have to.
 func (e *evaluator) missing(s *service, path string) error {
+	if s.content.Load().inDamaged(path) {
+		return errDamaged
+	}
 	for p := parentOf(path); p != ""; p = parentOf(p) {
 		n := e.entries.get(entryKey{s, p})
 		if n.v != nil {
@@ -271,6 +274,9 @@ func (e *evaluator) room(tenant, name, path string, parents bool) (*service, err
 	}
 	if err != nil {
 		return nil, err
+	}
+	if s.content.Load().inDamaged(path) {
+		return nil, errDamaged
 	}
 	return s, e.parents(s, tenant, path, parents)
 }

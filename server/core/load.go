@@ -53,6 +53,10 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 			f.add(node{v: vars[i]})
 			c.high++
 		}
+		for _, i := range p.InPieces {
+			vars[i].pieced = true
+		}
+		s.damagedValues(svc, c, p.Damaged)
 		s.view.remember(vars)
 		return nil
 	})

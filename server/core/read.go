@@ -86,6 +86,9 @@ func (s *Session) Read(service uint64, name string, value bool) (model.Variable,
 	case n.d != nil:
 		return model.Variable{}, model.ErrIsDirectory
 	}
+	if c.inDamaged(name) {
+		return model.Variable{}, errDamaged
+	}
 	for p := parentOf(name); p != ""; p = parentOf(p) {
 		if c.find(p).v != nil {
 			return model.Variable{}, model.ErrNotDirectory

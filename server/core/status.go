@@ -13,6 +13,7 @@ func (s *Session) Status() *model.Status {
 	m := &model.Status{Store: c.StoreID(), Limits: c.Limits()}
 	if s.auth.Oversees(s.Principal, model.Itself) {
 		m.Damaged = c.damaged
+		c.damagedVars.Range(func(any, any) bool { m.Damaged++; return true })
 	}
 	v.mu.RLock()
 	m.Rev = v.rev

@@ -75,6 +75,8 @@ type content struct {
 	nodes ordered
 	floor uint64
 	log   eventLog // guarded by view.mu
+	// damaged has the variables whose values cannot be read, by their paths: their ids. It does not change.
+	damaged map[string]uint64
 
 	// The committer's own: the memory file, nil when there is none; the one that is being made, if any; the revision of
 	// the last change of names; and the first slot that was never in use.
@@ -113,6 +115,7 @@ type variable struct {
 	slot    uint32
 	mode    model.Mode
 	kind    uint8
+	pieced  bool // the store has the value in pieces
 }
 
 // data is the value. Nobody changes it.
