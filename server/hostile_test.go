@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/server/core"
 	"github.com/commy-project/commyfs/transport"
 )
 
@@ -153,5 +154,63 @@ func TestServicesAreLoadedWhenNeeded(t *testing.T) {
 	}
 	if st := must[*transport.Status](p, &transport.GetStatus{}); st.Services != 5 || st.Store == "" || len(st.Sessions) != 1 || st.Sessions[0].Program != "test" || time.Since(time.Unix(0, st.Sessions[0].Connected)) > time.Minute {
 		t.Errorf("status %+v", st)
+	}
+}
+
+// A client that sends and does not read gets every answer once it reads, and holds up nobody until then.
+func TestClientThatOnlySends(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	value := strings.Repeat("x", 20_000)
+	p.do(store("v", value))
+	conn, err := transport.Dial(t.Context(), transport.DialOptions{URL: "unix://" + s.socket()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	const rounds = 2 * maxUnanswered / 4
+	sent := make(chan error, 1)
+	go func() {
+		err := conn.Send(transport.Envelope{ID: 1, Message: &transport.Hello{ID: make([]byte, core.ClientIDLen)}})
+		for i := uint64(0); i < rounds && err == nil; i++ {
+			err = conn.Send(
+				transport.Envelope{ID: 4*i + 2, Message: &transport.Ping{}},
+				transport.Envelope{ID: 4*i + 3, Message: &transport.ReadVariable{Tenant: "t", Service: "s", Name: "v"}},
+				transport.Envelope{ID: 4*i + 4, Message: &transport.Probe{Tenant: "t", Service: "s", Name: "w", Want: model.RightCreate}},
+				transport.Envelope{ID: 4*i + 5, Message: &transport.ReportVariableChanges{Seq: i + 1, Acked: i + 1, Changes: []model.Change{store("w", fmt.Sprint(i))}}},
+			)
+		}
+		sent <- err
+	}()
+	for i := range 50 {
+		p.do(store("mine", fmt.Sprint(i)))
+	}
+	answers := map[uint64]string{}
+	for len(answers) < 4*rounds+1 {
+		envs, err := conn.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range envs {
+			if answers[e.ID] != "" {
+				t.Errorf("request %d was answered twice", e.ID)
+			}
+			answers[e.ID] = fmt.Sprintf("%T", e.Message)
+			switch m := e.Message.(type) {
+			case *transport.VariableData:
+				if string(m.Variable.Data) != value {
+					t.Errorf("%d bytes were read", len(m.Variable.Data))
+				}
+			case *transport.VariableChangesAcknowledged:
+				if m.Code != model.CodeOK {
+					t.Errorf("seq %d: %s", m.Seq, m.Message)
+				}
+			case *transport.Error:
+				t.Errorf("request %d: %s", e.ID, m.Message)
+			}
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
 	}
 }

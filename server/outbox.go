@@ -21,6 +21,8 @@ type outbox struct {
 	// finishing: closed once everything was sent.
 	finishing bool
 	replies   []reply
+	// hushed: who reads tells what the replies are when it has read all there is; the writer is not woken for them.
+	hushed bool
 
 	unanswered int
 }
@@ -74,6 +76,8 @@ func (o *outbox) admit() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for !o.closed && o.unanswered >= maxUnanswered {
+		o.hushed = false
+		o.signal()
 		o.room.Wait()
 	}
 	o.unanswered++
@@ -96,8 +100,48 @@ func (o *outbox) reply(r reply) {
 	if !o.closed {
 		o.replies = append(o.replies, r)
 	}
+	hushed := o.hushed
+	o.mu.Unlock()
+	if !hushed {
+		o.signal()
+	}
+}
+
+// hush has replies wait for told.
+func (o *outbox) hush() {
+	o.mu.Lock()
+	o.hushed = true
+	o.mu.Unlock()
+}
+
+// loud is the end of hush: the writer is woken for what there is.
+func (o *outbox) loud() {
+	o.mu.Lock()
+	o.hushed = false
 	o.mu.Unlock()
 	o.signal()
+}
+
+// takeHushed is the end of hush too, and hands over the replies to who tells them itself. ok: there will be more, and this is
+// not left to the writer.
+func (o *outbox) takeHushed() (list []reply, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.hushed = false
+	if o.closed || o.finishing {
+		return nil, false
+	}
+	list, o.replies = o.replies, nil
+	return list, true
+}
+
+// back puts replies before all others.
+func (o *outbox) back(list []reply) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.replies = append(list, o.replies...)
+	}
 }
 
 // take hands over the replies. last: there will be no more, and what the feed has is all that is still to be sent.

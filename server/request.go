@@ -60,6 +60,15 @@ func (r request) refuse(err error) {
 	}
 }
 
+// quick reports whether a request is handled without waiting for anything, by another goroutine where it may take long.
+func quick(m transport.Message) bool {
+	switch m.(type) {
+	case *transport.ReportVariableChanges, *transport.Ping, *transport.Probe, *transport.ReadVariable:
+		return true
+	}
+	return false
+}
+
 // handle carries out a request, or leaves that to another goroutine where it may take long. Reports stay in order.
 func (r request) handle(m transport.Message) {
 	switch m := m.(type) {

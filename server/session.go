@@ -35,6 +35,10 @@ type session struct {
 	wg      sync.WaitGroup
 	jobs    jobs
 
+	// telling is held by who tells the client something: the writer, or who reads. It guards the parcel.
+	telling sync.Mutex
+	parcel  parcel
+
 	sending *budget.Account // for what is being sent
 	// sendingSince is since when the writer has waited for the client to take something, 0 if it does not.
 	sendingSince atomic.Int64
@@ -44,6 +48,7 @@ type session struct {
 func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 	defer conn.Close()
 	c := &session{server: s, conn: conn, out: newOutbox(), written: make(chan struct{})}
+	c.parcel.session = c
 
 	conn.SetMaxMessage(maxHello)
 	envs, err := s.firstWords(conn)
@@ -81,10 +86,8 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 		c.wg.Wait()
 	}()
 	for envs = envs[1:]; ; {
-		for _, e := range envs {
-			if !c.receive(e) {
-				return
-			}
+		if !c.receiveAll(envs) {
+			return
 		}
 		if envs, err = conn.Receive(); err != nil {
 			return
@@ -137,7 +140,7 @@ func (c *session) welcome() *transport.Welcome {
 }
 
 // Ready wakes the writer.
-func (c *session) Ready() { c.out.signal() }
+func (c *session) Ready() { c.out.loud() }
 
 // Done is that of the connection.
 func (c *session) Done() <-chan struct{} { return c.conn.Done() }
@@ -167,6 +170,21 @@ func (c *session) Stalled() int64 {
 	return in
 }
 
+// receiveAll handles requests that came together, and tells what can be told of them at once. false ends the session.
+func (c *session) receiveAll(envs []transport.Envelope) bool {
+	if len(envs) == 0 {
+		return true
+	}
+	c.out.hush()
+	for _, e := range envs {
+		if !c.receive(e) {
+			return false
+		}
+	}
+	c.tellNow()
+	return true
+}
+
 // receive handles one request. false ends the session.
 func (c *session) receive(e transport.Envelope) (ok bool) {
 	if !c.out.admit() {
@@ -187,6 +205,9 @@ func (c *session) receive(e transport.Envelope) (ok bool) {
 	if err := c.server.auth.Check(c.Principal); err != nil {
 		r.refuse(err)
 		return true
+	}
+	if !quick(e.Message) {
+		c.out.loud() // what came before it does not wait for it
 	}
 	r.handle(e.Message)
 	return true

@@ -13,32 +13,15 @@ import (
 
 // writeLoop sends what there is to tell the client, until the outbox is closed or the connection is over.
 func (s *session) writeLoop() {
-	defer func() {
-		if p := recover(); p != nil {
-			s.server.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
-			s.conn.Fail(fmt.Errorf("panic: %v", p))
-		}
-	}()
-	p := &parcel{session: s}
+	defer s.recovered()
 	for {
-		// What the replies can know of is told before them.
-		replies, last, closed := s.out.take()
-		if closed {
-			return
-		}
-		told, err := s.Deliver(p)
-		if err == nil {
-			err = p.reply(replies)
-		}
-		if err != nil {
+		switch what, err := s.tell(); {
+		case err != nil:
 			s.over(err)
 			return
-		}
-		switch {
-		case told || len(replies) > 0:
-		case last:
+		case what == toldAll:
 			return
-		default:
+		case what == toldNone:
 			select {
 			case <-s.out.wake:
 			case <-s.conn.Done():
@@ -46,6 +29,121 @@ func (s *session) writeLoop() {
 			}
 		}
 	}
+}
+
+// recovered ends the session, and not the server, after a panic.
+func (s *session) recovered() {
+	if p := recover(); p != nil {
+		s.server.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
+		s.conn.Fail(fmt.Errorf("panic: %v", p))
+	}
+}
+
+// What tell has found.
+type state int
+
+const (
+	toldSome state = iota // there was something to tell
+	toldNone              // there was nothing
+	toldAll               // there will be nothing
+)
+
+// tell tells the client what there is, and waits until it was sent.
+func (s *session) tell() (state, error) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	p := &s.parcel
+	if err := p.sendLeft(); err != nil {
+		return toldAll, err
+	}
+	// What the replies can know of is told before them.
+	replies, last, closed := s.out.take()
+	if closed {
+		return toldAll, nil
+	}
+	told, err := s.Deliver(p)
+	if err == nil {
+		err = p.reply(replies)
+	}
+	switch {
+	case err != nil:
+		return toldAll, err
+	case told || len(replies) > 0:
+		return toldSome, nil
+	case last:
+		return toldAll, nil
+	}
+	return toldNone, nil
+}
+
+// Bounds of what is told without waiting.
+const (
+	nowFeed    = 32 << 10
+	nowReplies = 32 << 10
+)
+
+// tellNow tells the client what there is, as long as that is little and takes no waiting, without a change of goroutines. The
+// rest is left to the writer. Who reads calls it: a client that takes nothing holds it up no more than one that does.
+func (s *session) tellNow() {
+	defer s.recovered()
+	if !s.telling.TryLock() {
+		s.out.loud()
+		return
+	}
+	left, err := s.parcel.now()
+	s.telling.Unlock()
+	if err != nil {
+		s.over(err)
+	} else if left {
+		s.out.signal()
+	}
+}
+
+// now does what tellNow does. left: there is something for the writer to do.
+func (p *parcel) now() (left bool, err error) {
+	if p.left > 0 || !p.conn.Direct() {
+		p.out.loud()
+		return false, nil
+	}
+	replies, ok := p.out.takeHushed()
+	if !ok {
+		return true, nil
+	}
+	some, little := p.Little(nowFeed)
+	switch {
+	case !some && len(replies) == 0:
+		return false, nil
+	case !little || !p.sending.Try(nowFeed+nowReplies):
+		p.out.back(replies)
+		return true, nil
+	}
+	p.dontWait = true
+	defer func() {
+		p.dontWait = false
+		if p.left == 0 {
+			p.sending.Give(nowFeed + nowReplies)
+		}
+	}()
+	// What the replies can know of is told before them.
+	if some {
+		if _, err := p.Deliver(p); err != nil {
+			return false, err
+		}
+	}
+	n, size := 0, 0
+	for ; n < len(replies); n++ {
+		r := &replies[n]
+		if r.make != nil {
+			r.message, r.make = r.make(), nil
+		}
+		if size += r.message.Msgsize(); size > nowReplies {
+			p.out.back(replies[n:])
+			left = true
+			break
+		}
+	}
+	err = p.reply(replies[:n])
+	return left || p.left > 0, err
 }
 
 // over ends the session, with a word if there is something to tell.
@@ -65,6 +163,9 @@ type parcel struct {
 	size    int
 	answers int // requests that are answered by it
 	err     error
+
+	dontWait bool // what the client does not take at once is left
+	left     int  // what the rest has of the memory for what is being sent
 }
 
 func (p *parcel) add(id uint64, m transport.Message) {
@@ -78,7 +179,15 @@ func (p *parcel) add(id uint64, m transport.Message) {
 
 // Flush sends what was added. What it takes in encoded form is the client's until it has taken it.
 func (p *parcel) Flush() error {
-	if len(p.envs) > 0 && p.err == nil {
+	switch {
+	case len(p.envs) == 0 || p.err != nil:
+	case p.dontWait:
+		var left bool
+		if left, p.err = p.conn.SendNow(p.envs...); left && p.left == 0 {
+			p.left = nowFeed + nowReplies
+			p.sendingSince.Store(time.Now().UnixNano())
+		}
+	default:
 		if p.err = p.sending.Take(p.size); p.err == nil {
 			p.sendingSince.Store(time.Now().UnixNano())
 			p.err = p.conn.Send(p.envs...)
@@ -90,6 +199,18 @@ func (p *parcel) Flush() error {
 	clear(p.envs)
 	p.envs, p.size, p.answers = p.envs[:0], 0, 0
 	return p.err
+}
+
+// sendLeft sends what was left, and waits for the client to take it.
+func (p *parcel) sendLeft() error {
+	if p.left == 0 {
+		return nil
+	}
+	err := p.conn.Flush()
+	p.sendingSince.Store(0)
+	p.sending.Give(p.left)
+	p.left = 0
+	return err
 }
 
 // reply sends replies.

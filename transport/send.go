@@ -69,6 +69,9 @@ func (c *Conn) Send(envs ...Envelope) error {
 	return c.Flush()
 }
 
+// Direct reports whether SendNow can do anything but leave all to Flush.
+func (c *Conn) Direct() bool { return c.net.direct != nil }
+
 // SendNow is Send that does not wait for the peer. If something is left to be sent, Flush has to be called.
 func (c *Conn) SendNow(envs ...Envelope) (left bool, err error) {
 	if err := c.Err(); err != nil {
@@ -232,7 +235,7 @@ const drainWait = time.Second
 // left to read: the reader gets to them first and ends the connection itself.
 func (c *Conn) sendFailed(err error) error {
 	err = fmt.Errorf("send: %w: %w", err, model.ErrDisconnected)
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, websocket.ErrCloseSent) {
 		c.draining.Do(func() { c.drain = time.AfterFunc(drainWait, func() { c.Fail(err) }) })
 		return err
 	}

@@ -105,6 +105,9 @@ func (f *feed) ended(s *start) {
 	}
 }
 
+// Little reports whether there is something to deliver, and whether it is no more than so many bytes, to be had in one go.
+func (s *Session) Little(most int) (some, little bool) { return s.feed.little(most) }
+
 // Deliver hands over what there is to tell now. false: nothing. One goroutine at a time calls it.
 func (s *Session) Deliver(to Receiver) (bool, error) {
 	d := s.feed.take()

@@ -192,3 +192,26 @@ func (f *feed) close() (map[uint64]*watch, map[uint64]*service) {
 	f.outcomes, f.starts, f.dirty, f.tree, f.files, f.watches, f.asked = nil, nil, nil, nil, nil, nil, nil
 	return watches, asked
 }
+
+// little reports whether there is something to take, and whether that has at most so many bytes and no page of a start.
+func (f *feed) little(most int) (some, little bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.starts) > 0 || len(f.files) > 0 {
+		return true, false
+	}
+	held := 0
+	if f.tree != nil {
+		held = f.tree.held
+	}
+	for _, w := range f.dirty {
+		if w.lost {
+			return true, false
+		}
+		held += w.held
+	}
+	for i := range f.outcomes {
+		held += f.outcomes[i].Cost
+	}
+	return held > 0 || len(f.dirty)+len(f.outcomes) > 0, held <= most
+}

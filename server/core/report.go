@@ -13,6 +13,7 @@ func (s *Session) Report(t Ticket, r *model.Report) error {
 	for i := range r.Changes {
 		c := &r.Changes[i]
 		for _, svc := range s.homes(c.ID, c.In) {
+			s.feed.ready()             // nothing else is to wait for it
 			_ = srv.load(srv.ctx, svc) // the committer meets the error again
 		}
 		for _, k := range []serviceKey{{c.Tenant, c.Service}, {cmp.Or(c.ToTenant, c.Tenant), c.ToService}} {
@@ -20,6 +21,9 @@ func (s *Session) Report(t Ticket, r *model.Report) error {
 				continue
 			}
 			if svc := srv.view.lookup(k.tenant, k.name); svc != nil {
+				if svc.content.Load() == nil {
+					s.feed.ready()
+				}
 				_ = srv.load(srv.ctx, svc)
 			}
 		}
