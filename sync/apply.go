@@ -1,6 +1,8 @@
 package sync
 
 import (
+	"unique"
+
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
 )
@@ -91,7 +93,7 @@ func (s *Service) setLocked(out []Notice, prefix []string, e *model.Event) ([]No
 			return out, false
 		}
 		dir, name := s.parentLocked(e.Name)
-		if dir == nil || dir.children[name] != nil {
+		if dir == nil || dir.childLocked(name) != nil {
 			return out, false
 		}
 		v = &Variable{s: s, id: e.ID, name: name, parent: dir}
@@ -106,13 +108,15 @@ func (s *Service) setLocked(out []Notice, prefix []string, e *model.Event) ([]No
 		if !ok {
 			return out, false
 		}
-		v.value = value
+		v.hold(value)
+	} else {
+		v.data, v.size = nil, e.Size
 	}
-	v.version, v.mtime, v.mode, v.writer, v.size, v.slot = e.Version, e.MTime, e.Mode, e.Writer, e.Size, e.Slot
+	v.version, v.mtime, v.mode, v.writer, v.slot = e.Version, e.MTime, e.Mode, unique.Make(e.Writer), e.Slot
 	n := Notice{Kind: Modified, Own: e.Own, ID: v.id, Variable: v, Parent: v.parent.id, MTime: v.mtime,
 		Path: join(prefix, v.pathLocked())}
 	if created {
-		v.parent.children[v.name] = v
+		addLocked(v)
 		v.parent.touched(e)
 		s.c.index.put(v)
 		n.Kind = Created
@@ -137,7 +141,7 @@ func (v *Variable) nextValue(prefix []string, e *model.Event) ([]byte, bool) {
 		return nil, false
 	}
 	out := make([]byte, e.Size)
-	copy(out, v.value)
+	copy(out, v.value())
 	for _, r := range e.Ranges {
 		if r.Off < 0 || r.Off > e.Size || int64(len(r.Data)) > e.Size-r.Off {
 			return nil, false
@@ -152,11 +156,11 @@ func (s *Service) mkdirLocked(prefix []string, e *model.Event) ([]Notice, bool) 
 		return nil, true // known already
 	}
 	dir, name := s.parentLocked(e.Name)
-	if dir == nil || dir.children[name] != nil {
+	if dir == nil || dir.childLocked(name) != nil {
 		return nil, false
 	}
-	d := &Dir{s: s, id: e.ID, name: name, parent: dir, mtime: e.MTime, mode: e.Mode, children: map[string]Node{}}
-	dir.children[name] = d
+	d := &Dir{s: s, id: e.ID, name: name, parent: dir, mtime: e.MTime, mode: e.Mode}
+	addLocked(d)
 	dir.touched(e)
 	s.c.index.put(d)
 	return []Notice{{Kind: Created, Dir: true, Own: e.Own, ID: d.id, Parent: dir.id, MTime: d.mtime, Path: join(prefix, e.Name)}}, true
@@ -207,18 +211,18 @@ func (s *Service) detachLocked(n Node) (*Dir, string) {
 			return nil, ""
 		}
 		n.gone = true
-		delete(n.parent.children, n.name)
+		takeLocked(n)
 		s.c.index.drop(n)
 		return n.parent, n.name
 	case *Dir:
 		if n.s != s || n.gone || n.parent == nil {
 			return nil, ""
 		}
-		for _, child := range n.children {
+		for _, child := range n.childrenLocked() {
 			s.detachLocked(child)
 		}
 		n.gone = true
-		delete(n.parent.children, n.name)
+		takeLocked(n)
 		s.c.index.drop(n)
 		return n.parent, n.name
 	}
@@ -231,7 +235,7 @@ func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool)
 	if dir == nil {
 		return nil, false
 	}
-	if there := dir.children[name]; there != nil {
+	if there := dir.childLocked(name); there != nil {
 		if there.ID() == e.ID {
 			return nil, true // known already
 		}
@@ -246,17 +250,19 @@ func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool)
 	switch n := n.(type) {
 	case *Variable:
 		out.OldParent, out.OldPath = n.parent.id, join(prefix, n.pathLocked())
-		delete(n.parent.children, n.name)
+		n.parent.renaming(n, n.name)
+		takeLocked(n)
 		n.parent.touched(e)
 		n.parent, n.name = dir, name
-		dir.children[name] = n
+		addLocked(n)
 		dir.touched(e)
 	case *Dir:
 		out.Dir, out.OldParent, out.OldPath = true, n.parent.id, join(prefix, n.pathLocked())
-		delete(n.parent.children, n.name)
+		n.parent.renaming(n, n.name)
+		takeLocked(n)
 		n.parent.touched(e)
 		n.parent, n.name = dir, name
-		dir.children[name] = n
+		addLocked(n)
 		dir.touched(e)
 	default:
 		return nil, false
@@ -268,7 +274,7 @@ func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool)
 func (s *Service) drop() {
 	s.mu.Lock()
 	acc := s.acc
-	for _, n := range s.root.children {
+	for _, n := range s.root.childrenLocked() {
 		s.detachLocked(n)
 	}
 	s.state, s.acc, s.root.gone = unwatched, nil, true

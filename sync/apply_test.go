@@ -66,7 +66,7 @@ func TestEventsThatDoNotFit(t *testing.T) {
 // The bytes from before a service was mapped are not shown after it.
 func TestValueAfterTheServiceWasMapped(t *testing.T) {
 	s := newCopy(t, bufferAccessor{})
-	v := s.root.children["v"].(*Variable)
+	v := s.root.childLocked("v").(*Variable)
 	now := model.Variable{ID: 4, Name: "v", Version: 2, Size: 3}
 	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 2, &mappedAccessor{})
 	now.Data = []byte("new")

@@ -45,7 +45,6 @@ type Client struct {
 
 func newClient(opts Options) *Client {
 	c := &Client{opts: opts.withDefaults(), tenants: map[string]*Tenant{}}
-	c.index.m = map[uint64]Node{}
 	c.flight = inFlight{changed: make(chan struct{}), down: time.Now(), epoch: 1, low: 1, reports: map[uint64]*report{}}
 	_, _ = rand.Read(c.id[:]) // does not fail
 	c.ctx, c.cancel = context.WithCancel(context.Background())

@@ -20,23 +20,24 @@ func (s *Service) Contents(want func(name string) (take, enter bool)) (items []I
 	defer s.mu.RUnlock()
 	var collect func(d *Dir, path string)
 	collect = func(d *Dir, path string) {
-		for name, n := range d.children {
-			e := model.Entry{Tenant: prefix[0], Service: prefix[1], Name: joinName(path, name), ID: n.ID()}
-			take, enter := want(e.Name)
-			v, _ := n.(*Variable)
-			sub, _ := n.(*Dir)
-			if v != nil {
-				e.Version, e.MTime, e.Mode, e.Writer, e.Size = v.version, v.mtime, v.mode, v.writer, v.size
-			} else {
-				e.Dir, e.MTime, e.Mode = true, sub.mtime, sub.mode
+		d.vars.all(func(v *Variable) {
+			name := joinName(path, v.name)
+			if take, _ := want(name); take {
+				items = append(items, Item{model.Entry{Tenant: prefix[0], Service: prefix[1], Name: name, ID: v.id, Version: v.version,
+					MTime: v.mtime, Mode: v.mode, Writer: v.writerLocked(), Size: v.size}, v})
 			}
+		})
+		d.dirs.all(func(sub *Dir) {
+			name := joinName(path, sub.name)
+			take, enter := want(name)
 			if take {
-				items = append(items, Item{e, v})
+				items = append(items, Item{model.Entry{Tenant: prefix[0], Service: prefix[1], Name: name, ID: sub.id, Dir: true,
+					MTime: sub.mtime, Mode: sub.mode}, nil})
 			}
-			if enter && sub != nil {
-				collect(sub, e.Name)
+			if enter {
+				collect(sub, name)
 			}
-		}
+		})
 	}
 	collect(s.root, "")
 	return items, s.rev
@@ -85,5 +86,5 @@ func (v *Variable) Describe() model.Entry {
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
 	return model.Entry{Tenant: prefix[0], Service: prefix[1], Name: v.pathLocked(), ID: v.id, Version: v.version, MTime: v.mtime,
-		Mode: v.mode, Writer: v.writer, Size: v.size}
+		Mode: v.mode, Writer: v.writerLocked(), Size: v.size}
 }

@@ -68,7 +68,8 @@ func (c *Client) notMapped(s *Service, err error) {
 
 // page takes one page of a listing, on the receiving goroutine.
 func (sess *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc accessor) error {
-	sn.add(p)
+	_, values := acc.(bufferAccessor)
+	sn.add(s, p, values)
 	if p.More {
 		return nil
 	}

@@ -38,7 +38,7 @@ type Service struct {
 
 func newService(c *Client, id uint64) *Service {
 	s := &Service{c: c, id: id, epoch: c.currentEpoch()}
-	s.root = &Dir{s: s, id: id, children: map[string]Node{}}
+	s.root = &Dir{s: s, id: id}
 	return s
 }
 
@@ -168,7 +168,7 @@ func (s *Service) lookupLocked(name string) Node {
 	d := s.root
 	for {
 		comp, rest, more := strings.Cut(name, "/")
-		n := d.children[comp]
+		n := d.childLocked(comp)
 		if !more {
 			return n
 		}
@@ -195,12 +195,14 @@ type Dir struct {
 	s  *Service
 	id uint64
 	// guarded by Service.mu
-	name     string
-	parent   *Dir // nil at the top
-	mtime    int64
-	mode     model.Mode
-	gone     bool
-	children map[string]Node
+	name    string
+	parent  *Dir // nil at the top
+	mtime   int64
+	mode    model.Mode
+	gone    bool
+	vars    nameList[*Variable]
+	dirs    nameList[*Dir]
+	cursors map[*Cursor]struct{} // under way; nil: none
 }
 
 // ID implements [Node]. The top directory of a service has the service's id.
@@ -241,7 +243,7 @@ func (d *Dir) Parent() *Dir {
 func (d *Dir) Lookup(name string) Node {
 	d.s.mu.RLock()
 	defer d.s.mu.RUnlock()
-	return d.children[name]
+	return d.childLocked(name)
 }
 
 // Child is an entry of a directory.
@@ -250,14 +252,56 @@ type Child struct {
 	Node Node
 }
 
+func (d *Dir) label() string { return d.name }
+
+// childLocked returns the *Dir or *Variable of that name, nil if there is none.
+func (d *Dir) childLocked(name string) Node {
+	if v := d.vars.get(name); v != nil {
+		return v
+	}
+	if sub := d.dirs.get(name); sub != nil {
+		return sub
+	}
+	return nil
+}
+
+// addLocked puts a *Dir or *Variable into the directory that it names.
+func addLocked(n Node) {
+	switch n := n.(type) {
+	case *Variable:
+		n.parent.vars.put(n)
+	case *Dir:
+		n.parent.dirs.put(n)
+	}
+}
+
+// takeLocked takes a *Dir or *Variable out of the directory that it names.
+func takeLocked(n Node) {
+	switch n := n.(type) {
+	case *Variable:
+		n.parent.vars.remove(n.name, n)
+	case *Dir:
+		n.parent.dirs.remove(n.name, n)
+	}
+}
+
 // Children returns the entries in no order.
 func (d *Dir) Children() []Child {
 	d.s.mu.RLock()
 	defer d.s.mu.RUnlock()
-	out := make([]Child, 0, len(d.children))
-	for name, n := range d.children {
-		out = append(out, Child{name, n})
-	}
+	var out []Child
+	d.dirs.all(func(n *Dir) { out = append(out, Child{n.name, n}) })
+	d.vars.all(func(n *Variable) { out = append(out, Child{n.name, n}) })
+	return out
+}
+
+func (d *Dir) emptyLocked() bool { return d.vars.empty() && d.dirs.empty() }
+
+// childrenLocked returns what is in the directory, so that it can be taken out one by one.
+func (d *Dir) childrenLocked() []Node {
+	var out []Node
+	d.dirs.all(func(n *Dir) { out = append(out, n) })
+	d.vars.all(func(n *Variable) { out = append(out, n) })
 	return out
 }
 

@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -11,16 +10,26 @@ import (
 // snapshot collects the pages of a listing of a service, or of the changes since an earlier one: readers see it all at
 // once or nothing.
 type snapshot struct {
+	filling *filling // what the pages have, but changes, if there was nothing in the service before
+	begun   bool
 	root    model.Dir
 	dirs    []model.Dir
 	vars    []model.Variable
 	changes []model.Event
 }
 
-func (sn *snapshot) add(p *model.Snapshot) {
+func (sn *snapshot) add(s *Service, p *model.Snapshot, values bool) {
+	if first := !sn.begun; first && !p.Resumed && s.blank() {
+		sn.filling = newFilling(s, values)
+	}
+	sn.begun = true
 	sn.root = p.Root
-	sn.dirs = append(sn.dirs, p.Dirs...)
-	sn.vars = append(sn.vars, p.Vars...)
+	if sn.filling != nil {
+		sn.filling.add(p.Dirs, p.Vars)
+	} else {
+		sn.dirs = append(sn.dirs, p.Dirs...)
+		sn.vars = append(sn.vars, p.Vars...)
+	}
 	sn.changes = append(sn.changes, p.Changes...)
 }
 
@@ -35,7 +44,7 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	s.soundLocked()
 	var notices []Notice
 	s.state, s.on, s.acc = watched, sess, acc
-	if len(s.root.children) == 0 && first {
+	if s.root.emptyLocked() && first {
 		s.fillLocked(sn)
 		return nil
 	}
@@ -72,8 +81,8 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 		s.placeLocked(prefix, &e, &notices)
 		if known != nil { // the slot can change with a new server, the version does not
 			known.slot = in.Slot
-			if s.buffered() && known.version == in.Version {
-				known.value = in.Data // what it holds can be of before the service was mapped
+			if s.buffered() && known.version == in.Version && int64(len(in.Data)) == in.Size {
+				known.hold(in.Data) // what it holds can be of before the service was mapped
 			}
 		}
 	}
@@ -99,49 +108,9 @@ func (s *Service) describeLocked(prefix []string, sn *snapshot, notices *[]Notic
 	}
 }
 
-// fillLocked makes an empty service what the snapshot says. There can be a million variables.
-func (s *Service) fillLocked(sn *snapshot) {
-	s.root.mtime, s.root.mode = sn.root.MTime, sn.root.Mode
-	slices.SortFunc(sn.dirs, func(a, b model.Dir) int { return strings.Compare(a.Name, b.Name) })
-	for _, d := range sn.dirs {
-		s.mkdirLocked(nil, &model.Event{Kind: model.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime, Mode: d.Mode})
-	}
-	top := len(s.root.children)
-	for i := range sn.vars {
-		if strings.IndexByte(sn.vars[i].Name, '/') < 0 {
-			top++
-		}
-	}
-	children := make(map[string]Node, top)
-	maps.Copy(children, s.root.children)
-	s.root.children = children
-	made := make([]Node, 0, len(sn.vars))
-	writers := map[string]string{}
-	for i := range sn.vars {
-		in := &sn.vars[i]
-		dir, name := s.parentLocked(in.Name)
-		if dir == nil || in.Name == "" || dir.children[name] != nil || s.buffered() && int64(len(in.Data)) != in.Size {
-			continue // no server of ours sends such
-		}
-		w, ok := writers[in.Writer]
-		if !ok {
-			w = in.Writer
-			writers[w] = w
-		}
-		v := &Variable{s: s, id: in.ID, name: name, parent: dir,
-			version: in.Version, mtime: in.MTime, mode: in.Mode, writer: w, size: in.Size, slot: in.Slot}
-		if s.buffered() {
-			v.value = in.Data
-		}
-		dir.children[name] = v
-		made = append(made, v)
-	}
-	s.c.index.putAll(made)
-}
-
 // pruneLocked removes what the snapshot does not have, children first.
 func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, prefix []string, notices *[]Notice) {
-	for _, n := range d.children {
+	for _, n := range d.childrenLocked() {
 		if sub, ok := n.(*Dir); ok {
 			s.pruneLocked(sub, keep, prefix, notices)
 		}

@@ -2,46 +2,10 @@ package sync
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
 )
-
-// index finds nodes by id.
-type index struct {
-	mu sync.RWMutex
-	m  map[uint64]Node
-}
-
-func (x *index) get(id uint64) Node {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return x.m[id]
-}
-
-func (x *index) put(n Node) {
-	x.mu.Lock()
-	x.m[n.ID()] = n
-	x.mu.Unlock()
-}
-
-func (x *index) putAll(ns []Node) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, n := range ns {
-		x.m[n.ID()] = n
-	}
-}
-
-// drop forgets n, unless its id stands for another node by now: a variable that moved to another service.
-func (x *index) drop(n Node) {
-	x.mu.Lock()
-	if x.m[n.ID()] == n {
-		delete(x.m, n.ID())
-	}
-	x.mu.Unlock()
-}
 
 // Tenant is the top level of the tree.
 type Tenant struct {

@@ -3,11 +3,16 @@ package sync
 import (
 	"context"
 	"errors"
+	"sync/atomic"
+	"unique"
+	"unsafe"
 
 	"github.com/commy-project/commyfs/model"
 )
 
 // Variable is one shared value. All methods are safe for concurrent use.
+//
+// There can be millions: its size counts.
 type Variable struct {
 	s  *Service
 	id uint64
@@ -16,14 +21,35 @@ type Variable struct {
 	parent  *Dir
 	version uint64
 	mtime   int64
-	writer  string
 	size    int64
+	data    *byte                 // buffered services only: size bytes, never modified, only replaced; see value
+	writer  unique.Handle[string] // set with version
 	slot    uint32
 	mode    model.Mode
 	gone    bool
-	removed bool      // gone because somebody removed it, not because it is out of our sight
-	value   []byte    // buffered services only; never modified, only replaced
-	back    writeBack // has a lock of its own
+	removed bool // gone because somebody removed it, not because it is out of our sight
+
+	back atomic.Pointer[writeBack] // nil: there are no edits; see outbox
+}
+
+// value is what a variable of a buffered service holds. Service.mu must be held.
+func (v *Variable) value() []byte {
+	if v.data == nil {
+		return nil
+	}
+	return unsafe.Slice(v.data, v.size)
+}
+
+// hold makes b the value, and size its length.
+func (v *Variable) hold(b []byte) { v.data, v.size = unsafe.SliceData(b), int64(len(b)) }
+
+func (v *Variable) label() string { return v.name }
+
+func (v *Variable) writerLocked() string {
+	if v.version == 0 {
+		return ""
+	}
+	return v.writer.Value()
 }
 
 // ID implements [Node].
@@ -69,7 +95,7 @@ func (v *Variable) Known() Known {
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
 	_, mapped := v.s.acc.(*mappedAccessor)
-	return Known{Meta{v.version, v.mtime, v.size}, v.writer, v.mode, mapped, v.gone}
+	return Known{Meta{v.version, v.mtime, v.size}, v.writerLocked(), v.mode, mapped, v.gone}
 }
 
 // Current describes the value that [Variable.Load] would return: where it is mapped it is not older than what any client
@@ -109,7 +135,7 @@ func (v *Variable) StillNamed() bool {
 func (v *Variable) Writer() string {
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
-	return v.writer
+	return v.writerLocked()
 }
 
 // Gone reports whether the variable has been deleted, or has moved to another service under the same id.
@@ -188,7 +214,7 @@ var _ accessor = bufferAccessor{}
 func (bufferAccessor) Load(v *Variable, _ []byte) ([]byte, Meta, error) {
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
-	return v.value, Meta{v.version, v.mtime, v.size}, nil
+	return v.value(), Meta{v.version, v.mtime, v.size}, nil
 }
 
 func (bufferAccessor) Close() error { return nil }

@@ -237,12 +237,6 @@ func (s *Service) leave(sess *session) {
 
 // dropValues lets go of the values below a directory.
 func (d *Dir) dropValues() {
-	for _, n := range d.children {
-		switch n := n.(type) {
-		case *Dir:
-			n.dropValues()
-		case *Variable:
-			n.value = nil
-		}
-	}
+	d.dirs.all((*Dir).dropValues)
+	d.vars.all(func(v *Variable) { v.data = nil })
 }

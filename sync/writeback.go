@@ -36,6 +36,31 @@ type writeBack struct {
 	mu    sync.Mutex // guards the following
 	queue []*Ack     // the first ones can be in flight
 	busy  bool       // somebody sends
+	over  bool       // the variable has it no more
+}
+
+// outbox returns the variable's edits, locked. It has them only while there are any: there can be a million variables.
+func (v *Variable) outbox() *writeBack {
+	for {
+		b := v.back.Load()
+		if b == nil {
+			b = &writeBack{}
+			if !v.back.CompareAndSwap(nil, b) {
+				continue
+			}
+		}
+		b.mu.Lock()
+		if !b.over {
+			return b
+		}
+		b.mu.Unlock()
+	}
+}
+
+// endLocked is called when somebody does not send any more and nothing is queued. b is locked.
+func (v *Variable) endLocked(b *writeBack) {
+	b.busy, b.queue, b.over = false, nil, true
+	v.back.Store(nil)
 }
 
 const (
@@ -47,11 +72,11 @@ const (
 // one version.
 func (v *Variable) Enqueue(e Edit) *Ack {
 	a := &Ack{edit: e, deadline: time.Now().Add(v.s.c.opts.Timeout), done: make(chan struct{})}
-	v.back.mu.Lock()
-	v.back.queue = append(v.back.queue, a)
-	start := !v.back.busy
-	v.back.busy = true
-	v.back.mu.Unlock()
+	b := v.outbox()
+	b.queue = append(b.queue, a)
+	start := !b.busy
+	b.busy = true
+	b.mu.Unlock()
 	if start {
 		v.startWriteBack()
 	}
@@ -60,22 +85,24 @@ func (v *Variable) Enqueue(e Edit) *Ack {
 
 // Commit carries out an edit after those already queued and waits for it.
 func (v *Variable) Commit(ctx context.Context, e Edit) (model.Result, error) {
-	v.back.mu.Lock()
-	if v.back.busy {
-		v.back.mu.Unlock()
+	b := v.outbox()
+	if b.busy {
+		b.mu.Unlock()
 		return v.Enqueue(e).Wait(ctx)
 	}
-	v.back.busy = true
-	v.back.mu.Unlock()
+	b.busy = true
+	b.mu.Unlock()
 	// Nobody is ahead: send from here and save two switches of goroutines. The edit is not abandoned half way when the
 	// caller is interrupted: it would not know what became of it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.s.c.opts.Timeout)
 	defer cancel()
 	res, err := v.send(ctx, []*Ack{{edit: e}})
-	v.back.mu.Lock()
-	more := len(v.back.queue) > 0
-	v.back.busy = more
-	v.back.mu.Unlock()
+	b.mu.Lock()
+	more := len(b.queue) > 0
+	if !more {
+		v.endLocked(b)
+	}
+	b.mu.Unlock()
 	if more {
 		v.startWriteBack()
 	}
@@ -96,17 +123,25 @@ func (v *Variable) startWriteBack() {
 
 // Dirty reports whether edits are not acknowledged yet.
 func (v *Variable) Dirty() bool {
-	v.back.mu.Lock()
-	defer v.back.mu.Unlock()
-	return len(v.back.queue) > 0
+	b := v.back.Load()
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) > 0
 }
 
 // DirtySize is the size that the value will have once all edits are acknowledged.
 func (v *Variable) DirtySize() int64 {
-	v.back.mu.Lock()
-	defer v.back.mu.Unlock()
+	b := v.back.Load()
+	if b == nil {
+		return v.Current().Size
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	size := v.Current().Size
-	for i, a := range v.back.queue {
+	for i, a := range b.queue {
 		switch e := a.edit; e.Kind {
 		case EditReplace:
 			size = int64(len(e.Data))
@@ -125,13 +160,14 @@ func (v *Variable) DirtySize() int64 {
 
 // Flush returns when every edit enqueued before the call has been answered.
 func (v *Variable) Flush(ctx context.Context) error {
-	v.back.mu.Lock()
-	n := len(v.back.queue)
 	var last *Ack
-	if n > 0 {
-		last = v.back.queue[n-1]
+	if b := v.back.Load(); b != nil {
+		b.mu.Lock()
+		if n := len(b.queue); n > 0 {
+			last = b.queue[n-1]
+		}
+		b.mu.Unlock()
 	}
-	v.back.mu.Unlock()
 	if last == nil {
 		return nil
 	}
@@ -141,7 +177,8 @@ func (v *Variable) Flush(ctx context.Context) error {
 
 // writeBack sends what is queued until nothing is.
 func (v *Variable) writeBack() {
-	for batch := v.back.take(); batch != nil; batch = v.back.take() {
+	b := v.back.Load() // stays while somebody sends
+	for batch := v.take(b); batch != nil; batch = v.take(b) {
 		ctx, cancel := context.WithDeadline(context.Background(), batch[0].deadline) // Close ends reports by itself
 		res, err := v.send(ctx, batch)
 		alone := len(batch) > 1 && err != nil && model.CodeOf(err) != model.CodeDisconnected
@@ -150,7 +187,7 @@ func (v *Variable) writeBack() {
 			if alone { // together they were refused; each writer gets its own answer
 				a.result, a.err = v.send(ctx, []*Ack{a})
 			}
-			v.back.finish(a)
+			b.finish(a)
 		}
 		cancel()
 	}
@@ -158,12 +195,11 @@ func (v *Variable) writeBack() {
 
 // take returns the next edits that travel together, without removing them (Flush looks for the last). Nil ends the
 // writing back.
-func (b *writeBack) take() []*Ack {
+func (v *Variable) take(b *writeBack) []*Ack {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.queue) == 0 {
-		b.busy = false
-		b.queue = nil
+		v.endLocked(b)
 		return nil
 	}
 	n, size := 1, len(b.queue[0].edit.Data)

@@ -1,0 +1,168 @@
+package sync
+
+import (
+	"math/bits"
+	"sync"
+)
+
+// index finds nodes by id. There can be millions of variables: one takes little more than a pointer, and no step takes as
+// long as there are many.
+type index struct{ shards [indexShards]indexShard }
+
+const (
+	indexBits   = 6
+	indexShards = 1 << indexBits
+)
+
+type indexShard struct {
+	mu     sync.RWMutex // guards the following
+	vars   varTable
+	others map[uint64]Node // what is no variable
+}
+
+// scattered spreads ids, which come from a counter, over 64 bits.
+func scattered(id uint64) uint64 { return id * 0x9e3779b97f4a7c15 }
+
+func shardOf(id uint64) int { return int(scattered(id) >> (64 - indexBits)) }
+
+func (x *index) get(id uint64) Node {
+	s := &x.shards[shardOf(id)]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if v := s.vars.get(id); v != nil {
+		return v
+	}
+	return s.others[id]
+}
+
+func (x *index) put(n Node) {
+	s := &x.shards[shardOf(n.ID())]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v, ok := n.(*Variable); ok {
+		delete(s.others, v.id)
+		s.vars.reserve(1)
+		s.vars.put(v)
+		return
+	}
+	s.vars.remove(n.ID(), nil)
+	if s.others == nil {
+		s.others = map[uint64]Node{}
+	}
+	s.others[n.ID()] = n
+}
+
+// putAll puts variables, by their shards.
+func (x *index) putAll(made *[indexShards][]*Variable) {
+	for i, vars := range made {
+		if len(vars) == 0 {
+			continue
+		}
+		s := &x.shards[i]
+		s.mu.Lock()
+		s.vars.reserve(len(vars))
+		for _, v := range vars {
+			delete(s.others, v.id)
+			s.vars.put(v)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// drop forgets n, unless its id stands for another node by now: a variable that moved to another service.
+func (x *index) drop(n Node) {
+	id := n.ID()
+	s := &x.shards[shardOf(id)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v, ok := n.(*Variable); ok {
+		s.vars.remove(id, v)
+	} else if s.others[id] == n {
+		delete(s.others, id)
+	}
+}
+
+// varTable has variables by their ids, which they hold themselves: an open hash table with linear probing.
+type varTable struct {
+	slots []*Variable
+	used  int
+}
+
+// home is where a variable of that id is, or behind it.
+func (t *varTable) home(id uint64) int {
+	hi, _ := bits.Mul64(scattered(id)<<indexBits, uint64(len(t.slots)))
+	return int(hi)
+}
+
+func (t *varTable) next(i int) int {
+	if i++; i == len(t.slots) {
+		return 0
+	}
+	return i
+}
+
+func (t *varTable) get(id uint64) *Variable {
+	if len(t.slots) == 0 {
+		return nil
+	}
+	for i := t.home(id); t.slots[i] != nil; i = t.next(i) {
+		if t.slots[i].id == id {
+			return t.slots[i]
+		}
+	}
+	return nil
+}
+
+// reserve makes room for n more.
+func (t *varTable) reserve(n int) {
+	if need := t.used + n; need*6 > len(t.slots)*5 {
+		t.resize(max(need*5/4, len(t.slots)*3/2) + 4)
+	}
+}
+
+func (t *varTable) resize(size int) {
+	old := t.slots
+	t.slots, t.used = make([]*Variable, size), 0
+	for _, v := range old {
+		if v != nil {
+			t.put(v)
+		}
+	}
+}
+
+// put puts a variable in the place of what has its id. There is room.
+func (t *varTable) put(v *Variable) {
+	i := t.home(v.id)
+	for t.slots[i] != nil && t.slots[i].id != v.id {
+		i = t.next(i)
+	}
+	if t.slots[i] == nil {
+		t.used++
+	}
+	t.slots[i] = v
+}
+
+// remove takes away what has the id, if it is v or v is nil. What comes behind moves up, so that a gap ends every search.
+func (t *varTable) remove(id uint64, v *Variable) {
+	if len(t.slots) == 0 {
+		return
+	}
+	gap := t.home(id)
+	for t.slots[gap] != nil && t.slots[gap].id != id {
+		gap = t.next(gap)
+	}
+	if t.slots[gap] == nil || v != nil && t.slots[gap] != v {
+		return
+	}
+	t.used--
+	size := len(t.slots)
+	for i := t.next(gap); t.slots[i] != nil; i = t.next(i) {
+		if home := t.home(t.slots[i].id); (i-home+size)%size >= (i-gap+size)%size {
+			t.slots[gap], gap = t.slots[i], i
+		}
+	}
+	t.slots[gap] = nil
+	if size > 64 && t.used < size/4 {
+		t.resize(t.used*5/4 + 4)
+	}
+}
