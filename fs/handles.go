@@ -194,6 +194,10 @@ func (hs *handles) dir(fh uint64) *dirHandle {
 
 func (hs *handles) removeDir(fh uint64) {
 	hs.mu.Lock()
-	defer hs.mu.Unlock()
+	d := hs.dirs[fh]
 	delete(hs.dirs, fh)
+	hs.mu.Unlock()
+	if d != nil {
+		d.close()
+	}
 }

@@ -279,6 +279,19 @@ func (ls *unsharedFiles) parkedOf(parent uint64, name string) *unshared {
 	return ls.hidden[fileKey{parent, name}]
 }
 
+// hiddenIn returns the names in a directory that stand for a parked variable.
+func (ls *unsharedFiles) hiddenIn(parent uint64) map[string]struct{} {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	hidden := map[string]struct{}{}
+	for k := range ls.hidden {
+		if k.parent == parent {
+			hidden[k.name] = struct{}{}
+		}
+	}
+	return hidden
+}
+
 // isHidden reports whether a name stands for a parked variable, which this mount does not show.
 func (ls *unsharedFiles) isHidden(parent uint64, name string) bool {
 	return ls.parkedOf(parent, name) != nil
