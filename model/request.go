@@ -20,6 +20,8 @@ type Welcome struct {
 	Limits Limits
 	// Local is true where client and server share a host: memory files can be opened by path.
 	Local bool
+	// Each is true where reports can have Each set.
+	Each bool
 }
 
 // TreePage is a page of all tenants and services that a session may see. The last has More false.
@@ -78,6 +80,9 @@ type Watcher interface {
 }
 
 // Report asks for changes, all or none of them, in order, exactly once for each (principal, client, Seq).
+//
+// With Each it stands for as many reports as it has changes: of one change each, and with the numbers Seq, Seq+1 and so on.
+// They can be sent again in any company.
 type Report struct {
 	Seq uint64 // > 0, rising within a client
 	// Acked: the client has the answers to all reports with lower numbers and will not ask again.
@@ -85,10 +90,12 @@ type Report struct {
 	Changes []Change
 	// Age is how long ago, in nanoseconds, the report was sent for the first time; 0: this is the first time. It tells a
 	// server that does not know the client whether it may have forgotten it: then the answer is CodeForgotten.
-	Age int64
+	Age  int64
+	Each bool
 }
 
-// Outcome is what became of a [Report]: its changes are stored, or, with Code set, none is.
+// Outcome is what became of a [Report]: its changes are stored, or, with Code set, none is. Of a report with Each those that
+// are not in Refused are stored.
 type Outcome struct {
 	Seq     uint64
 	Code    Code
@@ -96,6 +103,14 @@ type Outcome struct {
 	Index   int // which change was refused
 	Rev     int64
 	Results []Result // one for each change
+	Refused []Refusal
+}
+
+// Refusal says why a change of a report with Each was refused.
+type Refusal struct {
+	Index   int
+	Code    Code
+	Message string
 }
 
 // MemoryFile is where a service's memory file is.

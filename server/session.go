@@ -136,7 +136,7 @@ func identity(who model.Principal, name string, hello *transport.Hello, conn *tr
 
 func (c *session) welcome() *transport.Welcome {
 	s := c.server
-	return &transport.Welcome{Store: s.core.StoreID(), Server: s.info, Limits: s.core.Limits(), Local: c.Local}
+	return &transport.Welcome{Store: s.core.StoreID(), Server: s.info, Limits: s.core.Limits(), Local: c.Local, Each: true}
 }
 
 // Ready wakes the writer.

@@ -16,6 +16,7 @@ import "github.com/commy-project/commyfs/model"
 //msgp:replace model.RangeData with:wireRangeData
 //msgp:replace model.Change with:wireChange
 //msgp:replace model.Result with:wireResult
+//msgp:replace model.Refusal with:wireRefusal
 //msgp:replace model.Entry with:wireEntry
 //msgp:replace model.SessionInfo with:wireSessionInfo
 //msgp:replace model.KeyInfo with:wireKeyInfo
@@ -102,6 +103,8 @@ type Welcome struct {
 	Limits model.Limits     `msg:"lim"`
 	// Local is true over a Unix socket: memory files can be opened by path.
 	Local bool `msg:"l"`
+	// Each is true where reports can have Each set.
+	Each bool `msg:"ea"`
 }
 
 // WatchTree asks for all tenants and services that the session may see, then for every change of them as
@@ -168,6 +171,9 @@ type ReportVariableChanges struct {
 	// Age is how long ago, in nanoseconds, the report was sent for the first time; 0: this is the first time. It tells a
 	// server that does not know the client whether it may have forgotten it: then the answer is CodeForgotten.
 	Age int64 `msg:"a"`
+	// Each says that every change is a report of its own: they have the numbers Seq, Seq+1 and so on, are carried out or
+	// refused by themselves, and can be sent again in any company. Only if [Welcome] allows it.
+	Each bool `msg:"ea"`
 }
 
 // VariableChangesAcknowledged answers [ReportVariableChanges]: the changes are stored, or, with Code set, none is.
@@ -178,6 +184,8 @@ type VariableChangesAcknowledged struct {
 	Index   int            `msg:"i"` // which change was refused
 	Rev     int64          `msg:"r"`
 	Results []model.Result `msg:"rs"` // one for each change
+	// Refused says which changes of a report with Each are not stored; their results are empty.
+	Refused []model.Refusal `msg:"rf"`
 }
 
 // GetServiceFilePath asks where a service's memory file is. Answer: [ServiceFilePath], or CodeUnsupported over a network.

@@ -1138,9 +1138,9 @@ func (z *ReadVariable) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *ReportVariableChanges) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 4
+	// map header, size 5
 	// string "q"
-	o = append(o, 0x84, 0xa1, 0x71)
+	o = append(o, 0x85, 0xa1, 0x71)
 	o = msgp.AppendUint64(o, z.Seq)
 	// string "f"
 	o = append(o, 0xa1, 0x66)
@@ -1158,6 +1158,9 @@ func (z *ReportVariableChanges) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "a"
 	o = append(o, 0xa1, 0x61)
 	o = msgp.AppendInt64(o, z.Age)
+	// string "ea"
+	o = append(o, 0xa2, 0x65, 0x61)
+	o = msgp.AppendBool(o, z.Each)
 	return
 }
 
@@ -1216,6 +1219,12 @@ func (z *ReportVariableChanges) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Age")
 				return
 			}
+		case "ea":
+			z.Each, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Each")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1234,7 +1243,7 @@ func (z *ReportVariableChanges) Msgsize() (s int) {
 	for za0001 := range z.Changes {
 		s += (*wireChange)(&z.Changes[za0001]).Msgsize()
 	}
-	s += 2 + msgp.Int64Size
+	s += 2 + msgp.Int64Size + 3 + msgp.BoolSize
 	return
 }
 
@@ -2155,9 +2164,9 @@ func (z *VariableChanged) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *VariableChangesAcknowledged) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 6
+	// map header, size 7
 	// string "q"
-	o = append(o, 0x86, 0xa1, 0x71)
+	o = append(o, 0x87, 0xa1, 0x71)
 	o = msgp.AppendUint64(o, z.Seq)
 	// string "e"
 	o = append(o, 0xa1, 0x65)
@@ -2178,6 +2187,16 @@ func (z *VariableChangesAcknowledged) MarshalMsg(b []byte) (o []byte, err error)
 		o, err = (*wireResult)(&z.Results[za0001]).MarshalMsg(o)
 		if err != nil {
 			err = msgp.WrapError(err, "Results", za0001)
+			return
+		}
+	}
+	// string "rf"
+	o = append(o, 0xa2, 0x72, 0x66)
+	o = msgp.AppendArrayHeader(o, uint32(len(z.Refused)))
+	for za0002 := range z.Refused {
+		o, err = (*wireRefusal)(&z.Refused[za0002]).MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Refused", za0002)
 			return
 		}
 	}
@@ -2255,6 +2274,25 @@ func (z *VariableChangesAcknowledged) UnmarshalMsg(bts []byte) (o []byte, err er
 					return
 				}
 			}
+		case "rf":
+			var zb0004 uint32
+			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Refused")
+				return
+			}
+			if cap(z.Refused) >= int(zb0004) {
+				z.Refused = (z.Refused)[:zb0004]
+			} else {
+				z.Refused = make([]model.Refusal, zb0004)
+			}
+			for za0002 := range z.Refused {
+				bts, err = (*wireRefusal)(&z.Refused[za0002]).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Refused", za0002)
+					return
+				}
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -2272,6 +2310,10 @@ func (z *VariableChangesAcknowledged) Msgsize() (s int) {
 	s = 1 + 2 + msgp.Uint64Size + 2 + msgp.Uint8Size + 3 + msgp.StringPrefixSize + len(z.Message) + 2 + msgp.IntSize + 2 + msgp.Int64Size + 3 + msgp.ArrayHeaderSize
 	for za0001 := range z.Results {
 		s += (*wireResult)(&z.Results[za0001]).Msgsize()
+	}
+	s += 3 + msgp.ArrayHeaderSize
+	for za0002 := range z.Refused {
+		s += (*wireRefusal)(&z.Refused[za0002]).Msgsize()
 	}
 	return
 }
@@ -2459,9 +2501,9 @@ func (z WatchTree) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Welcome) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 4
+	// map header, size 5
 	// string "st"
-	o = append(o, 0x84, 0xa2, 0x73, 0x74)
+	o = append(o, 0x85, 0xa2, 0x73, 0x74)
 	o = msgp.AppendString(o, z.Store)
 	// string "srv"
 	o = append(o, 0xa3, 0x73, 0x72, 0x76)
@@ -2480,6 +2522,9 @@ func (z *Welcome) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "l"
 	o = append(o, 0xa1, 0x6c)
 	o = msgp.AppendBool(o, z.Local)
+	// string "ea"
+	o = append(o, 0xa2, 0x65, 0x61)
+	o = msgp.AppendBool(o, z.Each)
 	return
 }
 
@@ -2525,6 +2570,12 @@ func (z *Welcome) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Local")
 				return
 			}
+		case "ea":
+			z.Each, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Each")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -2539,6 +2590,6 @@ func (z *Welcome) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Welcome) Msgsize() (s int) {
-	s = 1 + 3 + msgp.StringPrefixSize + len(z.Store) + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 4 + (*wireLimits)(&z.Limits).Msgsize() + 2 + msgp.BoolSize
+	s = 1 + 3 + msgp.StringPrefixSize + len(z.Store) + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 4 + (*wireLimits)(&z.Limits).Msgsize() + 2 + msgp.BoolSize + 3 + msgp.BoolSize
 	return
 }

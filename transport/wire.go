@@ -16,6 +16,7 @@ import "github.com/commy-project/commyfs/model"
 //msgp:replace model.RangeData with:wireRangeData
 //msgp:replace model.Change with:wireChange
 //msgp:replace model.Result with:wireResult
+//msgp:replace model.Refusal with:wireRefusal
 //msgp:replace model.Entry with:wireEntry
 //msgp:replace model.SessionInfo with:wireSessionInfo
 //msgp:replace model.KeyInfo with:wireKeyInfo
@@ -146,6 +147,12 @@ type wireResult struct {
 	MTime     int64  `msg:"mt"`
 	Size      int64  `msg:"z"`
 	Unchanged bool   `msg:"u"`
+}
+
+type wireRefusal struct {
+	Index   int        `msg:"i"`
+	Code    model.Code `msg:"e"`
+	Message string     `msg:"em"`
 }
 
 type wireEntry struct {

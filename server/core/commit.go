@@ -45,7 +45,7 @@ type outcome struct {
 
 // commit carries out as many of the reports as fit into a batch, at least one, and answers them. It returns the others.
 func (s *Core) commit(items []item) (rest []item) {
-	b, list, rest := s.evaluate(items, false)
+	b, list, rest := s.evaluate(apart(items), false)
 	d, err := s.store(b, list)
 	if errors.Is(err, engine.ErrNoSpace) {
 		// There may still be room for what makes room.
@@ -128,7 +128,7 @@ func (s *Core) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 		e.reserve = c.holds
 		events, tree := len(b.events), len(b.tree)
 		o.results, o.index, o.err = e.report(it.report)
-		s.queue.spend(it.session, time.Since(start))
+		s.spent(&it, time.Since(start))
 		if o.err == nil {
 			b.answers += len(o.results) * resultBytes
 			if len(list) > 0 && (b.bytes+b.answers > maxBatchBytes || b.keys() > maxBatchKeys || b.work > maxWork) {
@@ -262,6 +262,18 @@ func (s *Core) refuse(list []outcome, err error) {
 
 // acknowledge queues the answer to a report.
 func (s *Core) acknowledge(o *outcome, rev int64) {
+	t := told{Ticket: o.Ticket, outcome: o.message(rev), services: o.services, tree: o.tree}
+	if o.crowd != nil {
+		done := false
+		if t, done = o.crowd.add(o.place, t); !done {
+			return
+		}
+	}
+	o.session.feed.outcome(t)
+}
+
+// message is the outcome as the protocol has it.
+func (o *outcome) message(rev int64) *model.Outcome {
 	m := &model.Outcome{Seq: o.report.Seq, Rev: rev, Results: o.results}
 	if o.known {
 		m.Rev = o.rev
@@ -272,7 +284,7 @@ func (s *Core) acknowledge(o *outcome, rev int64) {
 			m.Message = model.ErrInternal.Message // the rest is in the log
 		}
 	}
-	o.session.feed.outcome(told{Ticket: o.Ticket, outcome: m, services: o.services, tree: o.tree})
+	return m
 }
 
 // touched collects the sessions that have something new to tell.

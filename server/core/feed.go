@@ -41,6 +41,7 @@ type told struct {
 	outcome  *model.Outcome
 	services []*service
 	tree     bool
+	reports  int // how many it is of; 0: one
 }
 
 // start is what a watch begins with, a page at a time.
@@ -69,30 +70,39 @@ const outcomeCost = 256
 
 // outcome queues what became of a report, without waking anybody, and gives back what only the report needed.
 func (f *feed) outcome(t told) {
-	if cost := outcomeCost + len(t.outcome.Results)*int(unsafe.Sizeof(model.Result{})); cost < t.Cost {
+	cost := outcomeCost + len(t.outcome.Results)*int(unsafe.Sizeof(model.Result{})) + len(t.outcome.Refused)*int(unsafe.Sizeof(model.Refusal{}))
+	if cost < t.Cost {
 		f.memory.Give(t.Cost - cost)
 		t.Cost = cost
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.expected, t.outcome.Seq)
+	f.unexpectLocked(t.outcome.Seq, max(1, t.reports))
 	if !f.closed {
 		f.outcomes = append(f.outcomes, t)
 	}
 }
 
-// expect notes that a report is on its way.
-func (f *feed) expect(seq uint64) {
+// expect notes that n reports are on their way.
+func (f *feed) expect(seq uint64, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.expected[seq] = true
+	for i := range uint64(n) {
+		f.expected[seq+i] = true
+	}
 }
 
-// unexpect is for a report that is not on its way after all.
-func (f *feed) unexpect(seq uint64) {
+// unexpect is for reports that are not on their way after all.
+func (f *feed) unexpect(seq uint64, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.expected, seq)
+	f.unexpectLocked(seq, n)
+}
+
+func (f *feed) unexpectLocked(seq uint64, n int) {
+	for i := range uint64(n) {
+		delete(f.expected, seq+i)
+	}
 }
 
 // file queues where a memory file is now, without waking anybody.

@@ -28,6 +28,9 @@ type item struct {
 	session *Session
 	report  *model.Report
 	size    int // see sizeOf
+	// crowd and place say of which report with Each this is a part.
+	crowd *crowd
+	place int
 
 	do func()
 }
@@ -124,7 +127,7 @@ func (q *queue) take() (items []item, closed bool) {
 		return items, q.closed
 	}
 	var took time.Duration
-	for size := 0; len(q.lines) > 0 && len(items) < maxBatch; {
+	for size, n := 0, 0; len(q.lines) > 0 && n < maxBatch; {
 		l := q.lines[0]
 		it := l.items[0]
 		// A session whose reports take long is likely to go on so: nobody is to wait for it in the same batch.
@@ -133,6 +136,7 @@ func (q *queue) take() (items []item, closed bool) {
 			break
 		}
 		size += it.size
+		n += it.reports()
 		items = append(items, it)
 		l.items[0] = item{}
 		l.items = l.items[1:]

@@ -28,9 +28,11 @@ func (s *Session) Report(t Ticket, r *model.Report) error {
 			}
 		}
 	}
-	s.feed.expect(r.Seq)
-	if !srv.queue.push(item{Ticket: t, session: s, report: r, size: sizeOf(r)}) {
-		s.feed.unexpect(r.Seq)
+	it := item{Ticket: t, session: s, report: r, size: sizeOf(r)}
+	r.Each = r.Each && it.reports() <= maxChanges // else it is refused
+	s.feed.expect(r.Seq, it.reports())
+	if !srv.queue.push(it) {
+		s.feed.unexpect(r.Seq, it.reports())
 		return model.ErrUnavailable
 	}
 	return nil
