@@ -37,6 +37,7 @@ type options struct {
 	json    bool
 	scale   int
 	profile string
+	table   string
 }
 
 // Children are killed when the thread that started them ends: main's does not.
@@ -53,7 +54,9 @@ func main() {
 		err = servePong(os.Args[2])
 	default:
 		var o options
-		if o, err = parse(os.Args[1:], os.Stderr); err == nil {
+		if o, err = parse(os.Args[1:], os.Stderr); err == nil && o.table != "" {
+			err = writeTable(os.Stdout, o.table)
+		} else if err == nil {
 			err = run(ctx, o, os.Stdout)
 		}
 	}
@@ -80,11 +83,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.json, "json", false, "write JSON")
 	f.IntVar(&o.scale, "scale", 1, "divide the sizes of the long rows by this, to try them")
 	f.StringVar(&o.profile, "cpuprofile", "", "`file` for a profile of this process: of the clients of the SDK")
+	f.StringVar(&o.table, "table", "", "measure nothing: write the table of two runs with -json, `BEFORE,AFTER`")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	if f.NArg() > 0 || o.rounds < 1 || o.time <= 0 || o.scale < 1 {
 		return o, errors.New("see -help")
+	}
+	if o.table != "" {
+		return o, nil
 	}
 	var err error
 	if which != "" {

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -132,5 +134,34 @@ func TestReportText(t *testing.T) {
 	text := strings.Join(strings.Fields(buf.String()), " ")
 	if want := "ping 1.23 x <= 1.3 ok ours p50 50.0 p99 90.0 echo failed: no redis 1 ok, 0 MISS, 1 failed"; text != want {
 		t.Errorf("text %q\nwant %q", text, want)
+	}
+}
+
+func TestTable(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, list ...result) string {
+		rep := report{Results: list}
+		var buf bytes.Buffer
+		if err := rep.writeJSON(&buf); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, buf.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	ping := func(value float64, verdict string) result {
+		return result{Row: "ping", Value: value, Unit: "x", Goal: 1.3, Verdict: verdict, Sides: []figures{{P99: 90 * value}}}
+	}
+	before := write("before", ping(2, "MISS"))
+	one, two := write("one", ping(1.25, "ok")), write("two", result{Row: "large/bytes", Value: 150_000, Unit: "B", Goal: 200_000, Verdict: "ok"})
+	var buf bytes.Buffer
+	if err := writeTable(&buf, before+","+one+"+"+two); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(buf.String()), "\n")
+	if want := []string{"| `ping` | 2 | 180 us | 1.25 | 112 us | <= 1.3 | ok |", "| `large/bytes` | - |  | 150 kB |  | <= 200000 | ok |"}; !slices.Equal(lines[2:], want) {
+		t.Errorf("%q\nwant %q", lines[2:], want)
 	}
 }
