@@ -22,7 +22,7 @@ func TestNoSpace(t *testing.T) {
 		}
 	})
 	p := connect(t, s)
-	p.do(store("a", "1"), store("b", "1"), store("c", "1"), at(model.OpMkdir, "t", "s", "d"), store("same", "1"), store("e", "1"))
+	p.do(store("a", "1"), store("b", "1"), store("c", "1"), at(model.OpMkdir, "t", "s", "d"), store("same", "1"), store("f", "1"))
 	probe := func() error {
 		_, err := call[*transport.Probed](p, &transport.Probe{Tenant: "t", Service: "s", Name: "a", Want: model.RightWrite})
 		return err
@@ -60,14 +60,14 @@ func TestNoSpace(t *testing.T) {
 	// The same in one message.
 	p.seq += 3
 	m, err := call[*transport.VariableChangesAcknowledged](p, &transport.ReportVariableChanges{Seq: p.seq - 2, Each: true,
-		Changes: []model.Change{store("b", "2"), at(model.OpDelete, "t", "s", "e"), store("e", "3")}})
+		Changes: []model.Change{store("b", "2"), at(model.OpDelete, "t", "s", "f"), store("f", "3")}})
 	if err != nil || len(m.Refused) != 2 || m.Refused[0].Index != 0 || m.Refused[1].Index != 2 || m.Refused[1].Code != model.CodeNoSpace {
 		t.Errorf("%+v, %v", m, err)
 	}
 	p.wantValue("b", "1")
 	_, err = p.read("c")
 	p.wantCode(err, model.CodeNotFound)
-	_, err = p.read("e")
+	_, err = p.read("f")
 	p.wantCode(err, model.CodeNotFound)
 
 	free.Store(1 << 10)
