@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/commy-project/commyfs/internal/heap"
 	"github.com/commy-project/commyfs/internal/local"
 	"github.com/commy-project/commyfs/internal/trust"
 	"github.com/commy-project/commyfs/server"
@@ -70,6 +71,7 @@ func (a *app) runServe(ctx context.Context, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
+	go heap.Trim(ctx) // until the process ends
 	start := takeOver
 	if o.auto {
 		start = startOrYield
