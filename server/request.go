@@ -155,12 +155,13 @@ func (r request) read(m *transport.ReadVariable) {
 		r.refuse(err)
 		return
 	}
-	r.loaded(service, func() {
-		r.later(func() (transport.Message, error) {
-			v, err := r.Read(service, m.Name, !m.Stat)
-			return &transport.VariableData{Variable: v}, err
-		})
+	r.later(func() (transport.Message, error) {
+		v, err := r.Read(service, m.Name, !m.Stat)
+		return &transport.VariableData{Variable: v}, err
 	})
+	if loaded, err := r.Loaded(service); err == nil && !loaded && r.ReadsOn(service) {
+		r.aside(func() { _ = r.Load(service) }) // who wants it meets the error again
+	}
 }
 
 func (r request) probe(m *model.Probe) {

@@ -37,7 +37,7 @@ func (s *Session) loadedLocked(id uint64) (*service, *content, error) {
 	}
 	c := svc.content.Load()
 	if c == nil {
-		return nil, nil, errLetGo
+		return svc, nil, errLetGo
 	}
 	return svc, c, nil
 }
@@ -49,7 +49,7 @@ func (s *Session) readable(id uint64) (*service, error) {
 	return s.readableLocked(id)
 }
 
-// Loaded reports whether a service that the session may read is in memory, as Watch and Read need it.
+// Loaded reports whether a service that the session may read is in memory, as Watch needs it.
 func (s *Session) Loaded(id uint64) (bool, error) {
 	svc, err := s.readable(id)
 	if err != nil || svc.content.Load() == nil {
@@ -68,15 +68,19 @@ func (s *Session) Load(id uint64) error {
 	return s.core.load(s.core.ctx, svc)
 }
 
-// Read returns a variable of a loaded service.
+// Read returns a variable.
 func (s *Session) Read(service uint64, name string, value bool) (model.Variable, error) {
 	if err := checkPath(name, s.core.limits); err != nil {
 		return model.Variable{}, err
 	}
 	v := s.core.view
 	v.mu.RLock()
+	svc, c, err := s.loadedLocked(service)
+	if err == errLetGo {
+		v.mu.RUnlock()
+		return s.readStored(svc, name, value)
+	}
 	defer v.mu.RUnlock()
-	_, c, err := s.loadedLocked(service)
 	if err != nil {
 		return model.Variable{}, err
 	}

@@ -72,6 +72,7 @@ func (s *Core) unload(svc *service, c *content) bool {
 	if idle {
 		svc.since.Store(c.log.last())
 		svc.content.Store(nil)
+		svc.reads.Store(0)
 		v.removeLoaded(svc)
 	}
 	v.mu.Unlock()
