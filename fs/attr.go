@@ -12,7 +12,8 @@ import (
 
 // Lookup finds a name in a directory, in memory unless the service is looked at for the first time.
 func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) (status fuse.Status) {
-	defer f.end(f.begin("lookup", h), &status)
+	t := f.begin("lookup", h)
+	defer f.end(t, &status)
 	if err := checkName(name); err != nil {
 		return f.errno("lookup", err)
 	}
@@ -26,7 +27,7 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 			return f.errno("lookup", err)
 		}
 	}
-	if err := f.load(interrupt, f.node(h.NodeId)); err != nil {
+	if err := f.load(t, interrupt, f.node(h.NodeId)); err != nil {
 		return f.errno("lookup", err)
 	}
 	doubt := f.doubt(h.NodeId)
@@ -46,7 +47,7 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 	if n == nil {
 		return fuse.ENOENT
 	}
-	release, err := f.watch(interrupt, n)
+	release, err := f.watch(t, interrupt, n)
 	if err != nil {
 		return f.errno("lookup", err)
 	}

@@ -12,7 +12,8 @@ import (
 
 // Mkdir makes a tenant, a service or a directory; the server decides, so lock directories work across hosts.
 func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) (status fuse.Status) {
-	defer f.end(f.begin("mkdir", &in.InHeader), &status)
+	t := f.begin("mkdir", &in.InHeader)
+	defer f.end(t, &status)
 	if f.kernel.IsPoke(&in.InHeader) {
 		return f.kernel.PokeEntry(in.NodeId, name, out)
 	}
@@ -24,7 +25,7 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	if n == nil {
 		return fuse.Status(syscall.ESTALE) // made, and removed by somebody else at once
 	}
-	if release, err := f.watch(nil, n); err == nil { // it is made, whether or not anybody waits
+	if release, err := f.watch(t, nil, n); err == nil { // it is made, whether or not anybody waits
 		defer release()
 	}
 	f.entry(&in.InHeader, name, n, out)
@@ -135,11 +136,12 @@ func (f *FS) structural(h *fuse.InHeader, name string, ch model.Change) (model.R
 
 // OpenDir opens a directory.
 func (f *FS) OpenDir(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
-	defer f.end(f.begin("opendir", &in.InHeader), &status)
+	t := f.begin("opendir", &in.InHeader)
+	defer f.end(t, &status)
 	if err := f.may(&in.InHeader, f.node(in.NodeId), mayRead); err != nil {
 		return f.errno("opendir", err)
 	}
-	if err := f.load(interrupt, f.node(in.NodeId)); err != nil {
+	if err := f.load(t, interrupt, f.node(in.NodeId)); err != nil {
 		return f.errno("opendir", err)
 	}
 	if _, err := f.place(in.NodeId); err != nil {

@@ -281,6 +281,10 @@ const interruptAfter = 200 * time.Millisecond
 // has waited for a while, a process that is killed for instance.
 func (f *FS) askContext(interrupt <-chan struct{}) (context.Context, context.CancelFunc) {
 	ctx, cancel := f.opContext()
+	return interruptible(ctx, cancel, interrupt)
+}
+
+func interruptible(ctx context.Context, cancel context.CancelFunc, interrupt <-chan struct{}) (context.Context, context.CancelFunc) {
 	ask, interrupted := context.WithCancel(ctx)
 	t := time.AfterFunc(interruptAfter, func() {
 		select {

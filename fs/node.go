@@ -168,13 +168,13 @@ func (f *FS) attrValidity() uint64 {
 // watch loads a service before the kernel has it, and holds it meanwhile: a watch on its directory asks nothing more of us,
 // and from then on its changes must come. Without a connection there is no error, and it is loaded when there is one. Other
 // nodes are watched with their services.
-func (f *FS) watch(interrupt <-chan struct{}, n varsync.Node) (release func(), err error) {
+func (f *FS) watch(t ticket, interrupt <-chan struct{}, n varsync.Node) (release func(), err error) {
 	s, ok := n.(*varsync.Service)
 	if !ok {
 		return func() {}, nil
 	}
 	s.Hold()
-	if err = f.load(interrupt, s); errors.Is(err, context.Canceled) {
+	if err = f.load(t, interrupt, s); errors.Is(err, context.Canceled) {
 		s.Release()
 		return nil, err
 	}
@@ -184,14 +184,18 @@ func (f *FS) watch(interrupt <-chan struct{}, n varsync.Node) (release func(), e
 	return s.Release, nil
 }
 
-// load has a service in memory before something in it is looked for.
-func (f *FS) load(interrupt <-chan struct{}, n varsync.Node) error {
+// load has a service in memory before something in it is looked for. It waits as long as the service's pages come, and the
+// watchdog with it.
+func (f *FS) load(t ticket, interrupt <-chan struct{}, n varsync.Node) error {
 	s, ok := n.(*varsync.Service)
 	if !ok || s.Watched() {
 		return nil
 	}
-	ctx, cancel := f.askContext(interrupt)
+	ctx, cancel := context.WithCancel(f.ctx)
+	ctx, cancel = interruptible(ctx, cancel, interrupt)
 	defer cancel()
+	f.requests.loads(t, s)
+	defer f.requests.loads(t, nil)
 	_, err := s.Root(ctx)
 	return err
 }

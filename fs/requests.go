@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // request is a request of the kernel that is being handled.
@@ -16,6 +18,9 @@ type request struct {
 	since  uint32 // tick in which it came
 	late   bool   // the watchdog has seen that
 	freed  bool   // the watchdog has answered it
+	// loading is the service whose pages the request waits for, heard when the last one came.
+	loading *varsync.Service
+	heard   int64
 }
 
 // requestShards spreads requests, which come and go often.
@@ -70,6 +75,15 @@ func (rs *requests) leave(t ticket) (freed bool) {
 	return freed
 }
 
+// loads records that a request waits for a service to be loaded, nil: that it does not any more. As long as something of it
+// comes the request is not late.
+func (rs *requests) loads(t ticket, service *varsync.Service) {
+	s := &rs.shards[t.shard]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots[t.slot].loading = service
+}
+
 // overdue returns the requests that have taken so many ticks since the last call, and those to be answered for their
 // handlers; late says whether there are any of the former at all.
 func (rs *requests) overdue(warn, free uint32) (warned, freed []request, late bool) {
@@ -81,6 +95,10 @@ func (rs *requests) overdue(warn, free uint32) (warned, freed []request, late bo
 			r := &s.slots[k]
 			age := now - r.since
 			if r.op == "" || age < min(warn, free) {
+				continue
+			}
+			if r.loading != nil && r.loading.Heard() > r.heard {
+				r.since, r.heard = now, r.loading.Heard()
 				continue
 			}
 			late = true

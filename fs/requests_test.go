@@ -88,3 +88,20 @@ func BenchmarkRequests(b *testing.B) {
 		}
 	})
 }
+
+// A request that waits for a service is not late as long as pages of that come.
+func TestLoadingIsNotLate(t *testing.T) {
+	m := newMount(t, Options{})
+	m.id("t/s")
+	ticket := m.requests.enter("lookup", &fuse.InHeader{Unique: 2, NodeId: 1})
+	m.requests.loads(ticket, m.c.Tenant("t").Service("s"))
+	for i, want := range []int{0, 1} { // the one page that has come counts once
+		m.requests.ticks.Add(freeTicks)
+		if _, freed, _ := m.requests.overdue(lateTicks, freeTicks); len(freed) != want {
+			t.Errorf("look %d: %d requests are overdue, want %d", i, len(freed), want)
+		}
+	}
+	if m.requests.loads(ticket, nil); !m.requests.leave(ticket) {
+		t.Error("not answered by the watchdog")
+	}
+}

@@ -3,6 +3,7 @@ package sync_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -179,5 +180,30 @@ func TestMisfitIsOneServicesTrouble(t *testing.T) {
 	wantValue(t, v, "1")
 	if n := f.connections(); n != 1 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// Who waits for a service waits as long as its pages come, however many there are.
+func TestProgressIsNoTimeout(t *testing.T) {
+	t.Parallel()
+	const timeout, pages = 4 * time.Second, 10
+	f := &fake{t: t, value: "x"}
+	f.watch = func(send func(uint64, transport.Message), id uint64) bool {
+		go func() {
+			for i := range pages {
+				time.Sleep(timeout / (pages - 2))
+				send(id, &transport.Snapshot{Service: fakeService, Rev: 1, More: i < pages-1,
+					Vars: []model.Variable{{ID: uint64(1000 + i), Name: fmt.Sprint("v", i), Version: 1}}})
+			}
+		}()
+		return true
+	}
+	c := f.client(func(o *varsync.Options) { o.Timeout = timeout })
+	root, err := c.Tenant("t").Service("s").Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(root.Children()); n != pages {
+		t.Errorf("%d variables, want %d", n, pages)
 	}
 }

@@ -172,5 +172,7 @@ func timedOut(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
-	return &model.Error{Code: model.CodeDisconnected, Message: "no answer from the server in time"}
+	return errNoAnswer
 }
+
+var errNoAnswer = &model.Error{Code: model.CodeDisconnected, Message: "no answer from the server in time"}

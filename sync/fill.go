@@ -59,7 +59,7 @@ func (f *filling) add(dirs []model.Dir, vars []model.Variable) {
 
 func (f *filling) addVariable(in *model.Variable) {
 	dir, name := f.parentOf(in.Name)
-	if dir == nil || in.Name == "" || dir.childLocked(name) != nil || f.values && int64(len(in.Data)) != in.Size {
+	if dir == nil || in.Name == "" || dir.dirs.get(name) != nil || f.values && int64(len(in.Data)) != in.Size {
 		return // no server of ours sends such
 	}
 	if in.Writer != f.last || f.writer == (unique.Handle[string]{}) {
@@ -70,7 +70,12 @@ func (f *filling) addVariable(in *model.Variable) {
 	if f.values {
 		v.hold(f.data.copy(in.Data))
 	}
-	dir.vars.put(v)
+	if !dir.vars.putLast(v) {
+		if dir.vars.get(name) != nil {
+			return
+		}
+		dir.vars.put(v)
+	}
 	shard := &f.made[shardOf(v.id)]
 	*shard = append(*shard, v)
 }

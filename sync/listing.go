@@ -41,6 +41,7 @@ func (sess *session) listing(ctx context.Context, s *Service, progress func()) e
 	)
 	err := sess.conn.Watch(ctx, req, func(p *model.Snapshot) error {
 		progress()
+		s.heard.Store(time.Now().UnixNano())
 		err := sess.page(s, &sn, p, acc)
 		done = err == nil && !p.More
 		return err

@@ -114,6 +114,27 @@ func (l *nameList[T]) put(it T) {
 	l.leaves = slices.Insert(l.leaves, at+1, nameLeaf[T]{right[0].label(), f.gen, right})
 }
 
+// putLast adds an entry behind all others, and reports whether that is where it belongs.
+func (l *nameList[T]) putLast(it T) bool {
+	name, at := it.label(), len(l.leaves)-1
+	if at >= 0 {
+		if items := l.leaves[at].items; items[len(items)-1].label() >= name {
+			return false
+		}
+		if f := l.change(at); len(f.items) < maxLeaf {
+			f.items = append(f.items, it)
+			return true
+		}
+	}
+	room := 1
+	if at >= 0 {
+		room = maxLeaf // there are many
+	}
+	gen := l.ownTop()
+	l.leaves = append(l.leaves, nameLeaf[T]{name, gen, append(make([]T, 0, room), it)})
+	return true
+}
+
 // remove takes the entry of that name away, if it is it.
 func (l *nameList[T]) remove(name string, it T) {
 	at := l.leafFor(name)

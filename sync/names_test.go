@@ -50,7 +50,9 @@ func TestNameList(t *testing.T) {
 				switch {
 				case there == nil:
 					v := &Variable{name: name}
-					l.put(v)
+					if !l.putLast(v) {
+						l.put(v)
+					}
 					want[name] = v
 				case rnd.IntN(10) < tt.removals:
 					l.remove(name, &Variable{name: name}) // another one

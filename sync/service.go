@@ -24,6 +24,7 @@ type Service struct {
 	used    atomic.Bool  // lately
 	holders atomic.Int32 // see Hold
 	unused  int          // letGo's own
+	heard   atomic.Int64 // when a page of its contents last came, in Unix nanoseconds
 
 	mu         sync.RWMutex // guards the following
 	state      watchState
@@ -120,7 +121,7 @@ func (s *Service) Names() Names {
 }
 
 // Root returns the directory at the top of the service, loading the service if need be: it waits on the network only the
-// first time, within ctx and [Options.Timeout].
+// first time, within ctx, and no longer than [Options.Timeout] for more of it to come.
 func (s *Service) Root(ctx context.Context) (*Dir, error) {
 	if err := s.load(ctx); err != nil {
 		return nil, err

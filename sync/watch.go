@@ -55,15 +55,16 @@ func (s *Service) use() {
 // Watched reports whether the server tells of changes of the service, as far as there is a connection.
 func (s *Service) Watched() bool { return s.is(watched) }
 
-// load waits until the service is loaded. The loading itself goes on when the caller's time is over: a large service
-// over a slow network is there for a later try.
+// load waits until the service is loaded, as long as its pages come. The loading itself goes on when the caller's time is
+// over.
 func (s *Service) load(ctx context.Context) error {
 	s.use()
 	if s.is(watched) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.c.opts.Timeout)
-	defer cancel()
+	began := time.Now()
+	silent := time.NewTimer(s.c.opts.Timeout)
+	defer silent.Stop()
 	for {
 		tr, err := s.startLoading()
 		if tr == nil {
@@ -74,11 +75,21 @@ func (s *Service) load(ctx context.Context) error {
 			if !tr.leaving {
 				return tr.err
 			}
+		case <-silent.C:
+			last := time.Unix(0, max(began.UnixNano(), s.heard.Load()))
+			left := s.c.opts.Timeout - time.Since(last)
+			if left <= 0 {
+				return errNoAnswer
+			}
+			silent.Reset(left)
 		case <-ctx.Done():
 			return timedOut(ctx)
 		}
 	}
 }
+
+// Heard is when a page of the service's contents last came, in Unix nanoseconds.
+func (s *Service) Heard() int64 { return s.heard.Load() }
 
 // startLoading returns the transition under way, a new one if there is none; nil if there is nothing to wait for.
 func (s *Service) startLoading() (*transition, error) {
