@@ -1,23 +1,83 @@
 package kernel
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
-// node is one that the kernel has.
+// node is one that the kernel has. There can be a million: what few have is behind one pointer.
 type node struct {
 	refs    uint64 // references that replies have given it
-	names   []name // by which it has the node; nearly always one
+	name    name   // by which it has the node; {}: none
 	lost    *lost
 	service *varsync.Service // that has it; nil above services
-	kept    []*keeping       // see KeepWatches
-	two     bool             // it was last told of two links
-	pages   bool             // it was given some since they were last invalidated
-	empty   bool             // it may take the file for empty
+	rare    *rare            // nil: nothing of that
 	size    uint64
+	two     bool // it was last told of two links
+	pages   bool // it was given some since they were last invalidated
+	empty   bool // it may take the file for empty
+}
+
+type rare struct {
+	names []name     // others by which it has the node
+	kept  []*keeping // see KeepWatches
+}
+
+// names are those by which the kernel has the node; nearly always one.
+func (n *node) names() []name {
+	var list []name
+	if n.name != (name{}) {
+		list = append(list, n.name)
+	}
+	if n.rare != nil {
+		list = append(list, n.rare.names...)
+	}
+	return list
+}
+
+func (n *node) addName(k name) {
+	if n.name == (name{}) {
+		n.name = k
+		return
+	}
+	r := n.uncommon()
+	r.names = append(r.names, k)
+}
+
+func (n *node) removeName(k name) {
+	r := n.rare
+	switch {
+	case n.name != k && r != nil:
+		r.names = slices.DeleteFunc(r.names, func(o name) bool { return o == k })
+	case n.name != k:
+	case r != nil && len(r.names) > 0:
+		n.name, r.names = r.names[0], r.names[1:]
+	default:
+		n.name = name{}
+	}
+}
+
+func (n *node) uncommon() *rare {
+	if n.rare == nil {
+		n.rare = &rare{}
+	}
+	return n.rare
+}
+
+// endKeeping forgets the renames of which over says so, and reports whether none is left.
+func (n *node) endKeeping(over func(*keeping) bool) bool {
+	if n.rare == nil {
+		return true
+	}
+	n.rare.kept = slices.DeleteFunc(n.rare.kept, over)
+	left := len(n.rare.kept)
+	if left+len(n.rare.names) == 0 {
+		n.rare = nil
+	}
+	return left == 0
 }
 
 // name is a file name in a directory.
@@ -64,6 +124,7 @@ func (c *Cache) Learn(thread uint32, id uint64, service *varsync.Service) {
 	if n == nil {
 		n = &node{}
 		c.nodes[id] = n
+		c.mostNodes = max(c.mostNodes, len(c.nodes))
 	}
 	n.refs++
 	if service != nil && service != n.service {
@@ -71,7 +132,7 @@ func (c *Cache) Learn(thread uint32, id uint64, service *varsync.Service) {
 		n.release()
 		n.service = service
 	}
-	n.kept = slices.DeleteFunc(n.kept, func(k *keeping) bool { return thread != 0 && k.thread == thread })
+	n.endKeeping(func(k *keeping) bool { return thread != 0 && k.thread == thread })
 }
 
 func (n *node) release() {
@@ -90,15 +151,27 @@ func (c *Cache) Forget(id, refs uint64) bool {
 		return false
 	}
 	if n != nil {
-		for _, k := range n.names {
+		for _, k := range n.names() {
 			c.names.remove(k)
 		}
 		n.release()
 		delete(c.nodes, id)
+		if c.mostNodes > manyNodes && len(c.nodes) < c.mostNodes/4 { // a map does not shrink
+			c.nodes, c.mostNodes = rebuilt(c.nodes), len(c.nodes)
+		}
 		delete(c.quiet, id)
 	}
 	c.droppedLocked(id)
 	return true
+}
+
+// manyNodes is from how many on the memory of those that were forgotten is given back.
+const manyNodes = 1 << 12
+
+func rebuilt[K comparable, V any](m map[K]V) map[K]V {
+	small := make(map[K]V, len(m))
+	maps.Copy(small, m)
+	return small
 }
 
 // Knows reports whether the kernel has the node: one that it does not have nobody can be watching.
@@ -143,10 +216,10 @@ func (c *Cache) tell(k name, id uint64) {
 func (c *Cache) nameLocked(k name, id uint64) {
 	if was := c.names.of(k).id; was != id {
 		if n := c.nodes[was]; n != nil {
-			n.names = slices.DeleteFunc(n.names, func(o name) bool { return o == k })
+			n.removeName(k)
 		}
 		if n := c.nodes[id]; n != nil {
-			n.names = append(n.names, k)
+			n.addName(k)
 		}
 	}
 	if c.nodes[id] == nil {
@@ -311,5 +384,5 @@ func (c *Cache) Leaving(id uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.nodes[id]
-	return n != nil && len(n.names) > 0 || c.queue.leaving[id]
+	return n != nil && n.name != (name{}) || c.queue.leaving[id]
 }

@@ -65,6 +65,7 @@ type Cache struct {
 
 	mu         sync.Mutex // guards the following; a leaf
 	nodes      map[uint64]*node
+	mostNodes  int // there have been in the map
 	names      tellings
 	tells      uint64            // told so far
 	staleNames map[name]struct{} // of names

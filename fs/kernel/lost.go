@@ -34,10 +34,11 @@ func (c *Cache) stands(k name, id uint64) bool {
 
 // hasLost reports whether the node may have lost a name. c.mu is held.
 func (n *node) hasLost() bool {
-	if len(n.names) < 2 && n.lost != nil && time.Now().After(n.lost.until) {
+	several := n.rare != nil && len(n.rare.names) > 0
+	if !several && n.lost != nil && time.Now().After(n.lost.until) {
 		n.lost = nil
 	}
-	return n.lost != nil || len(n.names) > 1
+	return n.lost != nil || several
 }
 
 // look records that a thread looks the node up. c.mu is held.
@@ -70,7 +71,7 @@ func (c *Cache) lost(thread uint32, id uint64) bool {
 		c.mu.Unlock()
 		return false
 	}
-	names, was := slices.Clone(n.names), n.hasLost()
+	names, was := n.names(), n.hasLost()
 	var seen name
 	looked := false
 	if n.lost != nil {

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"slices"
 	"time"
 
 	"github.com/commy-project/commyfs/fs/poke"
@@ -58,8 +57,7 @@ func (c *Cache) renamedOver(id uint64, k *keeping, at name, changed bool) {
 	c.mu.Lock()
 	over := true
 	if n := c.nodes[id]; n != nil {
-		n.kept = slices.DeleteFunc(n.kept, func(o *keeping) bool { return o == k })
-		over = len(n.kept) == 0
+		over = n.endKeeping(func(o *keeping) bool { return o == k })
 	}
 	c.mu.Unlock()
 	if over {
@@ -81,7 +79,8 @@ func (c *Cache) keep(id uint64, k *keeping) bool {
 	defer c.mu.Unlock()
 	n := c.nodes[id]
 	if n != nil {
-		n.kept = append(n.kept, k)
+		r := n.uncommon()
+		r.kept = append(r.kept, k)
 	}
 	return n != nil
 }
@@ -94,7 +93,7 @@ func (c *Cache) Links(id uint64) uint32 {
 	if n == nil {
 		return 1
 	}
-	if n.two = len(n.kept) > 0; n.two {
+	if n.two = n.rare != nil && len(n.rare.kept) > 0; n.two {
 		return 2
 	}
 	return 1
@@ -109,6 +108,6 @@ func (c *Cache) Settled(id uint64) bool {
 	if n == nil {
 		return false
 	}
-	n.kept = nil
+	n.endKeeping(func(*keeping) bool { return true })
 	return n.two
 }
