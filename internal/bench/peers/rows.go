@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs"
@@ -19,6 +18,7 @@ import (
 	"github.com/commy-project/commyfs/internal/dial"
 	"github.com/commy-project/commyfs/internal/local"
 	"github.com/commy-project/commyfs/model"
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // rows are in the order of the table in docs/performance.md.
@@ -39,7 +39,8 @@ var rows = []row{
 	{name: "large", run: large},
 	{name: "idle", run: idle},
 	{name: "million", long: true, run: million},
-	{name: "services", long: true, run: services},
+	{name: "services", long: true, run: func(l *lab, name string) ([]result, error) { return services(l, name, false) }},
+	{name: "services_followed", long: true, run: func(l *lab, name string) ([]result, error) { return services(l, name, true) }},
 }
 
 // pingSize is about what a Ping takes on the wire.
@@ -47,13 +48,10 @@ const pingSize = 24
 
 // ping is a request that does nothing, there and back, and the same by two programs that do nothing else.
 func ping(l *lab, name string) ([]result, error) {
-	s, err := l.server()
-	if err != nil {
+	if _, err := l.server(); err != nil {
 		return nil, err
 	}
-	d := dial.New(dial.Options{Local: local.Options{StateDir: s.state, RuntimeDir: s.runtime, Command: []string{l.o.commyfs}},
-		NoStart: true, Timeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)})
-	c, err := d.Client(l.ctx)
+	c, err := l.dialer().Client(l.ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -228,31 +226,78 @@ func load(l *lab, name string) ([]result, error) {
 	if _, err := s.Load(l.ctx, "v", buf); err != nil {
 		return nil, err
 	}
-	const batch = 1000
-	var loads, allocations atomic.Int64
-	ctx := context.Background()
-	own := timed("Service.Load, each of 1,000", func() (time.Duration, error) {
-		before := mallocs()
-		start := time.Now()
-		for range batch {
-			if e, err := s.Load(ctx, "v", buf); err != nil || len(e.Value) != 8 {
-				return 0, errors.Join(err, fmt.Errorf("%d bytes", len(e.Value)))
-			}
-		}
-		took := time.Since(start)
-		allocations.Add(int64(mallocs() - before))
-		loads.Add(batch)
-		return took / batch, nil
-	})
-	res, err := l.compare(name, comparison{sides: []side{own}, unit: "ns", goal: 40,
-		value: func(s []crowd.Sample) float64 { return s[0].P50 * 1000 }})
+	v, err := l.variable("v")
 	if err != nil {
 		return nil, err
 	}
-	each := float64(allocations.Load()) / float64(loads.Load())
+	ctx := context.Background()
+	var results []result
+	for _, r := range []struct {
+		name, what string
+		goal       float64
+		load       func() (int, error)
+	}{
+		{name, "Variable.Load of a variable at hand", 40, func() (int, error) {
+			data, _, err := v.Load(buf)
+			return len(data), err
+		}},
+		{name + "/by_name", "Service.Load, which finds it by its name", 0, func() (int, error) {
+			e, err := s.Load(ctx, "v", buf)
+			return len(e.Value), err
+		}},
+	} {
+		res, err := l.loads(r.name, r.what, r.goal, r.load)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, res)
+	}
+	return results, nil
+}
+
+// loads measures reads that are too short for the clock, in batches, and counts their allocations.
+func (l *lab) loads(name, what string, goal float64, load func() (int, error)) (result, error) {
+	const batch = 1000
+	var loads, allocations int64
+	own := timed(what+", each of 1,000", func() (time.Duration, error) {
+		before := mallocs()
+		start := time.Now()
+		for range batch {
+			if n, err := load(); err != nil || n != 8 {
+				return 0, errors.Join(err, fmt.Errorf("%d bytes", n))
+			}
+		}
+		took := time.Since(start)
+		allocations, loads = allocations+int64(mallocs()-before), loads+batch
+		return took / batch, nil
+	})
+	res, err := l.compare(name, comparison{sides: []side{own}, unit: "ns", goal: goal,
+		value: func(s []crowd.Sample) float64 { return s[0].P50 * 1000 }})
+	if err != nil {
+		return res, err
+	}
+	each := float64(allocations) / float64(loads)
 	res.Detail = map[string]float64{"allocations each": each}
 	if each > 0.01 && res.Verdict == "ok" {
 		res.Verdict = "MISS"
 	}
-	return []result{res}, nil
+	return res, nil
+}
+
+// variable returns a variable of the copy that a mount has too.
+func (l *lab) variable(name string) (*varsync.Variable, error) {
+	d := l.dialer()
+	c, err := varsync.New(l.ctx, varsync.Options{Dial: func(ctx context.Context) (varsync.Conn, error) { return d.Client(ctx) }})
+	if err != nil {
+		return nil, err
+	}
+	l.later(c.Close)
+	return c.Tenant(tenant).Service(service).Variable(l.ctx, name)
+}
+
+// dialer connects to the server without what a client does by itself.
+func (l *lab) dialer() *dial.Dialer {
+	s := l.commyfs
+	return dial.New(dial.Options{Local: local.Options{StateDir: s.state, RuntimeDir: s.runtime, Command: []string{l.o.commyfs}},
+		NoStart: true, Timeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)})
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/internal/local"
 )
 
 // server is a commyfs server that also listens for other hosts.
@@ -16,6 +18,8 @@ type server struct {
 	state, runtime string
 	url, ca        string
 	key            string // the file of an API key
+	// alone: mounts do not start another one in its place.
+	alone bool
 }
 
 func (s *server) flags() []string {
@@ -118,6 +122,9 @@ func (l *lab) mount(remote bool) (*mounted, error) {
 			return nil, err
 		}
 		flags = append(other.flags(), "--server", s.url, "--ca", s.ca, "--api-key-file", key)
+	}
+	if s.alone && !remote {
+		flags = append(flags, "--server", "unix://"+local.Socket(s.runtime))
 	}
 	if m.child, err = l.start("commyfs mount", l.o.commyfs, append([]string{"mount", m.dir}, flags...)...); err != nil {
 		return nil, err
