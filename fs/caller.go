@@ -3,11 +3,12 @@ package fs
 import (
 	"bytes"
 	"errors"
-	"os"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // What is known of the task that makes a request. A handler never waits for the state of its caller: files in /proc such as
@@ -30,12 +31,12 @@ var errHeldBack = errors.New("the task is inside execve")
 type callers struct {
 	probes   chan struct{}                // has a token for each read under way, of files that can be held back
 	statuses chan struct{}                // the same for those that cannot
-	open     func(string) ([]byte, error) // os.ReadFile
+	open     func(string) ([]byte, error) // readFile
 }
 
 func (c *callers) init() {
 	c.probes, c.statuses = make(chan struct{}, maxProbes), make(chan struct{}, 4*maxProbes)
-	c.open = os.ReadFile
+	c.open = readFile
 }
 
 // read returns a file of a thread in /proc, or [errHeldBack] if that is not to be had at once. The read that was begun ends
@@ -64,7 +65,7 @@ func (c *callers) readFor(tid uint32, file string, slots chan struct{}, bound ti
 	done := make(chan result, 1)
 	go func() {
 		defer func() { <-slots }()
-		data, err := c.open("/proc/" + strconv.FormatUint(uint64(tid), 10) + "/" + file)
+		data, err := c.open(taskFile(tid, file))
 		done <- result{data, err}
 	}()
 	select {
@@ -72,6 +73,41 @@ func (c *callers) readFor(tid uint32, file string, slots chan struct{}, bound ti
 		return r.data, r.err
 	case <-t.C:
 		return nil, errHeldBack
+	}
+}
+
+func taskFile(tid uint32, file string) string {
+	return "/proc/" + strconv.FormatUint(uint64(tid), 10) + "/" + file
+}
+
+// readFile reads a file in /proc that is one record: what is less than there is room for is all of it. os.ReadFile asks for its
+// size, tries to poll it, and reads once more to see the end.
+func readFile(name string) ([]byte, error) {
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	data := make([]byte, 0, 256)
+	for {
+		room := data[len(data):cap(data)]
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, room) })
+		if err != nil {
+			return nil, err
+		}
+		data = data[:len(data)+n]
+		if n < len(room) {
+			return data, nil
+		}
+		data = slices.Grow(data, 2048)
+	}
+}
+
+func ignoringEINTR(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); err != unix.EINTR {
+			return n, err
+		}
 	}
 }
 
@@ -105,9 +141,12 @@ const pfSignaled = 0x400
 // namespace) counts as not.
 func (c *callers) dying(tid uint32) bool {
 	// A task that ends has given its memory back before it closes its files. One that has memory is not ending, and may be
-	// inside execve, where its flags cannot be read.
-	status := c.status(tid)
-	if status == nil || len(field(status, "VmSize")) > 0 {
+	// inside execve, where its flags cannot be read. How much it has can be read at any time, and without a wait.
+	if tid == 0 {
+		return false
+	}
+	memory, err := readFile(taskFile(tid, "statm"))
+	if err != nil || !bytes.HasPrefix(memory, []byte("0 ")) {
 		return false
 	}
 	stat, err := c.read(tid, "stat")

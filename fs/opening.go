@@ -56,7 +56,7 @@ func (f *FS) emptiesOpened(in *fuse.SetAttrIn) (done bool, err error) {
 	if in.Pid == 0 {
 		h = f.openedUnseen(in.NodeId)
 	}
-	if h == nil || h.node != in.NodeId || f.syscall(in.Pid) == sysTruncate {
+	if h == nil || h.node != in.NodeId || f.truncates(in.Pid) {
 		return false, nil
 	}
 	h.mu.Lock()
@@ -106,8 +106,22 @@ const syscallBound = 500 * time.Millisecond
 
 // syscall returns the number of the system call that a thread is in, sysUnknown if that cannot be seen.
 func (f *FS) syscall(thread uint32) int {
+	return awaitSyscall(func() ([]byte, error) {
+		return f.callers.readFor(thread, "syscall", f.callers.probes, syscallBound)
+	})
+}
+
+// truncates reports whether a thread that asks for a size is in truncate(2). This can be read at once: the thread is not
+// inside execve, and another one of its process that is has to wait for its end before anything is held back.
+func (f *FS) truncates(thread uint32) bool {
+	return thread != 0 && sysTruncate == awaitSyscall(func() ([]byte, error) {
+		return f.callers.open(taskFile(thread, "syscall"))
+	})
+}
+
+func awaitSyscall(read func() ([]byte, error)) int {
 	for range 100 {
-		data, err := f.callers.readFor(thread, "syscall", f.callers.probes, syscallBound)
+		data, err := read()
 		if err != nil {
 			return sysUnknown
 		}
