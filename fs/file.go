@@ -87,6 +87,9 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	defer f.end(f.begin("release", &in.InHeader), &status)
 	h.mu.Lock()
 	defer h.unlock()
+	if h.ahead != nil {
+		f.questions.likely.Store(false)
+	}
 	if err := h.do(state.release); err != nil {
 		f.log.Warn("a value could not be committed after its last close", "node", h.node, "err", err)
 	}

@@ -82,14 +82,15 @@ type FS struct {
 	kernel   *kernel.Cache
 	unshared unsharedFiles
 
-	handles  handles
-	rootOnly bool // nobody but root can come in
-	openings openings
-	callers  callers
-	requests requests
-	watchdog watchdog
-	ctx      context.Context // ends with the mount
-	cancel   context.CancelFunc
+	handles   handles
+	rootOnly  bool // nobody but root can come in
+	openings  openings
+	questions questions
+	callers   callers
+	requests  requests
+	watchdog  watchdog
+	ctx       context.Context // ends with the mount
+	cancel    context.CancelFunc
 
 	draftWait time.Duration
 }
@@ -130,6 +131,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger, draftWait: draftWait}
 	f.handles.init()
 	f.rootOnly = !o.AllowOther && os.Geteuid() == 0
+	f.questions.init(f)
 	f.callers.init()
 	f.watchdog.init(f)
 	f.unshared.init()

@@ -26,6 +26,7 @@ type handle struct {
 	v     *varsync.Variable
 	l     *unshared // a draft or a temporary; v takes over when the draft is committed
 	state state
+	ahead *question // asked at the open, nil once that is used
 }
 
 // state is what requests do with an open file description:

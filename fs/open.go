@@ -42,10 +42,15 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 	if err := f.mayOpen(&in.InHeader, n, in.Flags); err != nil {
 		return f.errno("open", err)
 	}
+	var ahead *question
+	if v, ok := n.(*varsync.Variable); ok && writes(in.Flags) && in.Flags&syscall.O_APPEND == 0 {
+		ahead = f.ahead(v)
+	}
 	h, err := f.open(n, in.NodeId, in.Pid, in.Flags, in.Flags&syscall.O_TRUNC != 0)
 	if err != nil {
 		return f.errno("open", err)
 	}
+	h.ahead = ahead
 	if !h.writes {
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
 	}

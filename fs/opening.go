@@ -61,6 +61,7 @@ func (f *FS) emptiesOpened(in *fuse.SetAttrIn) (done bool, err error) {
 	}
 	h.mu.Lock()
 	defer h.unlock()
+	f.questions.likely.Store(true)
 	if v := h.variable(); v != nil && !h.writes { // open(O_RDONLY|O_TRUNC) truncates as well
 		if err := f.may(&in.InHeader, v, mayWrite); err != nil {
 			return true, err

@@ -195,6 +195,15 @@ func (r *replacer) publish() ([]pendingEdit, error) {
 
 // ask asks the server whether it would keep a change of the file now.
 func (r *replacer) ask() error {
+	if v := r.variable(); v != nil {
+		version, at, err := r.keeps(v)
+		if err == nil {
+			r.answered(version, at)
+		}
+		if err != errUnsure {
+			return err
+		}
+	}
 	ctx, cancel := r.fs.opContext()
 	defer cancel()
 	p := &model.Probe{Want: model.RightWrite}
@@ -216,11 +225,16 @@ func (r *replacer) ask() error {
 	if err != nil {
 		return err
 	}
-	r.asked = time.Now()
-	if r.stage != dirty {
-		r.base = answer.Version
-	}
+	r.answered(answer.Version, time.Now())
 	return nil
+}
+
+// answered takes the server's answer, that it would keep a change.
+func (r *replacer) answered(version uint64, at time.Time) {
+	r.asked = at
+	if r.stage != dirty {
+		r.base = version
+	}
 }
 
 // orStale is ESTALE for what has been removed elsewhere: the kernel looks again, and makes it anew if that is asked for.
