@@ -24,7 +24,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 	defer f.endOpen(f.begin("open", &in.InHeader), out, &status)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	if f.kernel.IsPoke(&in.InHeader) {
-		out.Fh = pokeHandle
+		out.Fh, out.OpenFlags = pokeHandle, out.OpenFlags|fuse.FOPEN_NOFLUSH
 		return fuse.OK
 	}
 	n := f.node(in.NodeId)
