@@ -29,9 +29,7 @@ func (c *Cache) announce(e *event) {
 	}
 }
 
-// changed announces a new value: MODIFY, then CLOSE_WRITE. The writing mount's kernel has raised MODIFY itself, but
-// early, when the old value was still the committed one, and raises CLOSE_WRITE at the right time: only MODIFY is raised
-// again.
+// changed announces a new value: MODIFY, then CLOSE_WRITE, unless all of it was written here; see announceOwn.
 func (c *Cache) changed(e *event) {
 	if !c.Knows(e.ID, e.Parent) {
 		return
@@ -40,13 +38,7 @@ func (c *Cache) changed(e *event) {
 	if c.Raises(Modify) {
 		err := c.poke(op, nil)
 		if errors.Is(err, syscall.ENOENT) {
-			// It has been renamed through this mount since: the event belongs to the new name.
-			now, ok := c.tree.Value(e.ID)
-			if !ok {
-				return
-			}
-			op.Path = names.Path(now.Path)
-			err = c.poke(op, nil)
+			err = c.modifyRenamed(e.ID, op)
 		}
 		c.report(op, err)
 	}

@@ -30,6 +30,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -61,6 +62,7 @@ type Cache struct {
 	current atomic.Pointer[poking] // what the poke thread is doing: handlers answer its requests from it
 	wg      sync.WaitGroup
 	wake    chan struct{} // holds a token when there may be work
+	round   round         // touched by the goroutine that raises events alone
 	done    chan struct{}
 
 	mu         sync.Mutex // guards the following; a leaf
@@ -182,6 +184,8 @@ func (c *Cache) wakeUp() {
 }
 
 func (c *Cache) run() {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
 		for c.step() {
 			select {
@@ -190,8 +194,15 @@ func (c *Cache) run() {
 			default:
 			}
 		}
+		c.mu.Lock()
+		waits := len(c.queue.own) > 0
+		c.mu.Unlock()
+		if waits {
+			pause.Reset(time.Until(c.round.next))
+		}
 		select {
 		case <-c.wake:
+		case <-pause.C:
 		case <-c.done:
 			return
 		}
@@ -204,16 +215,21 @@ func (c *Cache) step() bool {
 		return true
 	}
 	c.mu.Lock()
+	if len(c.staleNames)+len(c.staleNodes) > 0 {
+		c.mu.Unlock()
+		return true // an event comes behind
+	}
 	e := c.queue.next()
+	own := c.round.take(&c.queue)
 	c.mu.Unlock()
-	if e == nil {
-		return false
+	c.announceOwn(own)
+	if e != nil {
+		c.announce(e)
+		if !e.Own {
+			c.announced(e.ID, e.Parent)
+		}
 	}
-	c.announce(e)
-	if !e.Own {
-		c.announced(e.ID, e.Parent)
-	}
-	return true
+	return e != nil || own != nil
 }
 
 // poke has the poke thread make a system call, with p as what its requests are answered from.

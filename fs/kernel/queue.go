@@ -13,8 +13,12 @@ const maxQueued = 32 << 10
 // queue has the events that are to be raised, in order. The changes of a variable's value are merged while they wait (S17).
 // Appearing, disappearing and moving are not, unless there are more than maxQueued: then what happened to a node since its
 // last event becomes one event, or none. So there are never more than that, or two for each node there is or was at the time.
+//
+// A value that this mount has written waits in a list of its own: the kernel has raised its MODIFY and CLOSE_WRITE, and only
+// MODIFY is raised again. A writer that goes on pays for one in a while then, and not for each.
 type queue struct {
 	list    []*event
+	own     []*event          // of values written here: from the first on, those that are still in it
 	values  map[uint64]*event // of a node: the event that the next change of its value is merged into
 	leaving map[uint64]bool   // nodes whose removal is among the events, or being announced
 	limit   int
@@ -24,6 +28,7 @@ type queue struct {
 type event struct {
 	varsync.Notice
 	ownValue bool // every change of the value in it is ours: the kernel has raised CLOSE_WRITE
+	deferred bool // it is in queue.own
 }
 
 func newQueue() queue {
@@ -32,7 +37,7 @@ func newQueue() queue {
 
 // add has an event raised. What this mount changes the kernel raises itself, but the value of what is new.
 func (q *queue) add(in varsync.Notice) {
-	e := &event{in, in.Own}
+	e := &event{Notice: in, ownValue: in.Own}
 	if in.Own && in.Kind != varsync.Modified {
 		if in.Kind == varsync.Renamed {
 			delete(q.values, e.ID) // what comes now is of the new name
@@ -42,9 +47,21 @@ func (q *queue) add(in varsync.Notice) {
 		}
 		e.Kind = varsync.Modified
 	}
-	if waiting := q.values[e.ID]; waiting != nil && e.Kind == varsync.Modified {
+	waiting := q.values[e.ID]
+	if waiting != nil && e.Kind == varsync.Modified {
 		waiting.merge(e)
+		if !waiting.ownValue {
+			q.hurry(waiting)
+		}
 		return
+	}
+	if e.ownValue && e.Kind == varsync.Modified {
+		e.deferred, q.values[e.ID] = true, e
+		q.own = append(q.own, e)
+		return
+	}
+	if waiting != nil {
+		q.hurry(waiting) // before what comes now
 	}
 	q.list = append(q.list, e)
 	switch e.Kind {
@@ -73,7 +90,34 @@ func (e *event) merge(later *event) {
 	e.ownValue = e.ownValue && later.ownValue
 }
 
-// next takes the first event, nil if there is none.
+// hurry has an event wait with those of changes made elsewhere.
+func (q *queue) hurry(e *event) {
+	if e.deferred {
+		e.deferred = false
+		q.list = append(q.list, e)
+	}
+}
+
+// nextOwn takes the first events of values written here, some at most.
+func (q *queue) nextOwn(most int) (events []*event) {
+	for len(q.own) > 0 && len(events) < most {
+		e := q.own[0]
+		q.own[0], q.own = nil, q.own[1:]
+		if !e.deferred {
+			continue
+		}
+		events = append(events, e)
+		if q.values[e.ID] == e {
+			delete(q.values, e.ID)
+		}
+	}
+	if len(q.own) == 0 {
+		q.own = nil
+	}
+	return events
+}
+
+// next takes the first event, nil if there is none but of values written here.
 func (q *queue) next() *event {
 	if len(q.list) == 0 {
 		q.list, q.limit = nil, maxQueued
@@ -127,6 +171,11 @@ func (q *queue) compact() {
 		case e.Kind == varsync.Deleted:
 			q.leaving[e.ID] = true
 		case e.Kind == varsync.Modified, e.Kind == varsync.Created && !e.Dir:
+			q.values[e.ID] = e
+		}
+	}
+	for _, e := range q.own {
+		if e.deferred && q.values[e.ID] == nil && !q.leaving[e.ID] {
 			q.values[e.ID] = e
 		}
 	}

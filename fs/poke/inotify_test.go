@@ -3,6 +3,7 @@ package poke_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"os/exec"
 	"slices"
 	"strings"
@@ -245,6 +246,33 @@ func TestInotifywait(t *testing.T) {
 	} {
 		if !lines.Scan() || lines.Text() != want {
 			t.Fatalf("inotifywait says %q, want %q", lines.Text(), want)
+		}
+	}
+}
+
+// Several modifications raise an event each, in order; one that fails holds up no other.
+func TestDoAll(t *testing.T) {
+	m, p, _ := start(t)
+	do(t, p, poke.Op{Kind: poke.Mkdir, Path: "d"}, poke.Op{Kind: poke.Create, Path: "d/f"}, poke.Op{Kind: poke.Create, Path: "d/g"})
+	in := newInotify(t)
+	in.watch(m.Dir(), "d")
+	now := time.Now()
+	got := p.DoAll([]poke.Op{
+		{Kind: poke.Modify, Path: "d/f", MTime: now}, {Kind: poke.Modify, Path: "d/missing", MTime: now},
+		{Kind: poke.Modify, Path: "../d/f", MTime: now}, {Kind: poke.CloseWrite, Path: "d/f"}, {Kind: poke.Modify, Path: "d/g", MTime: now},
+	})
+	for i, want := range []error{nil, unix.ENOENT, unix.EINVAL, unix.EINVAL, nil} {
+		if !errors.Is(got[i], want) || want == nil && got[i] != nil {
+			t.Errorf("%d: %v, want %v", i, got[i], want)
+		}
+	}
+	if got, want := in.read(), []string{"d: MODIFY f", "d: MODIFY g"}; !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
+	}
+	p.Close()
+	for _, err := range p.DoAll([]poke.Op{{Kind: poke.Modify, Path: "d/f", MTime: now}}) {
+		if !errors.Is(err, poke.ErrClosed) {
+			t.Errorf("closed: %v", err)
 		}
 	}
 }
