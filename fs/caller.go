@@ -141,12 +141,8 @@ const pfSignaled = 0x400
 // namespace) counts as not.
 func (c *callers) dying(tid uint32) bool {
 	// A task that ends has given its memory back before it closes its files. One that has memory is not ending, and may be
-	// inside execve, where its flags cannot be read. How much it has can be read at any time, and without a wait.
-	if tid == 0 {
-		return false
-	}
-	memory, err := readFile(taskFile(tid, "statm"))
-	if err != nil || !bytes.HasPrefix(memory, []byte("0 ")) {
+	// inside execve, where its flags cannot be read.
+	if tid == 0 || hasMemory(tid) {
 		return false
 	}
 	stat, err := c.read(tid, "stat")
@@ -164,6 +160,16 @@ func (c *callers) dying(tid uint32) bool {
 	}
 	flags, err := strconv.ParseUint(string(fields[6]), 10, 64)
 	return err == nil && flags&pfSignaled != 0
+}
+
+// hasMemory reports whether a task that can be seen has memory. It waits for nothing, whatever the task is doing.
+func hasMemory(tid uint32) bool {
+	// Where are none of its pages? The answer is an error if it has no memory, or is not ours to ask about.
+	if _, _, errno := unix.Syscall6(unix.SYS_MOVE_PAGES, uintptr(tid), 0, 0, 0, 0, 0); errno == 0 {
+		return true
+	}
+	memory, err := readFile(taskFile(tid, "statm"))
+	return err != nil || !bytes.HasPrefix(memory, []byte("0 "))
 }
 
 // process returns the process of a thread, 0 if it is gone or cannot be seen.

@@ -3,6 +3,7 @@ package fs
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -144,4 +145,23 @@ func TestOpenOfDraft(t *testing.T) {
 	m.ok("write", f.write(0, "value"))
 	m.ok("close", f.close())
 	m.ok("open of another", <-other)
+}
+
+// A task has memory until it ends. One that cannot be seen counts as having some.
+func TestHasMemory(t *testing.T) {
+	if !hasMemory(uint32(syscall.Gettid())) {
+		t.Error("this thread has no memory")
+	}
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := uint32(cmd.Process.Pid)
+	eventually(t, "a zombie has no memory", func() bool { return !hasMemory(pid) })
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !hasMemory(pid) {
+		t.Error("a task that cannot be seen counts as one that ends")
+	}
 }

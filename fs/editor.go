@@ -63,9 +63,7 @@ func (e *editor) write(off int64, data []byte) error {
 	}
 	// The first write waits for its own acknowledgement: shells ignore what close says.
 	if e.fs.o.Sync == SyncAlways || e.fs.o.Sync == SyncClose && !e.begun {
-		ctx, cancel := e.fs.opContext()
-		defer cancel()
-		res, err := v.Commit(ctx, ch)
+		res, err := v.Commit(e.fs.ctx, ch)
 		if err != nil {
 			return e.orMoved(err)
 		}
@@ -140,11 +138,9 @@ func (e *editor) reap() {
 }
 
 func (e *editor) collect() {
-	ctx, cancel := e.fs.opContext()
-	defer cancel()
 	p := e.pending[0]
 	e.pending = e.pending[1:]
-	res, err := p.Wait(ctx)
+	res, err := p.Wait(e.fs.ctx)
 	switch {
 	case err == nil:
 		e.snap.version = max(e.snap.version, res.Version)

@@ -270,7 +270,7 @@ func (f *FS) String() string { return "commyfs" }
 func (f *FS) Init(*fuse.Server) {}
 
 // opContext bounds a request. It does not end when the caller is interrupted: a change that was sent happens whether or not
-// anybody waits for it.
+// anybody waits for it. Where all that is waited for is one answer to the client, that has a bound of its own.
 func (f *FS) opContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(f.ctx, f.opBound())
 }

@@ -52,8 +52,12 @@ func (f *FS) place(id uint64) (place, error) {
 	case *varsync.Tenant:
 		return place{tenant: n, level: names.Service}, nil
 	case *varsync.Service:
-		ctx, cancel := f.opContext()
-		defer cancel()
+		ctx := f.ctx
+		if !n.Watched() { // else there is nothing to wait for
+			var cancel context.CancelFunc
+			ctx, cancel = f.opContext()
+			defer cancel()
+		}
 		d, err := n.Root(ctx)
 		if err != nil {
 			return place{}, err

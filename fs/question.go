@@ -60,9 +60,7 @@ func newQuestion() *question { return &question{answered: make(chan struct{})} }
 // send sends a question, and those that are asked meanwhile.
 func (qs *questions) send(s *varsync.Service, l *line, q *question) {
 	for q != nil {
-		ctx, cancel := qs.f.opContext()
-		_, q.err = qs.f.c.Probe(ctx, &model.Probe{Tenant: s.Tenant().Name(), Service: s.Name(), Want: model.RightWrite})
-		cancel()
+		_, q.err = qs.f.c.Probe(qs.f.ctx, &model.Probe{Tenant: s.Tenant().Name(), Service: s.Name(), Want: model.RightWrite})
 		q.at = time.Now()
 		close(q.answered)
 		qs.mu.Lock()

@@ -183,9 +183,7 @@ func (r *replacer) publish() ([]pendingEdit, error) {
 	if r.fs.o.Sync == SyncNever {
 		return []pendingEdit{{v.Enqueue(e), e}}, nil // its own reads wait for it
 	}
-	ctx, cancel := r.fs.opContext()
-	defer cancel()
-	res, err := v.Commit(ctx, e)
+	res, err := v.Commit(r.fs.ctx, e)
 	if e.HasVersion && errors.Is(err, model.ErrConflict) {
 		return nil, nil // somebody has committed since the open: that is the value
 	}
