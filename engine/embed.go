@@ -29,12 +29,15 @@ const (
 	// database) fifty times as often as by default.
 	snapshotEntries = 200
 	// catchUpEntries is for slow followers. There are none; 0 would mean the default.
-	catchUpEntries = 1
-	// Compaction rewrites every page from which it removes something, and small keys share pages with large values: with the
-	// default of 1000 revisions per step the database can double in one step, and batches wait for it.
-	compactionStep  = 32
+	catchUpEntries  = 1
 	compactionPause = 5 * time.Millisecond
 )
+
+// compactionStep is how many keys a compaction looks at in one go, while batches wait, before it writes what it has done and
+// pauses. It rewrites every page from which it removes something, and reads all values: with many in a step the database
+// could double, and batches wait long. No value in the store is larger than MaxWhole but those of schema 2, so a step is of
+// 16 MiB at most. A variable for tests.
+var compactionStep = 256
 
 // etcdConfig is a member alone in its cluster that listens nowhere. Its peer URL is only a name that its peers would
 // know it by.

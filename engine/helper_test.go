@@ -96,6 +96,15 @@ func (l *logText) logger(level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level}))
 }
 
+// slowStep makes compactions long.
+const slowStep = 32
+
+func slowCompaction(t *testing.T) {
+	was := compactionStep
+	t.Cleanup(func() { compactionStep = was })
+	compactionStep = slowStep
+}
+
 func name(i int) string { return fmt.Sprintf("v%06d", i) }
 
 var background = context.Background

@@ -13,11 +13,15 @@ import (
 	"time"
 )
 
-// childEnv makes this test binary the child that is killed. Its value is the store's directory.
-const childEnv = "COMMYFS_ENGINE_TEST_CHILD"
+const (
+	// childEnv makes this test binary the child that is killed. Its value is the store's directory.
+	childEnv = "COMMYFS_ENGINE_TEST_CHILD"
+	largeEnv = "COMMYFS_ENGINE_TEST_LARGE" // it writes large values too
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
+		compactionStep = slowStep
 		fmt.Println("end:", child(dir))
 		os.Exit(1)
 	}
@@ -53,12 +57,15 @@ func child(dir string) error {
 		last := v
 		last.Name = "last"
 		ops := []Op{PutVariable(1, v), PutVariable(1, last)}
-		// And a value in pieces, of which each batch changes some: they are all of one version.
-		large := Variable{ID: 1, Name: "large", Version: id, Data: striped(id, i)}
-		if _, err := e.Commit(ctx, AppendVariable(ops, 3, large, was)); err != nil {
+		if os.Getenv(largeEnv) != "" {
+			// And a value in pieces, of which each batch changes some: they are all of one version.
+			large := Variable{ID: 1, Name: "large", Version: id, Data: striped(id, i)}
+			ops = AppendVariable(ops, 3, large, was)
+			was.Data = large.Data
+		}
+		if _, err := e.Commit(ctx, ops); err != nil {
 			return err
 		}
-		was.Data = large.Data
 		fmt.Println("ack", id)
 	}
 }
@@ -79,7 +86,7 @@ func TestKill(t *testing.T) {
 	store := ""
 	for round, acks := range []int{1, 37, 250} {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), childEnv+"="+dir)
+		cmd.Env = append(os.Environ(), childEnv+"="+dir, largeEnv+"=1")
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -166,8 +173,9 @@ func TestOpenAfterKills(t *testing.T) {
 	const (
 		rounds  = 5
 		batches = 40
-		limit   = batches * 1000 / compactionStep * compactionPause * 3 / 4 // less than the upkeep pauses
+		limit   = batches * 1000 / slowStep * compactionPause * 3 / 4 // less than the upkeep pauses
 	)
+	slowCompaction(t)
 	dir := t.TempDir()
 	e := open(t, Options{Dir: dir})
 	ops := make([]Op, 1000)

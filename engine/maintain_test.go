@@ -136,6 +136,7 @@ func TestLeftoversAreRemoved(t *testing.T) {
 
 // A long compaction keeps nobody waiting: neither Close nor the next Open, which goes on with it.
 func TestCloseDuringCompaction(t *testing.T) {
+	slowCompaction(t)
 	dir := t.TempDir()
 	e := open(t, Options{Dir: dir})
 	const batches = 20
@@ -146,7 +147,7 @@ func TestCloseDuringCompaction(t *testing.T) {
 		}
 		commit(t, e, ops...)
 	}
-	const least = batches * 1000 / compactionStep * compactionPause // a compaction pauses that long
+	const least = batches * 1000 / slowStep * compactionPause // a compaction pauses that long
 	rev := e.Rev()
 	e.maint.bytes.Store(compactBytes + 1)
 	e.maint.wake()
