@@ -30,7 +30,7 @@ func Pieces(size int) int {
 // Stored is what pieces hold in the store.
 type Stored struct {
 	Data []byte // nil: there are none
-	// Changed are parts of the new value, in order. Outside of them it is as Data, as far as that goes. nil: it is not known
+	// Changed are parts of the new value. Outside of them it is as Data, as far as that goes. nil: it is not known
 	// where they differ.
 	Changed []Range
 }

@@ -20,6 +20,9 @@ type batch struct {
 	tenantMetas  layer[*tenant, meta]
 	serviceMetas layer[*service, meta]
 
+	// changes has what is known of how large values came from others. Of those that are rolled back it is of no use.
+	changes map[*variable]change
+
 	now    int64 // commit time of the last change
 	events []*event
 	tree   []*treeEvent

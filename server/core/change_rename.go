@@ -76,7 +76,7 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (mo
 		if t.v.mode != there.v.mode {
 			with.Mode = model.NewMode(t.v.mode.Perm(false))
 		}
-		r := e.set(there.v, t.v.data(), with, false)
+		r := e.set(there.v, t.v.data(), nil, with, false)
 		r.Unchanged = false // the old name is gone
 		return r, nil
 	}

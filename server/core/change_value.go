@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 
+	"github.com/commy-project/commyfs/diff"
 	"github.com/commy-project/commyfs/model"
 )
 
@@ -35,12 +36,13 @@ func (e *evaluator) value(c *model.Change) (model.Result, error) {
 	if err != nil {
 		return model.Result{}, err
 	}
-	return e.set(t.v, data, c, c.Op == model.OpStore || c.Op == model.OpPatch), nil
+	return e.set(t.v, data, touchedBy(c, t.v, data), c, c.Op == model.OpStore || c.Op == model.OpPatch), nil
 }
 
-// set gives a variable a new value, unless it is the value that it has, with the mode and time that c gives.
-func (e *evaluator) set(was *variable, data []byte, c *model.Change, echo bool) model.Result {
-	if bytes.Equal(data, was.data()) {
+// set gives a variable a new value, unless it is the value that it has, with the mode and time that c gives. ranges are where
+// it can differ from the old one; nil: anywhere.
+func (e *evaluator) set(was *variable, data []byte, ranges []diff.Range, c *model.Change, echo bool) model.Result {
+	if sameIn(was.data(), data, ranges) {
 		return e.describe(was, was.meta().with(c))
 	}
 	v := *was
@@ -50,7 +52,13 @@ func (e *evaluator) set(was *variable, data []byte, c *model.Change, echo bool) 
 	v.writer = e.writer
 	v.value = newValue(data)
 	e.put(v.service, v.name, entry{v: &v})
-	e.emit(&event{service: v.service, kind: model.EventSet, name: v.name, was: was, v: &v, echo: echo})
+	if ranges != nil {
+		if e.changes == nil {
+			e.changes = map[*variable]change{}
+		}
+		e.changes[&v] = change{was, ranges}
+	}
+	e.emit(&event{service: v.service, kind: model.EventSet, name: v.name, was: was, v: &v, echo: echo, within: ranges})
 	return resultOf(&v)
 }
 
@@ -207,7 +215,7 @@ func (e *evaluator) emit(ev *event) {
 	switch ev.kind {
 	case model.EventSet:
 		if i, ok := e.merge[ev.v.id]; ok && ev.was != nil {
-			e.events[i].v, e.events[i].echo = ev.v, false
+			e.events[i].v, e.events[i].echo, e.events[i].within = ev.v, false, nil
 			return
 		}
 		if e.merge == nil {

@@ -92,7 +92,7 @@ func (b *batch) delta() *delta {
 		case v == nil:
 			d.dropped = append(d.dropped, was)
 		default:
-			d.stored[id] = engine.Stored{Data: was.data()}
+			d.stored[id] = engine.Stored{Data: was.data(), Changed: b.between(was, v)}
 		}
 	}
 	for s, floor := range b.floors.over {

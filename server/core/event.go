@@ -21,6 +21,8 @@ type event struct {
 	d      *dirInfo
 	// echo: the writer's report holds the whole new value, or the way to it from what it had seen.
 	echo bool
+	// within is where the values can differ; nil: anywhere.
+	within []diff.Range
 
 	once   sync.Once
 	ranges []diff.Range
@@ -43,7 +45,7 @@ func (e *event) id() uint64 {
 
 // difference is the ranges that lead from e.was to e.v, found once for all watchers.
 func (e *event) difference() ([]diff.Range, bool) {
-	e.once.Do(func() { e.ranges, e.worth = difference(e.was.data(), e.v.data()) })
+	e.once.Do(func() { e.ranges, e.worth = difference(e.was.data(), e.v.data(), e.within) })
 	return e.ranges, e.worth
 }
 
@@ -55,13 +57,23 @@ const (
 )
 
 // difference finds the ranges of now that differ from was, or lie behind its end, and says whether sending them is worth
-// it.
-func difference(was, now []byte) (ranges []diff.Range, worth bool) {
+// it. within is where they can differ in what both have; nil: anywhere.
+func difference(was, now []byte, within []diff.Range) (ranges []diff.Range, worth bool) {
 	if len(now) < alwaysWhole {
 		return nil, false
 	}
 	n := min(len(was), len(now))
-	ranges = diff.Append(nil, now[:n], was[:n], diffGap)
+	if within == nil {
+		within = []diff.Range{{Len: n}}
+	}
+	for _, r := range within {
+		from, to := min(r.Off, n), min(r.Off+r.Len, n)
+		more := len(ranges)
+		ranges = diff.Append(ranges, now[from:to], was[from:to], diffGap)
+		for i := range ranges[more:] {
+			ranges[more+i].Off += from
+		}
+	}
 	if len(now) > n {
 		ranges = append(ranges, diff.Range{Off: n, Len: len(now) - n})
 	}

@@ -134,7 +134,7 @@ func (p *pending) value(m *model.Event) {
 	if p.was == p.ev.was {
 		list, worth = p.ev.difference()
 	} else {
-		list, worth = difference(p.was.data(), now)
+		list, worth = difference(p.was.data(), now, nil)
 	}
 	if !worth {
 		m.Data = now

@@ -1,0 +1,93 @@
+package core
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/commy-project/commyfs/diff"
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
+)
+
+// Who changes a part of a large value says which, and so none of what follows has to go through the whole of it.
+
+// rangesFrom is from where on a value is large in this sense, and mostRanges how many parts are not too many.
+const (
+	rangesFrom = engine.MaxWhole
+	mostRanges = 64
+)
+
+// change is where a value differs from another, at most, beside its size.
+type change struct {
+	from   *variable
+	ranges []diff.Range // in order, apart
+}
+
+// touchedBy is where a value that c has led to can differ from that of v, nil if that is not known.
+func touchedBy(c *model.Change, v *variable, now []byte) []diff.Range {
+	was := len(v.data())
+	if len(now) < rangesFrom || len(c.Ranges) > mostRanges {
+		return nil
+	}
+	var list []diff.Range
+	switch c.Op {
+	case model.OpPatch, model.OpWrite:
+		for _, r := range c.Ranges {
+			list = append(list, diff.Range{Off: int(r.Off), Len: len(r.Data)})
+		}
+	case model.OpAppend, model.OpTruncate:
+	default:
+		return nil
+	}
+	if len(now) > was {
+		list = append(list, diff.Range{Off: was, Len: len(now) - was})
+	}
+	return joined(list)
+}
+
+// joined puts ranges in order and joins those that meet. It is not nil.
+func joined(list []diff.Range) []diff.Range {
+	slices.SortFunc(list, func(a, b diff.Range) int { return cmp.Compare(a.Off, b.Off) })
+	out := []diff.Range{}
+	for _, r := range list {
+		if n := len(out) - 1; n >= 0 && r.Off <= out[n].Off+out[n].Len {
+			out[n].Len = max(out[n].Len, r.Off+r.Len-out[n].Off)
+		} else if r.Len > 0 {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// sameIn tells whether two values are the same that differ within ranges at most.
+func sameIn(a, b []byte, ranges []diff.Range) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	if ranges == nil {
+		return bytes.Equal(a, b)
+	}
+	for _, r := range ranges {
+		if end := r.Off + r.Len; !bytes.Equal(a[r.Off:end], b[r.Off:end]) {
+			return false
+		}
+	}
+	return true
+}
+
+// between is where v can differ from what it was before the batch, nil if that is not known.
+func (b *batch) between(was, v *variable) []engine.Range {
+	list := []engine.Range{}
+	for at := v; at != was; {
+		c, ok := b.changes[at]
+		if !ok || len(list) > mostRanges {
+			return nil
+		}
+		for _, r := range c.ranges {
+			list = append(list, engine.Range{Off: r.Off, Len: r.Len})
+		}
+		at = c.from
+	}
+	return list
+}
