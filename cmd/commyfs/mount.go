@@ -20,6 +20,7 @@ import (
 	varfs "github.com/commy-project/commyfs/fs"
 	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/fs/mountpoint"
+	"github.com/commy-project/commyfs/internal/heap"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -138,6 +139,7 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	if err != nil {
 		return err
 	}
+	go heap.Trim(ctx) // until the process ends
 	guard := startGuard(m.Mountpoint(), d.log)
 	defer guard.stop()
 	if daemon != nil {
