@@ -96,7 +96,12 @@ func (sess *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc acces
 	if gone {
 		return model.ErrNotFound // while it was being listed
 	}
-	sess.c.notify(s.replace(sess, sn, p.Rev, acc))
+	notices, ok := s.replace(sess, sn, p.Rev, acc)
+	if !ok {
+		s.forgetRevision()
+		return errMisfit
+	}
+	sess.c.notify(notices)
 	if old != nil && old != acc {
 		old.Close()
 	}

@@ -14,8 +14,15 @@ type snapshot struct {
 	begun   bool
 	root    model.Dir
 	dirs    []model.Dir
-	vars    []model.Variable
+	same    []sameVariable   // of the variables that are listed, those that are so in the copy
+	vars    []model.Variable // others
 	changes []model.Event
+}
+
+// sameVariable is a variable that a listing finds as it is in the copy, but for where it is in the memory file.
+type sameVariable struct {
+	v    *Variable
+	slot uint32
 }
 
 func (sn *snapshot) add(s *Service, p *model.Snapshot, values bool) {
@@ -28,25 +35,68 @@ func (sn *snapshot) add(s *Service, p *model.Snapshot, values bool) {
 		sn.filling.add(p.Dirs, p.Vars)
 	} else {
 		sn.dirs = append(sn.dirs, p.Dirs...)
-		sn.vars = append(sn.vars, p.Vars...)
+		sn.compare(s, p.Vars, values)
 	}
 	sn.changes = append(sn.changes, p.Changes...)
 }
 
+// compare puts variables aside of which there is nothing to learn: after a reconnect a million of them can be listed again.
+func (sn *snapshot) compare(s *Service, vars []model.Variable, values bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if sn.same == nil && len(vars) > 0 {
+		sn.same = make([]sameVariable, 0, s.root.variablesLocked())
+	}
+	for i := range vars {
+		in := &vars[i]
+		v, _ := s.c.index.get(in.ID).(*Variable)
+		if v != nil && v.s == s && !v.gone && v.version == in.Version && v.mtime == in.MTime && v.mode == in.Mode && v.size == in.Size &&
+			(!values || v.data != nil || v.size == 0) && v.isLocked(in.Name) {
+			sn.same = append(sn.same, sameVariable{v, in.Slot})
+		} else {
+			sn.vars = append(sn.vars, *in)
+		}
+	}
+}
+
+// isLocked reports whether the variable has the name inside its service.
+func (v *Variable) isLocked(name string) bool {
+	dir, ok := strings.CutSuffix(name, v.name)
+	switch {
+	case !ok:
+		return false
+	case v.parent.parent == nil:
+		return dir == ""
+	}
+	return v.pathLocked() == name
+}
+
+// variablesLocked is how many variables are in the directory and below.
+func (d *Dir) variablesLocked() (n int) {
+	for i := range d.vars.leaves {
+		n += len(d.vars.leaves[i].items)
+	}
+	d.dirs.all(func(sub *Dir) { n += sub.variablesLocked() })
+	return n
+}
+
 // replace makes the service what the snapshot says, keeping the nodes that are the same, and returns the differences as
-// notices if there was something before. acc serves the values from now on.
-func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) []Notice {
+// notices if there was something before. acc serves the values from now on. ok is false, and nothing is done, if the snapshot is
+// not of what is here.
+func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) (notices []Notice, ok bool) {
 	prefix := s.prefix()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if sn.filling != nil && (s.filled || !s.root.emptyLocked()) || slices.ContainsFunc(sn.same, func(x sameVariable) bool { return x.v.gone }) {
+		return nil, false
+	}
 	first, before := !s.filled, s.rev
 	s.rev, s.filled = rev, true
 	s.soundLocked()
-	var notices []Notice
 	s.state, s.on, s.acc = watched, sess, acc
 	if s.root.emptyLocked() && first {
 		s.fillLocked(sn)
-		return nil
+		return nil, true
 	}
 
 	keep := make(map[uint64]bool, len(sn.dirs)+len(sn.vars))
@@ -55,6 +105,16 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	}
 	for i := range sn.vars {
 		keep[sn.vars[i].ID] = true
+	}
+	all := len(sn.same) == s.root.variablesLocked() // none is gone or has moved
+	for _, x := range sn.same {
+		x.v.slot = x.slot
+		if !s.buffered() {
+			x.v.data = nil
+		}
+		if !all {
+			keep[x.v.id] = true
+		}
 	}
 
 	// First what moved, so that nothing that stays is below a directory that goes. Parents come before children.
@@ -72,7 +132,7 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 			s.placeLocked(prefix, &model.Event{Kind: model.EventRename, ID: in.ID, Name: in.Name, MTime: in.MTime}, &notices)
 		}
 	}
-	s.pruneLocked(s.root, keep, prefix, &notices)
+	s.pruneLocked(s.root, keep, all, prefix, &notices)
 	for i := range sn.vars {
 		in := &sn.vars[i]
 		known, _ := s.nodeLocked(in.ID, in.Name).(*Variable)
@@ -88,10 +148,10 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	}
 	s.describeLocked(prefix, sn, &notices)
 	if first {
-		return nil
+		return nil, true
 	}
 	s.stamp(notices, before, rev)
-	return notices
+	return notices, true
 }
 
 // describeLocked gives the directories that were known before the modes and times of the snapshot.
@@ -108,15 +168,24 @@ func (s *Service) describeLocked(prefix []string, sn *snapshot, notices *[]Notic
 	}
 }
 
-// pruneLocked removes what the snapshot does not have, children first.
-func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, prefix []string, notices *[]Notice) {
-	for _, n := range d.childrenLocked() {
-		if sub, ok := n.(*Dir); ok {
-			s.pruneLocked(sub, keep, prefix, notices)
+// pruneLocked removes what the snapshot does not have, children first. all: it has all variables.
+func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, all bool, prefix []string, notices *[]Notice) {
+	var gone []Node
+	d.dirs.all(func(n *Dir) {
+		if !keep[n.id] {
+			gone = append(gone, n)
 		}
-		if !keep[n.ID()] {
-			*notices = append(*notices, s.removeLocked(prefix, n, &model.Event{})...)
-		}
+	})
+	if !all {
+		d.vars.all(func(v *Variable) {
+			if !keep[v.id] {
+				gone = append(gone, v)
+			}
+		})
+	}
+	d.dirs.all(func(n *Dir) { s.pruneLocked(n, keep, all, prefix, notices) })
+	for _, n := range gone {
+		*notices = append(*notices, s.removeLocked(prefix, n, &model.Event{})...)
 	}
 }
 
