@@ -55,8 +55,8 @@ func (e *Engine) LoadTree(ctx context.Context, aside Aside) (tenants []Tenant, s
 }
 
 // LoadService reads a service: its version floor (0 if it has none), and, by calling fn with one page after the other,
-// its directories, then its variables, each in the order of their names. All is of one revision. An error of fn ends the
-// load and is returned.
+// its directories, then its variables, each in the order of their names. All is of one revision. A page may be empty: it is a
+// sign of progress. An error of fn ends the load and is returned.
 func (e *Engine) LoadService(ctx context.Context, service uint64, fn func(Page) error) (floor uint64, rev int64, err error) {
 	rev, err = e.load(ctx, func(ctx context.Context, rev int64) error {
 		resp, err := e.kv.Get(ctx, floorKey(service), clientv3.WithRev(rev), clientv3.WithSerializable())

@@ -62,6 +62,9 @@ func (e *Engine) scan(ctx context.Context, prefix, from string, rev, count int64
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if err := flush(); err != nil {
+			return err
+		}
 		to := min(at+step, rev+1)
 		revs, records := tx.UnsafeRange(schema.Key, mvcc.RevToBytes(mvcc.Revision{Main: at}, mvcc.NewRevBytes()),
 			mvcc.RevToBytes(mvcc.Revision{Main: to}, mvcc.NewRevBytes()), 0)

@@ -140,7 +140,8 @@ func (r request) loaded(service uint64, fn func()) {
 		fn()
 	default:
 		r.aside(func() {
-			if err := r.Load(service); err != nil {
+			var err error
+			if r.telling(service, func() { err = r.Load(service) }); err != nil {
 				r.refuse(err)
 				return
 			}
@@ -187,7 +188,7 @@ func (r request) memoryFile(service uint64) {
 		return
 	}
 	r.aside(func() {
-		f, err := r.MemoryFile(service)
+		r.telling(service, func() { f, err = r.MemoryFile(service) })
 		r.result((*transport.ServiceFilePath)(f), err)
 	})
 }

@@ -183,6 +183,31 @@ func TestMisfitIsOneServicesTrouble(t *testing.T) {
 	}
 }
 
+// Who waits for a service waits as long as the server says that it is being loaded.
+func TestLoadingIsNoTimeout(t *testing.T) {
+	t.Parallel()
+	const timeout, pages = 2 * time.Second, 10
+	f := &fake{t: t, value: "x"}
+	f.watch = func(send func(uint64, transport.Message), id uint64) bool {
+		go func() {
+			for range pages {
+				time.Sleep(timeout / (pages - 2))
+				send(0, &transport.Snapshot{Service: fakeService, More: true})
+			}
+			send(id, &transport.Snapshot{Service: fakeService, Rev: 1, Vars: []model.Variable{{ID: 1000, Name: "v", Version: 1}}})
+		}()
+		return true
+	}
+	c := f.client(func(o *varsync.Options) { o.Timeout = timeout })
+	root, err := c.Tenant("t").Service("s").Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(root.Children()); n != 1 {
+		t.Errorf("%d variables, want 1", n)
+	}
+}
+
 // Who waits for a service waits as long as its pages come, however many there are.
 func TestProgressIsNoTimeout(t *testing.T) {
 	t.Parallel()

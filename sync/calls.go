@@ -72,7 +72,7 @@ func (c *Client) List(ctx context.Context, l *model.List, fn func([]model.Entry)
 	if l.Recursive {
 		bound = c.longBound()
 	}
-	return patient(ctx, bound, func(ctx context.Context, progress func()) error {
+	return patient(ctx, bound, func() int64 { return 0 }, func(ctx context.Context, progress func()) error {
 		s, err := c.session(ctx)
 		if err != nil {
 			return err
@@ -84,12 +84,23 @@ func (c *Client) List(ctx context.Context, l *model.List, fn func([]model.Entry)
 	})
 }
 
-// patient calls fn with a context that ends when fn has not called progress for as long as the bound.
-func patient(ctx context.Context, bound time.Duration, fn func(ctx context.Context, progress func()) error) error {
+// patient calls fn with a context that ends when for as long as the bound fn has not called progress, and nothing was heard
+// otherwise: that is the time, in Unix nanoseconds, when something last was.
+func patient(ctx context.Context, bound time.Duration, heard func() int64, fn func(ctx context.Context, progress func()) error) error {
 	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	idle := time.AfterFunc(bound, cancel)
+	var idle *time.Timer
+	armed := make(chan struct{})
+	idle = time.AfterFunc(bound, func() {
+		<-armed
+		if left := bound - time.Since(time.Unix(0, heard())); left > 0 {
+			idle.Reset(left)
+		} else {
+			cancel()
+		}
+	})
+	close(armed)
 	defer idle.Stop()
 	err := fn(ctx, func() { idle.Reset(bound) })
 	if err != nil && ctx.Err() != nil && whole.Err() == nil {

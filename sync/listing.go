@@ -9,9 +9,9 @@ import (
 )
 
 // watch loads a service, or brings a loaded one up to date after a reconnect. It takes as long as it takes, as long as
-// pages come.
+// pages come. Before them come such without anything in them, while the server loads the service: see Replaced.
 func (sess *session) watch(ctx context.Context, s *Service) error {
-	return patient(ctx, sess.c.longBound(), func(ctx context.Context, progress func()) error {
+	return patient(ctx, sess.c.longBound(), s.Heard, func(ctx context.Context, progress func()) error {
 		return sess.listing(ctx, s, progress)
 	})
 }
@@ -145,6 +145,7 @@ func (sess *session) Replaced(p *model.Snapshot) {
 	if s == nil {
 		return
 	}
+	s.heard.Store(time.Now().UnixNano())
 	sn := sess.resyncs[p.Service]
 	if sn == nil {
 		sn = &snapshot{}

@@ -121,7 +121,7 @@ func (s *Core) buildMemory(svc *service, c *content, b *build) error {
 		copy(o.Store[:], id)
 	}
 	s.builds <- struct{}{}
-	mem, err := memfile.Build(memoryPath(s.dir, svc.id), o, b.nodes.initials())
+	mem, err := memfile.Build(memoryPath(s.dir, svc.id), o, b.nodes.initials(&svc.steps))
 	closed := s.between(func() {
 		c.building = nil
 		if err == nil && (svc.content.Load() != c || s.view.services[svc.id] != svc) {

@@ -36,6 +36,7 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 	f := newFiller(c)
 	var writer unique.Handle[string]
 	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
+		svc.steps.Add(1)
 		for i := range p.Dirs {
 			e := &p.Dirs[i]
 			f.add(node{d: &dir{info: &dirInfo{id: e.ID, name: e.Name, meta: meta{e.MTime, model.Mode(e.Mode)}}}})

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
@@ -32,9 +33,16 @@ func (s *Core) removeStrays() {
 	}
 }
 
-func (f frozen) initials() iter.Seq[memfile.Initial] {
+// stepSize is how many variables put into a memory file are a step.
+const stepSize = 4096
+
+func (f frozen) initials(steps *atomic.Uint64) iter.Seq[memfile.Initial] {
 	return func(yield func(memfile.Initial) bool) {
+		n := 0
 		for w := f.from(""); ; {
+			if n++; n%stepSize == 0 {
+				steps.Add(1)
+			}
 			it, ok := w.next()
 			if !ok || it.v != nil && !yield(it.v.initial()) {
 				return

@@ -59,6 +59,15 @@ func (s *Session) Loaded(id uint64) (bool, error) {
 	return true, nil
 }
 
+// Steps counts what is done to load a service and to make its memory file: as long as it rises, that goes on.
+func (s *Session) Steps(id uint64) uint64 {
+	svc, err := s.readable(id)
+	if err != nil {
+		return 0
+	}
+	return svc.steps.Load()
+}
+
 // Load brings a service into memory that the session may read. It stays there for a while.
 func (s *Session) Load(id uint64) error {
 	svc, err := s.readable(id)

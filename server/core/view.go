@@ -63,6 +63,7 @@ type service struct {
 	unasked atomic.Int64                // when the last of askers left
 	since   atomic.Int64                // nothing has happened in it after this revision while it was not in memory
 	reads   atomic.Int32                // how often it was read while it was not in memory
+	steps   atomic.Uint64               // see Session.Steps
 
 	// watchMu guards the following. Lock order: view.mu, watchMu, feed.mu.
 	watchMu sync.Mutex
