@@ -35,16 +35,36 @@ func (c *Cache) changed(e *event) {
 		return
 	}
 	op := poke.Op{Kind: poke.Modify, Path: names.Path(e.Path), MTime: time.Unix(0, e.MTime)}
+	var ops []poke.Op
 	if c.Raises(Modify) {
-		err := c.poke(op, nil)
-		if errors.Is(err, syscall.ENOENT) {
-			err = c.modifyRenamed(e.ID, op)
-		}
-		c.report(op, err)
+		ops = append(ops, op)
 	}
 	if !e.ownValue && c.Raises(CloseWrite) {
 		op.Kind = poke.CloseWrite
-		c.report(op, c.poke(op, nil))
+		ops = append(ops, op)
+	}
+	c.touch(e.ID, ops)
+}
+
+// touch raises events of a variable.
+func (c *Cache) touch(id uint64, ops []poke.Op) {
+	if len(ops) == 0 {
+		return
+	}
+	errs := c.threads.Load().poker.DoAll(ops)
+	if errors.Is(errs[0], syscall.ENOENT) {
+		// It has been renamed through this mount since: the events belong to the new name.
+		now, ok := c.tree.Value(id)
+		if !ok {
+			return
+		}
+		for i := range ops {
+			ops[i].Path = names.Path(now.Path)
+		}
+		errs = c.threads.Load().poker.DoAll(ops)
+	}
+	for i, err := range errs {
+		c.report(ops[i], err)
 	}
 }
 

@@ -56,21 +56,14 @@ func (c *Cache) announceOwn(events []*event) {
 			ops, of = append(ops, poke.Op{Kind: poke.Modify, Path: names.Path(e.Path), MTime: time.Unix(0, e.MTime)}), append(of, e)
 		}
 	}
+	if len(ops) == 0 {
+		return
+	}
 	for i, err := range c.threads.Load().poker.DoAll(ops) {
 		if errors.Is(err, syscall.ENOENT) {
-			err = c.modifyRenamed(of[i].ID, ops[i])
+			c.touch(of[i].ID, ops[i:i+1])
+			continue
 		}
 		c.report(ops[i], err)
 	}
-}
-
-// modifyRenamed raises MODIFY for a variable that is not where it was: it has been renamed through this mount since, and the
-// event belongs to the new name.
-func (c *Cache) modifyRenamed(id uint64, op poke.Op) error {
-	now, ok := c.tree.Value(id)
-	if !ok {
-		return nil
-	}
-	op.Path = names.Path(now.Path)
-	return c.poke(op, nil)
 }

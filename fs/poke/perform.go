@@ -51,11 +51,8 @@ func (p *Poker) perform(op Op) error {
 		return err
 	}
 	defer unix.Close(root)
-	switch op.Kind {
-	case Modify, Attrib:
-		return modify(root, op)
-	case CloseWrite:
-		return closeWrite(root, op.Path)
+	if op.Kind == Modify || op.Kind == Attrib || op.Kind == CloseWrite {
+		return touch(root, op)
 	}
 	parent, name, err := openParent(root, op.Path)
 	if err != nil {
@@ -83,6 +80,17 @@ func (p *Poker) perform(op Op) error {
 		defer unix.Close(newParent)
 		return retry(func() error { return unix.Renameat(parent, name, newParent, newName) })
 	}
+}
+
+// touch does what changes no name.
+func touch(root int, op Op) error {
+	switch op.Kind {
+	case Modify, Attrib:
+		return modify(root, op)
+	case CloseWrite:
+		return closeWrite(root, op.Path)
+	}
+	return unix.EINVAL
 }
 
 // modify leaves the access time alone for MODIFY: with both times the kernel raises ATTRIB. An O_PATH descriptor raises no OPEN.

@@ -135,7 +135,8 @@ func (p *Poker) Do(op Op) error {
 	return nil
 }
 
-// DoAll does several of [Modify], one after the other, and returns an error of each, or nil. It costs less than so many calls of Do.
+// DoAll does several of [Modify], [Attrib] and [CloseWrite], one after the other, and returns an error of each, or nil. It costs
+// less than so many calls of Do.
 func (p *Poker) DoAll(ops []Op) []error {
 	errs := make([]error, len(ops))
 	err := p.call(func() error {
@@ -145,11 +146,8 @@ func (p *Poker) DoAll(ops []Op) []error {
 		}
 		defer unix.Close(root)
 		for i, op := range ops {
-			if errs[i] = op.check(); errs[i] == nil && op.Kind != Modify {
-				errs[i] = unix.EINVAL
-			}
-			if errs[i] == nil {
-				errs[i] = modify(root, op)
+			if errs[i] = op.check(); errs[i] == nil {
+				errs[i] = touch(root, op)
 			}
 		}
 		return nil
