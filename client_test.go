@@ -569,3 +569,87 @@ func TestEmptyComponentInACopy(t *testing.T) {
 	e, err := s.Load(t.Context(), "dir/", nil)
 	wantValue(t, e, err, "1", version)
 }
+
+// TestManyWritersAndLostServers: of changes that travel together each is made once, also if the server goes meanwhile, and one
+// that is refused is refused alone.
+func TestManyWritersAndLostServers(t *testing.T) {
+	t.Run("not followed", func(t *testing.T) { manyWriters(t, func(*commyfs.Service) {}) })
+	follow := func(s *commyfs.Service) {
+		_, err := s.Put(t.Context(), "last", nil)
+		check(t, err)
+		_, err = s.Load(t.Context(), "last", nil)
+		check(t, err)
+	}
+	t.Run("shared", func(t *testing.T) { manyWriters(t, follow) })
+	t.Run("own", func(t *testing.T) { manyWriters(t, follow, func(o *commyfs.Options) { o.NoMap = true }) })
+}
+
+func manyWriters(t *testing.T, begin func(*commyfs.Service), change ...func(*commyfs.Options)) {
+	h := newHost(t)
+	s := h.connect(t, change...).Service("t", "s")
+	begin(s)
+	const writers, each = 32, 40
+	type fate struct{ done, unknown int }
+	fates := make([]fate, writers)
+	var wg sync.WaitGroup
+	half := make(chan struct{}, writers)
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				if i == each/2 {
+					half <- struct{}{}
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				if i%10 == 9 {
+					time.AfterFunc(time.Millisecond, cancel)
+				}
+				_, err := s.Append(ctx, fmt.Sprint("own", w), []byte{'x'})
+				cancel()
+				switch {
+				case err == nil:
+					fates[w].done++
+				case errors.Is(err, commyfs.ErrUnreachable):
+					fates[w].unknown++
+				case !errors.Is(err, context.Canceled):
+					t.Error(err)
+				}
+				if _, err := s.Append(t.Context(), "all", []byte{byte('a' + w)}); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Put(t.Context(), "last", fmt.Append(nil, w, i)); err != nil {
+					t.Error(err)
+				}
+				if err := s.Delete(t.Context(), "none"); !errors.Is(err, commyfs.ErrNotFound) {
+					t.Errorf("delete: %v", err)
+				}
+			}
+		})
+	}
+	for range writers {
+		<-half
+	}
+	h.restart(t)
+	wg.Wait()
+	all, err := s.Get(t.Context(), "all")
+	check(t, err)
+	other := h.connect(t).Service("t", "s")
+	for _, name := range []string{"all", "last"} {
+		copied, err := s.Get(t.Context(), name)
+		check(t, err)
+		stored, err := other.Get(t.Context(), name)
+		check(t, err)
+		if copied.Version != stored.Version || !bytes.Equal(copied.Value, stored.Value) {
+			t.Errorf("%s: %q is stored, this client has %q", name, stored.Value, copied.Value)
+		}
+	}
+	for w := range writers {
+		if n := bytes.Count(all.Value, []byte{byte('a' + w)}); n != each {
+			t.Errorf("writer %d: %d of %d changes of the one for all", w, n, each)
+		}
+		own, err := s.Get(t.Context(), fmt.Sprint("own", w))
+		check(t, err)
+		if f, n := fates[w], len(own.Value); n < f.done || n > f.done+f.unknown {
+			t.Errorf("writer %d: %d changes, %d were acknowledged and %d may have been made", w, n, f.done, f.unknown)
+		}
+	}
+}

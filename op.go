@@ -82,10 +82,10 @@ func (c *Client) Txn(ctx context.Context, ops ...Op) ([]uint64, error) {
 		return nil, nil
 	}
 	changes := make([]model.Change, len(ops))
-	most := c.Limits().Value
 	for i := range ops {
-		if changes[i] = ops[i].change; int64(len(changes[i].Data)) > most {
-			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, most)
+		changes[i] = ops[i].change
+		if err := c.checkSize(changes[i].Data); err != nil {
+			return nil, err
 		}
 	}
 	results, err := c.sync.Report(ctx, changes...)
@@ -100,11 +100,18 @@ func (c *Client) Txn(ctx context.Context, ops ...Op) ([]uint64, error) {
 }
 
 func (c *Client) one(ctx context.Context, op Op) (uint64, error) {
-	versions, err := c.Txn(ctx, op)
-	if err != nil {
+	if err := c.checkSize(op.change.Data); err != nil {
 		return 0, err
 	}
-	return versions[0], nil
+	res, err := c.sync.Change(ctx, op.change)
+	return res.Version, c.failed(err)
+}
+
+func (c *Client) checkSize(value []byte) error {
+	if most := c.sync.MaxValue(); int64(len(value)) > most {
+		return fmt.Errorf("%w: more than %d bytes", ErrTooLarge, most)
+	}
+	return nil
 }
 
 // Put sets a variable and returns its version. It creates the variable, its directories, the service and the tenant as

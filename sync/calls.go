@@ -117,7 +117,7 @@ func (c *Client) Barrier(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout/2)
 	defer cancel()
 	deadline := time.Now().Add(c.grace())
-	for {
+	for ctx.Err() == nil {
 		c.flight.mu.Lock()
 		s, local := c.flight.session, c.flight.welcome.Local
 		c.flight.mu.Unlock()
@@ -135,6 +135,7 @@ func (c *Client) Barrier(ctx context.Context) bool {
 			return false
 		}
 	}
+	return false
 }
 
 // pingTime is what an answer to a ping takes at most, of a server that can answer.

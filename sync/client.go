@@ -26,6 +26,8 @@ type Client struct {
 	flight inFlight
 	up     atomic.Bool // flight.state is up; for a look without the lock
 
+	maxValue atomic.Int64 // as the server has it
+
 	mu         sync.RWMutex // guards the following, and the tenants and services themselves
 	treeLoaded bool
 	tenants    map[string]*Tenant
@@ -132,6 +134,9 @@ func (c *Client) Welcome() model.Welcome {
 	return c.flight.welcome
 }
 
+// MaxValue is how large a value can be, as the server said at the last connection.
+func (c *Client) MaxValue() int64 { return c.maxValue.Load() }
+
 // Limits returns the server's bounds as last heard, without waiting; figures older than a second are refreshed behind
 // the caller's back.
 func (c *Client) Limits() model.Limits {
@@ -150,6 +155,7 @@ func (c *Client) refreshLimits(s *session) {
 	defer cancel()
 	if st, err := s.conn.Status(ctx); err == nil {
 		c.update(func(f *inFlight) { f.welcome.Limits = st.Limits })
+		c.maxValue.Store(st.Limits.Value)
 	}
 }
 

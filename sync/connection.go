@@ -35,6 +35,7 @@ func (f *inFlight) made(s *session) {
 	}
 	f.state, f.session, f.err = up, s, nil
 	f.welcome, f.asked = *s.welcome, time.Now()
+	s.c.maxValue.Store(s.welcome.Limits.Value)
 }
 
 // reconnectTime is what a new connection to a server that is there takes, with room to spare.
@@ -51,14 +52,14 @@ func (c *Client) disconnected(s *session) {
 		}
 		down = time.Now()
 		f.state, f.session, f.err, f.down, f.patient = connecting, nil, s.conn.Err(), down, down.Add(wait)
+		f.open, f.crowded = nil, false
 		again := make([]*report, 0, len(f.reports)+len(f.queue))
 		for _, r := range f.reports {
 			if r.state == abandoned {
 				f.drop(r)
 				continue
 			}
-			r.takeBack()
-			r.state, r.on = lost, nil
+			r.state, r.on, r.turn = lost, nil, nil
 			again = append(again, r)
 		}
 		slices.SortFunc(again, func(a, b *report) int { return cmp.Compare(a.seq, b.seq) })

@@ -155,10 +155,10 @@ func (s *Service) Put(ctx context.Context, name string, value []byte) (res model
 	// The name counts: somebody may have given it to another variable.
 	change.ID, change.In, change.Expect = 0, 0, v.id
 	change.Tenant, change.Service, change.Name = prefix[0], prefix[1], name
-	results, err := s.c.report(ctx, s.epoch, value, change)
+	res, err = s.c.change(ctx, s.epoch, value, &change)
 	switch model.CodeOf(err) {
 	case model.CodeOK:
-		return results[0], true, nil
+		return res, true, nil
 	case model.CodeStaleBase, model.CodeConflict, model.CodeNotFound:
 		return model.Result{}, false, nil
 	}

@@ -34,25 +34,28 @@ const (
 // report is changes that are carried out together, once, because the server knows their sequence number.
 type report struct {
 	changes []model.Change
-	value   []byte // what the variable holds once a store or patch of ours is accepted: the server does not send it back
-	done    chan struct{}
-	turn    chan turn // tells who waits to send it
-	first   time.Time // when it was first sent; the waiter's own
+	one     [1]model.Change // room for changes
+	value   []byte          // what the variable holds once a store or patch of ours is accepted: the server does not send it back
+	*bell
 
 	// guarded by inFlight.mu
 	state   reportState
 	seq     uint64
 	on      *session      // sent, abandoned: where
+	turn    *turn         // not taken yet
+	first   time.Time     // when it was first sent
 	wait    time.Duration // the last delay
-	outcome *model.Outcome
+	results []model.Result
 	err     error
 }
 
-// turn is the right to send a report.
+// turn is the right to send reports, given to who waits for the first.
 type turn struct {
 	session *session
-	seq     uint64
+	reports []*report
 	acked   uint64
+	age     int64 // of the one report that is sent again
+	given   time.Time
 }
 
 // maxInFlight bounds the reports whose answers are not here, and how far the newest is ahead of the oldest: the server
@@ -79,6 +82,11 @@ type inFlight struct {
 	low     uint64             // nobody waits for the answer to a report below it
 	reports map[uint64]*report // by number
 	queue   []*report          // lost and queued, in the order in which they are to be sent
+	open    []*turn            // those that who comes next waits for; see crowd.go
+	look    *time.Timer        // looks whether they take too long
+	looking bool
+	crowded bool // the last turn was of several reports
+	held    bool // the first of a crowd waits for the others
 }
 
 // update changes what is in flight, and decides what follows from that: who waits is told, and reports get their turn.
@@ -96,8 +104,8 @@ func (c *Client) update(fn func(f *inFlight)) {
 	switch f.state {
 	case connecting:
 	case up:
-		for len(f.queue) > 0 && (f.queue[0].state == lost || f.room()) {
-			f.give(f.queue[0])
+		for len(f.queue) > 0 && (f.queue[0].state == lost || f.room() && c.mayGive(f)) {
+			f.give()
 		}
 	default:
 		for _, r := range slices.Clone(f.queue) {
@@ -129,72 +137,114 @@ func (f *inFlight) acked() uint64 {
 	return f.low
 }
 
-// give lets the waiter send the first report of the queue.
-func (f *inFlight) give(r *report) {
-	f.queue = f.queue[1:]
-	if r.state == queued {
-		f.last++
-		r.seq = f.last
-		f.reports[r.seq] = r
+// give lets the waiter send the first report of the queue, and with it those behind it that can travel together.
+func (f *inFlight) give() {
+	n := 1
+	if f.queue[0].state == queued {
+		n = f.crowd()
 	}
-	r.state, r.on = sent, f.session
-	r.takeBack() // one for an earlier connection
-	r.turn <- turn{f.session, r.seq, f.acked()}
+	t := &turn{session: f.session, reports: slices.Clone(f.queue[:n]), given: time.Now()}
+	clear(f.queue[:n])
+	f.queue = f.queue[n:]
+	for _, r := range t.reports {
+		if r.state == queued {
+			f.last++
+			r.seq = f.last
+			f.reports[r.seq] = r
+		}
+		r.state, r.on = sent, f.session
+		if !r.first.IsZero() {
+			// The one clock stands while the machine sleeps, the other can be set back.
+			t.age = max(1, t.given.Sub(r.first).Nanoseconds(), t.given.UnixNano()-r.first.UnixNano())
+		} else {
+			r.first = t.given
+		}
+	}
+	t.acked = f.acked()
+	if f.welcome.Each && t.gathers() {
+		f.open = append(f.open, t)
+		f.crowded = n > 1
+	}
+	r := t.reports[0]
+	r.turn = t
+	r.ring()
 }
 
-// takeBack reports whether the waiter had a turn that it has not taken.
-func (r *report) takeBack() bool {
-	select {
-	case <-r.turn:
-		return true
-	default:
+// takeBack takes back a turn that the waiter has not taken. What was to travel with its report waits again.
+func (f *inFlight) takeBack(r *report) bool {
+	t := r.turn
+	if t == nil {
 		return false
 	}
+	r.turn = nil
+	f.close(t)
+	for _, other := range t.reports {
+		if other != r && other.state == sent {
+			other.state, other.on = lost, nil
+			f.queue = append(f.queue, other)
+		}
+	}
+	return true
 }
 
 // drop takes a report out.
 func (f *inFlight) drop(r *report) {
 	delete(f.reports, r.seq)
-	if i := slices.Index(f.queue, r); i >= 0 {
-		f.queue = slices.Delete(f.queue, i, i+1)
+	if r.state == lost || r.state == queued {
+		if i := slices.Index(f.queue, r); i >= 0 {
+			f.queue = slices.Delete(f.queue, i, i+1)
+		}
 	}
+	f.takeBack(r)
 	r.on = nil
 }
 
 // end tells the waiter what has become of a report.
-func (f *inFlight) end(r *report, outcome *model.Outcome, err error) {
+func (f *inFlight) end(r *report, results []model.Result, err error) {
 	f.drop(r)
 	if r.state != abandoned {
-		r.outcome, r.err = outcome, err
-		close(r.done)
+		r.results, r.err = results, err
+		r.ring()
 	}
 	r.state = acknowledged
 }
 
 // answered takes the answer that came, or did not, over a connection. It runs on the receiving goroutine, after the pushes
 // that the answer comes behind.
-func (c *Client) answered(s *session, r *report, outcome *model.Outcome, err error) {
-	code := model.CodeOf(err)
-	if err == nil {
-		code = outcome.Code
-	}
+func (c *Client) answered(t *turn, outcome *model.Outcome, err error) {
 	c.update(func(f *inFlight) {
-		switch {
-		case r.on != s: // it was sent again since, or is over
-		case r.state == abandoned:
-			f.drop(r)
-		case code == model.CodeDisconnected:
-			r.state, r.on = lost, nil // disconnected puts it into the queue
-		case code == model.CodeUnavailable:
-			// The server starts, stops or waits for its engine. Under the same number it is carried out once, whatever became
-			// of it.
-			r.state, r.on = delayed, nil
-			r.wait = min(max(2*r.wait, retryAfter), maxRetryAfter)
-			time.AfterFunc(r.wait, func() { c.update(func(f *inFlight) { f.retry(r) }) })
-		default:
-			f.end(r, outcome, err)
+		f.close(t)
+		apart := t.crowd() && refusedWhole(outcome, err)
+		for i, r := range t.reports {
+			switch {
+			case r.on != t.session: // it was sent again since, or is over
+			case apart && r.state == sent:
+				r.state, r.on = lost, nil // none was carried out: each may be alone
+				f.queue = append(f.queue, r)
+			default:
+				results, err := t.answer(i, outcome, err)
+				c.answer(f, r, results, err)
+			}
 		}
 	})
+}
+
+// answer takes the answer to a report.
+func (c *Client) answer(f *inFlight, r *report, results []model.Result, err error) {
+	switch code := model.CodeOf(err); {
+	case r.state == abandoned:
+		f.drop(r)
+	case code == model.CodeDisconnected:
+		r.state, r.on = lost, nil // disconnected puts it into the queue
+	case code == model.CodeUnavailable:
+		// The server starts, stops or waits for its engine. Under the same number it is carried out once, whatever became
+		// of it.
+		r.state, r.on = delayed, nil
+		r.wait = min(max(2*r.wait, retryAfter), maxRetryAfter)
+		time.AfterFunc(r.wait, func() { c.update(func(f *inFlight) { f.retry(r) }) })
+	default:
+		f.end(r, results, err)
+	}
 }
 
 // retry puts a delayed report back into the queue.
@@ -211,7 +261,7 @@ func (c *Client) giveUp(r *report) (ok bool) {
 		switch {
 		case r.state == acknowledged:
 			return
-		case r.state == sent && !r.takeBack():
+		case r.state == sent && r.turn == nil:
 			r.state = abandoned
 		default:
 			f.drop(r)

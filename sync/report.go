@@ -19,65 +19,124 @@ func (c *Client) Report(ctx context.Context, changes ...model.Change) ([]model.R
 	return c.report(ctx, 0, nil, changes...)
 }
 
+var errStoreReplaced = fmt.Errorf("the server's store was replaced: %w", model.ErrNotFound)
+
 // errSent says that nobody knows what has become of a change.
 var errSent = &model.Error{Code: model.CodeDisconnected, Message: "the change was sent, its answer not waited for"}
 
+// Change is [Client.Report] for one change.
+func (c *Client) Change(ctx context.Context, change model.Change) (model.Result, error) {
+	return c.change(ctx, 0, nil, &change)
+}
+
+// change is report for one change.
+func (c *Client) change(ctx context.Context, epoch uint64, value []byte, change *model.Change) (model.Result, error) {
+	r := &report{value: value}
+	r.one[0] = *change
+	r.changes = r.one[:]
+	results, err := c.carryOut(ctx, epoch, r)
+	if err != nil {
+		return model.Result{}, err
+	}
+	return results[0], nil
+}
+
 // report is [Client.Report] for changes that name their targets by the ids of an epoch, 0: of the present one.
 func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes ...model.Change) ([]model.Result, error) {
+	return c.carryOut(ctx, epoch, &report{changes: changes, value: value})
+}
+
+func (c *Client) carryOut(ctx context.Context, epoch uint64, r *report) ([]model.Result, error) {
 	if ctx.Err() != nil { // not sent, so that it cannot have been carried out either
 		return nil, timedOut(ctx)
 	}
-	for i := range changes {
-		if ch := &changes[i]; ch.ID != 0 && ch.In == 0 {
+	for i := range r.changes {
+		if ch := &r.changes[i]; ch.ID != 0 && ch.In == 0 {
 			ch.In = c.serviceOf(ch.ID)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
-	defer cancel()
-	r := &report{changes: changes, value: value, done: make(chan struct{}), turn: make(chan turn, 1)}
-	c.update(func(f *inFlight) {
-		if epoch != 0 && epoch != f.epoch {
-			f.end(r, nil, fmt.Errorf("the server's store was replaced: %w", model.ErrNotFound))
-			return
-		}
-		f.queue = append(f.queue, r)
-	})
+	r.bell = bells.Get().(*bell)
+	r.set(c.opts.Timeout)
+	defer r.put()
+	wait := patience{ctx, r.bell}
+	c.enqueue(epoch, r)
 	for {
 		select {
-		case <-r.done:
-			return r.results()
-		case t := <-r.turn:
-			c.send(ctx, r, t)
+		case <-r.rung:
+			t, over := c.take(r)
+			if over {
+				return r.results, r.err
+			}
+			if t != nil {
+				c.send(wait, t)
+			}
 			continue
+		case <-r.late():
+			r.expired = true
 		case <-ctx.Done():
 		}
 		if !c.giveUp(r) {
-			return r.results() // it came in at the last moment
+			return r.results, r.err // it came in at the last moment
 		}
-		err := timedOut(ctx)
-		if !r.first.IsZero() && errors.Is(err, context.Canceled) {
-			err = fmt.Errorf("%w: %w", errSent, err)
+		err := wait.Err()
+		if errors.Is(err, context.Canceled) && c.wasSent(r) {
+			return nil, fmt.Errorf("%w: %w", errSent, err)
 		}
-		return nil, err
+		return nil, timedOut(wait)
 	}
 }
 
-// send puts a report on a connection. One that cannot be sent, because it is too large, is answered here.
-func (c *Client) send(ctx context.Context, r *report, t turn) {
-	msg := &model.Report{Seq: t.seq, Acked: t.acked, Changes: r.changes}
-	if now := time.Now(); r.first.IsZero() {
-		r.first = now
-	} else {
-		// The one clock stands while the machine sleeps, the other can be set back.
-		msg.Age = max(1, now.Sub(r.first).Nanoseconds(), now.UnixNano()-r.first.UnixNano())
+// take takes a turn. over says that there is an answer.
+func (c *Client) take(r *report) (t *turn, over bool) {
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	t, r.turn = r.turn, nil
+	return t, r.state == acknowledged
+}
+
+// wasSent reports whether a report that was given up can be under way.
+func (c *Client) wasSent(r *report) bool {
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	return !r.first.IsZero()
+}
+
+// send puts reports on a connection. What cannot be sent, because it is too large, is answered here.
+func (c *Client) send(ctx context.Context, t *turn) {
+	msg := &model.Report{Seq: t.reports[0].seq, Acked: t.acked, Age: t.age, Changes: t.reports[0].changes, Each: t.crowd()}
+	if msg.Each {
+		msg.Changes = make([]model.Change, len(t.reports))
+		for i, r := range t.reports {
+			msg.Changes[i] = r.changes[0]
+		}
 	}
-	err := t.session.conn.Report(ctx, msg, func(o *model.Outcome, err error) { c.answered(t.session, r, o, err) })
-	if err != nil && ctx.Err() != nil {
-		err = model.ErrDisconnected // not sent, and nobody waits
+	err := t.session.conn.Report(ctx, msg, func(o *model.Outcome, err error) { c.answered(t, o, err) })
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		c.unsent(t)
+	default:
+		c.answered(t, nil, err)
 	}
-	if err != nil {
-		c.answered(t.session, r, nil, err)
-	}
+}
+
+// unsent takes back what was not sent because who was to send it waits no more.
+func (c *Client) unsent(t *turn) {
+	c.update(func(f *inFlight) {
+		f.close(t)
+		for i, r := range t.reports {
+			switch {
+			case r.on != t.session:
+			case r.state == abandoned:
+				f.drop(r)
+			default:
+				r.state, r.on = lost, nil
+				if i > 0 {
+					f.queue = append(f.queue, r)
+				}
+			}
+		}
+	})
 }
 
 // serviceOf is the id of the service in which this client knows a variable, 0 if it does not.
@@ -88,21 +147,43 @@ func (c *Client) serviceOf(id uint64) uint64 {
 	return 0
 }
 
-// results is what the caller is told of a report that is over.
-func (r *report) results() ([]model.Result, error) {
+// answer is what became of the ith report of the turn.
+func (t *turn) answer(i int, o *model.Outcome, err error) ([]model.Result, error) {
+	r := t.reports[i]
+	if err != nil {
+		return nil, err
+	}
+	if t.crowd() {
+		for _, refused := range o.Refused {
+			if refused.Index == i {
+				return nil, &model.Error{Code: refused.Code, Message: refused.Message}
+			}
+		}
+		if len(o.Results) != len(t.reports) {
+			return nil, fmt.Errorf("%d reports were answered by %d results", len(t.reports), len(o.Results))
+		}
+		return o.Results[i : i+1 : i+1], nil
+	}
 	switch {
-	case r.err != nil:
-		return nil, r.err
-	case r.outcome.Code != model.CodeOK:
-		var err error = &model.Error{Code: r.outcome.Code, Message: r.outcome.Message}
+	case o.Code != model.CodeOK:
+		var err error = &model.Error{Code: o.Code, Message: o.Message}
 		if len(r.changes) > 1 {
-			err = &RefusedError{r.outcome.Index, err}
+			err = &RefusedError{o.Index, err}
 		}
 		return nil, err
-	case len(r.outcome.Results) != len(r.changes):
-		return nil, fmt.Errorf("report of %d changes was answered by %d results", len(r.changes), len(r.outcome.Results))
+	case len(o.Results) != len(r.changes):
+		return nil, fmt.Errorf("report of %d changes was answered by %d results", len(r.changes), len(o.Results))
 	}
-	return r.outcome.Results, nil
+	return o.Results, nil
+}
+
+// refusedWhole reports whether a server has looked at none of a crowd's reports.
+func refusedWhole(o *model.Outcome, err error) bool {
+	code := model.CodeOf(err)
+	if err == nil {
+		code = o.Code
+	}
+	return code != model.CodeOK && code != model.CodeDisconnected && code != model.CodeUnavailable
 }
 
 // RefusedError says which of several changes was refused.

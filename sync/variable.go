@@ -192,9 +192,13 @@ func (v *Variable) load(dst []byte) ([]byte, Meta, error) {
 	return acc.Load(v, dst)
 }
 
-// Store replaces the value and returns when the server has stored it.
+// Store replaces the value and returns when the server has stored it. If ctx ends before, that may happen yet.
 func (v *Variable) Store(ctx context.Context, value []byte) (model.Result, error) {
-	return v.Enqueue(Edit{Kind: EditReplace, Data: value}).Wait(ctx)
+	e := Edit{Kind: EditReplace, Data: value}
+	if b := v.tryBusy(); b != nil {
+		return v.sendAlone(ctx, b, e)
+	}
+	return v.Enqueue(e).Wait(ctx)
 }
 
 // accessor reads the values of a service. There are two: over the mapped memory file of a server on this host, and over

@@ -85,17 +85,28 @@ func (v *Variable) Enqueue(e Edit) *Ack {
 
 // Commit carries out an edit after those already queued and waits for it.
 func (v *Variable) Commit(ctx context.Context, e Edit) (model.Result, error) {
-	b := v.outbox()
-	if b.busy {
-		b.mu.Unlock()
+	b := v.tryBusy()
+	if b == nil {
 		return v.Enqueue(e).Wait(ctx)
 	}
-	b.busy = true
-	b.mu.Unlock()
 	// Nobody is ahead: send from here and save two switches of goroutines. The edit is not abandoned half way when the
 	// caller is interrupted: it would not know what became of it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.s.c.opts.Timeout)
-	defer cancel()
+	return v.sendAlone(context.Background(), b, e)
+}
+
+// tryBusy makes the caller the one who sends, unless somebody does: then it returns nil.
+func (v *Variable) tryBusy() *writeBack {
+	b := v.outbox()
+	defer b.mu.Unlock()
+	if b.busy {
+		return nil
+	}
+	b.busy = true
+	return b
+}
+
+// sendAlone sends an edit from the goroutine of who is busy, which it is no more then.
+func (v *Variable) sendAlone(ctx context.Context, b *writeBack, e Edit) (model.Result, error) {
 	res, err := v.send(ctx, []*Ack{{edit: e}})
 	b.mu.Lock()
 	more := len(b.queue) > 0
@@ -227,15 +238,15 @@ func (b *writeBack) finish(a *Ack) {
 // send reports edits of one kind and waits for the answer.
 func (v *Variable) send(ctx context.Context, batch []*Ack) (model.Result, error) {
 	v.s.use()
+	began := time.Now()
 	change, value := v.change(batch)
-	results, err := v.s.c.report(ctx, v.s.epoch, value, change)
+	result, err := v.s.c.change(ctx, v.s.epoch, value, &change)
 	if model.CodeOf(err) == model.CodeStaleBase {
 		// Somebody else was first. What was written counts, not what differed from an older value.
+		ctx, cancel := context.WithDeadline(ctx, began.Add(v.s.c.opts.Timeout))
+		defer cancel()
 		change, value = v.wholeChange(batch)
-		results, err = v.s.c.report(ctx, v.s.epoch, value, change)
+		result, err = v.s.c.change(ctx, v.s.epoch, value, &change)
 	}
-	if err != nil {
-		return model.Result{}, err
-	}
-	return results[0], nil
+	return result, err
 }
