@@ -87,6 +87,7 @@ type FS struct {
 	openings  openings
 	questions questions
 	callers   callers
+	syscalls  taskFiles
 	requests  requests
 	watchdog  watchdog
 	ctx       context.Context // ends with the mount
@@ -133,6 +134,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.rootOnly = !o.AllowOther && os.Geteuid() == 0
 	f.questions.init(f)
 	f.callers.init()
+	f.syscalls.init()
 	f.watchdog.init(f)
 	f.unshared.init()
 	f.kernel = kernel.New(tree{f}, o.Events, o.Logger)
@@ -144,6 +146,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	}
 	f.c = client
 	f.ctx, f.cancel = context.WithCancel(context.Background())
+	context.AfterFunc(f.ctx, f.syscalls.close)
 	f.watchdog.tick = f.opBound() / 2
 	return f, nil
 }

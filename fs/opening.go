@@ -1,13 +1,8 @@
 package fs
 
 import (
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -94,43 +89,4 @@ func (h *handle) unused() bool {
 		return !s.taken && !s.begun && len(s.pending) == 0
 	}
 	return false
-}
-
-const (
-	sysTruncate = unix.SYS_TRUNCATE
-	sysUnknown  = -1
-)
-
-// syscallBound is how long a request waits for what its thread is doing. Only a thread inside execve takes so long to tell,
-// and one that has read by a mapping what execve is to be given.
-const syscallBound = 500 * time.Millisecond
-
-// syscall returns the number of the system call that a thread is in, sysUnknown if that cannot be seen.
-func (f *FS) syscall(thread uint32) int {
-	return awaitSyscall(func() ([]byte, error) {
-		return f.callers.readFor(thread, "syscall", f.callers.probes, syscallBound)
-	})
-}
-
-// truncates reports whether a thread that asks for a size is in truncate(2). This can be read at once: the thread is not
-// inside execve, and another one of its process that is has to wait for its end before anything is held back.
-func (f *FS) truncates(thread uint32) bool {
-	return thread != 0 && sysTruncate == awaitSyscall(func() ([]byte, error) {
-		return f.callers.open(taskFile(thread, "syscall"))
-	})
-}
-
-func awaitSyscall(read func() ([]byte, error)) int {
-	for range 100 {
-		data, err := read()
-		if err != nil {
-			return sysUnknown
-		}
-		number, _, _ := strings.Cut(string(data), " ")
-		if n, err := strconv.Atoi(number); err == nil {
-			return n
-		}
-		time.Sleep(100 * time.Microsecond) // it runs: it has not begun to wait for the answer yet
-	}
-	return sysUnknown
 }
