@@ -35,6 +35,7 @@ type lab struct {
 	ctx  context.Context
 	o    options
 	root string
+	run  string         // for runtime directories: in memory, as /run is
 	undo []func() error // in reverse
 
 	redisSocket string
@@ -50,8 +51,15 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 	if root, err = filepath.EvalSymlinks(root); err != nil {
 		return nil, err
 	}
-	return &lab{ctx: ctx, o: o, root: root}, nil
+	run, err := os.MkdirTemp(sharedMemory, "commyfs-peers-")
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(root))
+	}
+	return &lab{ctx: ctx, o: o, root: root, run: run}, nil
 }
+
+// sharedMemory is where a tmpfs is on every Linux.
+const sharedMemory = "/dev/shm"
 
 // close takes everything down, the last first.
 func (l *lab) close() error {
@@ -63,7 +71,7 @@ func (l *lab) close() error {
 	if err != nil || bytes.Contains(info, []byte(" "+l.root+"/")) {
 		return errors.Join(append(errs, err, fmt.Errorf("%s is left behind: something is mounted there", l.root))...)
 	}
-	return errors.Join(append(errs, os.RemoveAll(l.root))...)
+	return errors.Join(append(errs, os.RemoveAll(l.root), os.RemoveAll(l.run))...)
 }
 
 func (l *lab) later(f func() error) { l.undo = append(l.undo, f) }

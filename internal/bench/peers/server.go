@@ -33,7 +33,7 @@ func (l *lab) server() (*server, error) {
 	if l.commyfs != nil {
 		return l.commyfs, nil
 	}
-	s := &server{state: filepath.Join(l.root, "state"), runtime: filepath.Join(l.root, "run")}
+	s := &server{state: filepath.Join(l.root, "state"), runtime: filepath.Join(l.run, "run")}
 	if err := errors.Join(os.MkdirAll(s.state, 0o700), os.MkdirAll(s.runtime, 0o700)); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (l *lab) mount(remote bool) (*mounted, error) {
 		if err != nil {
 			return nil, err
 		}
-		other := server{state: m.dir + ".state", runtime: m.dir + ".run"}
+		other := server{state: m.dir + ".state", runtime: filepath.Join(l.run, filepath.Base(m.dir))}
 		if err := errors.Join(os.Mkdir(other.state, 0o700), os.Mkdir(other.runtime, 0o700)); err != nil {
 			return nil, err
 		}
