@@ -73,7 +73,8 @@ type Cache struct {
 	staleNames map[name]struct{} // of names
 	staleNodes map[uint64]bool   // of nodes; true: only by what this mount has written
 	queue      queue
-	quiet      map[uint64]quiet // of nodes that may be watched by nobody
+	quiet      map[uint64]quiet                 // of nodes that may be watched by nobody
+	lingers    map[*varsync.Service]*time.Timer // services whose nodes the kernel was asked to drop
 	pruning    *pruning
 	kept       bool // the kernel drops nothing when asked: it is too old
 }
@@ -99,6 +100,7 @@ func New(tree Tree, events Events, log *slog.Logger) *Cache {
 		staleNodes: map[uint64]bool{},
 		queue:      newQueue(),
 		quiet:      map[uint64]quiet{},
+		lingers:    map[*varsync.Service]*time.Timer{},
 	}
 }
 
@@ -131,6 +133,11 @@ func (c *Cache) Stop() {
 	}
 	close(c.done)
 	c.wg.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.lingers {
+		t.Stop()
+	}
 }
 
 // IsPoke reports whether a request comes from the thread that raises events: FUSE names the calling thread.

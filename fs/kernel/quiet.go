@@ -8,6 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // Most directories that somebody has looked at nobody watches, but the kernel does not tell. Whoever watches, by inotify, an
@@ -18,6 +20,9 @@ import (
 const (
 	maxPruned = 512  // nodes that are dropped at a time
 	maxQuiet  = 1024 // events after which the kernel is asked again, if it kept the directory so far
+	// lingering is how long the service of what was dropped stays loaded: it would be as long as the kernel has it, so that
+	// what is known can be read without a server.
+	lingering = time.Hour
 	// pruneWait is how long the next event waits for the kernel to say what it dropped: the poke would look it up again.
 	pruneWait = 5 * time.Millisecond
 )
@@ -71,6 +76,7 @@ func (c *Cache) announced(id, dir uint64) {
 	ids = append(c.belowLocked(dir, ids, &left), id, dir)
 	p := &pruning{dir, make(chan struct{})}
 	c.pruning = p
+	c.lingerLocked(c.nodes[dir].service)
 	busy := len(c.queue.list) > 0
 	c.mu.Unlock()
 	if err := c.prune(ids); err != nil {
@@ -90,6 +96,26 @@ func (c *Cache) announced(id, dir uint64) {
 	case <-t.C:
 	case <-c.done:
 	}
+}
+
+// lingerLocked holds a service for a while.
+func (c *Cache) lingerLocked(s *varsync.Service) {
+	if s == nil {
+		return
+	}
+	if t := c.lingers[s]; t != nil {
+		if !t.Reset(lingering) {
+			s.Hold() // it ends twice
+		}
+		return
+	}
+	s.Hold()
+	c.lingers[s] = time.AfterFunc(lingering, func() {
+		s.Release()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.lingers, s)
+	})
 }
 
 // belowLocked appends nodes that the kernel has below a directory: it keeps a directory of which it has a name.

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // fakeDevice takes notifications; it returns what the kernel was asked to drop since, nil for nothing.
@@ -141,4 +145,30 @@ func TestOldKernelDropsNothing(t *testing.T) {
 	if len(c.quiet) != 0 {
 		t.Error("counted")
 	}
+}
+
+// The service of what was dropped stays for an hour from the last time, as if the kernel had it still.
+func TestLingering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newCache(fakeTree{}), &varsync.Service{}
+		lingers := func() bool {
+			synctest.Wait()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.lingers[s] != nil
+		}
+		for range 3 {
+			c.Learn(0, 3, s)
+			c.announced(4, 3)
+			c.Forget(3, 1)
+			time.Sleep(lingering - time.Second)
+			if !lingers() {
+				t.Fatal("not held")
+			}
+		}
+		time.Sleep(2 * time.Second)
+		if lingers() {
+			t.Error("held for ever")
+		}
+	})
 }
