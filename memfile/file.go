@@ -128,7 +128,7 @@ func newFile(path string, o *WriterOptions, generation uint64, full *file, d dem
 		if int(v.Slot) < len(fl.slots) && fl.slots[v.Slot].state == slotUsed {
 			return nil, fmt.Errorf("slot %d is given twice", v.Slot)
 		}
-		if err := fl.put(&v); err != nil {
+		if err := fl.put(&v, 0, nil); err != nil {
 			return nil, fmt.Errorf("slot %d: %w", v.Slot, err)
 		}
 	}
@@ -137,7 +137,7 @@ func newFile(path string, o *WriterOptions, generation uint64, full *file, d dem
 }
 
 // put writes a variable into its slot. All space is had before anything is changed.
-func (fl *file) put(v *Initial) (err error) {
+func (fl *file) put(v *Initial, was uint64, parts []Part) (err error) {
 	defer caught(debug.SetPanicOnFault(true), &err)
 	if v.Slot >= fl.header.slots {
 		return errFull
@@ -169,6 +169,9 @@ func (fl *file) put(v *Initial) (err error) {
 	}
 
 	at := fl.entryAt(v.Slot)
+	if was == 0 || s.state != slotUsed || next.size != s.size || fl.m.load64(at+entID) != v.ID || fl.m.load64(at+entVersion) != was {
+		parts = []Part{{Len: len(v.Value)}}
+	}
 	seq := beginWrite(fl.m, at)
 	fl.m.store64(at+entID, v.ID)
 	fl.m.store64(at+entVersion, v.Version)
@@ -182,7 +185,10 @@ func (fl *file) put(v *Initial) (err error) {
 		fl.m.store64(at+entNameLen, uint64(len(v.Name)))
 		copy(fl.m.bytes(name, int64(len(v.Name))), v.Name)
 	}
-	copy(fl.m.bytes(value, int64(len(v.Value))), v.Value)
+	into := fl.m.bytes(value, int64(len(v.Value)))
+	for _, p := range parts {
+		copy(into[p.Off:p.Off+p.Len], v.Value[p.Off:])
+	}
 	endWrite(fl.m, at, seq)
 
 	if next.size != s.size { // a new block is always larger

@@ -76,3 +76,6 @@ type Initial struct {
 	Name    string
 	Value   []byte
 }
+
+// Part is a part of a value.
+type Part struct{ Off, Len int }

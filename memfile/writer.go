@@ -180,20 +180,33 @@ func (w *Writer) FreeReserved() {
 // that a new file has taken the place of the old (also when err is set). After an error other than [ErrCorrupt] readers see
 // what they saw before, and the caller must see to it that they do not take it for current: see [Writer.Abandon].
 func (w *Writer) Put(slot uint32, id, version uint64, mtime int64, name string, value []byte) (rotated bool, err error) {
-	if err := w.usable(slot); err != nil {
+	return w.PutParts(&Initial{Slot: slot, ID: id, Version: version, MTime: mtime, Name: name, Value: value}, 0, nil)
+}
+
+// PutParts is Put. If the slot holds version was of the variable, only parts of the value are copied: it is the same
+// elsewhere, as far as both go.
+func (w *Writer) PutParts(v *Initial, was uint64, parts []Part) (rotated bool, err error) {
+	if err := w.usable(v.Slot); err != nil {
 		return false, err
 	}
-	v := Initial{Slot: slot, ID: id, Version: version, MTime: mtime, Name: name, Value: value}
 	if err := v.check(); err != nil {
 		return false, err
 	}
-	err = w.cur.put(&v)
+	for _, p := range parts {
+		if p.Off < 0 || p.Len < 0 || p.Off > len(v.Value) || p.Len > len(v.Value)-p.Off {
+			return false, fmt.Errorf("memfile: part %v of %d bytes", p, len(v.Value))
+		}
+	}
+	if parts == nil {
+		was = 0
+	}
+	err = w.cur.put(v, was, parts)
 	if err == errFull || err == errGone {
-		if err = w.rotate(&v); err != nil {
+		if err = w.rotate(v); err != nil {
 			return false, w.failed(err)
 		}
 		rotated = true
-		err = w.cur.put(&v)
+		err = w.cur.put(v, was, parts)
 	}
 	if err != nil {
 		return rotated, w.failed(err)

@@ -151,6 +151,45 @@ func TestPutReadDelete(t *testing.T) {
 	}
 }
 
+// Where the slot holds what the value came from, only its parts are copied; else all of it.
+func TestPutParts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "service_7.mem")
+	value := strings.Repeat("a", 1000)
+	w := create(t, path, memfile.WriterOptions{Service: 7}, memfile.Initial{ID: 100, Version: 1, Name: "a", Value: []byte(value)})
+	parts := func(id, version, was uint64, value string, list ...memfile.Part) error {
+		_, err := w.PutParts(&memfile.Initial{ID: id, Version: version, MTime: int64(version) * 10, Name: "a", Value: []byte(value)}, was, list)
+		return err
+	}
+	// The value is given with a mistake that is not copied: what is outside of the parts is not looked at.
+	wrong := "X" + value[1:500] + "b" + value[501:]
+	right := value[:500] + "b" + value[501:]
+	for _, c := range []struct {
+		id, version, was uint64
+		value, want      string
+		parts            []memfile.Part
+	}{
+		{100, 2, 1, wrong, right, []memfile.Part{{Off: 500, Len: 1}}},
+		{100, 3, 1, wrong, wrong, []memfile.Part{{Off: 500, Len: 1}}}, // it holds version 2
+		{100, 4, 3, right, wrong, []memfile.Part{}},                   // only the version is another
+		{100, 5, 4, right, right, nil},
+		{101, 6, 5, wrong, wrong, []memfile.Part{}},             // it is another variable
+		{101, 7, 6, right[:700], wrong[:700], []memfile.Part{}}, // shorter
+		{101, 8, 7, right[:900], wrong[:900], []memfile.Part{{Off: 700, Len: 200}}},
+		{101, 9, 8, right + right, right + right, []memfile.Part{{Off: 900, Len: 1100}}}, // in another block
+	} {
+		if err := parts(c.id, c.version, c.was, c.value, c.parts...); err != nil {
+			t.Fatal(err)
+		}
+		want(t, open(t, path), 0, c.id, c.version, "a", c.want)
+	}
+	for _, p := range []memfile.Part{{Off: -1, Len: 1}, {Off: 0, Len: 5}, {Off: 5, Len: 1}, {Off: 0, Len: -1}, {Off: 1, Len: 1<<63 - 1}} {
+		if parts(101, 10, 9, "1234", p) == nil {
+			t.Errorf("part %v of 4 bytes was taken", p)
+		}
+	}
+	want(t, open(t, path), 0, 101, 9, "a", right+right)
+}
+
 func TestReadReusesBuffer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m")
 	create(t, path, small, memfile.Initial{ID: 1, Value: []byte("12345678")})

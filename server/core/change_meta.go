@@ -1,6 +1,9 @@
 package core
 
-import "github.com/commy-project/commyfs/model"
+import (
+	"github.com/commy-project/commyfs/diff"
+	"github.com/commy-project/commyfs/model"
+)
 
 // setMeta carries out OpSetMeta. What is so already makes no event.
 func (e *evaluator) setMeta(c *model.Change) (model.Result, error) {
@@ -57,6 +60,7 @@ func (e *evaluator) describe(was *variable, m meta) model.Result {
 	}
 	v := *was
 	v.setMeta(m)
+	e.differs(&v, was, []diff.Range{})
 	e.tick()
 	e.put(v.service, v.name, entry{v: &v})
 	e.emit(&event{service: v.service, kind: model.EventMeta, name: v.name, was: was, v: &v})

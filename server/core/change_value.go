@@ -52,12 +52,7 @@ func (e *evaluator) set(was *variable, data []byte, ranges []diff.Range, c *mode
 	v.writer = e.writer
 	v.value = newValue(data)
 	e.put(v.service, v.name, entry{v: &v})
-	if ranges != nil {
-		if e.changes == nil {
-			e.changes = map[*variable]change{}
-		}
-		e.changes[&v] = change{was, ranges}
-	}
+	e.differs(&v, was, ranges)
 	e.emit(&event{service: v.service, kind: model.EventSet, name: v.name, was: was, v: &v, echo: echo, within: ranges})
 	return resultOf(&v)
 }

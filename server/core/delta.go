@@ -11,9 +11,9 @@ type delta struct {
 	inside   map[uint64]*contentDelta // by the service's id
 	floors   map[uint64]uint64        // the same; 0: gone
 	moved    map[uint64]uint64        // as view.moved has it; 0: gone
-	// Of variables that the store has in pieces: what these hold, by the variables' ids, and those that are gone. A view has
-	// no use for them.
-	stored  map[uint64]engine.Stored
+	// Of variables that the store has in pieces: how they were, by the variables' ids, and those that are gone. A view has no
+	// use for them.
+	pieced  map[uint64]change
 	dropped []*variable
 
 	// What has happened, step by step, for those who watch, and the slots in memory files of variables that are gone. A view
@@ -66,7 +66,7 @@ func newDelta() *delta {
 	return &delta{
 		tenants: map[string]tenantState{}, services: map[serviceKey]serviceState{},
 		inside: map[uint64]*contentDelta{}, floors: map[uint64]uint64{}, moved: map[uint64]uint64{},
-		stored: map[uint64]engine.Stored{},
+		pieced: map[uint64]change{},
 	}
 }
 
@@ -92,7 +92,7 @@ func (b *batch) delta() *delta {
 		case v == nil:
 			d.dropped = append(d.dropped, was)
 		default:
-			d.stored[id] = engine.Stored{Data: was.data(), Changed: b.between(was, v)}
+			d.pieced[id] = change{was, b.between(was, v)}
 		}
 	}
 	for s, floor := range b.floors.over {
@@ -167,7 +167,7 @@ func (d *delta) ops() []engine.Op {
 		ops = append(ops, engine.PutService(engine.Service{ID: s.service.id, Tenant: k.tenant, Name: k.name, MTime: s.mtime, Mode: uint32(s.mode)}))
 	}
 	for service, in := range d.inside {
-		ops = append(ops, in.ops(service, d.stored)...)
+		ops = append(ops, in.ops(service, d.pieced)...)
 	}
 	for _, v := range d.dropped {
 		ops = append(ops, engine.DeletePieces(v.id, len(v.data())))
@@ -189,7 +189,7 @@ func (d *delta) ops() []engine.Op {
 	return ops
 }
 
-func (c *contentDelta) ops(service uint64, stored map[uint64]engine.Stored) []engine.Op {
+func (c *contentDelta) ops(service uint64, pieced map[uint64]change) []engine.Op {
 	ops := make([]engine.Op, 0, len(c.dirs)+len(c.vars))
 	for _, st := range c.dirs {
 		if st.dir == nil {
@@ -206,7 +206,7 @@ func (c *contentDelta) ops(service uint64, stored map[uint64]engine.Stored) []en
 		}
 		ops = engine.AppendVariable(ops, service, engine.Variable{
 			ID: v.id, Name: st.path, Version: v.version, MTime: v.mtime, Mode: uint32(v.mode), Writer: v.writtenBy(), Type: v.kind, Data: v.data(),
-		}, stored[v.id])
+		}, pieced[v.id].stored())
 	}
 	return ops
 }

@@ -83,8 +83,10 @@ func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
 			if v == nil {
 				continue
 			}
+			was, parts := d.pieced[v.id].parts(v)
 			s.writeSlot(v.service, moved, func(mem *memfile.Writer) (bool, error) {
-				return mem.Put(v.slot, v.id, v.version, v.mtime, v.name, v.data())
+				it := v.initial()
+				return mem.PutParts(&it, was, parts)
 			})
 		}
 	}

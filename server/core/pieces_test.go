@@ -15,6 +15,7 @@ import (
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
 )
 
@@ -49,7 +50,8 @@ func large(rnd *rand.Rand, list []model.Change) []model.Change {
 	return list
 }
 
-// TestLargeValues: whatever happens to large values, the store holds what is shown, and no pieces of anything else.
+// TestLargeValues: whatever happens to large values, the store holds what is shown, and no pieces of anything else; the
+// memory files hold it too.
 func TestLargeValues(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(testenv.Seed(t), 1))
 	d := newDirs(t)
@@ -79,6 +81,21 @@ func TestLargeValues(t *testing.T) {
 			t.Fatalf("round %d: %d pieces in the store, want %d", round, got, pieces)
 		}
 		most = max(most, pieces)
+		for sid, in := range st.vars {
+			r, err := memfile.Open(writers[0].file(sid).Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, v := range in {
+				m, data, err := r.Read(s.view.variable(v.ID).slot, v.ID, nil)
+				if err != nil || m.Version != v.Version || m.MTime != v.MTime || !bytes.Equal(data, v.Data) {
+					t.Fatalf("round %d: %s is another in the memory file (%v)", round, name, err)
+				}
+			}
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	for round := range 100 {
 		release := s.holdCommits(t)

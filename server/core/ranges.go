@@ -7,6 +7,7 @@ import (
 
 	"github.com/commy-project/commyfs/diff"
 	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
 )
 
@@ -21,7 +22,7 @@ const (
 // change is where a value differs from another, at most, beside its size.
 type change struct {
 	from   *variable
-	ranges []diff.Range // in order, apart
+	ranges []diff.Range // in order, apart; nil: it is not known where
 }
 
 // touchedBy is where a value that c has led to can differ from that of v, nil if that is not known.
@@ -76,18 +77,57 @@ func sameIn(a, b []byte, ranges []diff.Range) bool {
 	return true
 }
 
+// differs remembers where a value can differ from the one that it came from.
+func (b *batch) differs(v, from *variable, ranges []diff.Range) {
+	if ranges == nil || len(v.data()) < rangesFrom {
+		return
+	}
+	if b.changes == nil {
+		b.changes = map[*variable]change{}
+	}
+	b.changes[v] = change{from, ranges}
+}
+
 // between is where v can differ from what it was before the batch, nil if that is not known.
-func (b *batch) between(was, v *variable) []engine.Range {
-	list := []engine.Range{}
+func (b *batch) between(was, v *variable) []diff.Range {
+	var list []diff.Range
 	for at := v; at != was; {
 		c, ok := b.changes[at]
 		if !ok || len(list) > mostRanges {
 			return nil
 		}
-		for _, r := range c.ranges {
-			list = append(list, engine.Range{Off: r.Off, Len: r.Len})
-		}
+		list = append(list, c.ranges...)
 		at = c.from
 	}
-	return list
+	return joined(list)
+}
+
+// stored is what the pieces of a value hold that changes so.
+func (c change) stored() (s engine.Stored) {
+	if c.from == nil {
+		return s
+	}
+	s.Data = c.from.data()
+	if c.ranges != nil {
+		s.Changed = make([]engine.Range, len(c.ranges))
+		for i, r := range c.ranges {
+			s.Changed[i] = engine.Range(r)
+		}
+	}
+	return s
+}
+
+// parts is for a memory file: which of v to copy if it has the version before.
+func (c change) parts(v *variable) (was uint64, parts []memfile.Part) {
+	if c.ranges == nil {
+		return 0, nil
+	}
+	size := len(v.data())
+	parts = []memfile.Part{}
+	for _, r := range c.ranges {
+		if r.Off < size { // else it was cut later in the batch
+			parts = append(parts, memfile.Part{Off: r.Off, Len: min(r.Len, size-r.Off)})
+		}
+	}
+	return c.from.version, parts
 }
