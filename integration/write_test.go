@@ -255,6 +255,31 @@ func TestS10_ServerAway(t *testing.T) {
 	})
 }
 
+// TestS10_ServerStopsBetween: that a write has just been accepted says nothing of the next one.
+func TestS10_ServerStopsBetween(t *testing.T) {
+	h := NewHost(t)
+	server := h.Serve()
+	m := h.Mount("--server", h.Socket(), "--timeout", "1s")
+	m.Mkdir("t/s")
+	m.Write("t/s/v", "old")
+	pid := fmt.Sprint(h.Status().Server.Pid)
+	for _, shell := range []string{"dash", "bash"} {
+		for _, lost := range []string{`echo lost > "$1"`, `: > "$1"`} {
+			r := h.ShellBy(shell, `echo kept > "$1" && echo first; kill -STOP "$2"; `+lost, m.Path("t/s/v"), pid)
+			server.Signal(syscall.SIGCONT)
+			if r.Code == 0 || r.Stdout != "first\n" {
+				t.Errorf("%s: want the first write alone to succeed: %v", lost, r)
+			}
+			testenv.Eventually(t, slower(10*time.Second), func() error {
+				return os.WriteFile(m.Path("t/s/w"), []byte("again"), 0o644)
+			})
+			if got := h.Must("get", "--server", h.Socket(), "t/s/v"); got != "kept\n" {
+				t.Errorf("%s: get: %q", lost, got)
+			}
+		}
+	}
+}
+
 // TestS10_FullDisk: a write that cannot be kept is refused with ENOSPC, in the shell too; nothing is lost, the server
 // lives, and writes are taken again when there is room.
 func TestS10_FullDisk(t *testing.T) {
