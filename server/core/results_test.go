@@ -235,11 +235,11 @@ func TestRecordOfSchema1(t *testing.T) {
 	if err := s.between(func() {
 		s.looked, s.up = time.Time{}, time.Now().Add(-2*forgetAfter)
 		s.forgetResults()
+		if len(s.legacy) != 0 || len(s.stale) != 0 {
+			t.Errorf("%d old records are left", len(s.legacy))
+		}
 	}); err != nil {
 		t.Fatal(err)
-	}
-	if len(s.legacy) != 0 || len(s.stale) != 0 {
-		t.Errorf("%d old records are left", len(s.legacy))
 	}
 }
 
