@@ -36,7 +36,7 @@ func (s *Session) Ask(service uint64) (*model.MemoryFile, error) {
 		return nil, model.ErrUnavailable
 	}
 	s.feed.asked[service] = svc
-	svc.askers[s] = struct{}{}
+	svc.askers.add(s)
 	if c := svc.content.Load(); c != nil {
 		return c.file.Load(), nil
 	}

@@ -23,7 +23,7 @@ func TestCoalescing(t *testing.T) {
 	w := &watch{session: stuck, service: svc, values: true, live: true, open: map[uint64]int{}}
 	stuck.feed.watches[sid] = w
 	svc.watchMu.Lock()
-	svc.watches[w] = struct{}{}
+	svc.watches.add(w)
 	svc.watchMu.Unlock()
 
 	for i := range 100 {

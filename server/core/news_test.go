@@ -16,7 +16,7 @@ func stuckWatch(t *testing.T, s *testCore, sid uint64, client string, values boo
 		session: &Session{core: s.Core, client: newClient(client), auth: s.auth, Memory: memory, Identity: Identity{Principal: model.Itself}, feed: newFeed(memory, func() {})}}
 	w.session.feed.watches[sid] = w
 	w.service.watchMu.Lock()
-	w.service.watches[w] = struct{}{}
+	w.service.watches.add(w)
 	w.service.watchMu.Unlock()
 	return w
 }

@@ -67,8 +67,18 @@ type service struct {
 
 	// watchMu guards the following. Lock order: view.mu, watchMu, feed.mu.
 	watchMu sync.Mutex
-	watches map[*watch]struct{}
-	askers  map[*Session]struct{} // who have asked for the memory file, and may have it mapped
+	watches set[*watch]
+	askers  set[*Session] // who have asked for the memory file, and may have it mapped
+}
+
+// set takes no memory while there was never anything in it: most services have nobody who watches them.
+type set[T comparable] map[T]struct{}
+
+func (s *set[T]) add(v T) {
+	if *s == nil {
+		*s = set[T]{}
+	}
+	(*s)[v] = struct{}{}
 }
 
 // content is what a loaded service holds.
@@ -170,7 +180,7 @@ func newTenant(id uint64, name string, m meta) *tenant {
 }
 
 func newService(id uint64, name string, t *tenant, m meta) *service {
-	return &service{id: id, name: name, tenant: t, meta: m, watches: map[*watch]struct{}{}, askers: map[*Session]struct{}{}}
+	return &service{id: id, name: name, tenant: t, meta: m}
 }
 
 func newContent() *content {

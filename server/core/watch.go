@@ -52,7 +52,7 @@ func (s *Session) Watch(t Ticket, m *model.Watch) error {
 	}
 	delete(svc.watches, f.forgetLocked(svc.id))
 	f.watches[svc.id] = w
-	svc.watches[w] = struct{}{}
+	svc.watches.add(w)
 	f.starts = append(f.starts, &start{Ticket: t, next: snap.tell, watch: w})
 	f.ready()
 	return nil
