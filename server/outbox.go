@@ -32,6 +32,7 @@ type reply struct {
 	id      uint64
 	message transport.Message
 	make    func() transport.Message // called when it is about to be sent, in place of message
+	slow    bool                     // make may wait for the engine
 	part    bool                     // there is more to come
 	cost    int                      // what it has of the session's memory
 	after   func()                   // called when it was sent
@@ -72,12 +73,14 @@ func (o *outbox) finish() {
 }
 
 // admit counts a request and waits while too many are unanswered. false: the outbox is closed.
-func (o *outbox) admit() bool {
+// What is to be done about it before is wait's.
+func (o *outbox) admit(wait func()) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for !o.closed && o.unanswered >= maxUnanswered {
 		o.hushed = false
 		o.signal()
+		wait()
 		o.room.Wait()
 	}
 	o.unanswered++

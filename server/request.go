@@ -24,9 +24,10 @@ func (r request) reply(a reply) {
 	r.out.reply(a)
 }
 
-// later answers with what fn returns when the answer is about to be sent, so that it takes no memory before.
-func (r request) later(fn func() (transport.Message, error)) {
-	r.reply(reply{make: func() transport.Message {
+// later answers with what fn returns when the answer is about to be sent, so that it takes no memory before. slow: fn may wait
+// for the engine.
+func (r request) later(slow bool, fn func() (transport.Message, error)) {
+	r.reply(reply{slow: slow, make: func() transport.Message {
 		m, err := fn()
 		if err != nil {
 			return r.server.refusal(err)
@@ -73,7 +74,7 @@ func quick(m transport.Message) bool {
 func (r request) handle(m transport.Message) {
 	switch m := m.(type) {
 	case *transport.ReportVariableChanges:
-		r.refuse(r.Report(r.Ticket, (*model.Report)(m)))
+		r.refuse(r.HandIn(r.Ticket, (*model.Report)(m)))
 	case *transport.Ping:
 		r.answer(&transport.Done{})
 	case *transport.Probe:
@@ -92,7 +93,7 @@ func (r request) handle(m transport.Message) {
 	case *transport.List:
 		r.inTurn(func() { r.list((*model.List)(m)) })
 	case *transport.GetStatus:
-		r.later(func() (transport.Message, error) { return r.status(), nil })
+		r.later(false, func() (transport.Message, error) { return r.status(), nil })
 	case *transport.CreateKey:
 		text, err := r.CreateKey((*model.NewKey)(m))
 		r.result(&transport.KeyCreated{Key: text}, err)
@@ -156,11 +157,12 @@ func (r request) read(m *transport.ReadVariable) {
 		r.refuse(err)
 		return
 	}
-	r.later(func() (transport.Message, error) {
+	loaded, err := r.Loaded(service)
+	r.later(!loaded, func() (transport.Message, error) {
 		v, err := r.Read(service, m.Name, !m.Stat)
 		return &transport.VariableData{Variable: v}, err
 	})
-	if loaded, err := r.Loaded(service); err == nil && !loaded && r.ReadsOn(service) {
+	if err == nil && !loaded && r.ReadsOn(service) {
 		r.aside(func() { _ = r.Load(service) }) // who wants it meets the error again
 	}
 }

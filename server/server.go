@@ -105,6 +105,7 @@ type Server struct {
 	core     *core.Core
 	net      listeners
 	sending  *budget.Budget // for what is encoded to be sent
+	relief   relief
 
 	// ctx ends when Close gives up waiting.
 	ctx    context.Context

@@ -35,9 +35,12 @@ type session struct {
 	wg      sync.WaitGroup
 	jobs    jobs
 
-	// telling is held by who tells the client something: the writer, or who reads. It guards the parcel.
-	telling sync.Mutex
-	parcel  parcel
+	read    chan struct{} // closed when nobody reads any more
+	settles atomic.Uint64 // see relief
+
+	// speaking is held by who tells the client something: the writer, or who reads. It guards the parcel.
+	speaking sync.Mutex
+	parcel   parcel
 
 	sending *budget.Account // for what is being sent
 	// sendingSince is since when the writer has waited for the client to take something, 0 if it does not.
@@ -49,6 +52,7 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 	defer conn.Close()
 	c := &session{server: s, conn: conn, out: newOutbox(), written: make(chan struct{})}
 	c.parcel.session = c
+	c.read = make(chan struct{})
 
 	conn.SetMaxMessage(maxHello)
 	envs, err := s.firstWords(conn)
@@ -70,7 +74,7 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 		return
 	}
 	defer c.Detach()
-	c.out.admit()
+	c.out.admit(c.HurryUp)
 	conn.SetMaxMessage(0)
 	conn.SetBudget(c.Memory)
 	c.out.reply(reply{id: envs[0].ID, message: c.welcome()})
@@ -85,14 +89,24 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 		<-c.written
 		c.wg.Wait()
 	}()
-	for envs = envs[1:]; ; {
-		if !c.receiveAll(envs) {
+	c.readLoop(envs[1:])
+	<-c.read
+}
+
+// readLoop handles requests until the connection is over, or another goroutine does so; see relief.
+func (c *session) readLoop(envs []transport.Envelope) {
+	for {
+		if ok, relieved := c.receiveAll(envs); relieved {
 			return
+		} else if !ok {
+			break
 		}
-		if envs, err = conn.Receive(); err != nil {
-			return
+		var err error
+		if envs, err = c.conn.Receive(); err != nil {
+			break
 		}
 	}
+	close(c.read)
 }
 
 // firstWords receives what must begin with a hello.
@@ -170,24 +184,31 @@ func (c *session) Stalled() int64 {
 	return in
 }
 
-// receiveAll handles requests that came together, and tells what can be told of them at once. false ends the session.
-func (c *session) receiveAll(envs []transport.Envelope) bool {
+// receiveAll handles requests that came together, and tells what can be told of them at once. It ends the session if not ok.
+// relieved: another goroutine reads by now.
+func (c *session) receiveAll(envs []transport.Envelope) (ok, relieved bool) {
 	if len(envs) == 0 {
-		return true
+		return true, false
 	}
 	c.out.hush()
 	for _, e := range envs {
 		if !c.receive(e) {
-			return false
+			c.HurryUp()
+			return false, false
 		}
 	}
+	var n uint64
+	if here := c.Settle(func() { n = c.server.relief.begin(c) }); here && !c.settles.CompareAndSwap(n, 0) {
+		c.out.loud()
+		return true, true
+	}
 	c.tellNow()
-	return true
+	return true, false
 }
 
 // receive handles one request. false ends the session.
 func (c *session) receive(e transport.Envelope) (ok bool) {
-	if !c.out.admit() {
+	if !c.out.admit(c.HurryUp) {
 		return false
 	}
 	defer func() {
@@ -208,6 +229,7 @@ func (c *session) receive(e transport.Envelope) (ok bool) {
 	}
 	if !quick(e.Message) {
 		c.out.loud() // what came before it does not wait for it
+		c.HurryUp()
 	}
 	r.handle(e.Message)
 	return true

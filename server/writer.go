@@ -50,8 +50,8 @@ const (
 
 // tell tells the client what there is, and waits until it was sent.
 func (s *session) tell() (state, error) {
-	s.telling.Lock()
-	defer s.telling.Unlock()
+	s.speaking.Lock()
+	defer s.speaking.Unlock()
 	p := &s.parcel
 	if err := p.sendLeft(); err != nil {
 		return toldAll, err
@@ -86,12 +86,12 @@ const (
 // rest is left to the writer. Who reads calls it: a client that takes nothing holds it up no more than one that does.
 func (s *session) tellNow() {
 	defer s.recovered()
-	if !s.telling.TryLock() {
+	if !s.speaking.TryLock() {
 		s.out.loud()
 		return
 	}
 	left, err := s.parcel.now()
-	s.telling.Unlock()
+	s.speaking.Unlock()
 	if err != nil {
 		s.over(err)
 	} else if left {
@@ -133,6 +133,11 @@ func (p *parcel) now() (left bool, err error) {
 	n, size := 0, 0
 	for ; n < len(replies); n++ {
 		r := &replies[n]
+		if r.slow {
+			p.out.back(replies[n:])
+			left = true
+			break
+		}
 		if r.make != nil {
 			r.message, r.make = r.make(), nil
 		}

@@ -83,11 +83,16 @@ func (a *Account) Limit() int { return int(a.budget.share) }
 func (a *Account) Take(n int) error {
 	b := a.budget
 	b.mu.Lock()
-	w := &wait{Account: a, n: min(int64(n), b.share), ready: make(chan struct{})}
 	if a.closed {
 		b.mu.Unlock()
 		return errEnded
 	}
+	if len(b.waits) == 0 && a.used+int64(n) <= b.share && b.hasRoomLocked(a, int64(n)) {
+		b.chargeLocked(a, int64(n))
+		b.mu.Unlock()
+		return nil
+	}
+	w := &wait{Account: a, n: min(int64(n), b.share), ready: make(chan struct{})}
 	b.waits = append(b.waits, w)
 	b.grantLocked()
 	granted := w.n == 0
@@ -175,6 +180,9 @@ func (b *Budget) chargeLocked(a *Account, n int64) {
 // grantLocked lets those go on for whom there is room. Who finds none keeps those behind from overtaking, or a large
 // request would wait for ever; but nobody waits for one who has used up its own share, and the modest wait for nobody.
 func (b *Budget) grantLocked() {
+	if len(b.waits) == 0 {
+		return
+	}
 	full := false
 	b.waits = slices.DeleteFunc(b.waits, func(w *wait) bool {
 		switch {

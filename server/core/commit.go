@@ -9,9 +9,9 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// commitLoop is the committer: the one goroutine that changes anything. It takes all reports that wait, carries them out
-// one after the other over the view, has the engine store the outcome as one transaction, and then shows it: memory files,
-// view, pushes, acknowledgements.
+// commitLoop is the committer, and the one goroutine that changes anything, but for who commits in its place; see
+// [Session.Settle]. It takes all reports that wait, carries them out one after the other over the view, has the engine store
+// the outcome as one transaction, and then shows it: memory files, view, pushes, acknowledgements.
 func (s *Core) commitLoop() {
 	for {
 		items, closed := s.queue.take()
@@ -20,11 +20,13 @@ func (s *Core) commitLoop() {
 			return
 		case len(items) == 0:
 			<-s.queue.wake
+			continue
 		case items[0].do != nil:
 			items[0].do()
 		default:
-			s.queue.back(s.commit(items))
+			s.queue.back(s.commit(items, nil))
 		}
+		s.queue.done()
 	}
 }
 
@@ -43,8 +45,9 @@ type outcome struct {
 	tree     bool
 }
 
-// commit carries out as many of the reports as fit into a batch, at least one, and answers them. It returns the others.
-func (s *Core) commit(items []item) (rest []item) {
+// commit carries out as many of the reports as fit into a batch, at least one, and answers them. It returns the others. here is
+// the session that commits, and looks itself for what there is to tell.
+func (s *Core) commit(items []item, here *Session) (rest []item) {
 	b, list, rest := s.evaluate(apart(items), false)
 	d, err := s.store(b, list)
 	if errors.Is(err, engine.ErrNoSpace) {
@@ -80,7 +83,7 @@ func (s *Core) commit(items []item) (rest []item) {
 		s.acknowledge(&list[i], d.rev)
 		touched.add(list[i].session)
 	}
-	touched.wake()
+	touched.wakeBut(here)
 	return rest
 }
 
@@ -297,8 +300,12 @@ func (t *touched) add(s *Session) {
 	(*t)[s] = struct{}{}
 }
 
-func (t *touched) wake() {
+func (t *touched) wake() { t.wakeBut(nil) }
+
+func (t *touched) wakeBut(but *Session) {
 	for s := range *t {
-		s.feed.ready()
+		if s != but {
+			s.feed.ready()
+		}
 	}
 }

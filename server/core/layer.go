@@ -15,7 +15,7 @@ type undone[K comparable, V any] struct {
 }
 
 func newLayer[K comparable, V any](base func(K) V) layer[K, V] {
-	return layer[K, V]{base: base, over: make(map[K]V)}
+	return layer[K, V]{base: base}
 }
 
 func (l *layer[K, V]) get(k K) V {
@@ -28,6 +28,9 @@ func (l *layer[K, V]) get(k K) V {
 func (l *layer[K, V]) set(k K, v V) {
 	was, had := l.over[k]
 	l.undo = append(l.undo, undone[K, V]{k, was, had})
+	if l.over == nil {
+		l.over = make(map[K]V) // few layers of a batch are changed at all
+	}
 	l.over[k] = v
 }
 

@@ -20,6 +20,7 @@ type queue struct {
 	lines  lines
 	now    time.Duration // what the line that was served last had spent
 	closed bool
+	busy   bool // what was taken is being carried out
 }
 
 // item is a report or, in its place, a function.
@@ -52,7 +53,8 @@ const (
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-// push queues an item of a session. One that was fenced off, and a closed queue, take nothing.
+// push queues an item of a session, and leaves it to the caller to wake the committer. A session that was fenced off, and a
+// closed queue, take nothing.
 func (q *queue) push(it item) bool {
 	q.mu.Lock()
 	l := &it.session.line
@@ -63,7 +65,6 @@ func (q *queue) push(it item) bool {
 	l.items = append(l.items, it)
 	q.enterLocked(l)
 	q.mu.Unlock()
-	q.signal()
 	return true
 }
 
@@ -117,14 +118,58 @@ func (q *queue) waits(cl *client) bool {
 	return cl.line != nil
 }
 
-// take returns the next function, or reports as far as they fit into a batch.
+// take returns the next function, or reports as far as they fit into a batch. done is to be called when they are carried out:
+// until then nobody gets anything. closed: there is nothing, and never will be.
 func (q *queue) take() (items []item, closed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.busy {
+		return nil, false
+	}
+	items = q.takeLocked()
+	q.busy = len(items) > 0
+	return items, q.closed
+}
+
+// takeOwn is take for a session that would carry out itself what it waits for. It gets nothing if that is much, or if others
+// wait: that is the committer's, which is woken.
+func (q *queue) takeOwn(l *line) []item {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.busy || l.at < 0 {
+		return nil
+	}
+	it := &l.items[0]
+	if len(q.do) > 0 || len(q.lines) > 1 || len(l.items) > 1 || it.do != nil || it.reports() > maxOwn || it.size > maxOwnBytes {
+		q.signal()
+		return nil
+	}
+	items := q.takeLocked()
+	q.busy = len(items) > 0
+	return items
+}
+
+// What a session carries out itself. More than that is left to the committer: meanwhile the session can read on.
+const (
+	maxOwn      = 4 // reports
+	maxOwnBytes = 64 << 10
+)
+
+// done says that what was taken is carried out.
+func (q *queue) done() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.busy = false
+	if len(q.do)+len(q.lines) > 0 || q.closed {
+		q.signal()
+	}
+}
+
+func (q *queue) takeLocked() (items []item) {
 	if len(q.do) > 0 {
 		items = append(items, item{do: q.do[0]})
 		q.do = q.do[1:]
-		return items, q.closed
+		return items
 	}
 	var took time.Duration
 	for size, n := 0, 0; len(q.lines) > 0 && n < maxBatch; {
@@ -152,7 +197,7 @@ func (q *queue) take() (items []item, closed bool) {
 			break
 		}
 	}
-	return items, q.closed
+	return items
 }
 
 // spend says how long a session's report has taken the committer.

@@ -9,6 +9,31 @@ import (
 // Report hands a report to the committer. Its outcome is delivered. What it needs is loaded here, where only this session
 // waits. An error means that nothing of the session is carried out any more.
 func (s *Session) Report(t Ticket, r *model.Report) error {
+	err := s.HandIn(t, r)
+	s.HurryUp()
+	return err
+}
+
+// HurryUp has the committer begin with what was handed in.
+func (s *Session) HurryUp() { s.core.queue.signal() }
+
+// Settle has what was handed in carried out: by the caller, if that is little and the committer has nothing else to do, after
+// calling begin, or by the committer. Its own outcome and changes are not announced to a session that has carried out its
+// reports itself: it has to look for them. The engine may take long.
+func (s *Session) Settle(begin func()) (here bool) {
+	q := s.core.queue
+	items := q.takeOwn(&s.line)
+	if len(items) == 0 {
+		return false
+	}
+	begin()
+	q.back(s.core.commit(items, s))
+	q.done()
+	return true
+}
+
+// HandIn is Report that leaves the rest to Settle, or to HurryUp.
+func (s *Session) HandIn(t Ticket, r *model.Report) error {
 	srv := s.core
 	for i := range r.Changes {
 		c := &r.Changes[i]
@@ -57,6 +82,7 @@ func (s *Session) Goodbye(done func()) error {
 	if !s.core.queue.push(item{session: s, do: func() { s.goodbye(); done() }}) {
 		return model.ErrUnavailable
 	}
+	s.core.queue.signal()
 	return nil
 }
 
