@@ -39,6 +39,11 @@ func (t Times) Sample(elapsed time.Duration) Sample {
 
 // Together does operations for some time, each again and again on a goroutine of its own.
 func Together(d time.Duration, ops []func() error) (Sample, error) {
+	all, elapsed, err := together(d, ops)
+	return all.Sample(elapsed), err
+}
+
+func together(d time.Duration, ops []func() error) (Times, time.Duration, error) {
 	all, errs := make([]Times, len(ops)), make([]error, len(ops))
 	var wg sync.WaitGroup
 	start := time.Now()
@@ -56,7 +61,7 @@ func Together(d time.Duration, ops []func() error) (Sample, error) {
 	}
 	wg.Wait()
 	elapsed := time.Since(start)
-	return Times(slices.Concat(all...)).Sample(elapsed), errors.Join(errs...)
+	return slices.Concat(all...), elapsed, errors.Join(errs...)
 }
 
 // Putters each store values of 8 bytes in a variable of their own, another one each time: what does not change costs less.

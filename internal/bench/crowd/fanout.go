@@ -79,13 +79,14 @@ func (f *FanOut) Run(d time.Duration) (Sample, error) {
 	f.counting, f.times = true, nil
 	f.mu.Unlock()
 	before, start := f.got(), time.Now()
-	written, err := Together(d, f.writes)
+	written, _, err := together(d, f.writes)
 	elapsed, arrived := time.Since(start), f.got()-before
 	f.mu.Lock()
 	f.counting = false
 	s := f.times.Sample(elapsed)
 	f.mu.Unlock()
-	f.Written, s.Rate, s.Count = written.Rate, float64(arrived)/elapsed.Seconds(), int(arrived)
+	f.Written = float64(len(written)) / elapsed.Seconds()
+	s.Rate, s.Count = float64(arrived)/elapsed.Seconds(), int(arrived)
 	for last := int64(-1); err == nil && last != f.got(); time.Sleep(50 * time.Millisecond) { // the rest is not for the next one
 		last = f.got()
 	}
