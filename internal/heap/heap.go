@@ -16,11 +16,10 @@ const (
 	interval = 2 * time.Second
 	// quiet is how much is allocated in an interval at most by who is not busy.
 	quiet = 16 << 20
-	// So much, and one part in worthPart of what lives, is worth it.
+	// So much more than the last time left, and one part in worthPart of what lives, is worth it. What is quiet takes so long to
+	// allocate that much that collecting it takes a few hundredths of the time at most.
 	worth     = 16 << 20
 	worthPart = 4
-	// rest is how many times longer than the last time nothing is done.
-	rest = 100
 )
 
 // Trim returns memory to the system that nothing lives in, now and then while little is allocated, until ctx ends.
@@ -34,9 +33,9 @@ func Trim(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if now := time.Now(); t.due(measure(), now) {
+		if t.due(measure()) {
 			debug.FreeOSMemory()
-			t.did(now, time.Since(now))
+			t.did(measure())
 		}
 	}
 }
@@ -55,23 +54,25 @@ func measure() state {
 	return state{n(0), n(1), n(2), n(3) + n(4)}
 }
 
+// spare is what nothing lives in, as far as one knows.
+func (s state) spare() uint64 {
+	if s.objects > s.live {
+		return s.free + s.objects - s.live
+	}
+	return s.free
+}
+
 type trimmer struct {
 	allocated uint64
-	next      time.Time
+	left      uint64 // what cannot be given back: it is in pages in which something lives
 }
 
 // due reports whether it is time to trim.
-func (t *trimmer) due(s state, now time.Time) bool {
+func (t *trimmer) due(s state) bool {
 	allocated := s.allocated - t.allocated
-	t.allocated = s.allocated
-	if allocated > quiet || now.Before(t.next) {
-		return false
-	}
-	spare := s.free
-	if s.objects > s.live {
-		spare += s.objects - s.live
-	}
-	return spare > worth+s.live/worthPart
+	t.allocated, t.left = s.allocated, min(t.left, s.spare())
+	return allocated <= quiet && s.spare()-t.left > worth+s.live/worthPart
 }
 
-func (t *trimmer) did(began time.Time, took time.Duration) { t.next = began.Add(took * (1 + rest)) }
+// did notes what there is after it.
+func (t *trimmer) did(s state) { t.allocated, t.left = s.allocated, s.spare() }

@@ -3,12 +3,10 @@ package heap
 import (
 	"runtime"
 	"testing"
-	"time"
 )
 
 func TestDue(t *testing.T) {
 	const mb = 1 << 20
-	now := time.Now()
 	for name, c := range map[string]struct {
 		state
 		due bool
@@ -20,18 +18,23 @@ func TestDue(t *testing.T) {
 		"less than in the last one": {state{0, 400 * mb, 300 * mb, 0}, false},
 		"busy":                      {state{50 * mb, 100 * mb, 200 * mb, 0}, false},
 	} {
-		if due := new(trimmer).due(c.state, now); due != c.due {
+		if due := new(trimmer).due(c.state); due != c.due {
 			t.Errorf("%s: due is %v", name, due)
 		}
 	}
+	// What was left is not tried again, but what comes on top.
 	var tr trimmer
-	much := state{0, 100 * mb, 200 * mb, 0}
-	tr.did(now, time.Second)
-	if tr.due(much, now.Add(50*time.Second)) {
-		t.Error("it takes more than a hundredth of the time")
+	holes := state{0, 100 * mb, 100 * mb, 60 * mb}
+	if !tr.due(holes) {
+		t.Error("not due")
 	}
-	if !tr.due(much, now.Add(102*time.Second)) {
-		t.Error("it is never due again")
+	tr.did(holes)
+	if tr.due(holes) {
+		t.Error("due again for what could not be given back")
+	}
+	holes.free += 50 * mb
+	if !tr.due(holes) {
+		t.Error("never due again")
 	}
 }
 
