@@ -35,7 +35,7 @@ type session struct {
 	wg      sync.WaitGroup
 	jobs    jobs
 
-	read    chan struct{} // closed when nobody reads any more
+	unread  chan struct{} // closed when nobody reads any more
 	settles atomic.Uint64 // see relief
 
 	// speaking is held by who tells the client something: the writer, or who reads. It guards the parcel.
@@ -52,7 +52,7 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 	defer conn.Close()
 	c := &session{server: s, conn: conn, out: newOutbox(), written: make(chan struct{})}
 	c.parcel.session = c
-	c.read = make(chan struct{})
+	c.unread = make(chan struct{})
 
 	conn.SetMaxMessage(maxHello)
 	envs, err := s.firstWords(conn)
@@ -90,7 +90,7 @@ func (s *Server) serve(conn *transport.Conn, who model.Principal, name string) {
 		c.wg.Wait()
 	}()
 	c.readLoop(envs[1:])
-	<-c.read
+	<-c.unread
 }
 
 // readLoop handles requests until the connection is over, or another goroutine does so; see relief.
@@ -106,7 +106,7 @@ func (c *session) readLoop(envs []transport.Envelope) {
 			break
 		}
 	}
-	close(c.read)
+	close(c.unread)
 }
 
 // firstWords receives what must begin with a hello.
