@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -15,6 +16,13 @@ import (
 type Service struct {
 	c            *Client
 	tenant, name string
+	near         atomic.Pointer[near]
+}
+
+// near is where the names of a service have led.
+type near struct {
+	node  *varsync.Service
+	steps uint64
 }
 
 // Path returns the path of the service.
@@ -88,6 +96,11 @@ func (s *Service) infoOf(v *model.Variable) Info {
 // Load is like Get, but makes the client follow the service, and stores the value in dst if it is large enough. While the
 // service is followed, it neither waits for the network nor, if dst is large enough, allocates memory.
 func (s *Service) Load(ctx context.Context, name string, dst []byte) (Entry, error) {
+	if n := s.node(); n != nil {
+		if v := n.Known(name); v != nil {
+			return s.loadFrom(v, name, dst)
+		}
+	}
 	n, err := s.follow(ctx)
 	if err != nil {
 		return Entry{}, err
@@ -124,8 +137,15 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // node returns the service in the tree of the copy, nil if it is not there.
 func (s *Service) node() *varsync.Service {
+	steps := s.c.sync.TreeSteps() // before the tree is looked at: it goes on
+	if at := s.near.Load(); at != nil && at.steps == steps {
+		return at.node
+	}
 	if t := s.c.sync.Tenant(s.tenant); t != nil {
-		return t.Service(s.name)
+		if n := t.Service(s.name); n != nil {
+			s.near.Store(&near{n, steps})
+			return n
+		}
 	}
 	return nil
 }
@@ -165,9 +185,16 @@ func (s *Service) load(ctx context.Context, n *varsync.Service, name string, dst
 	if err != nil {
 		return Entry{}, err
 	}
+	return s.loadFrom(v, name, dst)
+}
+
+func (s *Service) loadFrom(v *varsync.Variable, name string, dst []byte) (Entry, error) {
 	e, err := load(v, dst)
-	e.setPath(s.path(name))
-	return e, s.c.failed(err)
+	if err != nil {
+		err = s.c.failed(err)
+	}
+	e.Tenant, e.Service, e.Name = s.tenant, s.name, name
+	return e, err
 }
 
 // variable finds a variable in the copy. If another client on this host has just created, deleted or renamed variables, the
@@ -208,10 +235,10 @@ func loadShared(v *varsync.Variable, dst []byte) (e Entry, shared bool, err erro
 	if err != nil {
 		return Entry{}, false, err
 	}
-	known, writer, mode := v.Meta(), v.Writer(), v.Mode()
-	e = Entry{Info{ID: v.ID(), Version: meta.Version, Time: timeOf(meta.MTime), Size: meta.Size, Mode: mode}, data}
+	known := v.Known()
+	e = Entry{Info{ID: v.ID(), Version: meta.Version, Time: timeOf(meta.MTime), Size: meta.Size, Mode: known.Mode}, data}
 	if known.Version == meta.Version {
-		e.Writer = writer
+		e.Writer = known.Writer
 	}
 	return e, len(data) > 0 && (cap(dst) == 0 || &data[0] != &dst[:1][0]), nil
 }

@@ -57,6 +57,11 @@ func (m *mapping) word64(off int64) *uint64 {
 	return (*uint64)(unsafe.Pointer(unsafe.SliceData(m.b[off : off+8])))
 }
 
+// words are those of an entry.
+func (m *mapping) words(at int64) *[entrySize / 8]uint64 {
+	return (*[entrySize / 8]uint64)(unsafe.Pointer(unsafe.SliceData(m.b[at : at+entrySize])))
+}
+
 func (m *mapping) word32(off int64) *uint32 {
 	return (*uint32)(unsafe.Pointer(unsafe.SliceData(m.b[off : off+4])))
 }

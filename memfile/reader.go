@@ -79,15 +79,15 @@ func (r *Reader) shard() *shard {
 func (r *Reader) Read(slot uint32, id uint64, dst []byte) (meta Meta, data []byte, err error) {
 	s := r.shard()
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	defer caught(debug.SetPanicOnFault(true), &err)
+	defer s.readDone(debug.SetPanicOnFault(true), &err)
 	m := s.m
 	if m == nil {
 		return Meta{}, nil, ErrClosed
 	}
 	var p patience
+	var e entry
 	for at := r.header.dir + int64(slot)*entrySize; ; {
-		e, err := r.entry(m, slot, id)
+		err := r.entry(&e, m, slot, id)
 		if err == nil {
 			n := int(e.length)
 			if cap(dst) < n {
@@ -111,15 +111,15 @@ func (r *Reader) Read(slot uint32, id uint64, dst []byte) (meta Meta, data []byt
 func (r *Reader) Stat(slot uint32, id uint64) (meta Meta, err error) {
 	s := r.shard()
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	defer caught(debug.SetPanicOnFault(true), &err)
+	defer s.readDone(debug.SetPanicOnFault(true), &err)
 	m := s.m
 	if m == nil {
 		return Meta{}, ErrClosed
 	}
 	var p patience
+	var e entry
 	for at := r.header.dir + int64(slot)*entrySize; ; {
-		e, err := r.entry(m, slot, id)
+		err := r.entry(&e, m, slot, id)
 		if err == nil && e.unchanged(m, at) {
 			return e.meta(), r.current(m)
 		}
@@ -136,8 +136,7 @@ func (r *Reader) Stat(slot uint32, id uint64) (meta Meta, err error) {
 func (r *Reader) Lookup(name string) (slot uint32, id uint64, meta Meta, err error) {
 	s := r.shard()
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	defer caught(debug.SetPanicOnFault(true), &err)
+	defer s.readDone(debug.SetPanicOnFault(true), &err)
 	m := s.m
 	if m == nil {
 		return 0, 0, Meta{}, ErrClosed
@@ -171,7 +170,7 @@ func (r *Reader) named(m *mapping, slot uint32, name string) (e entry, found boo
 func (r *Reader) look(m *mapping, slot uint32, e *entry, fn func()) error {
 	var p patience
 	for at := r.header.dir + int64(slot)*entrySize; ; {
-		if *e = loadEntry(m, at); e.seq&1 == 0 {
+		if e.load(m, at); e.seq&1 == 0 {
 			bad := e.id != 0 && r.checkEntry(e) != nil
 			if !bad {
 				fn()
@@ -193,8 +192,7 @@ func (r *Reader) look(m *mapping, slot uint32, e *entry, fn func()) error {
 func (r *Reader) Name(slot uint32, id uint64) (name string, err error) {
 	s := r.shard()
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	defer caught(debug.SetPanicOnFault(true), &err)
+	defer s.readDone(debug.SetPanicOnFault(true), &err)
 	m := s.m
 	if m == nil {
 		return "", ErrClosed
@@ -217,8 +215,7 @@ func (r *Reader) Name(slot uint32, id uint64) (name string, err error) {
 func (r *Reader) Slots() (slots map[uint64]uint32, err error) {
 	s := r.shard()
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	defer caught(debug.SetPanicOnFault(true), &err)
+	defer s.readDone(debug.SetPanicOnFault(true), &err)
 	m := s.m
 	if m == nil {
 		return nil, ErrClosed
@@ -239,29 +236,29 @@ func (r *Reader) Slots() (slots map[uint64]uint32, err error) {
 // errRetry is the entry's way of saying that it was being written.
 var errRetry = fmt.Errorf("retry: %w", ErrTorn)
 
-// entry loads the slot's entry and checks it. What it returns is consistent only once it is seen to be unchanged; its
+// entry loads the slot's entry into e and checks it. What it has loaded is consistent only once it is seen to be unchanged; its
 // errors are final.
-func (r *Reader) entry(m *mapping, slot uint32, id uint64) (e entry, err error) {
+func (r *Reader) entry(e *entry, m *mapping, slot uint32, id uint64) (err error) {
 	if slot >= min(m.load32(offUsed), r.header.slots) {
-		return e, r.missing(m)
+		return r.missing(m)
 	}
 	at := r.header.dir + int64(slot)*entrySize
-	e = loadEntry(m, at)
+	e.load(m, at)
 	if e.seq&1 != 0 {
-		return e, errRetry
+		return errRetry
 	}
 	if e.id == id && id != 0 {
-		if err = r.checkEntry(&e); err == nil {
-			return e, nil
+		if err = r.checkEntry(e); err == nil {
+			return nil
 		}
 	}
 	if !e.unchanged(m, at) {
-		return e, errRetry
+		return errRetry
 	}
 	if err == nil {
 		err = r.missing(m)
 	}
-	return e, err
+	return err
 }
 
 // checkEntry makes sure that the entry's blocks lie in their areas.
@@ -289,8 +286,7 @@ func (r *Reader) missing(m *mapping) error {
 func (r *Reader) Named() (rev uint64, state State, err error) {
 	s := r.shard()
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	defer caught(debug.SetPanicOnFault(true), &err)
+	defer s.readDone(debug.SetPanicOnFault(true), &err)
 	if s.m == nil {
 		return 0, 0, ErrClosed
 	}

@@ -2,6 +2,7 @@ package memfile
 
 import (
 	"runtime"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,17 +36,17 @@ type entry struct {
 	nameLen          uint32
 }
 
-func loadEntry(m *mapping, at int64) (e entry) {
-	e.seq = m.load64(at + entSeq)
-	e.id = m.load64(at + entID)
-	e.version = m.load64(at + entVersion)
-	e.mtime = int64(m.load64(at + entMTime))
-	e.value = int64(m.load64(at + entValue))
-	n := m.load64(at + entLen)
+func (e *entry) load(m *mapping, at int64) {
+	w := m.words(at)
+	e.seq = atomic.LoadUint64(&w[entSeq/8])
+	e.id = atomic.LoadUint64(&w[entID/8])
+	e.version = atomic.LoadUint64(&w[entVersion/8])
+	e.mtime = int64(atomic.LoadUint64(&w[entMTime/8]))
+	e.value = int64(atomic.LoadUint64(&w[entValue/8]))
+	n := atomic.LoadUint64(&w[entLen/8])
 	e.length, e.capacity = uint32(n), uint32(n>>32)
-	e.name = int64(m.load64(at + entName))
-	e.nameLen = uint32(m.load64(at + entNameLen))
-	return e
+	e.name = int64(atomic.LoadUint64(&w[entName/8]))
+	e.nameLen = uint32(atomic.LoadUint64(&w[entNameLen/8]))
 }
 
 // unchanged reports that everything loaded since e was is of one version.

@@ -99,7 +99,8 @@ func (s *Service) fail(err error) {
 		s.state, f.err = failed, &ServiceError{path[0], path[1], err}
 	}
 	old := s.acc
-	s.acc, s.rev = &absentAccessor{s}, 0
+	s.setAccessor(&absentAccessor{s})
+	s.rev = 0
 	reason := f.err
 	s.mu.Unlock()
 	if old != nil {

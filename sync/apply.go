@@ -112,7 +112,8 @@ func (s *Service) setLocked(out []Notice, prefix []string, e *model.Event) ([]No
 	} else {
 		v.data, v.size = nil, e.Size
 	}
-	v.version, v.mtime, v.mode, v.writer, v.slot = e.Version, e.MTime, e.Mode, unique.Make(e.Writer), e.Slot
+	v.version, v.mtime, v.mode, v.writer = e.Version, e.MTime, e.Mode, unique.Make(e.Writer)
+	v.setSlot(e.Slot)
 	n := Notice{Kind: Modified, Own: e.Own, ID: v.id, Variable: v, Parent: v.parent.id, MTime: v.mtime,
 		Path: join(prefix, v.pathLocked())}
 	if created {
@@ -211,6 +212,7 @@ func (s *Service) detachLocked(n Node) (*Dir, string) {
 			return nil, ""
 		}
 		n.gone = true
+		n.setSlot(noSlot)
 		takeLocked(n)
 		s.c.index.drop(n)
 		return n.parent, n.name
@@ -277,7 +279,8 @@ func (s *Service) drop() {
 	for _, n := range s.root.childrenLocked() {
 		s.detachLocked(n)
 	}
-	s.state, s.acc, s.root.gone = unwatched, nil, true
+	s.state, s.root.gone = unwatched, true
+	s.setAccessor(nil)
 	s.mu.Unlock()
 	if acc != nil {
 		acc.Close()

@@ -28,6 +28,8 @@ type Client struct {
 
 	maxValue atomic.Int64 // as the server has it
 
+	treeSteps atomic.Uint64 // see TreeSteps
+
 	mu         sync.RWMutex // guards the following, and the tenants and services themselves
 	treeLoaded bool
 	tenants    map[string]*Tenant
@@ -101,7 +103,8 @@ func (c *Client) Close() error {
 		for _, s := range c.services(func(*Service) bool { return true }) {
 			s.mu.Lock()
 			acc := s.acc
-			s.acc, s.state = nil, unwatched
+			s.setAccessor(nil)
+			s.state = unwatched
 			s.mu.Unlock()
 			if acc != nil {
 				acc.Close()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/memfile"
@@ -26,9 +28,9 @@ type mappedAccessor struct {
 	c    *Client
 	path string
 
-	mu     sync.RWMutex // guards the following
-	r      *memfile.Reader
-	closed bool
+	r atomic.Pointer[memfile.Reader] // nil once closed
+
+	mu sync.Mutex // held to change r; guards the following
 	// slots is where the variables are in r, by their ids: nil until somebody looks for one in vain where the server said
 	// that it is. The next server numbers them anew.
 	slots map[uint64]uint32
@@ -45,7 +47,9 @@ func (sess *session) openMapped(ctx context.Context, s *Service) (*mappedAccesso
 	if err != nil {
 		return nil, err
 	}
-	return &mappedAccessor{c: sess.c, path: f.Path, r: r}, nil
+	a := &mappedAccessor{c: sess.c, path: f.Path}
+	a.r.Store(r)
+	return a, nil
 }
 
 func openReader(path string, service uint64) (*memfile.Reader, error) {
@@ -61,12 +65,36 @@ func openReader(path string, service uint64) (*memfile.Reader, error) {
 }
 
 func (a *mappedAccessor) reader() (*memfile.Reader, error) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	if a.closed {
-		return nil, errReplaced
+	if r := a.r.Load(); r != nil {
+		return r, nil
 	}
-	return a.r, nil
+	return nil, errReplaced
+}
+
+// loadFast is Load where all is well, which is nearly always. It takes no lock but that of the mapping.
+func (v *Variable) loadFast(dst []byte) ([]byte, Meta, bool) {
+	a := v.s.mapped.Load()
+	if a == nil {
+		return nil, Meta{}, false
+	}
+	slot, r := atomic.LoadUint32(&v.slot), a.r.Load()
+	if r == nil || slot == noSlot || !a.c.up.Load() {
+		return nil, Meta{}, false
+	}
+	m, data, err := r.Read(slot, v.id, dst)
+	return data, Meta{m.Version, m.MTime, int64(m.Size)}, err == nil
+}
+
+// noSlot is that of a variable that is gone.
+const noSlot = math.MaxUint32
+
+func (v *Variable) setSlot(slot uint32) { atomic.StoreUint32(&v.slot, slot) }
+
+// setAccessor changes how values are read. s.mu must be held.
+func (s *Service) setAccessor(acc accessor) {
+	s.acc = acc
+	a, _ := acc.(*mappedAccessor)
+	s.mapped.Store(a)
 }
 
 func (a *mappedAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
@@ -136,7 +164,7 @@ func (a *mappedAccessor) latest(service uint64) (r *memfile.Reader, current bool
 func (a *mappedAccessor) find(r *memfile.Reader, id uint64) (slot uint32, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed || a.r != r {
+	if a.r.Load() != r {
 		return 0, false
 	}
 	if a.slots == nil {
@@ -170,6 +198,11 @@ func (a *mappedAccessor) named(v *Variable) bool {
 
 // unchangedSince reports whether nobody has been told of a name that was made, removed or changed since revision rev.
 func (a *mappedAccessor) unchangedSince(service uint64, rev int64) bool {
+	if r := a.r.Load(); r != nil {
+		if named, state, err := r.Named(); err == nil && state == memfile.Live {
+			return int64(named) <= rev
+		}
+	}
 	r, current, err := a.latest(service)
 	if err != nil || !current {
 		return false
@@ -190,7 +223,7 @@ func stale(r *memfile.Reader) bool {
 func (a *mappedAccessor) rotate(old *memfile.Reader, service uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed || a.r != old {
+	if a.r.Load() != old {
 		return true
 	}
 	next, err := openReader(a.path, service)
@@ -201,7 +234,8 @@ func (a *mappedAccessor) rotate(old *memfile.Reader, service uint64) bool {
 		next.Close()
 		return false
 	}
-	a.r, a.slots = next, nil
+	a.r.Store(next)
+	a.slots = nil
 	old.Close()
 	return true
 }
@@ -232,9 +266,8 @@ func (c *Client) awaitSuccessor(deadline time.Time) bool {
 func (a *mappedAccessor) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed {
-		return nil
+	if r := a.r.Swap(nil); r != nil {
+		return r.Close()
 	}
-	a.closed = true
-	return a.r.Close()
+	return nil
 }

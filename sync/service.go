@@ -34,7 +34,9 @@ type Service struct {
 	filled     bool  // it has been loaded since it was last let go
 	rev        int64 // engine revision that the copy has come to, or is being brought to
 	root       *Dir
-	acc        accessor // nil until loaded
+	acc        accessor // nil until loaded; see setAccessor
+
+	mapped atomic.Pointer[mappedAccessor] // acc, if it is one
 }
 
 func newService(c *Client, id uint64) *Service {
@@ -118,6 +120,23 @@ func (s *Service) Names() Names {
 		return NamesCurrent
 	}
 	return NamesBehind
+}
+
+// Known returns the variable of that name, if the service is watched, the variable is there, and it is certain that the
+// name has not changed for anybody on this host. It looks at memory only.
+func (s *Service) Known(name string) *Variable {
+	s.use()
+	s.mu.RLock()
+	v, _ := s.lookupLocked(name).(*Variable)
+	acc, rev, state := s.acc, s.rev, s.state
+	s.mu.RUnlock()
+	if v == nil || state != watched {
+		return nil
+	}
+	if a, ok := acc.(*mappedAccessor); ok && !a.unchangedSince(s.id, rev) {
+		return nil
+	}
+	return v
 }
 
 // Root returns the directory at the top of the service, loading the service if need be: it waits on the network only the

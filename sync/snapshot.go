@@ -93,7 +93,8 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	first, before := !s.filled, s.rev
 	s.rev, s.filled = rev, true
 	s.soundLocked()
-	s.state, s.on, s.acc = watched, sess, acc
+	s.state, s.on = watched, sess
+	s.setAccessor(acc)
 	if s.root.emptyLocked() && first {
 		s.fillLocked(sn)
 		return nil, true
@@ -108,7 +109,7 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	}
 	all := len(sn.same) == s.root.variablesLocked() // none is gone or has moved
 	for _, x := range sn.same {
-		x.v.slot = x.slot
+		x.v.setSlot(x.slot)
 		if !s.buffered() {
 			x.v.data = nil
 		}
@@ -140,7 +141,7 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 			Mode: in.Mode, Writer: in.Writer, Size: in.Size, Slot: in.Slot, Data: in.Data}
 		s.placeLocked(prefix, &e, &notices)
 		if known != nil { // the slot can change with a new server, the version does not
-			known.slot = in.Slot
+			known.setSlot(in.Slot)
 			if s.buffered() && known.version == in.Version && int64(len(in.Data)) == in.Size {
 				known.hold(in.Data) // what it holds can be of before the service was mapped
 			}

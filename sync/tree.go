@@ -89,6 +89,9 @@ func (c *Client) Tenant(name string) *Tenant {
 	return c.tenants[name]
 }
 
+// TreeSteps rises with each change of the tenants and services: while it is the same, names lead where they have led.
+func (c *Client) TreeSteps() uint64 { return c.treeSteps.Load() }
+
 // Tenants returns the visible tenants in no order.
 func (c *Client) Tenants() []*Tenant {
 	c.mu.RLock()
@@ -168,6 +171,7 @@ func (t *Tenant) goneLocked(keep func(*Service) bool) []model.TreeChange {
 }
 
 func (c *Client) treeStepsLocked(steps []model.TreeChange) []Notice {
+	c.treeSteps.Add(1)
 	var out []Notice
 	for _, st := range steps {
 		var n *Notice

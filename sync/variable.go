@@ -24,7 +24,7 @@ type Variable struct {
 	size    int64
 	data    *byte                 // buffered services only: size bytes, never modified, only replaced; see value
 	writer  unique.Handle[string] // set with version
-	slot    uint32
+	slot    uint32                // read without the lock: see setSlot
 	mode    model.Mode
 	gone    bool
 	removed bool // gone because somebody removed it, not because it is out of our sight
@@ -168,6 +168,9 @@ func (v *Variable) Now() *Variable {
 // wait on the network, but for a moment while a server that died is being replaced.
 func (v *Variable) Load(dst []byte) ([]byte, Meta, error) {
 	v.s.use()
+	if data, meta, ok := v.loadFast(dst); ok {
+		return data, meta, nil
+	}
 	data, meta, err := v.load(dst)
 	if !errors.Is(err, errReplaced) {
 		return data, meta, err

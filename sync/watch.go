@@ -222,7 +222,8 @@ func (s *Service) leave(sess *session) {
 		return
 	}
 	was, old := s.state, s.acc
-	s.acc, s.failure, s.rev = &absentAccessor{s}, failure{}, 0
+	s.setAccessor(&absentAccessor{s})
+	s.failure, s.rev = failure{}, 0
 	if s.filled { // what changes from now on is told by the tree
 		s.mtime, s.mode, s.filled = s.root.mtime, s.root.mode, false
 	}
