@@ -220,15 +220,29 @@ func (s *Service) detachLocked(n Node) (*Dir, string) {
 		if n.s != s || n.gone || n.parent == nil {
 			return nil, ""
 		}
-		for _, child := range n.childrenLocked() {
-			s.detachLocked(child)
-		}
+		s.clearLocked(n)
 		n.gone = true
 		takeLocked(n)
 		s.c.index.drop(n)
 		return n.parent, n.name
 	}
 	return nil, ""
+}
+
+// clearLocked takes all that is below a directory out of the tree and marks it gone.
+func (s *Service) clearLocked(d *Dir) {
+	d.dirs.all(func(n *Dir) {
+		s.clearLocked(n)
+		n.gone = true
+		s.c.index.drop(n)
+	})
+	d.vars.all(func(v *Variable) {
+		v.gone = true
+		v.setSlot(noSlot)
+		s.c.index.drop(v)
+	})
+	d.dirs.clear()
+	d.vars.clear()
 }
 
 func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool) {
@@ -276,9 +290,7 @@ func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool)
 func (s *Service) drop() {
 	s.mu.Lock()
 	acc := s.acc
-	for _, n := range s.root.childrenLocked() {
-		s.detachLocked(n)
-	}
+	s.clearLocked(s.root)
 	s.state, s.root.gone = unwatched, true
 	s.setAccessor(nil)
 	s.mu.Unlock()

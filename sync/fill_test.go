@@ -85,3 +85,25 @@ func BenchmarkFill(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/variable")
 }
+
+// What goes with its directory, or its service, is gone, and a walk that has begun goes on.
+func TestEmptied(t *testing.T) {
+	s := filled(3000, 1000, bufferAccessor{})
+	v, sub := s.lookupLocked("d00001/v0001500").(*Variable), s.lookupLocked("d00001").(*Dir)
+	walk := sub.Cursor()
+	defer walk.Close()
+	if _, ok := s.apply(2, []model.Event{{Kind: model.EventRmdir, ID: sub.id, Name: "d00001"}}); !ok {
+		t.Fatal("it does not fit")
+	}
+	if !v.Gone() || !sub.Gone() || s.c.index.get(v.id) != nil || s.lookupLocked("d00001/v0001500") != nil || s.root.variablesLocked() != 2000 {
+		t.Error("the directory is not gone with all that was in it")
+	}
+	if n := len(walk.walk(100)); n != 1000 {
+		t.Errorf("%d entries in the walk, want 1000", n)
+	}
+	v = s.lookupLocked("d00002/v0002500").(*Variable)
+	s.drop()
+	if !v.Gone() || v.Name() != "d00002/v0002500" || s.c.index.get(v.id) != nil || !s.root.emptyLocked() {
+		t.Error("the service is not gone with all that was in it")
+	}
+}

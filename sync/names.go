@@ -173,6 +173,9 @@ func (l *nameList[T]) all(fn func(T)) {
 	}
 }
 
+// clear takes all entries away.
+func (l *nameList[T]) clear() { l.leaves = nil }
+
 // take makes an empty list have what is in another one, which is not used any more.
 func (l *nameList[T]) take(from *nameList[T]) {
 	l.leaves, l.mine = from.leaves, from.mine

@@ -317,14 +317,6 @@ func (d *Dir) Children() []Child {
 
 func (d *Dir) emptyLocked() bool { return d.vars.empty() && d.dirs.empty() }
 
-// childrenLocked returns what is in the directory, so that it can be taken out one by one.
-func (d *Dir) childrenLocked() []Node {
-	var out []Node
-	d.dirs.all(func(n *Dir) { out = append(out, n) })
-	d.vars.all(func(n *Variable) { out = append(out, n) })
-	return out
-}
-
 // Gone reports whether the directory has been removed.
 func (d *Dir) Gone() bool {
 	d.s.mu.RLock()
