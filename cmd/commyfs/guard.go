@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -22,7 +25,7 @@ import (
 // open, so that the kernel does not notice that the server is dead. The guard is a process that waits for the mount's death
 // and then aborts its connection.
 
-// guardEnv marks a guard process; its value is the pid of the mount.
+// guardEnv marks a guard process; its value is the pid of the mount and the id of its thread that the guard waits for.
 const guardEnv = "COMMYFS_MOUNT_GUARD"
 
 // The kernel sends deathSignal to the guard when the thread that started it ends. A pipe or a pidfd would not report this
@@ -94,7 +97,7 @@ func (g *guard) start() (*exec.Cmd, error) {
 	cmd := exec.Command(local.Executable(), g.args...)
 	cmd.Args[0] = "commyfs"
 	cmd.Dir = "/"
-	cmd.Env = []string{guardEnv + "=" + strconv.Itoa(os.Getpid()), "GOMAXPROCS=1"}
+	cmd.Env = []string{fmt.Sprintf("%s=%d %d", guardEnv, os.Getpid(), unix.Gettid()), "GOMAXPROCS=1"}
 	if err := local.Detach(cmd, nil); err != nil {
 		return nil, err
 	}
@@ -137,13 +140,13 @@ func (g *guard) stop() {
 // beGuard is the guard: its arguments are the mount's directory and st_dev, and, if there is one, the descriptor that
 // aborts.
 func beGuard(mount string, args []string) error {
-	parent, err := strconv.Atoi(mount)
-	if err != nil || len(args) < 3 {
+	var parent, thread int
+	if _, err := fmt.Sscan(mount, &parent, &thread); err != nil || len(args) < 3 {
 		return usagef("environment variable %s is for internal use only", guardEnv)
 	}
-	signal.Ignore() // a signal to the process group must not end the guard before the mount
 	death := make(chan os.Signal, 1)
 	signal.Notify(death, deathSignal)
+	ignoreOthers()
 	// A killall for commyfs must not match the guard.
 	_ = os.WriteFile("/proc/self/comm", []byte("commy-guard"), 0)
 	// Already set, but lost in an exec that gives capabilities. It applies to the calling thread.
@@ -151,7 +154,7 @@ func beGuard(mount string, args []string) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(deathSignal), 0, 0, 0); err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
-	if os.Getppid() == parent {
+	if os.Getppid() == parent && !exiting(parent, thread) {
 		<-death
 	}
 	if len(args) > 3 {
@@ -166,4 +169,34 @@ func beGuard(mount string, args []string) error {
 		return usagef("guard: %w", err)
 	}
 	return mountpoint.Info{Dir: args[1], Dev: dev}.Abort()
+}
+
+// ignoreOthers ignores all signals but deathSignal: one to the process group must not end the guard before the mount. To
+// ignore deathSignal as well, even for a moment, would drop the one that came while the guard was starting.
+func ignoreOthers() {
+	for s := syscall.Signal(1); s <= 64; s++ {
+		if s != deathSignal {
+			signal.Ignore(s)
+		}
+	}
+}
+
+// exiting reports whether the mount's thread has ended or begun to, so that its death signal may have come too early. The
+// guard's parent does not tell: it stays the same for as long as another thread of the mount hangs.
+func exiting(pid, thread int) bool {
+	if errors.Is(unix.Tgkill(pid, thread, 0), unix.ESRCH) {
+		return true
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/stat", pid, thread))
+	if err != nil {
+		return false // not ours to see
+	}
+	const flag = 6 // its index after the name, which may contain anything
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(f) <= flag {
+		return false
+	}
+	flags, err := strconv.ParseUint(f[flag], 10, 64)
+	const pfExiting = 4
+	return err == nil && flags&pfExiting != 0
 }

@@ -22,6 +22,9 @@ import (
 
 // The test binary is commyfs too: under that name it runs main.
 func TestMain(m *testing.M) {
+	if mount := os.Getenv(guardEnv); mount != "" && os.Args[1] == lateGuard {
+		os.Exit(exitCode(beLateGuard(mount, os.Args[1:])))
+	}
 	testscript.Main(m, map[string]func(){"commyfs": main})
 }
 
