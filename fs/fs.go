@@ -93,7 +93,8 @@ type FS struct {
 	ctx       context.Context // ends with the mount
 	cancel    context.CancelFunc
 
-	draftWait time.Duration
+	draftWait   time.Duration
+	freshAnswer time.Duration
 }
 
 // Mounted is a mount in use.
@@ -129,7 +130,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger, draftWait: draftWait}
+	f := &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), o: o, log: o.Logger, draftWait: draftWait, freshAnswer: freshAnswer}
 	f.handles.init()
 	f.rootOnly = !o.AllowOther && os.Geteuid() == 0
 	f.questions.init(f)

@@ -88,11 +88,11 @@ func (q *question) wait(bound time.Duration) error {
 	}
 }
 
-// fresh reports whether the answer counts, or is to come.
-func (q *question) fresh() bool {
+// fresh reports whether the answer is not older than bound, or is to come.
+func (q *question) fresh(bound time.Duration) bool {
 	select {
 	case <-q.answered:
-		return time.Since(q.at) <= freshAnswer
+		return time.Since(q.at) <= bound
 	default:
 		return true
 	}
@@ -117,7 +117,7 @@ func (h *handle) keeps(v *varsync.Variable) (version uint64, at time.Time, err e
 	if !v.Service().Mapped() {
 		return 0, at, errUnsure
 	}
-	if q == nil || !q.fresh() {
+	if q == nil || !q.fresh(h.fs.freshAnswer) {
 		q = h.fs.questions.ask(v.Service())
 	}
 	if err := q.wait(h.fs.c.Timeout()); err != nil {

@@ -74,7 +74,7 @@ func (r *replacer) write(off int64, data []byte) error {
 		off = int64(len(r.buf))
 	}
 	err := r.fs.checkSize(off, int64(len(data)))
-	if err == nil && r.stage != dirty && r.fs.o.Sync != SyncNever && time.Since(r.asked) > freshAnswer {
+	if err == nil && r.stage != dirty && r.fs.o.Sync != SyncNever && time.Since(r.asked) > r.fs.freshAnswer {
 		// Shells ignore what close says: a value that cannot be kept has to fail here.
 		if err = r.orMoved(r.ask()); err == errMoved {
 			return err
