@@ -171,7 +171,7 @@ func TestMisfitIsOneServicesTrouble(t *testing.T) {
 	if _, err := c.Report(t.Context(), change()); err != nil {
 		t.Fatal(err)
 	}
-	before, began := watches.Load(), time.Now()
+	began, before := time.Now(), watches.Load()
 	eventually(t, func() bool { return watches.Load() >= before+4 })
 	if took := time.Since(began); took < 500*time.Millisecond {
 		t.Errorf("4 tries in %v", took)

@@ -101,7 +101,7 @@ func slow(o *varsync.Options) { o.Timeout = 30 * time.Second }
 
 func TestOfflineFailsWithinTheBound(t *testing.T) {
 	h := newHost(t)
-	c := h.client(t, false, func(o *varsync.Options) { o.Timeout = 300 * time.Millisecond })
+	c := h.client(t, false, func(o *varsync.Options) { o.Timeout = 2 * time.Second })
 	store(t, c, "t", "s", "v", "1")
 	v := variable(t, c, "t", "s", "v")
 	h.stop(t)
