@@ -3,6 +3,7 @@ package kernel
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	varsync "github.com/commy-project/commyfs/sync"
@@ -22,6 +23,10 @@ func ids(events []*event) (out []uint64) {
 // What is written here is announced at once, then not again for a while, however often it is written; what waits has its
 // turn then.
 func TestRounds(t *testing.T) {
+	synctest.Test(t, testRounds) // five milliseconds pass at once on a busy machine
+}
+
+func testRounds(t *testing.T) {
 	q, r := newQueue(), &round{}
 	add := func(in varsync.Notice) { q.add(in) }
 	add(written(100, true))
