@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"errors"
 	"runtime"
 	"sync/atomic"
@@ -43,7 +44,15 @@ type watchdog struct {
 
 	incident bool
 	dumped   time.Time
-	without  int // ticks without a connection
+	untold   report // what the log has yet to be told, as it is busy
+	without  int    // ticks without a connection
+}
+
+// report is what the watchdog has to tell.
+type report struct {
+	warned, freed []request
+	failed        error
+	dump          bool
 }
 
 func (w *watchdog) init(f *FS) {
@@ -97,37 +106,42 @@ func (w *watchdog) look(free uint32) {
 	case failed != nil:
 		failed = errors.Join(failed, w.abort())
 	}
-	dump := late && !w.incident && (w.dumped.IsZero() || time.Since(w.dumped) > dumpEvery)
+	u := &w.untold
+	u.dump = u.dump || late && !w.incident && (w.dumped.IsZero() || time.Since(w.dumped) > dumpEvery)
+	u.warned, u.freed = append(u.warned, warned...), append(u.freed, freed...)
+	u.failed = cmp.Or(u.failed, failed)
 	w.incident = late
-	if free == 0 || len(warned)+len(freed) == 0 || !w.logging.CompareAndSwap(false, true) {
+	if free == 0 || len(u.warned)+len(u.freed) == 0 || !w.logging.CompareAndSwap(false, true) {
 		return
 	}
-	if dump {
+	if u.dump {
 		w.dumped = time.Now()
 	}
+	told := *u
+	*u = report{}
 	go func() {
 		defer w.logging.Store(false)
-		w.tell(warned, freed, failed, dump)
+		w.tell(told)
 	}()
 }
 
-func (w *watchdog) tell(warned, freed []request, failed error, dump bool) {
-	for i, r := range warned {
+func (w *watchdog) tell(u report) {
+	for i, r := range u.warned {
 		if i == maxLines {
-			w.f.log.Warn("more requests are not answered", "number", len(warned)-i)
+			w.f.log.Warn("more requests are not answered", "number", len(u.warned)-i)
 			break
 		}
 		w.f.log.Warn("a request is not answered", "op", r.op, "node", r.node, "thread", r.thread, "program", w.f.callers.program(r.thread),
 			"for", (lateTicks * w.tick).String())
 	}
-	if dump {
+	if u.dump {
 		w.dump()
 	}
-	if len(freed) > 0 {
-		w.f.log.Error("requests were answered with EIO because their handlers hang", "number", len(freed), "first", freed[0].op, "node", freed[0].node)
+	if len(u.freed) > 0 {
+		w.f.log.Error("requests were answered with EIO because their handlers hang", "number", len(u.freed), "first", u.freed[0].op, "node", u.freed[0].node)
 	}
-	if failed != nil {
-		w.f.log.Error("the mount was aborted: a request that hangs could not be answered", "err", failed)
+	if u.failed != nil {
+		w.f.log.Error("the mount was aborted: a request that hangs could not be answered", "err", u.failed)
 	}
 }
 
