@@ -168,13 +168,14 @@ func runCmd(t testing.TB, cmd *exec.Cmd) Result {
 	t.Helper()
 	start := time.Now()
 	p := startProc(t, cmd)
-	ctx, cancel := context.WithTimeout(context.Background(), runBound)
+	bound := slower(runBound)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	select {
 	case <-p.done:
 	case <-ctx.Done():
 		p.Signal(syscall.SIGKILL)
-		t.Errorf("%v has not ended within %v\n%s", p, runBound, p.logs())
+		t.Errorf("%v has not ended within %v\n%s", p, bound, p.logs())
 	}
 	code := p.Wait(10 * time.Second)
 	return Result{p.String(), p.stdout.String(), p.stderr.String(), code, time.Since(start)}
