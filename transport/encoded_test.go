@@ -32,3 +32,25 @@ func TestEncoded(t *testing.T) {
 		t.Errorf("decoded into an encoded message: %v", err)
 	}
 }
+
+// TestBrief: what a change or an event does not say takes nothing, and so many of them are still an array that is believed.
+func TestBrief(t *testing.T) {
+	const n = 2 * bigArray
+	for _, m := range []Message{
+		&ReportVariableChanges{Seq: 1, Changes: make([]model.Change, n)},
+		&VariableChanged{Service: 1, Changes: make([]model.Event, n)},
+		&Snapshot{Service: 1, Changes: make([]model.Event, n)},
+	} {
+		want := Envelope{ID: 1, Message: m}
+		b, err := AppendEnvelope(nil, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) > 10*n {
+			t.Errorf("%T takes %d bytes for each", m, len(b)/n)
+		}
+		if e, _, err := DecodeEnvelope(b); err != nil || !equal(e, want) {
+			t.Errorf("%T: %v, or not what was sent", m, err)
+		}
+	}
+}

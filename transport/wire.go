@@ -89,21 +89,21 @@ type wireVariable struct {
 type wireEvent struct {
 	Kind    model.EventKind   `msg:"k"`
 	ID      uint64            `msg:"id"`
-	Name    string            `msg:"n"`
-	OldName string            `msg:"on"`
-	Version uint64            `msg:"v"`
-	MTime   int64             `msg:"mt"`
-	Mode    model.Mode        `msg:"mo"`
-	Time    int64             `msg:"tm"`
-	Writer  string            `msg:"w"`
-	Size    int64             `msg:"z"`
-	Slot    uint32            `msg:"sl"`
-	Created bool              `msg:"cr"`
-	Base    uint64            `msg:"b"`
-	Ranges  []model.RangeData `msg:"rg"`
-	Data    []byte            `msg:"d,zerocopy"`
-	Echo    uint64            `msg:"e"`
-	Own     bool              `msg:"o"`
+	Name    string            `msg:"n,omitempty"`
+	OldName string            `msg:"on,omitempty"`
+	Version uint64            `msg:"v,omitempty"`
+	MTime   int64             `msg:"mt,omitempty"`
+	Mode    model.Mode        `msg:"mo,omitempty"`
+	Time    int64             `msg:"tm,omitempty"`
+	Writer  string            `msg:"w,omitempty"`
+	Size    int64             `msg:"z,omitempty"`
+	Slot    uint32            `msg:"sl,omitempty"`
+	Created bool              `msg:"cr,omitempty"`
+	Base    uint64            `msg:"b,omitempty"`
+	Ranges  []model.RangeData `msg:"rg,omitempty"`
+	Data    []byte            `msg:"d,omitempty,zerocopy"`
+	Echo    uint64            `msg:"e,omitempty"`
+	Own     bool              `msg:"o,omitempty"`
 }
 
 type wireRangeData struct {
@@ -114,31 +114,31 @@ type wireRangeData struct {
 type wireChange struct {
 	Op      model.Op `msg:"op"`
 	ID      uint64   `msg:"id"`
-	In      uint64   `msg:"in"`
-	Tenant  string   `msg:"t"`
-	Service string   `msg:"s"`
-	Name    string   `msg:"n"`
+	In      uint64   `msg:"in,omitempty"`
+	Tenant  string   `msg:"t,omitempty"`
+	Service string   `msg:"s,omitempty"`
+	Name    string   `msg:"n,omitempty"`
 
-	ToTenant  string `msg:"tt"`
-	ToService string `msg:"ts"`
-	ToName    string `msg:"tn"`
-	NoReplace bool   `msg:"nr"`
+	ToTenant  string `msg:"tt,omitempty"`
+	ToService string `msg:"ts,omitempty"`
+	ToName    string `msg:"tn,omitempty"`
+	NoReplace bool   `msg:"nr,omitempty"`
 
-	Base   uint64            `msg:"b"`
-	Ranges []model.RangeData `msg:"rg"`
-	Data   []byte            `msg:"d,zerocopy"`
-	Size   int64             `msg:"z"`
+	Base   uint64            `msg:"b,omitempty"`
+	Ranges []model.RangeData `msg:"rg,omitempty"`
+	Data   []byte            `msg:"d,omitempty,zerocopy"`
+	Size   int64             `msg:"z,omitempty"`
 
-	Create     bool       `msg:"cr"`
-	Parents    bool       `msg:"pa"`
-	NewID      uint64     `msg:"ni"`
-	HasVersion bool       `msg:"hv"`
-	IfVersion  uint64     `msg:"iv"`
-	NewMode    model.Mode `msg:"nm"`
-	Mode       model.Mode `msg:"mo"`
-	HasMTime   bool       `msg:"ht"`
-	MTime      int64      `msg:"mt"`
-	Expect     uint64     `msg:"x"`
+	Create     bool       `msg:"cr,omitempty"`
+	Parents    bool       `msg:"pa,omitempty"`
+	NewID      uint64     `msg:"ni,omitempty"`
+	HasVersion bool       `msg:"hv,omitempty"`
+	IfVersion  uint64     `msg:"iv,omitempty"`
+	NewMode    model.Mode `msg:"nm,omitempty"`
+	Mode       model.Mode `msg:"mo,omitempty"`
+	HasMTime   bool       `msg:"ht,omitempty"`
+	MTime      int64      `msg:"mt,omitempty"`
+	Expect     uint64     `msg:"x,omitempty"`
 }
 
 type wireResult struct {

@@ -10,86 +10,227 @@ import (
 // MarshalMsg implements msgp.Marshaler
 func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 24
-	// string "op"
-	o = append(o, 0xde, 0x0, 0x18, 0xa2, 0x6f, 0x70)
-	o = msgp.AppendUint8(o, uint8(z.Op))
-	// string "id"
-	o = append(o, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "in"
-	o = append(o, 0xa2, 0x69, 0x6e)
-	o = msgp.AppendUint64(o, z.In)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o = msgp.AppendString(o, z.Tenant)
-	// string "s"
-	o = append(o, 0xa1, 0x73)
-	o = msgp.AppendString(o, z.Service)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "tt"
-	o = append(o, 0xa2, 0x74, 0x74)
-	o = msgp.AppendString(o, z.ToTenant)
-	// string "ts"
-	o = append(o, 0xa2, 0x74, 0x73)
-	o = msgp.AppendString(o, z.ToService)
-	// string "tn"
-	o = append(o, 0xa2, 0x74, 0x6e)
-	o = msgp.AppendString(o, z.ToName)
-	// string "nr"
-	o = append(o, 0xa2, 0x6e, 0x72)
-	o = msgp.AppendBool(o, z.NoReplace)
-	// string "b"
-	o = append(o, 0xa1, 0x62)
-	o = msgp.AppendUint64(o, z.Base)
-	// string "rg"
-	o = append(o, 0xa2, 0x72, 0x67)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Ranges)))
-	for za0001 := range z.Ranges {
-		o, err = (*wireRangeData)(&z.Ranges[za0001]).MarshalMsg(o)
-		if err != nil {
-			err = msgp.WrapError(err, "Ranges", za0001)
-			return
+	// check for omitted fields
+	zb0001Len := uint32(24)
+	var zb0001Mask uint32 /* 24 bits */
+	_ = zb0001Mask
+	if z.In == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	if z.Tenant == "" {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	if z.Service == "" {
+		zb0001Len--
+		zb0001Mask |= 0x10
+	}
+	if z.Name == "" {
+		zb0001Len--
+		zb0001Mask |= 0x20
+	}
+	if z.ToTenant == "" {
+		zb0001Len--
+		zb0001Mask |= 0x40
+	}
+	if z.ToService == "" {
+		zb0001Len--
+		zb0001Mask |= 0x80
+	}
+	if z.ToName == "" {
+		zb0001Len--
+		zb0001Mask |= 0x100
+	}
+	if z.NoReplace == false {
+		zb0001Len--
+		zb0001Mask |= 0x200
+	}
+	if z.Base == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x400
+	}
+	if z.Ranges == nil {
+		zb0001Len--
+		zb0001Mask |= 0x800
+	}
+	if z.Data == nil {
+		zb0001Len--
+		zb0001Mask |= 0x1000
+	}
+	if z.Size == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x2000
+	}
+	if z.Create == false {
+		zb0001Len--
+		zb0001Mask |= 0x4000
+	}
+	if z.Parents == false {
+		zb0001Len--
+		zb0001Mask |= 0x8000
+	}
+	if z.NewID == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x10000
+	}
+	if z.HasVersion == false {
+		zb0001Len--
+		zb0001Mask |= 0x20000
+	}
+	if z.IfVersion == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x40000
+	}
+	if z.NewMode == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x80000
+	}
+	if z.Mode == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x100000
+	}
+	if z.HasMTime == false {
+		zb0001Len--
+		zb0001Mask |= 0x200000
+	}
+	if z.MTime == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x400000
+	}
+	if z.Expect == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x800000
+	}
+	// variable map header, size zb0001Len
+	o = msgp.AppendMapHeader(o, zb0001Len)
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "op"
+		o = append(o, 0xa2, 0x6f, 0x70)
+		o = msgp.AppendUint8(o, uint8(z.Op))
+		// string "id"
+		o = append(o, 0xa2, 0x69, 0x64)
+		o = msgp.AppendUint64(o, z.ID)
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "in"
+			o = append(o, 0xa2, 0x69, 0x6e)
+			o = msgp.AppendUint64(o, z.In)
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "t"
+			o = append(o, 0xa1, 0x74)
+			o = msgp.AppendString(o, z.Tenant)
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
+			// string "s"
+			o = append(o, 0xa1, 0x73)
+			o = msgp.AppendString(o, z.Service)
+		}
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "n"
+			o = append(o, 0xa1, 0x6e)
+			o = msgp.AppendString(o, z.Name)
+		}
+		if (zb0001Mask & 0x40) == 0 { // if not omitted
+			// string "tt"
+			o = append(o, 0xa2, 0x74, 0x74)
+			o = msgp.AppendString(o, z.ToTenant)
+		}
+		if (zb0001Mask & 0x80) == 0 { // if not omitted
+			// string "ts"
+			o = append(o, 0xa2, 0x74, 0x73)
+			o = msgp.AppendString(o, z.ToService)
+		}
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
+			// string "tn"
+			o = append(o, 0xa2, 0x74, 0x6e)
+			o = msgp.AppendString(o, z.ToName)
+		}
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
+			// string "nr"
+			o = append(o, 0xa2, 0x6e, 0x72)
+			o = msgp.AppendBool(o, z.NoReplace)
+		}
+		if (zb0001Mask & 0x400) == 0 { // if not omitted
+			// string "b"
+			o = append(o, 0xa1, 0x62)
+			o = msgp.AppendUint64(o, z.Base)
+		}
+		if (zb0001Mask & 0x800) == 0 { // if not omitted
+			// string "rg"
+			o = append(o, 0xa2, 0x72, 0x67)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Ranges)))
+			for za0001 := range z.Ranges {
+				o, err = (*wireRangeData)(&z.Ranges[za0001]).MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Ranges", za0001)
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x1000) == 0 { // if not omitted
+			// string "d"
+			o = append(o, 0xa1, 0x64)
+			o = msgp.AppendBytes(o, z.Data)
+		}
+		if (zb0001Mask & 0x2000) == 0 { // if not omitted
+			// string "z"
+			o = append(o, 0xa1, 0x7a)
+			o = msgp.AppendInt64(o, z.Size)
+		}
+		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+			// string "cr"
+			o = append(o, 0xa2, 0x63, 0x72)
+			o = msgp.AppendBool(o, z.Create)
+		}
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
+			// string "pa"
+			o = append(o, 0xa2, 0x70, 0x61)
+			o = msgp.AppendBool(o, z.Parents)
+		}
+		if (zb0001Mask & 0x10000) == 0 { // if not omitted
+			// string "ni"
+			o = append(o, 0xa2, 0x6e, 0x69)
+			o = msgp.AppendUint64(o, z.NewID)
+		}
+		if (zb0001Mask & 0x20000) == 0 { // if not omitted
+			// string "hv"
+			o = append(o, 0xa2, 0x68, 0x76)
+			o = msgp.AppendBool(o, z.HasVersion)
+		}
+		if (zb0001Mask & 0x40000) == 0 { // if not omitted
+			// string "iv"
+			o = append(o, 0xa2, 0x69, 0x76)
+			o = msgp.AppendUint64(o, z.IfVersion)
+		}
+		if (zb0001Mask & 0x80000) == 0 { // if not omitted
+			// string "nm"
+			o = append(o, 0xa2, 0x6e, 0x6d)
+			o = msgp.AppendUint16(o, uint16(z.NewMode))
+		}
+		if (zb0001Mask & 0x100000) == 0 { // if not omitted
+			// string "mo"
+			o = append(o, 0xa2, 0x6d, 0x6f)
+			o = msgp.AppendUint16(o, uint16(z.Mode))
+		}
+		if (zb0001Mask & 0x200000) == 0 { // if not omitted
+			// string "ht"
+			o = append(o, 0xa2, 0x68, 0x74)
+			o = msgp.AppendBool(o, z.HasMTime)
+		}
+		if (zb0001Mask & 0x400000) == 0 { // if not omitted
+			// string "mt"
+			o = append(o, 0xa2, 0x6d, 0x74)
+			o = msgp.AppendInt64(o, z.MTime)
+		}
+		if (zb0001Mask & 0x800000) == 0 { // if not omitted
+			// string "x"
+			o = append(o, 0xa1, 0x78)
+			o = msgp.AppendUint64(o, z.Expect)
 		}
 	}
-	// string "d"
-	o = append(o, 0xa1, 0x64)
-	o = msgp.AppendBytes(o, z.Data)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
-	// string "cr"
-	o = append(o, 0xa2, 0x63, 0x72)
-	o = msgp.AppendBool(o, z.Create)
-	// string "pa"
-	o = append(o, 0xa2, 0x70, 0x61)
-	o = msgp.AppendBool(o, z.Parents)
-	// string "ni"
-	o = append(o, 0xa2, 0x6e, 0x69)
-	o = msgp.AppendUint64(o, z.NewID)
-	// string "hv"
-	o = append(o, 0xa2, 0x68, 0x76)
-	o = msgp.AppendBool(o, z.HasVersion)
-	// string "iv"
-	o = append(o, 0xa2, 0x69, 0x76)
-	o = msgp.AppendUint64(o, z.IfVersion)
-	// string "nm"
-	o = append(o, 0xa2, 0x6e, 0x6d)
-	o = msgp.AppendUint16(o, uint16(z.NewMode))
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	// string "ht"
-	o = append(o, 0xa2, 0x68, 0x74)
-	o = msgp.AppendBool(o, z.HasMTime)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "x"
-	o = append(o, 0xa1, 0x78)
-	o = msgp.AppendUint64(o, z.Expect)
 	return
 }
 
@@ -525,65 +666,164 @@ func (z *wireEntry) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *wireEvent) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 17
-	// string "k"
-	o = append(o, 0xde, 0x0, 0x11, 0xa1, 0x6b)
-	o = msgp.AppendUint8(o, uint8(z.Kind))
-	// string "id"
-	o = append(o, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "on"
-	o = append(o, 0xa2, 0x6f, 0x6e)
-	o = msgp.AppendString(o, z.OldName)
-	// string "v"
-	o = append(o, 0xa1, 0x76)
-	o = msgp.AppendUint64(o, z.Version)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	// string "tm"
-	o = append(o, 0xa2, 0x74, 0x6d)
-	o = msgp.AppendInt64(o, z.Time)
-	// string "w"
-	o = append(o, 0xa1, 0x77)
-	o = msgp.AppendString(o, z.Writer)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
-	// string "sl"
-	o = append(o, 0xa2, 0x73, 0x6c)
-	o = msgp.AppendUint32(o, z.Slot)
-	// string "cr"
-	o = append(o, 0xa2, 0x63, 0x72)
-	o = msgp.AppendBool(o, z.Created)
-	// string "b"
-	o = append(o, 0xa1, 0x62)
-	o = msgp.AppendUint64(o, z.Base)
-	// string "rg"
-	o = append(o, 0xa2, 0x72, 0x67)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Ranges)))
-	for za0001 := range z.Ranges {
-		o, err = (*wireRangeData)(&z.Ranges[za0001]).MarshalMsg(o)
-		if err != nil {
-			err = msgp.WrapError(err, "Ranges", za0001)
-			return
+	// check for omitted fields
+	zb0001Len := uint32(17)
+	var zb0001Mask uint32 /* 17 bits */
+	_ = zb0001Mask
+	if z.Name == "" {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	if z.OldName == "" {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	if z.Version == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x10
+	}
+	if z.MTime == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x20
+	}
+	if z.Mode == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x40
+	}
+	if z.Time == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x80
+	}
+	if z.Writer == "" {
+		zb0001Len--
+		zb0001Mask |= 0x100
+	}
+	if z.Size == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x200
+	}
+	if z.Slot == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x400
+	}
+	if z.Created == false {
+		zb0001Len--
+		zb0001Mask |= 0x800
+	}
+	if z.Base == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x1000
+	}
+	if z.Ranges == nil {
+		zb0001Len--
+		zb0001Mask |= 0x2000
+	}
+	if z.Data == nil {
+		zb0001Len--
+		zb0001Mask |= 0x4000
+	}
+	if z.Echo == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x8000
+	}
+	if z.Own == false {
+		zb0001Len--
+		zb0001Mask |= 0x10000
+	}
+	// variable map header, size zb0001Len
+	o = msgp.AppendMapHeader(o, zb0001Len)
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "k"
+		o = append(o, 0xa1, 0x6b)
+		o = msgp.AppendUint8(o, uint8(z.Kind))
+		// string "id"
+		o = append(o, 0xa2, 0x69, 0x64)
+		o = msgp.AppendUint64(o, z.ID)
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "n"
+			o = append(o, 0xa1, 0x6e)
+			o = msgp.AppendString(o, z.Name)
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "on"
+			o = append(o, 0xa2, 0x6f, 0x6e)
+			o = msgp.AppendString(o, z.OldName)
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
+			// string "v"
+			o = append(o, 0xa1, 0x76)
+			o = msgp.AppendUint64(o, z.Version)
+		}
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "mt"
+			o = append(o, 0xa2, 0x6d, 0x74)
+			o = msgp.AppendInt64(o, z.MTime)
+		}
+		if (zb0001Mask & 0x40) == 0 { // if not omitted
+			// string "mo"
+			o = append(o, 0xa2, 0x6d, 0x6f)
+			o = msgp.AppendUint16(o, uint16(z.Mode))
+		}
+		if (zb0001Mask & 0x80) == 0 { // if not omitted
+			// string "tm"
+			o = append(o, 0xa2, 0x74, 0x6d)
+			o = msgp.AppendInt64(o, z.Time)
+		}
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
+			// string "w"
+			o = append(o, 0xa1, 0x77)
+			o = msgp.AppendString(o, z.Writer)
+		}
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
+			// string "z"
+			o = append(o, 0xa1, 0x7a)
+			o = msgp.AppendInt64(o, z.Size)
+		}
+		if (zb0001Mask & 0x400) == 0 { // if not omitted
+			// string "sl"
+			o = append(o, 0xa2, 0x73, 0x6c)
+			o = msgp.AppendUint32(o, z.Slot)
+		}
+		if (zb0001Mask & 0x800) == 0 { // if not omitted
+			// string "cr"
+			o = append(o, 0xa2, 0x63, 0x72)
+			o = msgp.AppendBool(o, z.Created)
+		}
+		if (zb0001Mask & 0x1000) == 0 { // if not omitted
+			// string "b"
+			o = append(o, 0xa1, 0x62)
+			o = msgp.AppendUint64(o, z.Base)
+		}
+		if (zb0001Mask & 0x2000) == 0 { // if not omitted
+			// string "rg"
+			o = append(o, 0xa2, 0x72, 0x67)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Ranges)))
+			for za0001 := range z.Ranges {
+				o, err = (*wireRangeData)(&z.Ranges[za0001]).MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Ranges", za0001)
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+			// string "d"
+			o = append(o, 0xa1, 0x64)
+			o = msgp.AppendBytes(o, z.Data)
+		}
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
+			// string "e"
+			o = append(o, 0xa1, 0x65)
+			o = msgp.AppendUint64(o, z.Echo)
+		}
+		if (zb0001Mask & 0x10000) == 0 { // if not omitted
+			// string "o"
+			o = append(o, 0xa1, 0x6f)
+			o = msgp.AppendBool(o, z.Own)
 		}
 	}
-	// string "d"
-	o = append(o, 0xa1, 0x64)
-	o = msgp.AppendBytes(o, z.Data)
-	// string "e"
-	o = append(o, 0xa1, 0x65)
-	o = msgp.AppendUint64(o, z.Echo)
-	// string "o"
-	o = append(o, 0xa1, 0x6f)
-	o = msgp.AppendBool(o, z.Own)
 	return
 }
 
