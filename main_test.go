@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs"
+	"github.com/commy-project/commyfs/internal/heap"
 	"github.com/commy-project/commyfs/server"
 )
 
@@ -43,6 +44,7 @@ func serve(args []string) {
 	for i, arg := range args[:len(args)-1] {
 		dirs[arg] = args[i+1]
 	}
+	go heap.Trim(context.Background())
 	srv, err := server.Start(context.Background(), server.Options{StateDir: dirs["--state-dir"], RuntimeDir: dirs["--runtime-dir"],
 		Mode: server.ModeAuto, Linger: 100 * time.Millisecond})
 	if err == nil {

@@ -1,11 +1,14 @@
 // Package heap keeps the memory of a process near what it uses.
 //
 // Go's heap grows to twice of what lives in it before garbage is collected, and keeps what it has grown to. That is right
-// while a program is busy. A process that was busy once, and holds much, gives back here what it does not need.
+// while a program is busy. A process that was busy once, and holds much, gives back here what it does not need. One that is
+// busy, and holds little, would collect garbage without end, and gets more room for it.
 package heap
 
 import (
 	"context"
+	"math"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -22,8 +25,22 @@ const (
 	worthPart = 4
 )
 
-// Trim returns memory to the system that nothing lives in, now and then while little is allocated, until ctx ends.
+// room is how much more than twice of what lives in it the heap can grow to.
+const room = 32 << 20
+
+// ballast lives in the heap, and takes no memory: it is never touched.
+func ballast() []byte {
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return nil // it would count
+	}
+	return make([]byte, room/2)
+}
+
+// Trim returns memory to the system that nothing lives in, now and then while little is allocated, and lets a small heap grow
+// before it is collected, until ctx ends.
 func Trim(ctx context.Context) {
+	unused := ballast()
+	defer runtime.KeepAlive(unused)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var t trimmer

@@ -1,8 +1,17 @@
 package heap
 
 import (
+	"context"
+	"math"
+	"os"
+	"os/exec"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestDue(t *testing.T) {
@@ -51,4 +60,71 @@ func TestMeasure(t *testing.T) {
 	if freed := measure(); freed.live > after.live-32<<20 {
 		t.Errorf("%+v, then %+v", after, freed)
 	}
+}
+
+// TestRoom: what lets the heap grow is not spare, and is not there where memory is limited.
+func TestRoom(t *testing.T) {
+	before := measure()
+	b := ballast()
+	runtime.GC()
+	goal := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}}
+	metrics.Read(goal)
+	if got := goal[0].Value.Uint64(); got < room {
+		t.Errorf("garbage is collected at %d bytes", got)
+	}
+	runtime.KeepAlive(b)
+	if s := measure(); s.spare() > before.spare()+room/4 {
+		t.Errorf("%d bytes seem to be spare, %d before", s.spare(), before.spare())
+	}
+
+	limit := debug.SetMemoryLimit(100 << 20)
+	defer debug.SetMemoryLimit(limit)
+	if n := len(ballast()); limit != math.MaxInt64 || n != 0 {
+		t.Errorf("%d bytes where memory is limited, without %d", n, limit)
+	}
+}
+
+// TestTrimmedRoom: Trim has it.
+func TestTrimmedRoom(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { Trim(ctx); close(done) }()
+	for measure().live < room/2 {
+		runtime.GC()
+	}
+	cancel()
+	<-done
+}
+
+// TestUntouched: what lets the heap grow takes no memory in a program that begins with it.
+func TestUntouched(t *testing.T) {
+	const child = "COMMY_TEST_HEAP"
+	if os.Getenv(child) != "" {
+		b := ballast()
+		if n := resident(t, b); n > room/16 {
+			t.Errorf("%d of %d bytes are in memory", n, len(b))
+		}
+		runtime.KeepAlive(b)
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUntouched$", "-test.count=1")
+	cmd.Env = append(os.Environ(), child+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// resident is how much of b is in memory.
+func resident(t *testing.T, b []byte) int {
+	t.Helper()
+	pages := make([]byte, (len(b)+unix.Getpagesize()-1)/unix.Getpagesize())
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), uintptr(unsafe.Pointer(&pages[0])))
+	if errno != 0 {
+		t.Skip(errno)
+	}
+	n := 0
+	for _, p := range pages {
+		n += int(p & 1)
+	}
+	return n * unix.Getpagesize()
 }
