@@ -69,6 +69,16 @@ func ownTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// revision counts the commits of the server.
+func revision(b *testing.B, c *commyfs.Client) int64 {
+	b.Helper()
+	s, err := c.Status(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s.Rev
+}
+
 // BenchmarkPut is writers of a variable each, over one connection to a server in another process. Each waits for the
 // answer to one change before it makes the next.
 func BenchmarkPut(b *testing.B) {
@@ -92,7 +102,7 @@ func BenchmarkPut(b *testing.B) {
 				var times []time.Duration
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
-				own, other := ownTime(), served()
+				own, other, commits := ownTime(), served(), revision(b, c)
 				b.ResetTimer()
 				var wg sync.WaitGroup
 				for w := range writers {
@@ -118,10 +128,11 @@ func BenchmarkPut(b *testing.B) {
 				}
 				wg.Wait()
 				b.StopTimer()
-				own, other = ownTime()-own, served()-other
+				own, other, commits = ownTime()-own, served()-other, revision(b, c)-commits
 				runtime.ReadMemStats(&after)
 				slices.Sort(times)
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
+				b.ReportMetric(float64(b.N)/float64(commits), "puts/commit")
 				b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
 				b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
 				b.ReportMetric(float64(own.Microseconds())/float64(b.N), "client-µs/op")
