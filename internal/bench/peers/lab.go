@@ -76,11 +76,14 @@ func (l *lab) close() error {
 
 func (l *lab) later(f func() error) { l.undo = append(l.undo, f) }
 
+// errEnded says that there is nothing more to wait for.
+var errEnded = errors.New("it has ended")
+
 func (l *lab) poll(f func() error) error {
 	bound := time.Now().Add(readyBound)
 	for {
 		err := f()
-		if err == nil || time.Now().After(bound) {
+		if err == nil || errors.Is(err, errEnded) || time.Now().After(bound) {
 			return err
 		}
 		select {
@@ -178,7 +181,7 @@ func (l *lab) line(c *child, prefix string) (rest string, err error) {
 		}
 		select {
 		case <-c.done:
-			return context.Canceled
+			return errEnded
 		default:
 		}
 		return fmt.Errorf("%s is not ready after %v", c.name, readyBound)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -115,6 +116,21 @@ func TestResp(t *testing.T) {
 	}
 	if _, _, err := r.line(); err == nil || err.Error() != "redis: ERR no" {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Nobody waits for what a child that has ended would say.
+func TestChildThatEnds(t *testing.T) {
+	l := &lab{ctx: t.Context(), root: t.TempDir()}
+	c, err := l.start("sh", "/bin/sh", "-c", "echo no >&2; exit 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.line(c, "ready"); !errors.Is(err, errEnded) || !strings.Contains(err.Error(), "sh: no") {
+		t.Errorf("error %v", err)
+	}
+	if err := c.stop(); err == nil {
+		t.Error("it has not failed")
 	}
 }
 
