@@ -206,3 +206,52 @@ func looked(t *testing.T, path string) bool {
 	t.Fatalf("open %s: %v", path, err)
 	return false
 }
+
+// TestS16_WatchedAlone: who watches a node, and nothing above it, hears of its end and of its new name as well, although the
+// kernel has dropped its directory meanwhile, which nobody uses.
+func TestS16_WatchedAlone(t *testing.T) {
+	_, a, b := twoMounts(t)
+	for _, c := range []struct {
+		name   string
+		change func(path string) error
+		want   uint32
+	}{
+		{"removed", os.Remove, unix.IN_DELETE_SELF},
+		{"moved", func(path string) error { return os.Rename(path, path+".new") }, unix.IN_MOVE_SELF},
+	} {
+		dir := "t/s/" + c.name
+		a.Mkdir(dir + "/dir")
+		a.Write(dir+"/file", "0")
+		a.Write(dir+"/other", "0")
+		b.WaitValue(dir+"/other", "0")
+		for _, name := range []string{"file", "dir"} {
+			w, err := startQuickWatch(b.Path(dir+"/"+name), unix.IN_DELETE_SELF|unix.IN_MOVE_SELF)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.close()
+			tries := 0
+			testenv.Eventually(t, slower(30*time.Second), func() error {
+				if tries%20 == 0 { // the kernel is asked behind an event, and drops the directory a moment later
+					a.Write(dir+"/other", name+strconv.Itoa(tries))
+				}
+				if tries++; looked(t, b.Path(dir)) {
+					return errors.New("the kernel has the directory")
+				}
+				return nil
+			})
+			if err := c.change(a.Path(dir + "/" + name)); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.await(c.want, ""); err != nil {
+				t.Errorf("%s %s: %v", name, c.name, err)
+			}
+			if name == "file" { // the kernel keeps that there is no such name, and with it the directory
+				if err := os.WriteFile(a.Path(dir+"/file"), []byte("1"), 0o666); err != nil {
+					t.Fatal(err)
+				}
+				b.WaitValue(dir+"/file", "1")
+			}
+		}
+	}
+}

@@ -106,9 +106,9 @@ func (c *Cache) appeared(e *event) {
 	}
 }
 
-// disappeared announces a removal. The kernel drops the name itself.
+// disappeared announces a removal. The kernel drops the name itself. Who watches a node need not have its directory.
 func (c *Cache) disappeared(e *event) {
-	if !c.Knows(e.Parent) {
+	if !c.Knows(e.ID, e.Parent) {
 		return
 	}
 	at := name{e.Parent, names.File(e.Path)}
@@ -129,7 +129,7 @@ func (c *Cache) disappeared(e *event) {
 
 // moved announces a new name.
 func (c *Cache) moved(e *event) {
-	if !c.Knows(e.Parent, e.OldParent) {
+	if !c.Knows(e.ID, e.Parent, e.OldParent) {
 		return
 	}
 	from, to := name{e.OldParent, names.File(e.OldPath)}, name{e.Parent, names.File(e.Path)}
