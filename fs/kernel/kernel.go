@@ -168,7 +168,7 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 			c.queue.add(in)
 		}
 	}
-	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list) > 0
+	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list)+len(c.queue.own) > 0
 	c.mu.Unlock()
 	if work {
 		c.wakeUp()

@@ -100,3 +100,16 @@ func TestOthersWaitForNoRound(t *testing.T) {
 		t.Errorf("announced %v", ids(got))
 	}
 }
+
+// What was written here to a file that the kernel has forgotten since is announced to who watches its directory, without
+// waiting for anything else to happen.
+func TestForgottenIsAnnounced(t *testing.T) {
+	c := newCache(fakeTree{})
+	c.Learn(0, 3, nil)
+	c.Changed([]varsync.Notice{written(100, true)})
+	select {
+	case <-c.wake:
+	default:
+		t.Error("nobody is woken")
+	}
+}
