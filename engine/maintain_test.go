@@ -168,11 +168,8 @@ func TestCloseDuringCompaction(t *testing.T) {
 	e = open(t, Options{Dir: dir})
 	opened := time.Since(start) - closed
 	t.Logf("closed in %v, opened in %v; the compaction takes more than %v", closed, opened, least)
-	if closed+opened > least/2 {
-		t.Errorf("closed in %v, opened in %v: want less than half of %v", closed, opened, least)
-	}
-	if got := e.finishedCompaction(); got >= rev {
-		t.Fatalf("compaction to %d is done: nothing is tested", got)
+	if got := e.finishedCompaction(); got >= rev { // whatever the time on a busy machine: it was not waited for
+		t.Fatalf("compaction to %d is done: somebody has waited for it, or nothing is tested", got)
 	}
 	testenv.Eventually(t, time.Minute, func() error {
 		if got := e.finishedCompaction(); got < rev {
