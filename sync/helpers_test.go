@@ -127,10 +127,10 @@ func wantValue(t *testing.T, v *varsync.Variable, want string) {
 
 func eventually(t *testing.T, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
-			t.Fatal("condition not met in 10 s")
+			t.Fatal("condition not met in 30 s")
 		}
 		time.Sleep(time.Millisecond)
 	}
