@@ -185,7 +185,8 @@ func TestS16_NobodyWatches(t *testing.T) {
 		return looked(t, b.Path("t/s/seen"))
 	}
 	testenv.Eventually(t, slower(30*time.Second), func() error {
-		if change() || change() {
+		change() // the directory may go only after the second event
+		if change() {
 			return fmt.Errorf("round %d: the kernel has the directory", round)
 		}
 		return nil
