@@ -74,6 +74,8 @@ type Engine struct {
 	// txn carries out a transaction; tests put faults in between.
 	txn   func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 	quota storage.Quota // etcd's own
+	// scans is held for reading by scans, and by who rewrites the database.
+	scans sync.RWMutex
 	store string
 
 	// ctx ends when nothing more can be asked of etcd.

@@ -176,8 +176,11 @@ func (e *Engine) defragDue(pressed bool, last time.Time) bool {
 	return true
 }
 
-// defragment rewrites the database file while no batch is under way.
+// defragment rewrites the database file while no batch is under way, and no scan: etcd lets nobody read while it waits for the
+// end of one, and a scan reads pieces.
 func (e *Engine) defragment() (gain int64, err error) {
+	e.scans.Lock()
+	defer e.scans.Unlock()
 	state, err := e.take(e.ctx)
 	if err != nil {
 		return 0, err

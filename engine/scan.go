@@ -53,6 +53,8 @@ func startOf(key []byte) uint64 {
 
 // scan calls fn like pages, from one key on, with the store gone through once. There are about count keys.
 func (e *Engine) scan(ctx context.Context, prefix, from string, rev, count int64, fn func(key string, value []byte) error, flush func() error) error {
+	e.scans.RLock()
+	defer e.scans.RUnlock()
 	tx := e.etcd.Server.Backend().ConcurrentReadTx()
 	tx.RLock()
 	defer tx.RUnlock()

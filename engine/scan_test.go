@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 )
 
 // TestScan: going through the whole store finds what looking for the keys finds, at any revision that is kept.
@@ -88,6 +90,47 @@ func TestSplitKeyValue(t *testing.T) {
 	for _, bad := range []string{"\x0a", "\x0a\x02k", "\x2a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x10\xff", "\xff", "\x0d1234"} {
 		if key, value, ok := splitKeyValue([]byte(bad)); ok {
 			t.Errorf("%q is %q, %q", bad, key, value)
+		}
+	}
+}
+
+// TestScanAndRewrite: a rewrite of the database waits for a scan, and what is read and stored during the scan does not wait for
+// either.
+func TestScanAndRewrite(t *testing.T) {
+	e := open(t, Options{})
+	large := noise(1, 2*MaxWhole)
+	commit(t, e, AppendVariable(nil, 1, Variable{ID: 5, Name: "v", Data: large}, Stored{})...)
+	rewritten := make(chan error, 1)
+	done := make(chan error, 1)
+	go func() {
+		_, err := e.load(background(), func(ctx context.Context, rev int64) error {
+			prefix := variablePrefix(1)
+			return e.scan(ctx, prefix, prefix, rev, 1, func(string, []byte) error {
+				go func() {
+					_, err := e.defragment()
+					rewritten <- err
+				}()
+				for i := range 100 {
+					if data, err := e.readPieces(ctx, rev, 5, len(large)); err != nil || !bytes.Equal(data, large) {
+						return fmt.Errorf("read %d bytes: %w", len(data), err)
+					}
+					if _, err := e.Commit(ctx, []Op{PutFloor(1, uint64(i+1))}); err != nil {
+						return err
+					}
+				}
+				return nil
+			}, func() error { return nil })
+		})
+		done <- err
+	}()
+	for _, c := range []chan error{done, rewritten} {
+		select {
+		case err := <-c:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(time.Minute):
+			panic("the store hangs") // it cannot be closed either
 		}
 	}
 }
