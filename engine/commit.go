@@ -55,9 +55,12 @@ func (e *Engine) CommitFreeing(ctx context.Context, ops []Op) (rev int64, err er
 }
 
 func (e *Engine) commit(ctx context.Context, ops []Op, freeing bool) (rev int64, err error) {
-	size, err := checkBatch(ops)
-	if err != nil {
+	if err := checkBatch(ops); err != nil {
 		return 0, err
+	}
+	size := int64(0)
+	for _, op := range ops {
+		size += int64(op.writes())
 	}
 	if err := e.enter(); err != nil {
 		return 0, err
@@ -99,28 +102,29 @@ func (e *Engine) take(ctx context.Context) (*batchState, error) {
 	}
 }
 
-func checkBatch(ops []Op) (size int64, err error) {
+func checkBatch(ops []Op) error {
 	if len(ops) == 0 {
-		return 0, errors.New("engine: empty batch")
+		return errors.New("engine: empty batch")
 	}
 	if len(ops) > MaxOps {
-		return 0, fmt.Errorf("%w: %d operations of at most %d", ErrTooLarge, len(ops), MaxOps)
+		return fmt.Errorf("%w: %d operations of at most %d", ErrTooLarge, len(ops), MaxOps)
 	}
+	size := 0
 	seen := make(map[string]struct{}, len(ops))
 	for _, op := range ops {
 		if op.data > MaxValue {
-			return 0, fmt.Errorf("%w: value of %d bytes, at most %d", ErrTooLarge, op.data, MaxValue)
+			return fmt.Errorf("%w: value of %d bytes, at most %d", ErrTooLarge, op.data, MaxValue)
 		}
 		if _, dup := seen[op.key]; dup {
-			return 0, fmt.Errorf("%w: %q", ErrDuplicate, op.key)
+			return fmt.Errorf("%w: %q", ErrDuplicate, op.key)
 		}
 		seen[op.key] = struct{}{}
-		size += int64(op.Size())
+		size += op.Size()
 	}
 	if size > MaxBatch {
-		return 0, fmt.Errorf("%w: batch of %d bytes, at most %d", ErrTooLarge, size, MaxBatch)
+		return fmt.Errorf("%w: batch of %d bytes, at most %d", ErrTooLarge, size, MaxBatch)
 	}
-	return size, nil
+	return nil
 }
 
 // Pauses between attempts at a transaction that got no answer.

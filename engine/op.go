@@ -16,7 +16,10 @@ type Op struct {
 }
 
 // Size is what the operation counts against MaxBatch.
-func (o Op) Size() int { return (len(o.key)+opOverhead)*max(o.keys, 1) + len(o.value) }
+func (o Op) Size() int { return len(o.key) + len(o.end) + len(o.value) + opOverhead }
+
+// writes is what it has the store write: for each key that it deletes, that the key is gone.
+func (o Op) writes() int { return (len(o.key)+opOverhead)*max(o.keys, 1) + len(o.value) }
 
 func (o Op) etcd() *pb.RequestOp {
 	if o.value == nil {

@@ -218,3 +218,20 @@ func TestPiecesOnFullDisk(t *testing.T) {
 		t.Error("the value is not what was written last")
 	}
 }
+
+// However large values were, as many can be removed in a batch as small ones: it is not more to ask.
+func TestDeleteManyPieces(t *testing.T) {
+	e := open(t, Options{})
+	v := Variable{ID: 1, Name: "v", Data: noise(1, 2*MaxWhole)}
+	commit(t, e, AppendVariable(nil, 1, v, Stored{})...)
+	ops := []Op{DeletePieces(v.ID, len(v.Data))}
+	for id := uint64(2); id < 1000; id++ {
+		ops = append(ops, DeletePieces(id, MaxValue))
+	}
+	if _, err := e.CommitFreeing(t.Context(), ops); err != nil {
+		t.Error(err)
+	}
+	if got := keysBelow(t, e, prefixPiece); got != 0 {
+		t.Errorf("%d pieces are left", got)
+	}
+}
