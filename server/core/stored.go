@@ -19,18 +19,30 @@ func (s *Session) ReadsOn(id uint64) bool {
 
 // readStored is Read from the store.
 func (s *Session) readStored(svc *service, name string, value bool) (model.Variable, error) {
-	c := s.core
-	found, size, err := c.engine.Find(c.ctx, svc.id, name, value)
+	m, err := s.core.inStore(svc, name, value)
+	v := s.core.view
+	v.mu.RLock()
+	now, c, gone := s.loadedLocked(svc.id)
+	v.mu.RUnlock()
+	switch {
+	case gone != nil && gone != errLetGo || now != svc:
+		return model.Variable{}, model.ErrNotFound // it has gone, or out of sight, meanwhile
+	case c != nil:
+		// What the store has by now may not be shown yet, and nobody is to read what is shown after that.
+		return s.Read(svc.id, name, value)
+	}
+	return m, err
+}
+
+// inStore finds in the store what a service has under a name.
+func (s *Core) inStore(svc *service, name string, value bool) (model.Variable, error) {
+	found, size, err := s.engine.Find(s.ctx, svc.id, name, value)
 	switch {
 	case engine.Unreadable(err):
-		c.log.Error("a variable cannot be read", "service", svc.id, "name", name, "err", err)
+		s.log.Error("a variable cannot be read", "service", svc.id, "name", name, "err", err)
 		return model.Variable{}, errDamaged
 	case err != nil:
 		return model.Variable{}, fromEngine(err)
-	}
-	// It may have gone, or out of sight, meanwhile.
-	if now, err := s.readable(svc.id); err != nil || now != svc {
-		return model.Variable{}, model.ErrNotFound
 	}
 	if v := found.Variable; v != nil {
 		m := model.Variable{
@@ -45,7 +57,7 @@ func (s *Session) readStored(svc *service, name string, value bool) (model.Varia
 		return model.Variable{}, model.ErrIsDirectory
 	}
 	for p := parentOf(name); p != ""; p = parentOf(p) {
-		found, _, err := c.engine.Find(c.ctx, svc.id, p, false)
+		found, _, err := s.engine.Find(s.ctx, svc.id, p, false)
 		switch {
 		case engine.Unreadable(err):
 			return model.Variable{}, errDamaged

@@ -76,3 +76,27 @@ func TestReadStored(t *testing.T) {
 		t.Error("a loaded service is to be loaded")
 	}
 }
+
+// TestReadStoredMeanwhile: a service that was loaded while the store was read is read from memory: the store can be ahead of
+// what is shown, and who has read the next value from it must not read the last one then.
+func TestReadStoredMeanwhile(t *testing.T) {
+	s := startCore(t)
+	p := connect(t, s)
+	p.do(store("v", "shown"))
+	id, err := p.Find("t", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	svc, err := p.readable(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := p.wantValue("v", "shown")
+	ahead := engine.Variable{ID: shown.ID, Name: "v", Version: shown.Version + 1, Data: []byte("stored")}
+	if _, err := s.engine.Commit(t.Context(), []engine.Op{engine.PutVariable(id, ahead)}); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := p.readStored(svc, "v", true); err != nil || string(v.Data) != "shown" {
+		t.Errorf("read %q, %v", v.Data, err)
+	}
+}
