@@ -75,13 +75,12 @@ func (c *crowd) add(index int, t told) (told, bool) {
 	return c.told, c.left == 0
 }
 
-// spent says how long a report has taken; of a crowd, when all have been carried out.
+// spent says how long a report has taken.
 func (s *Core) spent(it *item, d time.Duration) {
+	all := d
 	if c := it.crowd; c != nil {
-		if c.spent += d; it.place < len(c.outcome.Results)-1 {
-			return
-		}
-		d = c.spent
+		c.spent += d
+		all = c.spent
 	}
-	s.queue.spend(it.session, d)
+	s.queue.spend(it.session, d, all)
 }

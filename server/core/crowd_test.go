@@ -93,3 +93,25 @@ func TestCrowdOverBatches(t *testing.T) {
 		}
 	}
 }
+
+// TestCrowdIsCharged: what reports that travel together have taken the committer counts, whatever becomes of the last.
+func TestCrowdIsCharged(t *testing.T) {
+	s := startCore(t)
+	p := connect(t, s)
+	last := appendTo("v", "x")
+	if a := ack(p, &model.Report{Seq: 2, Changes: []model.Change{last}}); a.Code != model.CodeOK {
+		t.Fatalf("outcome %+v", a)
+	}
+	q := s.queue
+	q.mu.Lock()
+	p.line.last = 0
+	q.mu.Unlock()
+	if a := ack(p, crowded(1, 0, appendTo("v", "y"), last)); a.Code != model.CodeOK || len(a.Refused) != 0 {
+		t.Fatalf("outcome %+v", a)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if p.line.last == 0 {
+		t.Error("they have taken nothing")
+	}
+}

@@ -200,12 +200,12 @@ func (q *queue) takeLocked() (items []item) {
 	return items
 }
 
-// spend says how long a session's report has taken the committer.
-func (q *queue) spend(s *Session, d time.Duration) {
+// spend says how long a session's report has taken the committer, and how long all that it has come with so far.
+func (q *queue) spend(s *Session, d, all time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s.line.spent += d
-	s.line.last = d
+	s.line.last = all
 	if s.line.at >= 0 {
 		heap.Fix(&q.lines, s.line.at)
 	}
