@@ -32,7 +32,6 @@ type reply struct {
 	id      uint64
 	message transport.Message
 	make    func() transport.Message // called when it is about to be sent, in place of message
-	slow    bool                     // make may wait for the engine
 	part    bool                     // there is more to come
 	cost    int                      // what it has of the session's memory
 	after   func()                   // called when it was sent

@@ -24,10 +24,9 @@ func (r request) reply(a reply) {
 	r.out.reply(a)
 }
 
-// later answers with what fn returns when the answer is about to be sent, so that it takes no memory before. slow: fn may wait
-// for the engine.
-func (r request) later(slow bool, fn func() (transport.Message, error)) {
-	r.reply(reply{slow: slow, make: func() transport.Message {
+// later answers with what fn returns when the answer is about to be sent, so that it takes no memory before.
+func (r request) later(fn func() (transport.Message, error)) {
+	r.reply(reply{make: func() transport.Message {
 		m, err := fn()
 		if err != nil {
 			return r.server.refusal(err)
@@ -93,7 +92,7 @@ func (r request) handle(m transport.Message) {
 	case *transport.List:
 		r.inTurn(func() { r.list((*model.List)(m)) })
 	case *transport.GetStatus:
-		r.later(false, func() (transport.Message, error) { return r.status(), nil })
+		r.later(func() (transport.Message, error) { return r.status(), nil })
 	case *transport.CreateKey:
 		text, err := r.CreateKey((*model.NewKey)(m))
 		r.result(&transport.KeyCreated{Key: text}, err)
@@ -158,12 +157,41 @@ func (r request) read(m *transport.ReadVariable) {
 		return
 	}
 	loaded, err := r.Loaded(service)
-	r.later(!loaded, func() (transport.Message, error) {
+	read := func() (transport.Message, error) {
 		v, err := r.Read(service, m.Name, !m.Stat)
 		return &transport.VariableData{Variable: v}, err
-	})
-	if err == nil && !loaded && r.ReadsOn(service) {
+	}
+	if loaded || err != nil {
+		r.later(read)
+		return
+	}
+	r.aside(func() { r.fromStore(!m.Stat, read) })
+	if r.ReadsOn(service) {
 		r.aside(func() { _ = r.Load(service) }) // who wants it meets the error again
+	}
+}
+
+// fromStore answers with what fn returns, which may have to wait for the engine: nothing else of the session is to. It returns
+// when the answer was sent, so that few values wait for that.
+func (r request) fromStore(value bool, fn func() (transport.Message, error)) {
+	cost := min(r.Cost, replyCost)
+	if value {
+		most := int(r.server.core.Limits().Value)
+		if r.Memory.Take(most) != nil {
+			return // the session ends
+		}
+		cost += min(most, r.Memory.Limit())
+	}
+	m, err := fn()
+	if err != nil {
+		m = r.server.refusal(err)
+	}
+	sent := make(chan struct{})
+	r.Memory.Give(r.Cost - min(r.Cost, replyCost))
+	r.out.reply(reply{id: r.ID, message: m, cost: cost, after: func() { close(sent) }})
+	select {
+	case <-sent:
+	case <-r.conn.Done():
 	}
 }
 

@@ -133,11 +133,6 @@ func (p *parcel) now() (left bool, err error) {
 	n, size := 0, 0
 	for ; n < len(replies); n++ {
 		r := &replies[n]
-		if r.slow {
-			p.out.back(replies[n:])
-			left = true
-			break
-		}
 		if r.make != nil {
 			r.message, r.make = r.make(), nil
 		}
