@@ -2,6 +2,8 @@ package core
 
 import (
 	"cmp"
+	"fmt"
+	"runtime/debug"
 
 	"github.com/commy-project/commyfs/model"
 )
@@ -26,10 +28,21 @@ func (s *Session) Settle(begin func()) (here bool) {
 	if len(items) == 0 {
 		return false
 	}
+	defer dieOfPanic()
 	begin()
 	q.back(s.core.commit(items, s))
 	q.done()
 	return true
+}
+
+// dieOfPanic ends the process if the caller panics, as the committer's panics do: whoever recovers from one, as net/http does,
+// would go on with a server that stores nothing any more.
+func dieOfPanic() {
+	if p := recover(); p != nil {
+		stack := debug.Stack()
+		go func() { panic(fmt.Sprintf("%v\n%s", p, stack)) }()
+		select {}
+	}
 }
 
 // HandIn is Report that leaves the rest to Settle, or to HurryUp.
