@@ -247,3 +247,107 @@ func TestCrowdTakesNoTransactions(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What travels together and nobody waits for any more, the first included, before it is sent, takes no room.
+func TestCrowdIsLeftBeforeItIsSent(t *testing.T) {
+	f := newFlown(t)
+	list := f.queueUp(3)
+	f.connectEach()
+	for _, r := range []*report{list[1], list[0], list[2]} {
+		if !f.giveUp(r) {
+			t.Error("it was over")
+		}
+	}
+	f.update(func(f *inFlight) {
+		if n := len(f.reports) + len(f.queue); n > 0 {
+			t.Errorf("%d reports are left", n)
+		}
+	})
+}
+
+// Who has given up before the first sends is not sent for: what he does next must not be overtaken by it.
+func TestCrowdLeavesOutWhoHasLeft(t *testing.T) {
+	f := newFlown(t)
+	list := f.queueUp(3)
+	w, _ := f.connectEach()
+	f.giveUp(list[1])
+	turn, _ := f.take(list[0])
+	f.send(t.Context(), turn)
+	m := w.await(t, 1)[0]
+	if m.Seq != 1 || len(m.Changes) != 3 {
+		t.Fatalf("sent %+v", m.Report)
+	}
+	for i := range m.Changes {
+		if got, want := m.Changes[i].Op == model.OpDelete, i != 1; got != want {
+			t.Errorf("change %d was sent: %v", i, got)
+		}
+	}
+	f.update(func(f *inFlight) {
+		if f.reports[list[1].seq] != nil {
+			t.Error("it takes room")
+		}
+	})
+	m.acceptEach(model.Refusal{Index: 1, Code: model.CodeInvalid})
+	for _, r := range []*report{list[0], list[2]} {
+		if r.state != acknowledged || r.err != nil || len(r.results) != 1 {
+			t.Errorf("who has stayed: %+v", r)
+		}
+	}
+}
+
+// What has a number is sent before what has none: that may have no room until it is answered.
+func TestCrowdIsNotOvertakenWhenItWaitsAgain(t *testing.T) {
+	for what, fall := range map[string]func(f *flown, t *turn){
+		"the first gives up": func(f *flown, t *turn) { f.giveUp(t.reports[0]) },
+		"it is not sent": func(f *flown, turn *turn) {
+			f.take(turn.reports[0])
+			f.unsent(turn)
+		},
+		"it is refused": func(f *flown, turn *turn) {
+			f.take(turn.reports[0])
+			f.answered(turn, nil, model.ErrTooLarge)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			f := newFlown(t)
+			list := f.queueUp(2*maxInFlight + 1)
+			f.connectEach()
+			first := list[0].turn
+			for range 10 { // those behind it are answered, as far as they can be sent
+				var open []*turn
+				f.update(func(f *inFlight) {
+					for _, r := range list {
+						if r.turn != nil && r.turn != first {
+							open = append(open, r.turn)
+						}
+					}
+				})
+				for _, o := range open {
+					f.take(o.reports[0])
+					f.answered(o, &model.Outcome{Results: make([]model.Result, len(o.reports))}, nil)
+				}
+				f.update(func(f *inFlight) { f.close(first) })
+			}
+			fall(f, first)
+			f.update(func(f *inFlight) {
+				for _, r := range first.reports[1:] {
+					if r.state != sent || r.turn == nil {
+						t.Fatalf("number %d is not sent, state %d, with %d in the queue", r.seq, r.state, len(f.queue))
+					}
+				}
+			})
+		})
+	}
+}
+
+// queueUp has reports wait that nobody waits for.
+func (f *flown) queueUp(n int) (list []*report) {
+	f.update(func(f *inFlight) {
+		for range n {
+			r := &report{changes: []model.Change{{Op: model.OpDelete}}, bell: bells.Get().(*bell)}
+			list = append(list, r)
+			f.queue = append(f.queue, r)
+		}
+	})
+	return list
+}

@@ -178,14 +178,23 @@ func (f *inFlight) takeBack(r *report) bool {
 	}
 	r.turn = nil
 	f.close(t)
+	var again []*report
 	for _, other := range t.reports {
-		if other != r && other.state == sent {
+		switch {
+		case other == r:
+		case other.state == sent:
 			other.state, other.on = lost, nil
-			f.queue = append(f.queue, other)
+			again = append(again, other)
+		case other.state == abandoned: // no answer will come
+			f.drop(other)
 		}
 	}
+	f.again(again...)
 	return true
 }
+
+// again puts reports that have numbers before all that have none: these can have no room until those are answered.
+func (f *inFlight) again(list ...*report) { f.queue = slices.Insert(f.queue, 0, list...) }
 
 // drop takes a report out.
 func (f *inFlight) drop(r *report) {
@@ -215,17 +224,19 @@ func (c *Client) answered(t *turn, outcome *model.Outcome, err error) {
 	c.update(func(f *inFlight) {
 		f.close(t)
 		apart := t.crowd() && refusedWhole(outcome, err)
+		var again []*report
 		for i, r := range t.reports {
 			switch {
 			case r.on != t.session: // it was sent again since, or is over
 			case apart && r.state == sent:
 				r.state, r.on = lost, nil // none was carried out: each may be alone
-				f.queue = append(f.queue, r)
+				again = append(again, r)
 			default:
 				results, err := t.answer(i, outcome, err)
 				c.answer(f, r, results, err)
 			}
 		}
+		f.again(again...)
 	})
 }
 
@@ -251,7 +262,7 @@ func (c *Client) answer(f *inFlight, r *report, results []model.Result, err erro
 func (f *inFlight) retry(r *report) {
 	if r.state == delayed {
 		r.state = lost
-		f.queue = slices.Insert(f.queue, 0, r)
+		f.again(r)
 	}
 }
 

@@ -107,7 +107,9 @@ func (c *Client) send(ctx context.Context, t *turn) {
 	if msg.Each {
 		msg.Changes = make([]model.Change, len(t.reports))
 		for i, r := range t.reports {
-			msg.Changes[i] = r.changes[0]
+			if !c.left(r, t) {
+				msg.Changes[i] = r.changes[0]
+			}
 		}
 	}
 	err := t.session.conn.Report(ctx, msg, func(o *model.Outcome, err error) { c.answered(t, o, err) })
@@ -120,10 +122,24 @@ func (c *Client) send(ctx context.Context, t *turn) {
 	}
 }
 
+// left reports whether nobody waits any more for a report that is to travel with others. Nothing goes in its place, which the
+// server refuses: its waiter may have sent another change by now, which it must not come after.
+func (c *Client) left(r *report, t *turn) bool {
+	f := &c.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.state == abandoned && r.on == t.session {
+		f.drop(r)
+		return true
+	}
+	return false
+}
+
 // unsent takes back what was not sent because who was to send it waits no more.
 func (c *Client) unsent(t *turn) {
 	c.update(func(f *inFlight) {
 		f.close(t)
+		var again []*report
 		for i, r := range t.reports {
 			switch {
 			case r.on != t.session:
@@ -132,10 +148,11 @@ func (c *Client) unsent(t *turn) {
 			default:
 				r.state, r.on = lost, nil
 				if i > 0 {
-					f.queue = append(f.queue, r)
+					again = append(again, r)
 				}
 			}
 		}
+		f.again(again...)
 	})
 }
 
