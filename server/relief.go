@@ -57,6 +57,7 @@ func (r *relief) look() {
 	turns, s := r.turns.Load(), r.current.Load()
 	n := s.settles.Load()
 	if n != 0 && n == r.seen && s.settles.CompareAndSwap(n, 0) {
+		s.out.loud() // who reads now may have nothing to read for long
 		s.wg.Go(func() { s.readLoop(nil) })
 		n = 0
 	}

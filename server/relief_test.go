@@ -1,7 +1,9 @@
 package server
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,4 +110,74 @@ func TestEndDuringAStore(t *testing.T) {
 		return nil
 	})
 	first.wantValue("v", "x")
+}
+
+// TestToldWhileTheEngineHangs: what others have to tell the client is told although the goroutine that reads carries out a
+// report, and nothing comes that would be read.
+func TestToldWhileTheEngineHangs(t *testing.T) {
+	s := startServer(t)
+	connect(t, s).do(store("v", ""))
+	entered, gate := make(chan struct{}), make(chan struct{})
+	s.relief.begun = func() {
+		entered <- struct{}{}
+		<-gate
+	}
+	p := connect(t, s)
+	a := hung(t, entered, func() *transport.Pending {
+		p.seq++
+		return p.cl.Go(t.Context(), &transport.ReportVariableChanges{Seq: p.seq, Acked: p.seq - 1, Changes: []model.Change{store("v", "x")}})
+	})
+	c := s.relief.current.Load()
+	testenv.Eventually(t, bound, func() error {
+		if c.settles.Load() != 0 {
+			return errors.New("it is not relieved")
+		}
+		return nil
+	})
+	defer func() {
+		close(gate)
+		if _, err := a.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	(&progress{request: request{session: c}, service: 77}).tell(1)
+	p.await("progress", func(l []transport.Message) bool {
+		return slices.ContainsFunc(l, func(m transport.Message) bool {
+			page, ok := m.(*transport.Snapshot)
+			return ok && page.Service == 77
+		})
+	})
+}
+
+// TestPanicOfWhoReads: a panic of who tells the client something in place of the writer ends the session, all of it.
+func TestPanicOfWhoReads(t *testing.T) {
+	s := startServer(t)
+	p := connect(t, s)
+	current := make(chan *session, 100)
+	s.relief.begun = func() {
+		select {
+		case current <- s.relief.current.Load():
+		default:
+		}
+	}
+	var c *session
+	for c == nil {
+		p.do(store("v", fmt.Sprint(p.seq)))
+		select {
+		case c = <-current:
+		default: // the committer was faster
+		}
+	}
+	must[*transport.Done](p, &transport.Ping{})
+	c.out.hush()
+	c.out.reply(reply{id: 1 << 40, make: func() transport.Message { panic("test") }})
+	c.tellNow()
+	select {
+	case <-c.written:
+	case <-time.After(bound):
+		t.Fatal("the writer has not ended")
+	}
+	if !c.speaking.TryLock() {
+		t.Error("a writer that has something to tell at that moment would wait for ever")
+	}
 }

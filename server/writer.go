@@ -90,13 +90,18 @@ func (s *session) tellNow() {
 		s.out.loud()
 		return
 	}
-	left, err := s.parcel.now()
-	s.speaking.Unlock()
+	left, err := s.speakNow()
 	if err != nil {
 		s.over(err)
 	} else if left {
 		s.out.signal()
 	}
+}
+
+// speakNow lets others speak again also after a panic: the writer is waited for.
+func (s *session) speakNow() (left bool, err error) {
+	defer s.speaking.Unlock()
+	return s.parcel.now()
 }
 
 // now does what tellNow does. left: there is something for the writer to do.
