@@ -131,8 +131,12 @@ func (p *parcel) now() (left bool, err error) {
 	}()
 	// What the replies can know of is told before them.
 	if some {
-		if _, err := p.Deliver(p); err != nil {
+		little, err := p.DeliverLittle(p, nowFeed)
+		if err != nil {
 			return false, err
+		} else if !little { // by now there is more
+			p.out.back(replies)
+			return true, nil
 		}
 	}
 	n, size := 0, 0

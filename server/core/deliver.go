@@ -38,9 +38,23 @@ func (d *delivery) empty() bool {
 	return d.tree == nil && len(d.files)+len(d.updates)+len(d.lost)+len(d.outcomes) == 0 && d.start == nil
 }
 
-func (f *feed) take() (d delivery) {
+func (f *feed) take() delivery {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.takeLocked()
+}
+
+// takeLittle is take, unless there is more than so many bytes, or what is not to be had in one go.
+func (f *feed) takeLittle(most int) (d delivery, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if some, little := f.littleLocked(most); some && !little {
+		return delivery{}, false
+	}
+	return f.takeLocked(), true
+}
+
+func (f *feed) takeLocked() (d delivery) {
 	if t := f.tree; t != nil && t.live && len(t.changes) > 0 {
 		d.tree = &model.TreeChanges{Rev: t.rev, Changes: t.changes}
 		d.held, t.held, t.changes = t.held, 0, nil
@@ -109,8 +123,18 @@ func (f *feed) ended(s *start) {
 func (s *Session) Little(most int) (some, little bool) { return s.feed.little(most) }
 
 // Deliver hands over what there is to tell now. false: nothing. One goroutine at a time calls it.
-func (s *Session) Deliver(to Receiver) (bool, error) {
-	d := s.feed.take()
+func (s *Session) Deliver(to Receiver) (bool, error) { return s.deliver(to, s.feed.take()) }
+
+// DeliverLittle is Deliver as long as there is no more than Little allows. ok is false if there is: then nothing is handed over.
+func (s *Session) DeliverLittle(to Receiver, most int) (ok bool, err error) {
+	d, ok := s.feed.takeLittle(most)
+	if ok {
+		_, err = s.deliver(to, d)
+	}
+	return ok, err
+}
+
+func (s *Session) deliver(to Receiver, d delivery) (bool, error) {
 	if err := s.auth.Check(s.Principal); err != nil {
 		return false, err
 	}

@@ -207,6 +207,10 @@ func (f *feed) close() (map[uint64]*watch, map[uint64]*service) {
 func (f *feed) little(most int) (some, little bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.littleLocked(most)
+}
+
+func (f *feed) littleLocked(most int) (some, little bool) {
 	if len(f.starts) > 0 || len(f.files) > 0 {
 		return true, false
 	}

@@ -116,3 +116,27 @@ func TestCoalescing(t *testing.T) {
 	delete(svc.watches, w)
 	svc.watchMu.Unlock()
 }
+
+// TestDeliverLittle: what has become more than is asked for stays where it is.
+func TestDeliverLittle(t *testing.T) {
+	s := startCore(t)
+	p := connect(t, s)
+	p.do(store("a", "0"))
+	sid := p.service("t", "s")
+	svc := s.view.lookup("t", "s")
+	behind := &Session{core: s.Core, client: newClient("nobody"), auth: s.auth, Identity: Identity{Principal: model.Itself}, feed: newFeed(budget.New(96<<20).Open("", func() int64 { return 0 }, nil, func(error) {}), func() {})}
+	behind.Memory = behind.feed.memory
+	w := &watch{session: behind, service: svc, values: true, live: true, open: map[uint64]int{}}
+	behind.feed.watches[sid] = w
+	svc.watchMu.Lock()
+	svc.watches.add(w)
+	svc.watchMu.Unlock()
+	p.do(store("a", strings.Repeat("x", 2000)))
+	step := &peer{t: t, news: make(chan struct{}, 1)}
+	if ok, err := behind.DeliverLittle(step, 1000); ok || err != nil || len(step.told) > 0 {
+		t.Errorf("more than is asked for: %v, %v, %d messages", ok, err, len(step.told))
+	}
+	if ok, err := behind.DeliverLittle(step, 10_000); !ok || err != nil || len(step.told) != 1 {
+		t.Errorf("as much as is asked for: %v, %v, %d messages", ok, err, len(step.told))
+	}
+}
