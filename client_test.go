@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	iofs "io/fs"
+	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -582,6 +586,54 @@ func TestManyWritersAndLostServers(t *testing.T) {
 	}
 	t.Run("shared", func(t *testing.T) { manyWriters(t, follow) })
 	t.Run("own", func(t *testing.T) { manyWriters(t, follow, func(o *commyfs.Options) { o.NoMap = true }) })
+}
+
+// TestManyWritersAndLostConnections is the same with a network that cuts one connection after the other, in the middle of
+// whatever is under way.
+func TestManyWritersAndLostConnections(t *testing.T) {
+	manyWriters(t, func(*commyfs.Service) {}, func(o *commyfs.Options) { o.URLs = []string{cutting(t, o.URLs[0])} })
+}
+
+// cutting returns the URL of a server's stand-in, which cuts the first connections after a moment.
+func cutting(t *testing.T, url string) string {
+	dir, err := os.MkdirTemp("", "commyfs")
+	check(t, err)
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	check(t, err)
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		_ = l.Close()
+		wg.Wait()
+		check(t, os.RemoveAll(dir))
+	})
+	const cut = 25
+	wg.Go(func() {
+		for n := 0; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("unix", strings.TrimPrefix(url, "unix://"))
+			if err != nil {
+				_ = c.Close()
+				continue
+			}
+			end := func() {
+				_ = c.Close()
+				_ = s.Close()
+			}
+			if n < cut {
+				time.AfterFunc(time.Duration(10+rand.IntN(60))*time.Millisecond, end)
+			}
+			for _, way := range [][2]net.Conn{{c, s}, {s, c}} {
+				wg.Go(func() {
+					defer end()
+					_, _ = io.Copy(way[0], way[1])
+				})
+			}
+		}
+	})
+	return "unix://" + l.Addr().String()
 }
 
 func manyWriters(t *testing.T, begin func(*commyfs.Service), change ...func(*commyfs.Options)) {
