@@ -1,8 +1,10 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -248,7 +250,8 @@ func TestRoom(t *testing.T) {
 	for range maxInFlight + 10 {
 		f.report(t.Context(), 0)
 	}
-	sent := w.await(t, maxInFlight)
+	sent := slices.Clone(w.await(t, maxInFlight))
+	slices.SortFunc(sent, func(a, b *sending) int { return cmp.Compare(a.Seq, b.Seq) })
 	awaitQueue(f, 10)
 	sent[maxInFlight-1].accept() // the oldest counts
 	awaitQueue(f, 10)
