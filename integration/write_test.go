@@ -265,7 +265,9 @@ func TestS10_ServerStopsBetween(t *testing.T) {
 	pid := fmt.Sprint(h.Status().Server.Pid)
 	for _, shell := range []string{"dash", "bash"} {
 		for _, lost := range []string{`echo lost > "$1"`, `: > "$1"`} {
-			r := h.ShellBy(shell, `echo kept > "$1" && echo first; kill -STOP "$2"; `+lost, m.Path("t/s/v"), pid)
+			// kill returns before all threads have stopped.
+			stop := `kill -STOP "$2"; while grep -L '^State:.T' /proc/"$2"/task/*/status | grep -q .; do :; done; `
+			r := h.ShellBy(shell, `echo kept > "$1" && echo first; `+stop+lost, m.Path("t/s/v"), pid)
 			server.Signal(syscall.SIGCONT)
 			if r.Code == 0 || r.Stdout != "first\n" {
 				t.Errorf("%s: want the first write alone to succeed: %v", lost, r)
