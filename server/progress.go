@@ -26,9 +26,12 @@ func (p *progress) tell(steps uint64) {
 	}
 }
 
-// telling calls fn, which waits for a service, and tells of progress meanwhile.
-func (r request) telling(service uint64, fn func()) {
-	p := &progress{r, service, r.Steps(service)}
+// telling calls fn, which waits for services, and tells of progress meanwhile.
+func (r request) telling(fn func(), services ...uint64) {
+	var list []*progress
+	for _, id := range services {
+		list = append(list, &progress{r, id, r.Steps(id)})
+	}
 	done := make(chan struct{})
 	defer close(done)
 	var timer *time.Timer
@@ -38,7 +41,9 @@ func (r request) telling(service uint64, fn func()) {
 		select {
 		case <-done:
 		default:
-			p.tell(r.Steps(service))
+			for _, p := range list {
+				p.tell(r.Steps(p.service))
+			}
 			timer.Reset(progressEvery)
 		}
 	})

@@ -73,7 +73,7 @@ func quick(m transport.Message) bool {
 func (r request) handle(m transport.Message) {
 	switch m := m.(type) {
 	case *transport.ReportVariableChanges:
-		r.refuse(r.HandIn(r.Ticket, (*model.Report)(m)))
+		r.report((*model.Report)(m))
 	case *transport.Ping:
 		r.answer(&transport.Done{})
 	case *transport.Probe:
@@ -141,7 +141,7 @@ func (r request) loaded(service uint64, fn func()) {
 	default:
 		r.aside(func() {
 			var err error
-			if r.telling(service, func() { err = r.Load(service) }); err != nil {
+			if r.telling(func() { err = r.Load(service) }, service); err != nil {
 				r.refuse(err)
 				return
 			}
@@ -200,11 +200,18 @@ func (r request) probe(m *model.Probe) {
 		p, err := r.Probe(m)
 		r.result((*transport.Probed)(p), err)
 	}
-	if r.ProbeWaits(m) {
-		r.aside(probe)
+	if services := r.ProbeWaits(m); len(services) > 0 {
+		r.aside(func() { r.telling(probe, services...) })
 		return
 	}
 	probe()
+}
+
+func (r request) report(m *model.Report) {
+	held, err := r.HandIn(r.Ticket, m)
+	if r.refuse(err); held != nil {
+		r.aside(func() { held.Load(func(service uint64, load func()) { r.telling(load, service) }) })
+	}
 }
 
 func (r request) memoryFile(service uint64) {
@@ -218,7 +225,7 @@ func (r request) memoryFile(service uint64) {
 		return
 	}
 	r.aside(func() {
-		r.telling(service, func() { f, err = r.MemoryFile(service) })
+		r.telling(func() { f, err = r.MemoryFile(service) }, service)
 		r.result((*transport.ServiceFilePath)(f), err)
 	})
 }

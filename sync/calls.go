@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
@@ -11,9 +12,13 @@ import (
 // call makes a request that can be repeated, across a reconnect if need be, within ctx and [Options.Timeout]. Changes go
 // through [Client.Report].
 func call[Reply any](ctx context.Context, c *Client, request func(context.Context, Conn) (Reply, error)) (Reply, error) {
-	var none Reply
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
+	return repeated(ctx, c, request)
+}
+
+func repeated[Reply any](ctx context.Context, c *Client, request func(context.Context, Conn) (Reply, error)) (Reply, error) {
+	var none Reply
 	for {
 		sess, err := c.session(ctx)
 		if err != nil {
@@ -38,10 +43,16 @@ func (c *Client) Read(ctx context.Context, r *model.Read) (*model.Variable, erro
 
 // Probe asks the server whether a change would be accepted now, and for a fresh id if Reserve is set.
 func (c *Client) Probe(ctx context.Context, p *model.Probe) (*model.Probed, error) {
-	if p.ID != 0 && p.In == 0 {
+	probe := func(ctx context.Context, conn Conn) (*model.Probed, error) { return conn.Probe(ctx, p) }
+	if p.ID == 0 {
+		return call(ctx, c, probe)
+	}
+	if p.In == 0 {
 		p.In = c.serviceOf(p.ID)
 	}
-	return call(ctx, c, func(ctx context.Context, conn Conn) (*model.Probed, error) { return conn.Probe(ctx, p) })
+	ctx, cancel := c.whileLoading(ctx, func() int64 { return c.heardOf(p.In, "", "") })
+	defer cancel()
+	return repeated(ctx, c, probe)
 }
 
 // Status asks the server for its state.
@@ -85,16 +96,18 @@ func (c *Client) List(ctx context.Context, l *model.List, fn func([]model.Entry)
 }
 
 // patient calls fn with a context that ends when for as long as the bound fn has not called progress, and nothing was heard
-// otherwise: that is the time, in Unix nanoseconds, when something last was.
+// otherwise: that is the time, in Unix nanoseconds, when something last was. That alone it does not wait for for ever.
 func patient(ctx context.Context, bound time.Duration, heard func() int64, fn func(ctx context.Context, progress func()) error) error {
 	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var last atomic.Int64
+	last.Store(time.Now().UnixNano())
 	var idle *time.Timer
 	armed := make(chan struct{})
 	idle = time.AfterFunc(bound, func() {
 		<-armed
-		if left := bound - time.Since(time.Unix(0, heard())); left > 0 {
+		if left := min(bound-time.Since(time.Unix(0, heard())), maxLoading*bound-time.Since(time.Unix(0, last.Load()))); left > 0 {
 			idle.Reset(left)
 		} else {
 			cancel()
@@ -102,7 +115,10 @@ func patient(ctx context.Context, bound time.Duration, heard func() int64, fn fu
 	})
 	close(armed)
 	defer idle.Stop()
-	err := fn(ctx, func() { idle.Reset(bound) })
+	err := fn(ctx, func() {
+		last.Store(time.Now().UnixNano())
+		idle.Reset(bound)
+	})
 	if err != nil && ctx.Err() != nil && whole.Err() == nil {
 		return &model.Error{Code: model.CodeDisconnected, Message: "the server does not go on with a listing"}
 	}

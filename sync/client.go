@@ -29,6 +29,7 @@ type Client struct {
 	maxValue atomic.Int64 // as the server has it
 
 	treeSteps atomic.Uint64 // see TreeSteps
+	heardElse atomic.Int64  // when the server last said that it loads a service that is not known here
 
 	mu         sync.RWMutex // guards the following, and the tenants and services themselves
 	treeLoaded bool
@@ -178,7 +179,7 @@ func isRetryable(err error) bool {
 }
 
 func timedOut(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
+	if errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return ctx.Err()
 	}
 	return errNoAnswer

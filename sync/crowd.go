@@ -125,6 +125,7 @@ type bell struct {
 	timer *time.Timer
 	// The waiter's own.
 	expired bool
+	begun   time.Time
 	end     time.Time
 	cancel  context.CancelFunc // of a context that patience has made
 }
@@ -136,7 +137,8 @@ var bells = sync.Pool{New: func() any {
 }}
 
 func (b *bell) set(d time.Duration) {
-	b.expired, b.end = false, time.Now().Add(d)
+	b.expired, b.begun = false, time.Now()
+	b.end = b.begun.Add(d)
 	b.timer.Reset(d)
 }
 

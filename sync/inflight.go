@@ -43,6 +43,7 @@ type report struct {
 	seq     uint64
 	on      *session      // sent, abandoned: where
 	turn    *turn         // not taken yet
+	with    []*report     // sent: all that it travels with, itself among them
 	first   time.Time     // when it was first sent
 	wait    time.Duration // the last delay
 	results []model.Result
@@ -152,7 +153,7 @@ func (f *inFlight) give() {
 			r.seq = f.last
 			f.reports[r.seq] = r
 		}
-		r.state, r.on = sent, f.session
+		r.state, r.on, r.with = sent, f.session, t.reports
 		if !r.first.IsZero() {
 			// The one clock stands while the machine sleeps, the other can be set back.
 			t.age = max(1, t.given.Sub(r.first).Nanoseconds(), t.given.UnixNano()-r.first.UnixNano())

@@ -143,11 +143,15 @@ func (sess *session) MemoryFileMoved(service uint64, f *model.MemoryFile) {
 func (sess *session) Replaced(p *model.Snapshot) {
 	s, _ := sess.c.index.get(p.Service).(*Service)
 	if s == nil {
+		sess.c.heardElse.Store(time.Now().UnixNano())
 		return
 	}
 	s.heard.Store(time.Now().UnixNano())
 	sn := sess.resyncs[p.Service]
 	if sn == nil {
+		if isProgress(p) {
+			return
+		}
 		sn = &snapshot{}
 		sess.resyncs[p.Service] = sn
 	}

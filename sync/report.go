@@ -72,6 +72,9 @@ func (c *Client) carryOut(ctx context.Context, epoch uint64, r *report) ([]model
 			}
 			continue
 		case <-r.late():
+			if c.extend(r) {
+				continue
+			}
 			r.expired = true
 		case <-ctx.Done():
 		}

@@ -260,3 +260,37 @@ func TestPutSendsTheDifference(t *testing.T) {
 		t.Error("a difference from nothing")
 	}
 }
+
+// Who waits for a report or a probe waits as long as the server says that it is loading the service.
+func TestLoadingForReports(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string]bool{"known": true, "not known": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const timeout, signs = 2 * time.Second, 6
+			f := &fake{t: t, value: "x"}
+			f.handle = func(send func(uint64, transport.Message), id uint64, m transport.Message) {
+				go func() {
+					for range signs {
+						time.Sleep(timeout / (signs - 3))
+						send(0, &transport.Snapshot{Service: fakeService, More: true})
+					}
+					switch m := m.(type) {
+					case *transport.ReportVariableChanges:
+						send(id, accept(m))
+					case *transport.Probe:
+						send(id, &transport.Probed{Version: 1})
+					}
+				}()
+			}
+			c := f.client(func(o *varsync.Options) { o.Timeout, o.NoTree = timeout, !known })
+			change := model.Change{Op: model.OpStore, Tenant: "t", Service: "s", Name: "v", Data: []byte("y")}
+			if _, err := c.Change(t.Context(), change); err != nil {
+				t.Errorf("a report: %v", err)
+			}
+			if _, err := c.Probe(t.Context(), &model.Probe{ID: fakeVariable, In: fakeService, Want: model.RightWrite}); err != nil {
+				t.Errorf("a probe: %v", err)
+			}
+		})
+	}
+}

@@ -50,6 +50,7 @@ type Session struct {
 	client *client
 	feed   *feed
 	line   line // guarded by queue.mu
+	holds  holds
 }
 
 // Attach makes a session its client's, in the place of one that it may still have: of that one nothing is carried out any

@@ -24,7 +24,7 @@
 //   - A session sees and does what its principal may; a hidden tenant is not there.
 //
 // Lock order: view.mu, service.watchMu, feed.mu. Core.mu, client.mu, the Authorizer's, the budget's and queue.mu are leaves.
-// None is held across the engine.
+// holds.mu comes before all of them. None is held across the engine.
 package core
 
 import (
@@ -62,6 +62,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Broken is called when nothing can be stored any more.
 	Broken func(error)
+	// Loading is called before a service is loaded, step as often as something is done. For tests.
+	Loading func(service uint64, step func())
 }
 
 func (o *Options) setDefaults() {
@@ -79,6 +81,7 @@ type Core struct {
 	unused       time.Duration
 	minFree      int64
 	broken       func(error)
+	loading      func(service uint64, step func())
 	engine       *engine.Engine
 	view         *view
 	queue        *queue
@@ -132,7 +135,7 @@ type Core struct {
 func Open(ctx context.Context, o Options) (*Core, error) {
 	o.setDefaults()
 	s := &Core{
-		log: o.Logger, dir: o.Dir, limits: o.Limits, unused: o.Idle, minFree: o.Store.MinFree, broken: o.Broken,
+		log: o.Logger, dir: o.Dir, limits: o.Limits, unused: o.Idle, minFree: o.Store.MinFree, broken: o.Broken, loading: o.Loading,
 		view: newView(), queue: newQueue(), auth: o.Auth, memory: budget.New(o.Memory), treeWatchers: map[*Session]struct{}{},
 		clients: map[string]*client{}, legacy: map[string]*client{}, marks: map[*client]struct{}{}, live: map[*Session]struct{}{},
 		idleSince: time.Now(), up: time.Now(), builds: make(chan struct{}, maxBuilds),

@@ -34,6 +34,9 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 	c.named = s.view.rev
 	s.view.mu.RUnlock()
 	f := newFiller(c)
+	if s.loading != nil {
+		s.loading(svc.id, func() { svc.steps.Add(1) })
+	}
 	var writer unique.Handle[string]
 	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
 		svc.steps.Add(1)

@@ -20,8 +20,13 @@ func (s *Core) roomy() (bool, error) {
 	return free >= s.minFree+2*s.limits.Value+spaceMargin, nil
 }
 
-// ProbeWaits reports whether a probe would have to load services.
-func (s *Session) ProbeWaits(m *model.Probe) bool { return len(s.homes(m.ID, m.In)) > 0 }
+// ProbeWaits returns the services that a probe would have to load.
+func (s *Session) ProbeWaits(m *model.Probe) (services []uint64) {
+	for _, svc := range s.homes(m.ID, m.In) {
+		services = append(services, svc.id)
+	}
+	return services
+}
 
 // Probe says whether a change would be accepted now.
 func (s *Session) Probe(m *model.Probe) (*model.Probed, error) {

@@ -61,8 +61,11 @@ func (s *Session) Loaded(id uint64) (bool, error) {
 
 // Steps counts what is done to load a service and to make its memory file: as long as it rises, that goes on.
 func (s *Session) Steps(id uint64) uint64 {
-	svc, err := s.readable(id)
-	if err != nil {
+	v := s.core.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	svc, err := s.readableLocked(id)
+	if svc == nil || err != nil && s.auth.NeedToChange(s.Principal, svc.tenant.name) != nil {
 		return 0
 	}
 	return svc.steps.Load()

@@ -1,17 +1,19 @@
 package core
 
 import (
-	"cmp"
 	"fmt"
 	"runtime/debug"
 
 	"github.com/commy-project/commyfs/model"
 )
 
-// Report hands a report to the committer. Its outcome is delivered. What it needs is loaded here, where only this session
-// waits. An error means that nothing of the session is carried out any more.
+// Report hands a report to the committer. Its outcome is delivered. What it needs is loaded here. An error means that nothing
+// of the session is carried out any more.
 func (s *Session) Report(t Ticket, r *model.Report) error {
-	err := s.HandIn(t, r)
+	held, err := s.HandIn(t, r)
+	if held != nil {
+		held.Load(func(_ uint64, load func()) { load() })
+	}
 	s.HurryUp()
 	return err
 }
@@ -45,35 +47,18 @@ func dieOfPanic() {
 	}
 }
 
-// HandIn is Report that leaves the rest to Settle, or to HurryUp.
-func (s *Session) HandIn(t Ticket, r *model.Report) error {
-	srv := s.core
-	for i := range r.Changes {
-		c := &r.Changes[i]
-		for _, svc := range s.homes(c.ID, c.In) {
-			s.feed.ready()             // nothing else is to wait for it
-			_ = srv.load(srv.ctx, svc) // the committer meets the error again
-		}
-		for _, k := range []serviceKey{{c.Tenant, c.Service}, {cmp.Or(c.ToTenant, c.Tenant), c.ToService}} {
-			if k.name == "" || s.auth.NeedToChange(s.Principal, k.tenant) != nil {
-				continue
-			}
-			if svc := srv.view.lookup(k.tenant, k.name); svc != nil {
-				if svc.content.Load() == nil {
-					s.feed.ready()
-				}
-				_ = srv.load(srv.ctx, svc)
-			}
-		}
-	}
+// HandIn is Report that leaves the rest to Settle, or to HurryUp. If it returns a report, that waits for [Held.Load], which may
+// take long. What comes after it waits only if it concerns the same.
+func (s *Session) HandIn(t Ticket, r *model.Report) (*Held, error) {
 	it := item{Ticket: t, session: s, report: r, size: sizeOf(r)}
 	r.Each = r.Each && it.reports() <= maxChanges // else it is refused
 	s.feed.expect(r.Seq, it.reports())
-	if !srv.queue.push(it) {
+	h, held := s.hold(it, s.unloaded(r))
+	if !held && !s.core.queue.push(it) {
 		s.feed.unexpect(r.Seq, it.reports())
-		return model.ErrUnavailable
+		return nil, model.ErrUnavailable
 	}
-	return nil
+	return h, nil
 }
 
 // sizeOf is about how many bytes a report has the engine store.
@@ -92,7 +77,11 @@ func sizeOf(r *model.Report) int {
 // Goodbye forgets the client, when all that it has asked for before is carried out, and then calls done. What comes after it
 // is refused: there is nobody to keep the answers for.
 func (s *Session) Goodbye(done func()) error {
-	if !s.core.queue.push(item{session: s, do: func() { s.goodbye(); done() }}) {
+	it := item{session: s, do: func() { s.goodbye(); done() }}
+	if _, held := s.hold(it, nil); held {
+		return nil
+	}
+	if !s.core.queue.push(it) {
 		return model.ErrUnavailable
 	}
 	s.core.queue.signal()

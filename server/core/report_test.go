@@ -21,7 +21,7 @@ func TestPanicOfACommitter(t *testing.T) {
 		}()
 		for { // the committer may be faster
 			p.seq++
-			if err := p.HandIn(Ticket{}, &model.Report{Seq: p.seq, Changes: []model.Change{store("v", "x")}}); err != nil {
+			if _, err := p.HandIn(Ticket{}, &model.Report{Seq: p.seq, Changes: []model.Change{store("v", "x")}}); err != nil {
 				t.Fatal(err)
 			}
 			p.Settle(func() { panic("in place of the committer") })
