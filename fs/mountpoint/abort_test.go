@@ -2,7 +2,10 @@ package mountpoint
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,11 +133,20 @@ func TestAbortOfAnother(t *testing.T) {
 
 func TestDetach(t *testing.T) {
 	m := unserved(t)
-	waiting := make(chan error, 1)
+	waiting, thread := make(chan error, 1), make(chan int, 1)
 	go func() {
+		runtime.LockOSThread()
+		thread <- unix.Gettid()
 		var st unix.Stat_t
-		waiting <- unix.Stat(m.Dir(), &st)
+		waiting <- unix.Fstatat(unix.AT_FDCWD, m.Dir(), &st, 0)
 	}()
+	inside, by := fmt.Sprint(unix.SYS_NEWFSTATAT, " "), fmt.Sprintf("/proc/self/task/%d/syscall", <-thread)
+	testenv.Eventually(t, 10*time.Second, func() error { // or it finds what the mount has hidden
+		if doing, err := os.ReadFile(by); err != nil || !strings.HasPrefix(string(doing), inside) {
+			return fmt.Errorf("the user does not wait: %q, %v", doing, err)
+		}
+		return nil
+	})
 	if hung, err := Detach(m.Dir()); !hung || err != nil {
 		t.Errorf("hung %v, %v", hung, err)
 	}
