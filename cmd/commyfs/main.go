@@ -10,17 +10,29 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/commy-project/commyfs/internal/local"
+	"github.com/commy-project/commyfs/internal/slack"
 )
 
 func main() {
 	if mount := os.Getenv(guardEnv); mount != "" {
 		os.Exit(exitCode(beGuard(mount, os.Args[1:])))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
+	if a.stays(os.Args[1:]) {
+		_ = slack.Take(local.Executable()) // only speed
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	code := a.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// stays reports whether the command is one that serves others for long.
+func (a *app) stays(args []string) bool {
+	cmd, _, err := a.newRootCommand().Find(args)
+	return err == nil && (cmd.Name() == "serve" || cmd.Name() == "mount")
 }
 
 // endSignals are those that end a command in good order. A hangup is not one for a command that was started with nohup.
