@@ -23,6 +23,8 @@ import (
 const (
 	roleMinimal = "minimal-fs"
 	rolePong    = "pong"
+	roleStore   = "store"
+	roleFan     = "fan"
 )
 
 const (

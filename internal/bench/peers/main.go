@@ -51,7 +51,11 @@ func main() {
 	case roleMinimal:
 		err = bench.ServeMinimal(ctx, os.Args[2], os.Stdout)
 	case rolePong:
-		err = servePong(os.Args[2])
+		err = servePong(ctx, os.Args[2], func() error { return nil })
+	case roleStore:
+		err = serveStore(ctx, os.Args[2], os.Args[3])
+	case roleFan:
+		err = serveFan(ctx, os.Args[2])
 	default:
 		var o options
 		if o, err = parse(os.Args[1:], os.Stderr); err == nil && o.table != "" {

@@ -6,14 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"time"
 
 	"github.com/commy-project/commyfs"
-	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/internal/bench/crowd"
 	"github.com/commy-project/commyfs/internal/dial"
 	"github.com/commy-project/commyfs/internal/local"
@@ -38,6 +35,7 @@ var rows = []row{
 	{name: "load", run: load},
 	{name: "large", run: large},
 	{name: "idle", run: idle},
+	{name: "limits", run: limits},
 	{name: "million", long: true, run: million},
 	{name: "services", long: true, run: func(l *lab, name string) ([]result, error) { return services(l, name, false) }},
 	{name: "services_followed", long: true, run: func(l *lab, name string) ([]result, error) { return services(l, name, true) }},
@@ -61,61 +59,13 @@ func ping(l *lab, name string) ([]result, error) {
 	if _, err := c.Hello(l.ctx, &who, nil); err != nil {
 		return nil, err
 	}
-	bare, err := l.pong()
+	bare, err := l.exchange("two bare Go processes on a Unix socket", rolePong)
 	if err != nil {
 		return nil, err
 	}
-	var buf [pingSize]byte
 	res, err := l.compare(name, comparison{goal: 1.3, sides: []side{
-		repeat("Ping on the Unix socket", func() error { return c.Ping(context.Background()) }),
-		repeat("two bare Go processes on a Unix socket", func() error {
-			if _, err := bare.Write(buf[:]); err != nil {
-				return err
-			}
-			_, err := io.ReadFull(bare, buf[:])
-			return err
-		}),
-	}})
+		repeat("Ping on the Unix socket", func() error { return c.Ping(context.Background()) }), bare}})
 	return []result{res}, err
-}
-
-// pong connects to a process that sends back what it gets.
-func (l *lab) pong() (net.Conn, error) {
-	socket := filepath.Join(l.root, "pong.sock")
-	c, err := l.self(rolePong, socket)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := l.line(c, "ready"); err != nil {
-		return nil, err
-	}
-	conn, err := net.Dial("unix", socket)
-	if err == nil {
-		l.later(conn.Close)
-	}
-	return conn, err
-}
-
-func servePong(socket string) error {
-	ln, err := net.Listen("unix", socket)
-	if err != nil {
-		return err
-	}
-	fmt.Println("ready")
-	conn, err := ln.Accept()
-	if err != nil {
-		return err
-	}
-	buf := make([]byte, 4096)
-	for {
-		n, err := conn.Read(buf)
-		if err == nil {
-			_, err = conn.Write(buf[:n])
-		}
-		if err != nil {
-			return nil
-		}
-	}
 }
 
 // commitSide is a value of 8 bytes put into the bare engine.
@@ -124,13 +74,7 @@ func (l *lab) commitSide() (side, error) {
 	if err != nil {
 		return side{}, err
 	}
-	v := engine.Variable{ID: 1, Name: "v", Mode: 0o644, Writer: "peers", Data: make([]byte, 8)}
-	return repeat("engine.Commit of a value of 8 bytes", func() error {
-		v.Version++
-		binary.LittleEndian.PutUint64(v.Data, v.Version)
-		_, err := e.Commit(context.Background(), []engine.Op{engine.PutVariable(1, v)})
-		return err
-	}), nil
+	return repeat("engine.Commit of a value of 8 bytes", committing(e, 1)), nil
 }
 
 func fsyncRow(l *lab, name string) ([]result, error) {

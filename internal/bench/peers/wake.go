@@ -92,47 +92,56 @@ func (l *lab) wakeMounts(remote bool) (p pair, err error) {
 	if err := l.poll(func() error { _, err := os.Stat(b.path("v")); return err }); err != nil {
 		return p, err
 	}
-	events, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return p, err
-	}
-	l.later(func() error { return unix.Close(events) })
-	if _, err := unix.InotifyAddWatch(events, b.path("v"), unix.IN_MODIFY); err != nil {
-		return p, err
-	}
 	from, err := l.open(a.path("v"), unix.O_RDWR)
 	if err != nil {
 		return p, err
 	}
-	to, err := l.open(b.path("v"), unix.O_RDONLY)
+	read, err := l.awaitModify(b.path("v"))
+	return pair{func(number uint64) error { number--; return pwrite(from, &number) }, func(number uint64) error {
+		for {
+			if got, err := read(); err != nil || got == number {
+				return err
+			}
+		}
+	}}, err
+}
+
+// awaitModify watches a file, and waits for an event and reads 8 bytes.
+func (l *lab) awaitModify(path string) (func() (uint64, error), error) {
+	events, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return p, err
+		return nil, err
+	}
+	l.later(func() error { return unix.Close(events) })
+	if _, err := unix.InotifyAddWatch(events, path, unix.IN_MODIFY); err != nil {
+		return nil, err
+	}
+	fd, err := l.open(path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
 	}
 	var buf [4096]byte
-	await := func(number uint64) error {
+	return func() (uint64, error) {
 		for bound := time.Now().Add(wakeBound); ; {
 			var value [8]byte
 			n, err := unix.Poll([]unix.PollFd{{Fd: int32(events), Events: unix.POLLIN}}, 1000)
 			switch {
 			case time.Now().After(bound):
-				return fmt.Errorf("no event with the value within %v", wakeBound)
+				return 0, fmt.Errorf("no event within %v", wakeBound)
 			case errors.Is(err, unix.EINTR), err == nil && n == 0:
 				continue
 			case err != nil:
-				return err
+				return 0, err
 			}
 			if _, err := unix.Read(events, buf[:]); err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-				return err
+				return 0, err
 			}
-			if _, err := unix.Pread(to, value[:], 0); err != nil {
-				return err
+			if _, err := unix.Pread(fd, value[:], 0); err != nil {
+				return 0, err
 			}
-			if binary.LittleEndian.Uint64(value[:]) == number {
-				return nil
-			}
+			return binary.LittleEndian.Uint64(value[:]), nil
 		}
-	}
-	return pair{func(number uint64) error { number--; return pwrite(from, &number) }, await}, nil
+	}, nil
 }
 
 // wakeRedis stores a value and publishes it, in one write: the least that Redis can do for a subscriber that wants values.
