@@ -362,18 +362,32 @@ func (w *Writer) Abandon() error { return w.leave(Superseded) }
 // Close tells readers that the values are the last ones, removes the file if the path still names it, and unmaps it.
 func (w *Writer) Close() error { return w.leave(Closed) }
 
+// Finish and Remove are the first two parts of [Writer.Close], for who closes very many files: the readers of all of them are
+// told first, and unmapping what has no name any more can be left to the end of the process.
+func (w *Writer) Finish() { w.finish(Closed) }
+
+// Remove removes the file if the path still names it.
+func (w *Writer) Remove() error {
+	var st unix.Stat_t
+	if id := w.ident.Load(); id == nil {
+		return os.Remove(w.cur.path)
+	} else if unix.Lstat(w.path, &st) == nil && st.Dev == id.dev && st.Ino == id.ino {
+		return os.Remove(w.path)
+	}
+	return nil
+}
+
+func (w *Writer) finish(s State) {
+	if w.err != ErrClosed {
+		_ = w.cur.setState(s) // fails only if the file was cut short, which its readers see by themselves
+	}
+}
+
 func (w *Writer) leave(s State) error {
 	if w.err == ErrClosed {
 		return nil
 	}
+	w.finish(s)
 	w.err = ErrClosed
-	_ = w.cur.setState(s) // fails only if the file was cut short, which its readers see by themselves
-	var err error
-	var st unix.Stat_t
-	if id := w.ident.Load(); id == nil {
-		err = os.Remove(w.cur.path)
-	} else if unix.Lstat(w.path, &st) == nil && st.Dev == id.dev && st.Ino == id.ino {
-		err = os.Remove(w.path)
-	}
-	return errors.Join(err, w.cur.close())
+	return errors.Join(w.Remove(), w.cur.close())
 }

@@ -443,6 +443,10 @@ func TestLeave(t *testing.T) {
 		err   error
 	}{
 		{"close", (*memfile.Writer).Close, memfile.Closed, nil},
+		{"in parts", func(w *memfile.Writer) error {
+			w.Finish()
+			return errors.Join(w.Remove(), w.Close())
+		}, memfile.Closed, nil},
 		{"abandon", (*memfile.Writer).Abandon, memfile.Superseded, memfile.ErrSuperseded},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

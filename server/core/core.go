@@ -188,11 +188,7 @@ func (s *Core) Close(ctx context.Context) error {
 	s.committer.Wait()
 	s.endSessions(&model.Error{Code: model.CodeUnavailable, Message: "the server stops"}, func(*Session) bool { return true })
 	s.wg.Wait()
-	for _, svc := range s.view.services {
-		if c := svc.content.Load(); c != nil {
-			s.closeMemory(c)
-		}
-	}
+	s.closeAllMemory()
 	s.storeReserved()
 	return s.engine.Close()
 }

@@ -154,6 +154,33 @@ func (s *Core) closeMemory(c *content) {
 	}
 }
 
+// closeAllMemory closes all memory files, which can be very many. First the readers of all of them are told that nothing comes any
+// more: the next server may start as soon as this one has let go of the state directory. Then their names go. To unmap them
+// takes longest, as a disk then frees their blocks, and nobody has to wait for it: a server's process ends here.
+func (s *Core) closeAllMemory() {
+	var files []*memfile.Writer
+	for _, svc := range s.view.services {
+		c := svc.content.Load()
+		if c == nil {
+			continue
+		}
+		c.file.Store(nil)
+		if c.mem != nil {
+			c.mem.Finish()
+			files = append(files, c.mem)
+			c.mem = nil
+		}
+	}
+	for _, f := range files {
+		_ = f.Remove()
+	}
+	go func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
+}
+
 // pushMoved tells the watchers of services where the memory file is now.
 func (s *Core) pushMoved(moved map[*service]struct{}, t *touched) {
 	for svc := range moved {

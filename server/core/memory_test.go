@@ -84,3 +84,47 @@ func TestMemoryFileLost(t *testing.T) {
 	p.do(store("x", "4"))
 	wantInFile(t, p, memoryPath(d.run, sid))
 }
+
+// TestCloseTellsAllFirst: who has a file mapped is told that nothing comes any more before any file goes, so that with very many
+// services too nobody takes an old state for one that lives.
+func TestCloseTellsAllFirst(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	const services = 300
+	readers := map[string]*memfile.Reader{}
+	for i := range services {
+		name := fmt.Sprint("s", i)
+		p.do(model.Change{Op: model.OpStore, Tenant: "t", Service: name, Name: "v", Data: []byte("last"), Create: true, Parents: true})
+		path := p.file(p.service("t", name)).Path
+		r, err := memfile.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		readers[path] = r
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	missing := func() bool {
+		for path := range readers {
+			if _, err := os.Stat(path); err != nil {
+				return true
+			}
+		}
+		return false
+	}
+	for !missing() {
+	}
+	for path, r := range readers {
+		if state, err := r.State(); state != memfile.Closed || err != nil {
+			t.Fatalf("%s is in state %d, %v, as another one is gone", filepath.Base(path), state, err)
+		}
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(d.run, "*.mem*")); len(left) > 0 {
+		t.Errorf("left behind: %d files", len(left))
+	}
+}
