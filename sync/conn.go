@@ -24,7 +24,8 @@ type Conn interface {
 	// Unwatch ends a watch, and lets go of the service's memory file.
 	Unwatch(ctx context.Context, service uint64) error
 	MemoryFile(ctx context.Context, service uint64) (*model.MemoryFile, error)
-	// Report returns when r is sent, and has its outcome handled once. If it returns an error, neither.
+	// Report returns when r is sent, and has its outcome handled once. If it returns an error, neither. When ctx has ended
+	// before, it sends r if that takes no waiting.
 	Report(ctx context.Context, r *model.Report, handle func(*model.Outcome, error)) error
 	Probe(ctx context.Context, p *model.Probe) (*model.Probed, error)
 	Read(ctx context.Context, r *model.Read) (*model.Variable, error)

@@ -109,6 +109,9 @@ func (c *Client) enqueue(epoch uint64, r *report) {
 			return
 		}
 		f.queue = append(f.queue, r)
+		if r.posted != nil {
+			c.expireAt(f, r.posted.ack.deadline)
+		}
 		if wait = f.crowded && f.state == up && len(f.queue) == 1 && r.gathers() && !f.held && len(f.open) < maxOpen; wait {
 			f.held = true
 		}

@@ -3,6 +3,7 @@ package sync
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
@@ -36,7 +37,8 @@ type report struct {
 	changes []model.Change
 	one     [1]model.Change // room for changes
 	value   []byte          // what the variable holds once a store or patch of ours is accepted: the server does not send it back
-	*bell
+	*bell                   // of who waits
+	posted  *posted         // nobody waits; see post.go
 
 	// guarded by inFlight.mu
 	state   reportState
@@ -57,6 +59,8 @@ type turn struct {
 	acked   uint64
 	age     int64 // of the one report that is sent again
 	given   time.Time
+	next    *turn       // see errands
+	handed  atomic.Bool // of errands: it is sent, or will not be
 }
 
 // maxInFlight bounds the reports whose answers are not here, and how far the newest is ahead of the oldest: the server
@@ -88,13 +92,30 @@ type inFlight struct {
 	looking bool
 	crowded bool // the last turn was of several reports
 	held    bool // the first of a crowd waits for the others
+
+	errands  errands     // update's own
+	expiry   *time.Timer // ends posted reports
+	expiring bool        // it runs
 }
 
-// update changes what is in flight, and decides what follows from that: who waits is told, and reports get their turn.
+// update changes what is in flight, and decides what follows from that: who waits is told, and reports get their turn. What
+// nobody waits for is done before it returns: no lock may be held.
 func (c *Client) update(fn func(f *inFlight)) {
+	todo := c.decide(fn)
+	for t := todo.turns; t != nil; t = t.next {
+		c.sendPosted(t)
+	}
+	for p := todo.over; p != nil; p = p.next {
+		p.finish()
+	}
+}
+
+// decide is update without what is left to be done.
+func (c *Client) decide(fn func(f *inFlight)) (todo errands) {
 	f := &c.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer func() { todo, f.errands = f.errands, errands{} }()
 	state := f.state
 	fn(f)
 	if f.state != state {
@@ -120,6 +141,7 @@ func (c *Client) update(fn func(f *inFlight)) {
 			f.end(r, nil, errClosed)
 		}
 	}
+	return todo
 }
 
 // room reports whether one more report can get a number.
@@ -166,9 +188,12 @@ func (f *inFlight) give() {
 		f.open = append(f.open, t)
 		f.crowded = n > 1
 	}
-	r := t.reports[0]
-	r.turn = t
-	r.ring()
+	if r := t.reports[0]; r.posted != nil {
+		f.errands.send(t)
+	} else {
+		r.turn = t
+		r.ring()
+	}
 }
 
 // takeBack takes back a turn that the waiter has not taken. What was to travel with its report waits again.
@@ -214,7 +239,11 @@ func (f *inFlight) end(r *report, results []model.Result, err error) {
 	f.drop(r)
 	if r.state != abandoned {
 		r.results, r.err = results, err
-		r.ring()
+		if r.posted != nil {
+			f.errands.finish(r.posted)
+		} else {
+			r.ring()
+		}
 	}
 	r.state = acknowledged
 }
@@ -269,17 +298,19 @@ func (f *inFlight) retry(r *report) {
 
 // giveUp says that nobody waits for the report any more. It reports false if the report is over.
 func (c *Client) giveUp(r *report) (ok bool) {
-	c.update(func(f *inFlight) {
-		switch {
-		case r.state == acknowledged:
-			return
-		case r.state == sent && r.turn == nil:
-			r.state = abandoned
-		default:
-			f.drop(r)
-			r.state = acknowledged
-		}
-		ok = true
-	})
+	c.update(func(f *inFlight) { ok = f.giveUp(r) })
 	return ok
+}
+
+func (f *inFlight) giveUp(r *report) (ok bool) {
+	switch {
+	case r.state == acknowledged:
+		return false
+	case r.state == sent && r.turn == nil:
+		r.state = abandoned
+	default:
+		f.drop(r)
+		r.state = acknowledged
+	}
+	return true
 }

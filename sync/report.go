@@ -106,6 +106,17 @@ func (c *Client) wasSent(r *report) bool {
 
 // send puts reports on a connection. What cannot be sent, because it is too large, is answered here.
 func (c *Client) send(ctx context.Context, t *turn) {
+	switch err := c.tell(ctx, t); {
+	case err == nil:
+	case ctx.Err() != nil:
+		c.unsent(t)
+	default:
+		c.answered(t, nil, err)
+	}
+}
+
+// tell asks the server for the changes of a turn.
+func (c *Client) tell(ctx context.Context, t *turn) error {
 	msg := &model.Report{Seq: t.reports[0].seq, Acked: t.acked, Age: t.age, Changes: t.reports[0].changes, Each: t.crowd()}
 	if msg.Each {
 		msg.Changes = make([]model.Change, len(t.reports))
@@ -115,14 +126,7 @@ func (c *Client) send(ctx context.Context, t *turn) {
 			}
 		}
 	}
-	err := t.session.conn.Report(ctx, msg, func(o *model.Outcome, err error) { c.answered(t, o, err) })
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		c.unsent(t)
-	default:
-		c.answered(t, nil, err)
-	}
+	return t.session.conn.Report(ctx, msg, func(o *model.Outcome, err error) { c.answered(t, o, err) })
 }
 
 // left reports whether nobody waits any more for a report that is to travel with others. Nothing goes in its place, which the

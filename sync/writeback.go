@@ -17,6 +17,10 @@ type Ack struct {
 	err      error
 }
 
+func (a *Ack) init(e Edit, bound time.Duration) {
+	a.edit, a.deadline, a.done = e, time.Now().Add(bound), make(chan struct{})
+}
+
 // Done is closed when the edit is stored or refused.
 func (a *Ack) Done() <-chan struct{} { return a.done }
 
@@ -37,6 +41,8 @@ type writeBack struct {
 	queue []*Ack     // the first ones can be in flight
 	busy  bool       // somebody sends
 	over  bool       // the variable has it no more
+
+	stale bool // of who sends: the first edit was refused because of its base
 }
 
 // outbox returns the variable's edits, locked. It has them only while there are any: there can be a million variables.
@@ -71,7 +77,11 @@ const (
 // Enqueue starts an edit. Edits of one variable are carried out in the order of the calls; neighbouring ones may become
 // one version.
 func (v *Variable) Enqueue(e Edit) *Ack {
-	a := &Ack{edit: e, deadline: time.Now().Add(v.s.c.opts.Timeout), done: make(chan struct{})}
+	if a := v.post(e); a != nil {
+		return a
+	}
+	a := &Ack{}
+	a.init(e, v.s.c.opts.Timeout)
 	b := v.outbox()
 	b.queue = append(b.queue, a)
 	start := !b.busy
@@ -191,7 +201,11 @@ func (v *Variable) writeBack() {
 	b := v.back.Load() // stays while somebody sends
 	for batch := v.take(b); batch != nil; batch = v.take(b) {
 		ctx, cancel := context.WithDeadline(context.Background(), batch[0].deadline) // Close ends reports by itself
-		res, err := v.send(ctx, batch)
+		send := v.send
+		if b.stale {
+			b.stale, send = false, v.sendWhole
+		}
+		res, err := send(ctx, batch)
 		alone := len(batch) > 1 && err != nil && model.CodeOf(err) != model.CodeDisconnected
 		for _, a := range batch {
 			a.result, a.err = res, err
@@ -245,8 +259,12 @@ func (v *Variable) send(ctx context.Context, batch []*Ack) (model.Result, error)
 		// Somebody else was first. What was written counts, not what differed from an older value.
 		ctx, cancel := context.WithDeadline(ctx, began.Add(v.s.c.opts.Timeout))
 		defer cancel()
-		change, value = v.wholeChange(batch)
-		result, err = v.s.c.change(ctx, v.s.epoch, value, &change)
+		return v.sendWhole(ctx, batch)
 	}
 	return result, err
+}
+
+func (v *Variable) sendWhole(ctx context.Context, batch []*Ack) (model.Result, error) {
+	change, value := v.wholeChange(batch)
+	return v.s.c.change(ctx, v.s.epoch, value, &change)
 }

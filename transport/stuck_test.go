@@ -142,3 +142,35 @@ func TestSendNowToAStuckPeer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who starts a request with a context that has ended has it sent as long as nobody waits for that.
+func TestStartWithoutWaiting(t *testing.T) {
+	noLeaks(t)
+	client, server := stuckClient(t, Options{})
+	full := errors.New("full")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(full)
+	const most = 100
+	sent, answered := 0, make(chan error, most)
+	for {
+		err := client.Start(ctx, report(uint64(sent+1), payload(1<<20, 0)), func(_ Message, err error) { answered <- err })
+		if err != nil {
+			if !errors.Is(err, full) {
+				t.Fatal(err)
+			}
+			break
+		}
+		if sent++; sent == most {
+			t.Fatal("it is never full")
+		}
+	}
+	if sent == 0 {
+		t.Error("nothing was sent")
+	}
+	serve(t, server, func(e Envelope) { reply(server, Envelope{ID: e.ID, Message: &Done{}}) })
+	for range sent {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	}
+}
