@@ -27,7 +27,13 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 			return f.errno("lookup", err)
 		}
 	}
-	if err := f.load(t, interrupt, f.node(h.NodeId)); err != nil {
+	dir := f.node(h.NodeId)
+	if s, ok := dir.(*varsync.Service); ok && f.hurried(h, s) {
+		if done, err := f.hurry(interrupt, h, s, name, out); done || err != nil {
+			return f.errno("lookup", err)
+		}
+	}
+	if err := f.load(t, interrupt, dir); err != nil {
 		return f.errno("lookup", err)
 	}
 	doubt := f.doubt(h.NodeId)
@@ -46,6 +52,10 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 	}
 	if n == nil {
 		return fuse.ENOENT
+	}
+	if s, ok := n.(*varsync.Service); ok && f.hurried(h, s) {
+		f.hurryTo(h, s, out)
+		return fuse.OK
 	}
 	release, err := f.watch(t, interrupt, n)
 	if err != nil {
@@ -110,10 +120,14 @@ func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
 }
 
 // GetAttr answers stat from memory.
-func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
-	defer f.end(f.begin("getattr", &in.InHeader), &status)
+func (f *FS) GetAttr(interrupt <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
+	t := f.begin("getattr", &in.InHeader)
+	defer f.end(t, &status)
 	if f.kernel.IsOwn(&in.InHeader) {
 		return f.kernel.PokeAttr(in.NodeId, out)
+	}
+	if err := f.awaitEarly(t, interrupt, in.NodeId); err != nil {
+		return f.errno("getattr", err)
 	}
 	n := f.node(in.NodeId)
 	var h *handle
@@ -263,5 +277,6 @@ func (f *FS) StatFs(_ <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) (s
 func (f *FS) Forget(id, n uint64) {
 	if f.kernel.Forget(id, n) {
 		f.unshared.forgotten(id)
+		f.early.remove(id)
 	}
 }

@@ -81,6 +81,7 @@ type FS struct {
 	log      *slog.Logger
 	kernel   *kernel.Cache
 	unshared unsharedFiles
+	early    early
 
 	handles   handles
 	rootOnly  bool // nobody but root can come in

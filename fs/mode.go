@@ -61,6 +61,11 @@ func (f *FS) ceiling(n varsync.Node) uint32 {
 	case *unshared:
 		r = writes
 	}
+	return f.left(r, writes)
+}
+
+// left has the bits of a mode that rights leave, writes being those that it takes to write.
+func (f *FS) left(r, writes model.Rights) uint32 {
 	if f.o.ReadOnly || r&writes == 0 {
 		return 0o555
 	}

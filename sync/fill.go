@@ -27,8 +27,8 @@ type filling struct {
 
 func newFilling(s *Service, values bool) *filling { return &filling{s: s, values: values} }
 
-// blank reports whether a listing can fill the service as if it was new.
-func (s *Service) blank() bool {
+// Blank reports whether nothing is known of what is in the service: it has not been loaded yet, and nobody has a node of it.
+func (s *Service) Blank() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return !s.filled && s.root.emptyLocked()

@@ -26,7 +26,7 @@ type sameVariable struct {
 }
 
 func (sn *snapshot) add(s *Service, p *model.Snapshot, values bool) {
-	if first := !sn.begun; first && !p.Resumed && s.blank() {
+	if first := !sn.begun; first && !p.Resumed && s.Blank() {
 		sn.filling = newFilling(s, values)
 	}
 	sn.begun = true
