@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -38,8 +39,8 @@ func (f *FS) hurried(h *fuse.InHeader, s *varsync.Service) bool {
 	return err != nil && ctx.Err() != nil && s.Blank()
 }
 
-// hurry answers a lookup of a variable in a service that is not loaded, if the server has one of that name. It fails where the
-// load would.
+// hurry answers a lookup of a variable in a service that is not loaded, or says that there is nothing of that name. Directories
+// have more than attributes: they are waited for.
 func (f *FS) hurry(interrupt <-chan struct{}, h *fuse.InHeader, s *varsync.Service, file string, out *fuse.EntryOut) (done bool, err error) {
 	name := names.Decode(file, names.Variable)
 	if names.Reserved(file, names.Variable) || f.unshared.byName(s.ID(), name) != nil || f.unshared.isHidden(s.ID(), name) {
@@ -51,8 +52,12 @@ func (f *FS) hurry(interrupt <-chan struct{}, h *fuse.InHeader, s *varsync.Servi
 	switch {
 	case ctx.Err() != nil || model.CodeOf(err) == model.CodeDisconnected:
 		return false, cmp.Or(ctx.Err(), err) // it has waited long enough
-	case err != nil || !s.Blank():
-		return false, nil // what is loaded has more to say
+	case !s.Blank():
+		return false, nil // the copy is the only source again
+	case model.CodeOf(err) == model.CodeNotFound:
+		return false, syscall.ENOENT
+	case err != nil:
+		return false, nil
 	}
 	f.giveEarly(h, v.ID, s, out)
 	out.AttrValid = 1 // for this one stat: nobody else gets at the node without a lookup

@@ -44,13 +44,14 @@ func (c slowly) Watch(ctx context.Context, w *model.Watch, fn func(*model.Snapsh
 	return c.Conn.Watch(ctx, w, fn)
 }
 
-// slowMount is a mount of a new host with the variable t/s/v, which holds "hello". Its services are loaded when the test says so.
-// callers are taken to be in the system call that in has the number of.
+// slowMount is a mount of a new host with the variable t/s/v, which holds "hello", and the directory t/s/dir. Services are loaded
+// when the test says so. Callers are taken to be in the system call whose number in returns.
 func slowMount(t *testing.T, in func() int) (m *mount, load func()) {
 	h := newHost(t)
 	first := h.mount(t, Options{})
 	first.mkdir(rootID, "t")
 	first.mkdir(first.id("t"), "s")
+	first.mkdir(first.id("t/s"), "dir")
 	first.put("t/s/v", "hello")
 	loaded := make(chan struct{})
 	by := h.options()
@@ -122,18 +123,24 @@ func TestStatDoesNotWaitForTheService(t *testing.T) {
 	m.wantValue("t/s/v", "hello")
 }
 
-// What the server does not have is waited for: only what is loaded says what a name stands for in this mount.
-func TestStatOfWhatIsNotThereWaits(t *testing.T) {
+// Nor does a stat of what is not there. A directory is waited for.
+func TestStatOfOtherNames(t *testing.T) {
 	m, load := slowMount(t, func() int { return unix.SYS_STATX })
 	service := m.id("t/s")
-	status := make(chan fuse.Status)
+	_, status := m.lookup(service, "none")
+	m.want("lookup", status, syscall.ENOENT)
+	s := m.c.Tenant("t").Service("s")
+	if s.Watched() {
+		t.Fatal("the service was loaded")
+	}
+	found := make(chan fuse.Status)
 	go func() {
-		_, s := m.lookup(service, "none")
-		status <- s
+		_, status := m.lookup(service, "dir")
+		found <- status
 	}()
-	eventually(t, "the lookup waits for the service", func() bool { return m.requests.waitsFor(m.c.Tenant("t").Service("s")) })
+	eventually(t, "the lookup waits for the service", func() bool { return m.requests.waitsFor(s) })
 	load()
-	m.want("lookup", <-status, syscall.ENOENT)
+	m.ok("lookup of a directory", <-found)
 }
 
 // waitsFor reports whether a request waits for a service to be loaded.
