@@ -11,6 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/server/v3/lease"
+	"go.etcd.io/etcd/server/v3/storage/backend"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs"
@@ -52,25 +56,26 @@ func million(l *lab, name string) ([]result, error) {
 	}
 	results := []result{one("create", float64(count)/took.Seconds(), "1/s", 0, " for information: by transactions of 1,000")}
 
-	var reads, stats, failures []float64
+	var reads, stats, opens, failures []float64
 	for round := range min(l.o.rounds, 3) {
 		if round > 0 {
 			if err := m.stop(); err != nil {
 				return results, err
 			}
 		}
-		read, first, failed, err := l.restart(&m, count)
+		read, first, opened, failed, err := l.restart(&m, count)
 		if err != nil {
 			return results, err
 		}
-		reads, stats, failures = append(reads, read.Seconds()), append(stats, first.Seconds()), append(failures, float64(failed))
+		reads, stats = append(reads, read.Seconds()), append(stats, first.Seconds())
+		opens, failures = append(opens, opened.Seconds()), append(failures, float64(failed))
 	}
 	results = append(results, one("restart_read", median(reads), "s", 4, "from the start of the server to a Get by a new client"))
 	first := one("restart_stat", median(stats), "s", 1, "then the first stat in a new mount")
 	if first.Detail = map[string]float64{"stats that failed before": median(failures)}; median(failures) > 0 {
 		first.Verdict = "MISS"
 	}
-	results = append(results, first)
+	results = append(results, first, one("restart_open", median(opens), "s", 0, " for information: until the file is read too, for which the service is loaded"))
 
 	each := func(now, base int64) float64 { return float64(now-base)/float64(count) - 8 }
 	mountMemory, serverMemory := l.settled(m.pid()), l.settled(s.pid())
@@ -82,29 +87,51 @@ func million(l *lab, name string) ([]result, error) {
 	mem := one("mount_memory", each(mountMemory, mountBase), "B", 200, "RssAnon for each variable, without its 8 bytes, when it no longer changes")
 	shared := field(m.pid(), "status", "RssShmem") + field(m.pid(), "status", "RssFile")
 	mem.Detail = map[string]float64{"after ls": each(l.settled(m.pid()), mountBase), "mapped files": float64(shared<<10) / float64(count)}
-	return append(results, mem, one("server_memory", each(serverMemory, serverBase), "B", 480, "the same of the server")), nil
+	results = append(results, mem, one("server_memory", each(serverMemory, serverBase), "B", 480, "the same of the server"))
+	opening, err := l.etcdOpening()
+	if err != nil {
+		return results, err
+	}
+	return append(results, one("etcd_opening", opening.Seconds(), "s", 0, " for information: etcd alone reads the keys of this store")), nil
 }
 
-// restart starts the server again, and then a mount, and says how long a new client waits for a value, and then the first
-// stat in the mount.
-func (l *lab) restart(m **mounted, count int) (read, first time.Duration, failed int, err error) {
+// etcdOpening is how long etcd takes to open its part of the store, which a server cannot do without. It ends the server.
+func (l *lab) etcdOpening() (time.Duration, error) {
 	if err := l.commyfs.stop(); err != nil {
-		return 0, 0, 0, err
+		return 0, err
+	}
+	start, log := time.Now(), zap.NewNop()
+	db := backend.NewDefaultBackend(log, filepath.Join(l.commyfs.state, "store", "etcd", "member", "snap", "db"))
+	keys := mvcc.NewStore(log, db, &lease.FakeLessor{}, mvcc.StoreConfig{})
+	took := time.Since(start)
+	return took, errors.Join(keys.Close(), db.Close())
+}
+
+// restart starts the server again, and then a mount, and says how long a new client waits for a value, then the first stat in the
+// mount, and, from the same moment, for the file to be read.
+func (l *lab) restart(m **mounted, count int) (read, first, opened time.Duration, failed int, err error) {
+	if err := l.commyfs.stop(); err != nil {
+		return 0, 0, 0, 0, err
 	}
 	start := time.Now()
 	if err := l.serve(l.commyfs); err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, 0, err
 	}
 	if _, err := l.patiently(func() error { return l.read(fmt.Sprintf("v%07d", count/2)) }); err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, 0, err
 	}
 	read = time.Since(start)
 	if *m, err = l.mount(false); err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, 0, err
 	}
+	path := (*m).path(fmt.Sprintf("v%07d", count/3))
 	start = time.Now()
-	failed, err = l.patiently(func() error { return stat((*m).path(fmt.Sprintf("v%07d", count/3))) })
-	return read, time.Since(start), failed, err
+	if failed, err = l.patiently(func() error { return stat(path) }); err != nil {
+		return 0, 0, 0, 0, err
+	}
+	first = time.Since(start)
+	_, err = l.patiently(func() error { _, err := os.ReadFile(path); return err })
+	return read, first, time.Since(start), failed, err
 }
 
 func stat(path string) error {
