@@ -87,10 +87,12 @@ func newFile(path string, o *WriterOptions, generation uint64, full *file, d dem
 	}
 
 	tmp := path + ".new"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, iofs.ErrNotExist) {
-		return nil, err
+	f, err := createFile(tmp)
+	if errors.Is(err, iofs.ErrExist) { // a writer that was killed has left it
+		if err = os.Remove(tmp); err == nil {
+			f, err = createFile(tmp)
+		}
 	}
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +136,20 @@ func newFile(path string, o *WriterOptions, generation uint64, full *file, d dem
 	}
 	done = true
 	return fl, nil
+}
+
+// createFile is os.OpenFile without what a file that is used for a moment does not need: four system calls, mostly for the
+// poller, which knows nothing of files.
+func createFile(path string) (*os.File, error) {
+	for {
+		fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		if err == nil {
+			return os.NewFile(uintptr(fd), path), nil
+		}
+		if err != unix.EINTR {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+	}
 }
 
 // put writes a variable into its slot. All space is had before anything is changed.
