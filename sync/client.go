@@ -23,8 +23,9 @@ type Client struct {
 	wg     sync.WaitGroup
 	dirty  sync.WaitGroup // variables that are being written back
 
-	flight inFlight
-	up     atomic.Bool // flight.state is up; for a look without the lock
+	flight  inFlight
+	telling sync.RWMutex // held while a crowd goes to the connection, which takes no waiting; before inFlight.mu
+	up      atomic.Bool  // flight.state is up; for a look without the lock
 
 	maxValue atomic.Int64 // as the server has it
 

@@ -93,15 +93,19 @@ type inFlight struct {
 	crowded bool // the last turn was of several reports
 	held    bool // the first of a crowd waits for the others
 
-	errands  errands     // update's own
-	expiry   *time.Timer // ends posted reports
-	expiring bool        // it runs
+	errands errands     // update's own
+	expiry  *time.Timer // ends posted reports
+	expires time.Time   // when; zero: it does not run
 }
 
 // update changes what is in flight, and decides what follows from that: who waits is told, and reports get their turn. What
 // nobody waits for is done before it returns: no lock may be held.
 func (c *Client) update(fn func(f *inFlight)) {
-	todo := c.decide(fn)
+	c.carry(c.decide(fn))
+}
+
+// carry does what is left to be done.
+func (c *Client) carry(todo errands) {
 	for t := todo.turns; t != nil; t = t.next {
 		c.sendPosted(t)
 	}

@@ -24,7 +24,7 @@ type posted struct {
 	edits writeBack // the variable's, with the edit as its first
 	queue [1]*Ack
 	next  *posted // see errands
-	given *turn   // of errands, with it in it; guarded by inFlight.mu
+	given *turn   // of errands, it is the first of; guarded by inFlight.mu
 }
 
 // post carries out an edit if there are no others, else it returns nil.
@@ -52,6 +52,9 @@ func (v *Variable) post(e Edit) *Ack {
 func (p *posted) finish() {
 	v, b, a := p.v, &p.edits, &p.ack
 	defer v.s.c.dirty.Done()
+	if p.err == nil {
+		p.value = nil // whoever has the ack has all of this; the receiver, which wants it for an echo, is who calls
+	}
 	if model.CodeOf(p.err) == model.CodeStaleBase {
 		b.stale = true
 		v.startWriteBack()
@@ -81,11 +84,7 @@ type errands struct {
 }
 
 func (e *errands) send(t *turn) {
-	for _, r := range t.reports {
-		if r.posted != nil {
-			r.posted.given = t
-		}
-	}
+	t.reports[0].posted.given = t
 	if e.turns == nil {
 		e.turns = t
 	} else {
@@ -119,6 +118,9 @@ var noWait = func() context.Context {
 func (c *Client) sendPosted(t *turn) {
 	err := c.tell(noWait, t)
 	if errors.Is(err, errFull) {
+		if t.crowd() {
+			t = c.disperse(t)
+		}
 		c.spawn(func() { // else the client is closed, and all is over
 			ctx, cancel := context.WithDeadline(context.Background(), t.reports[0].posted.ack.deadline)
 			defer cancel()
@@ -136,7 +138,7 @@ func (c *Client) sendPosted(t *turn) {
 // expire ends posted reports whose time is over. One timer serves for all of them: those that are made at the same time have
 // about the same end, and are answered long before it.
 func (c *Client) expire() {
-	c.update(func(f *inFlight) {
+	todo := c.decide(func(f *inFlight) {
 		now := time.Now()
 		var next time.Time
 		look := func(r *report) {
@@ -161,19 +163,23 @@ func (c *Client) expire() {
 		for _, r := range slices.Clone(f.queue) {
 			look(r)
 		}
-		f.expiring = false
+		f.expires = time.Time{}
 		if !next.IsZero() {
 			c.expireAt(f, next)
 		}
 	})
+	if todo.over != nil {
+		c.told()
+	}
+	c.carry(todo)
 }
 
 // expireAt sees to it that a report is over at its end.
 func (c *Client) expireAt(f *inFlight, end time.Time) {
-	if f.expiring {
+	if !f.expires.IsZero() && !end.Before(f.expires) {
 		return
 	}
-	f.expiring = true
+	f.expires = end
 	if f.expiry == nil {
 		f.expiry = time.AfterFunc(time.Until(end), c.expire)
 	} else {

@@ -81,6 +81,7 @@ func (c *Client) carryOut(ctx context.Context, epoch uint64, r *report) ([]model
 		if !c.giveUp(r) {
 			return r.results, r.err // it came in at the last moment
 		}
+		c.told()
 		err := wait.Err()
 		if errors.Is(err, context.Canceled) && c.wasSent(r) {
 			return nil, fmt.Errorf("%w: %w", errSent, err)
@@ -106,6 +107,16 @@ func (c *Client) wasSent(r *report) bool {
 
 // send puts reports on a connection. What cannot be sent, because it is too large, is answered here.
 func (c *Client) send(ctx context.Context, t *turn) {
+	if t.crowd() {
+		err := c.tell(noWait, t)
+		if !errors.Is(err, errFull) {
+			if err != nil {
+				c.answered(t, nil, err)
+			}
+			return
+		}
+		t = c.disperse(t)
+	}
 	switch err := c.tell(ctx, t); {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -115,10 +126,13 @@ func (c *Client) send(ctx context.Context, t *turn) {
 	}
 }
 
-// tell asks the server for the changes of a turn.
+// tell asks the server for the changes of a turn. Those of a crowd must not wait for the connection: they are left out if
+// they are over, which is looked at before.
 func (c *Client) tell(ctx context.Context, t *turn) error {
 	msg := &model.Report{Seq: t.reports[0].seq, Acked: t.acked, Age: t.age, Changes: t.reports[0].changes, Each: t.crowd()}
 	if msg.Each {
+		c.telling.RLock()
+		defer c.telling.RUnlock()
 		msg.Changes = make([]model.Change, len(t.reports))
 		for i, r := range t.reports {
 			if !c.left(r, t) {
@@ -137,30 +151,64 @@ func (c *Client) left(r *report, t *turn) bool {
 	defer f.mu.Unlock()
 	if r.state == abandoned && r.on == t.session {
 		f.drop(r)
-		return true
 	}
-	return false
+	return r.on != t.session
+}
+
+// told returns when no message is under way to a connection from which what was given up before is not left out.
+func (c *Client) told() {
+	c.telling.Lock()
+	c.telling.Unlock()
+}
+
+// disperse takes a crowd apart that finds its connection full, and returns a turn of its first report. The others each wait
+// for the connection by themselves: their times differ, and none is sent when its time is over.
+func (c *Client) disperse(t *turn) (first *turn) {
+	first = &turn{session: t.session, reports: t.reports[:1:1], acked: t.acked, age: t.age, given: t.given}
+	c.update(func(f *inFlight) {
+		if i := slices.Index(f.open, t); i >= 0 {
+			f.open[i] = first
+		}
+		if r := t.reports[0]; r.on == t.session {
+			r.with = first.reports
+			if r.posted != nil {
+				r.posted.given = first
+			}
+		}
+		f.scatter(t)
+	})
+	return first
 }
 
 // unsent takes back what was not sent because who was to send it waits no more.
 func (c *Client) unsent(t *turn) {
 	c.update(func(f *inFlight) {
 		f.close(t)
-		var again []*report
-		for i, r := range t.reports {
-			switch {
-			case r.on != t.session:
-			case r.state == abandoned:
+		if r := t.reports[0]; r.on == t.session {
+			if r.state == abandoned {
 				f.drop(r)
-			default:
-				r.state, r.on = lost, nil
-				if i > 0 {
-					again = append(again, r)
-				}
+			} else {
+				r.state, r.on = lost, nil // who was to send it gives it up
 			}
 		}
-		f.again(again...)
+		f.scatter(t)
 	})
+}
+
+// scatter has all but the first report of a turn that was not sent wait again.
+func (f *inFlight) scatter(t *turn) {
+	var again []*report
+	for _, r := range t.reports[1:] {
+		switch {
+		case r.on != t.session:
+		case r.state == abandoned:
+			f.drop(r)
+		default:
+			r.state, r.on = lost, nil
+			again = append(again, r)
+		}
+	}
+	f.again(again...)
 }
 
 // serviceOf is the id of the service in which this client knows a variable, 0 if it does not.
