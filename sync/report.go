@@ -157,8 +157,8 @@ func (c *Client) left(r *report, t *turn) bool {
 
 // told returns when no message is under way to a connection from which what was given up before is not left out.
 func (c *Client) told() {
-	c.telling.Lock()
-	c.telling.Unlock()
+	c.telling.Lock() // waiting is all
+	defer c.telling.Unlock()
 }
 
 // disperse takes a crowd apart that finds its connection full, and returns a turn of its first report. The others each wait
