@@ -108,13 +108,16 @@ func serveStore(ctx context.Context, socket, dir string) error {
 
 // committing puts n values of 8 bytes into a store, in one transaction.
 func committing(e *engine.Engine, n int) func() error {
-	var number uint64
+	vars, ops := make([]engine.Variable, n), make([]engine.Op, n)
+	for i := range vars {
+		vars[i] = engine.Variable{ID: uint64(i + 1), Name: fmt.Sprintf("v%d", i), Mode: 0o644, Writer: "peers", Data: make([]byte, 8)}
+	}
 	return func() error {
-		number++
-		ops := make([]engine.Op, n)
-		for i := range ops {
-			data := binary.LittleEndian.AppendUint64(nil, number)
-			ops[i] = engine.PutVariable(1, engine.Variable{ID: uint64(i + 1), Name: fmt.Sprintf("v%d", i), Mode: 0o644, Version: number, Writer: "peers", Data: data})
+		for i := range vars {
+			v := &vars[i]
+			v.Version++
+			binary.LittleEndian.PutUint64(v.Data, v.Version)
+			ops[i] = engine.PutVariable(1, *v)
 		}
 		_, err := e.Commit(context.Background(), ops)
 		return err

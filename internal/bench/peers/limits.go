@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,14 +34,12 @@ func limits(l *lab, name string) ([]result, error) {
 		if err == nil {
 			c.note = " for information: " + c.note
 			var res result
-			res, err = own.compare(name+"/"+part.name, c)
-			results = append(results, res)
+			if res, err = own.compare(name+"/"+part.name, c); err == nil {
+				results = append(results, res)
+			}
 		}
-		if closed := own.close(); err == nil {
-			err = closed
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", part.name, err)
+		if err = errors.Join(err, own.close()); err != nil {
+			return results, fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
 	return results, nil

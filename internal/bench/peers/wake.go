@@ -98,9 +98,13 @@ func (l *lab) wakeMounts(remote bool) (p pair, err error) {
 	}
 	read, err := l.awaitModify(b.path("v"))
 	return pair{func(number uint64) error { number--; return pwrite(from, &number) }, func(number uint64) error {
-		for {
-			if got, err := read(); err != nil || got == number {
+		for bound := time.Now().Add(wakeBound); ; {
+			got, err := read()
+			if err != nil || got == number {
 				return err
+			}
+			if time.Now().After(bound) {
+				return fmt.Errorf("no event with the value within %v", wakeBound)
 			}
 		}
 	}}, err
