@@ -99,7 +99,12 @@ func (c *Client) Close() error {
 			_ = s.conn.Goodbye(ctx) // a server that is gone needs none
 			cancel()
 		}
-		c.update(func(f *inFlight) { f.state, f.session = closed, nil })
+		c.update(func(f *inFlight) {
+			f.state, f.session = closed, nil
+			if f.expiry != nil {
+				f.expiry.Stop() // all reports are over
+			}
+		})
 		c.cancel()
 		c.wg.Wait()
 		for _, s := range c.services(func(*Service) bool { return true }) {
