@@ -1,8 +1,10 @@
 package memfile_test
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/commy-project/commyfs/memfile"
@@ -89,4 +91,31 @@ func BenchmarkRotate(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/vars, "ns/variable")
+}
+
+// BenchmarkChanged is what the end of a batch costs the writer: a system call, and more if somebody waits.
+func BenchmarkChanged(b *testing.B) {
+	for _, waiters := range []int{0, 1} {
+		b.Run(fmt.Sprint("waiters-", waiters), func(b *testing.B) {
+			path := filepath.Join(b.TempDir(), "m")
+			w := create(b, path, memfile.WriterOptions{})
+			r := open(b, path)
+			ctx, cancel := context.WithCancel(b.Context())
+			var wg sync.WaitGroup
+			for range waiters {
+				wg.Go(func() {
+					for since := uint32(0); ctx.Err() == nil; {
+						since, _ = r.Wait(ctx, since)
+					}
+				})
+			}
+			for b.Loop() {
+				if err := w.Changed(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			cancel()
+			wg.Wait()
+		})
+	}
 }

@@ -287,6 +287,7 @@ func (fl *file) demand() (d demand) {
 func (fl *file) setState(s State) (err error) {
 	defer caught(debug.SetPanicOnFault(true), &err)
 	fl.m.store32(offState, uint32(s))
+	fl.m.changed()
 	return nil
 }
 
@@ -301,11 +302,18 @@ func (fl *file) close() error {
 	return err
 }
 
-// supersede marks the file that is not ours any more, and may be anything, as superseded.
+// supersede marks the file that is not ours any more, and may be anything, as superseded. It does what it can: readers come back by
+// their session too.
 func supersede(f *os.File) {
 	b := make([]byte, headerSize)
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, headerSize), b); err != nil || string(b[:len(magic)]) != magic {
 		return
 	}
-	_, _ = f.WriteAt([]byte{byte(Superseded), 0, 0, 0}, offState) // best effort: readers come back by their session too
+	m, err := mapFile(f, headerSize, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil { // with as many mappings as may be; then nobody is woken
+		_, _ = f.WriteAt([]byte{byte(Superseded), 0, 0, 0}, offState)
+		return
+	}
+	_ = (&file{m: m}).setState(Superseded)
+	_ = m.unmap()
 }

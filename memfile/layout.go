@@ -26,9 +26,10 @@ const (
 	offValues     = 88
 	offValuesSize = 96
 	// What changes while the file lives has a cache line of its own.
-	offState = 128
-	offUsed  = 132
-	offNamed = 136
+	offState   = 128
+	offUsed    = 132
+	offNamed   = 136
+	offChanges = 144
 
 	entrySize  = 64
 	entSeq     = 0

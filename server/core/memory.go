@@ -103,6 +103,15 @@ func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
 			_ = c.mem.SetNamed(uint64(d.rev)) // fails only if the file was damaged, which put finds
 		}
 	}
+	for id := range d.inside {
+		svc := s.view.services[id]
+		if svc == nil {
+			continue
+		}
+		if c := svc.content.Load(); c != nil && c.mem != nil {
+			_ = c.mem.Changed() // the same
+		}
+	}
 }
 
 // writeSlot has a service's memory file changed, if there is one, or the one that is being built once it is.

@@ -128,3 +128,40 @@ func TestCloseTellsAllFirst(t *testing.T) {
 		t.Errorf("left behind: %d files", len(left))
 	}
 }
+
+// TestMemoryFileChanges: a batch is one change to who waits at the file of a service, however many variables it is about, and
+// none to who waits at another.
+func TestMemoryFileChanges(t *testing.T) {
+	p := connect(t, startCore(t))
+	other := store("v", "1")
+	other.Service = "other"
+	p.do(store("v", "1"), other)
+	open := func(service string) *memfile.Reader {
+		r, err := memfile.Open(p.file(p.service("t", service)).Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = r.Close() })
+		return r
+	}
+	changed, same := open("s"), open("other")
+	since := func(r *memfile.Reader) uint32 {
+		n, err := r.Changes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	want := [2]uint32{since(changed), since(same)}
+	for _, batch := range [][]model.Change{
+		{store("v", "2"), store("w", "3"), store("x", "4")},
+		{at(model.OpDelete, "t", "s", "w")},
+		{store("y", "5"), at(model.OpDelete, "t", "s", "v")},
+	} {
+		p.do(batch...)
+		want[0]++
+		if got := [2]uint32{since(changed), since(same)}; got != want {
+			t.Errorf("after %v the files have changed %d times, want %d", batch, got, want)
+		}
+	}
+}
