@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Layout version 1. docs/memfile.md is the same in prose; the C and Python readers of the tests hold it to that.
+// Layout version 1. docs/memfile.md is the same in prose; the readers in examples hold it to that.
 const (
 	magic         = "COMMYMEM"
 	layoutVersion = 1
