@@ -1,0 +1,252 @@
+package bare
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options configure a [Dir].
+type Options struct {
+	Path   string   // is made if it is not there
+	Store  [16]byte // id of the store that the services are of
+	Logger *slog.Logger
+	// Opened is told of a file that is not open here, and that somebody has opened for writing or written to. It is called on a
+	// goroutine of its own, one call after the other.
+	Opened func(service uint64)
+}
+
+// Dir is the directory of the files of all bare services.
+type Dir struct {
+	o     Options
+	dir   *os.File
+	began time.Time
+	watch *watch
+	bells *bells
+	wg    sync.WaitGroup
+	done  chan struct{}
+
+	mu      sync.Mutex // guards the following
+	closed  bool
+	files   map[uint64]*File
+	unsaved map[*File]struct{}  // with changes that are not synced
+	lent    map[*File]struct{}  // open for writing by us
+	strange map[uint64]struct{} // to be told to Opened
+	tick    chan struct{}       // there is something in one of the last three
+}
+
+// OpenDir opens the directory, which must be this user's alone.
+func OpenDir(o Options) (*Dir, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if err := os.Mkdir(o.Path, 0o700); err != nil && !errors.Is(err, iofs.ErrExist) {
+		return nil, err
+	}
+	dir, err := os.OpenFile(o.Path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dir{
+		o: o, dir: dir, began: time.Now(), done: make(chan struct{}), files: map[uint64]*File{}, unsaved: map[*File]struct{}{},
+		lent: map[*File]struct{}{}, strange: map[uint64]struct{}{}, tick: make(chan struct{}, 1),
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(dir.Fd()), &st); err == nil {
+		switch {
+		case int(st.Uid) != os.Geteuid():
+			err = fmt.Errorf("%s: %w: it belongs to uid %d", o.Path, ErrForeign, st.Uid)
+		case st.Mode&0o077 != 0:
+			err = dir.Chmod(0o700)
+		}
+	}
+	if err == nil {
+		d.watch, err = newWatch(d)
+	}
+	if err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	d.bells = newBells()
+	d.wg.Go(d.watch.run)
+	d.wg.Go(d.bells.run)
+	d.wg.Go(d.keep)
+	return d, nil
+}
+
+// Close closes all files.
+func (d *Dir) Close() error {
+	d.mu.Lock()
+	again := d.closed
+	d.closed = true
+	var files []*File
+	for _, f := range d.files {
+		files = append(files, f)
+	}
+	d.mu.Unlock()
+	if again {
+		return nil
+	}
+	for _, f := range files {
+		_ = f.Close()
+	}
+	close(d.done)
+	d.bells.close()
+	err := d.watch.close()
+	d.wg.Wait()
+	return errors.Join(err, d.dir.Close())
+}
+
+func name(service uint64, kind string) string { return fmt.Sprintf("service_%d.%s", service, kind) }
+
+// parse reads the name of a file of a service.
+func parse(file string) (service uint64, kind string, ok bool) {
+	number, kind, dot := strings.Cut(strings.TrimPrefix(file, "service_"), ".")
+	service, err := strconv.ParseUint(number, 10, 64)
+	return service, kind, dot && err == nil && file == name(service, kind)
+}
+
+func (d *Dir) path(service uint64, kind string) string {
+	return filepath.Join(d.o.Path, name(service, kind))
+}
+
+// open opens a file of the directory. What is not a regular file of this user alone is refused; nothing is followed, and nobody
+// is waited for.
+func (d *Dir) open(file string, flags int) (*os.File, error) {
+	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
+	if flags&unix.O_CREAT != 0 {
+		how.Mode = 0o600
+	}
+	path := filepath.Join(d.o.Path, file)
+	fd, err := unix.Openat2(int(d.dir.Fd()), file, &how)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		_ = f.Close()
+		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid() || st.Nlink != 1 {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s: %w alone", path, ErrForeign)
+	}
+	return f, nil
+}
+
+// Services lists the services of which there are files.
+func (d *Dir) Services() ([]uint64, error) {
+	list, err := os.ReadDir(d.o.Path)
+	if err != nil {
+		return nil, err
+	}
+	var services []uint64
+	for _, e := range list {
+		if service, kind, ok := parse(e.Name()); ok && kind == "mem" {
+			services = append(services, service)
+		}
+	}
+	return services, nil
+}
+
+// Remove removes the files of a service, which is not open.
+func (d *Dir) Remove(service uint64) error {
+	var errs []error
+	for _, kind := range []string{"mem", "bell", "state"} {
+		if err := os.Remove(d.path(service, kind)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+const (
+	syncEvery = time.Second
+	lendFor   = 100 * time.Millisecond
+	keepEvery = lendFor / 2
+)
+
+// keep does what has to be done now and then: it syncs files, and lets go of those that it has open for writing. It sleeps
+// while there is nothing to do.
+func (d *Dir) keep() {
+	t := time.NewTimer(time.Hour)
+	defer t.Stop()
+	for {
+		d.mu.Lock()
+		idle := len(d.unsaved)+len(d.lent)+len(d.strange) == 0
+		lent := len(d.lent) > 0
+		var strange []uint64
+		for service := range d.strange {
+			strange = append(strange, service)
+		}
+		clear(d.strange)
+		var files []*File
+		for f := range d.unsaved {
+			files = append(files, f)
+		}
+		for f := range d.lent {
+			files = append(files, f)
+		}
+		d.mu.Unlock()
+		for _, service := range strange {
+			if d.o.Opened != nil {
+				d.o.Opened(service)
+			}
+		}
+		for _, f := range files {
+			f.tend()
+		}
+		var again <-chan time.Time
+		if !idle {
+			t.Reset(keepEvery)
+			if !lent {
+				t.Reset(syncEvery / 4)
+			}
+			again = t.C
+		}
+		select {
+		case <-d.done:
+			return
+		case <-again:
+		case <-d.tick:
+		}
+	}
+}
+
+func (d *Dir) signal() {
+	select {
+	case d.tick <- struct{}{}:
+	default:
+	}
+}
+
+// note puts a file into a set that keep looks after.
+func (d *Dir) note(set map[*File]struct{}, f *File) {
+	d.mu.Lock()
+	_, there := set[f]
+	set[f] = struct{}{}
+	d.mu.Unlock()
+	if !there {
+		d.signal()
+	}
+}
+
+func (d *Dir) forget(set map[*File]struct{}, f *File) {
+	d.mu.Lock()
+	delete(set, f)
+	d.mu.Unlock()
+}
+
+// now is a clock that only goes forward, and is never 0.
+func (d *Dir) now() int64 { return int64(time.Since(d.began)) + 1 }

@@ -1,0 +1,452 @@
+package bare
+
+import (
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/diff"
+)
+
+// File is the file of a bare service. Its methods are safe for concurrent use.
+type File struct {
+	d       *Dir
+	service uint64
+	owner   Owner
+	state   *os.File
+	running sync.WaitGroup
+	kick    chan struct{}
+	// bell is mapped as long as the file is open, and replaced only while nobody listens to it.
+	bell []byte
+
+	mu       sync.Mutex // guards the following
+	ro       *os.File   // to read, to ask who has it open, and to sync
+	size     int64
+	cur      []byte // the file, to read; it and shadow can be longer than size
+	shadow   []byte // the bytes that are known
+	vars     map[uint64]*tracked
+	index    *spans // nil: vars have changed
+	dirty    []*tracked
+	noted    State // at the last opening
+	applied  int64
+	synced   int64
+	unsaved  bool   // there is something to sync
+	savedAt  int64  // when it was last synced
+	w        []byte // the file, to write; nil: we do not have it open for that
+	wf       *os.File
+	lent     int64 // until when we keep it so
+	touched  pages // of which some bytes were not 0, or are not
+	room     pages // that have room on the disk
+	ranges   []diff.Range
+	retry    int64  // nothing is told of before
+	want     uint32 // what has happened that nobody has looked at
+	rung     bool
+	late     bool  // it was written to, and has to wait to be looked at
+	scanned  int64 // when it was last looked through
+	started  bool
+	active   bool // run is under way
+	closed   bool
+	writable bool
+	stats    Stats
+}
+
+// Open opens the file of a service, which is open nowhere else, and makes what is missing of it. Nothing is looked for before
+// [File.Start].
+func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
+	if size <= 0 || size > MaxSize || size%PageSize != 0 {
+		return nil, fmt.Errorf("a file of %d bytes: %w", size, os.ErrInvalid)
+	}
+	d.mu.Lock()
+	there := d.files[service] != nil
+	d.mu.Unlock()
+	if there {
+		return nil, fmt.Errorf("service %d is open: %w", service, os.ErrExist)
+	}
+	f := &File{d: d, service: service, owner: o, size: size, vars: map[uint64]*tracked{}, kick: make(chan struct{}, 1)}
+	err := f.open()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err != nil:
+	case d.closed:
+		err = ErrClosed
+	case d.files[service] != nil:
+		err = fmt.Errorf("service %d is open: %w", service, os.ErrExist)
+	}
+	if err != nil {
+		delete(d.unsaved, f)
+		f.release()
+		return nil, err
+	}
+	d.files[service] = f
+	return f, nil
+}
+
+func (f *File) open() (err error) {
+	if f.noted.Made, err = f.prepare(); err != nil {
+		return err
+	}
+	made := f.noted.Made
+	if f.ro, err = f.d.open(name(f.service, "mem"), os.O_RDONLY); err != nil {
+		return err
+	}
+	if err = f.mapAll(f.size); err != nil {
+		return err
+	}
+	if err = f.openState(); err != nil {
+		return err
+	}
+	f.noted.Made = made
+	if err = f.openBell(); err != nil {
+		return err
+	}
+	return f.learn()
+}
+
+// prepare sees to it that there is a file of the right size. Bytes behind the end go if nobody else has it open.
+func (f *File) prepare() (made bool, err error) {
+	path := name(f.service, "mem")
+	w, err := f.d.open(path, os.O_RDWR)
+	if errors.Is(err, iofs.ErrNotExist) {
+		made = true
+		w, err = f.d.open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	}
+	if err != nil {
+		return false, err
+	}
+	defer w.Close()
+	st, err := w.Stat()
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case st.Size() < f.size:
+		if !made {
+			f.d.o.Logger.Error("the file of a bare service is too short: its end is lost", "path", w.Name(), "size", st.Size(), "want", f.size)
+		}
+		err = w.Truncate(f.size)
+	case st.Size() > f.size:
+		if _, leaseErr := unix.FcntlInt(w.Fd(), unix.F_SETLEASE, unix.F_WRLCK); leaseErr == nil {
+			err = w.Truncate(f.size)
+			_, _ = unix.FcntlInt(w.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+		}
+	}
+	return made, err
+}
+
+// mapAll maps the file, and makes room for the shadow.
+func (f *File) mapAll(size int64) error {
+	cur, err := mapFile(f.ro, size, unix.PROT_READ)
+	if err != nil {
+		return err
+	}
+	shadow, err := memory(size)
+	if err != nil {
+		unmap(cur)
+		return err
+	}
+	touched := newPages(size)
+	copy(touched, f.touched)
+	for p := range int64(len(f.shadow)) / PageSize {
+		if touched.has(p) { // the others take no memory
+			copy(shadow[p*PageSize:], f.shadow[p*PageSize:(p+1)*PageSize])
+		}
+	}
+	unmap(f.cur)
+	unmap(f.shadow)
+	f.cur, f.shadow, f.touched, f.room = cur, shadow, touched, newPages(size)
+	return nil
+}
+
+func (f *File) openState() error {
+	var err error
+	if f.state, err = f.d.open(name(f.service, "state"), os.O_RDWR|os.O_CREATE); err != nil {
+		return err
+	}
+	b := make([]byte, stateSize)
+	n, _ := f.state.ReadAt(b, 0) // what cannot be read says nothing
+	f.noted = decodeState(b[:n], f.service, f.d.o.Store)
+	f.synced, f.applied = f.noted.Synced, f.noted.Synced
+	if f.noted.SameBoot {
+		f.applied = f.noted.Applied
+	}
+	return f.saveState()
+}
+
+func (f *File) saveState() error {
+	_, err := f.state.WriteAt(encodeState(f.service, f.d.o.Store, State{Applied: f.applied, Synced: f.synced}), 0)
+	return err
+}
+
+// openBell makes the bell anew if it is not as it should be.
+func (f *File) openBell() error {
+	b, err := f.d.open(name(f.service, "bell"), os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	st, err := b.Stat()
+	if err != nil {
+		return err
+	}
+	if st.Size() < bellSize {
+		if err := b.Truncate(bellSize); err != nil {
+			return err
+		}
+	}
+	head := encodeBell(f.service, f.d.o.Store, f.size)
+	was := make([]byte, bellHeader)
+	if _, err := b.ReadAt(was, 0); err != nil {
+		return err
+	}
+	if string(was[:offSize]) == string(head[:offSize]) {
+		copy(head[offBell:offState], was[offBell:offState]) // who waits there goes on
+	}
+	if _, err := b.WriteAt(head, 0); err != nil {
+		return err
+	}
+	m, err := mapFile(b, bellSize, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		return err
+	}
+	unmap(f.bell)
+	f.bell = m
+	return nil
+}
+
+// State is what was noted of the file by who had it before.
+func (f *File) State() State { return f.noted }
+
+// Paths are where the file and its bell are.
+func (f *File) Paths() (mem, bell string) {
+	return f.d.path(f.service, "mem"), f.d.path(f.service, "bell")
+}
+
+// Handle opens the file and its bell anew, to pass the descriptors on: to read, or also to write.
+func (f *File) Handle(write bool) (mem, bell *os.File, err error) {
+	flags := os.O_RDONLY
+	if write {
+		flags = os.O_RDWR
+	}
+	if mem, err = f.d.open(name(f.service, "mem"), flags); err != nil {
+		return nil, nil, err
+	}
+	if bell, err = f.d.open(name(f.service, "bell"), flags); err != nil {
+		_ = mem.Close()
+		return nil, nil, err
+	}
+	return mem, bell, nil
+}
+
+// Stats describes the file.
+func (f *File) Stats() Stats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stats
+}
+
+// inside checks a range.
+func (f *File) inside(off, n int64) error {
+	switch {
+	case f.closed:
+		return ErrClosed
+	case off < 0 || n < 0 || off > f.size || n > f.size-off:
+		return fmt.Errorf("bytes %d to %d of %d: %w", off, off+n, f.size, os.ErrInvalid)
+	}
+	return nil
+}
+
+// Read copies the bytes that are known.
+func (f *File) Read(b []byte, off int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.inside(off, int64(len(b))); err != nil {
+		return err
+	}
+	copy(b, f.shadow[off:])
+	return nil
+}
+
+// Load copies the bytes that are in the file now.
+func (f *File) Load(b []byte, off int64) (err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.inside(off, int64(len(b))); err != nil {
+		return err
+	}
+	defer caught(debug.SetPanicOnFault(true), &err)
+	copy(b, f.cur[off:])
+	return nil
+}
+
+// Applied says that all changes up to rev of the store are in the file, and wakes who waits for changes.
+func (f *File) Applied(rev int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return
+	}
+	f.applied = rev
+	if err := f.saveState(); err != nil {
+		f.d.o.Logger.Error("note the state of a bare service's file", "service", f.service, "err", err)
+	}
+	_ = f.tell(stateLive)
+}
+
+// tell shows programs that something has changed, and the state.
+func (f *File) tell(state uint32) (err error) {
+	defer caught(debug.SetPanicOnFault(true), &err)
+	atomic.StoreUint64(word64(f.bell, offSize), uint64(f.size))
+	atomic.StoreUint32(word32(f.bell, offState), state)
+	changes := word32(f.bell, offChanges)
+	atomic.AddUint32(changes, 1)
+	wakeAll(changes)
+	return nil
+}
+
+// Resize gives the file another size, in place. A shorter one is cut when it is next opened and nobody else has it open.
+func (f *File) Resize(size int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if size <= 0 || size > MaxSize || size%PageSize != 0 {
+		return fmt.Errorf("a file of %d bytes: %w", size, os.ErrInvalid)
+	}
+	if f.closed {
+		return ErrClosed
+	}
+	for _, v := range f.vars {
+		if v.Off+v.Size > size {
+			return fmt.Errorf("variable %d lies behind %d: %w", v.ID, size, os.ErrInvalid)
+		}
+	}
+	if size > int64(len(f.cur)) {
+		w, err := f.d.open(name(f.service, "mem"), os.O_RDWR)
+		if err != nil {
+			return err
+		}
+		st, err := w.Stat()
+		if err == nil && st.Size() < size {
+			err = w.Truncate(size)
+		}
+		err = errors.Join(err, w.Close())
+		if err == nil {
+			f.giveBack()
+			err = f.mapAll(size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	f.size = size
+	return f.tell(stateLive)
+}
+
+// Close ends it. What is found afterwards is for who opens it next.
+func (f *File) Close() error {
+	f.mu.Lock()
+	again := f.closed
+	f.closed = true
+	f.mu.Unlock()
+	if again {
+		return nil
+	}
+	f.wake()
+	f.running.Wait()
+	f.d.mu.Lock()
+	delete(f.d.files, f.service)
+	delete(f.d.unsaved, f)
+	delete(f.d.lent, f)
+	f.d.mu.Unlock()
+	f.d.bells.remove(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var err error
+	if f.unsaved {
+		err = f.syncedLocked(f.applied, unix.Fdatasync(int(f.ro.Fd())))
+	}
+	_ = f.tell(stateClosed)
+	f.release()
+	return err
+}
+
+// release lets go of everything.
+func (f *File) release() {
+	f.giveBack()
+	unmap(f.cur)
+	unmap(f.shadow)
+	unmap(f.bell)
+	f.cur, f.shadow, f.bell = nil, nil, nil
+	for _, file := range []*os.File{f.ro, f.state} {
+		if file != nil {
+			_ = file.Close()
+		}
+	}
+}
+
+// giveBack ends having the file open for writing.
+func (f *File) giveBack() {
+	if f.w != nil {
+		unmap(f.w)
+		_ = f.wf.Close()
+		f.w, f.wf = nil, nil
+	}
+}
+
+// tend syncs the file, and lets go of it for writing, when it is time. The directory's keeper calls it.
+func (f *File) tend() {
+	now := f.d.now()
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return
+	}
+	if f.w != nil && now >= f.lent {
+		f.giveBack()
+		f.want |= unix.IN_OPEN // who has it open can be asked again
+		f.d.forget(f.d.lent, f)
+		f.wakeLocked()
+	}
+	if !f.unsaved || now-f.savedAt < int64(syncEvery) {
+		f.mu.Unlock()
+		return
+	}
+	f.unsaved, f.savedAt = false, now
+	f.d.forget(f.d.unsaved, f)
+	applied := f.applied
+	fd, err := unix.FcntlInt(f.ro.Fd(), unix.F_DUPFD_CLOEXEC, 0) // it may be closed meanwhile
+	f.mu.Unlock()
+	if err == nil {
+		err = unix.Fdatasync(fd)
+		_ = unix.Close(fd)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed {
+		if err := f.syncedLocked(applied, err); err != nil {
+			f.d.o.Logger.Error("sync the file of a bare service", "service", f.service, "err", err)
+		}
+	}
+}
+
+func (f *File) syncedLocked(applied int64, err error) error {
+	if err != nil {
+		f.unsavedLocked()
+		return err
+	}
+	f.synced = applied
+	return f.saveState()
+}
+
+// unsavedLocked has the file synced before long.
+func (f *File) unsavedLocked() {
+	if !f.unsaved {
+		f.unsaved = true
+		f.d.note(f.d.unsaved, f)
+	}
+}

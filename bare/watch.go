@@ -1,0 +1,102 @@
+package bare
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// watch is told by the kernel who opens, writes, closes, removes and replaces files in the directory.
+type watch struct {
+	d *Dir
+	f *os.File
+}
+
+const watched = unix.IN_OPEN | unix.IN_MODIFY | unix.IN_CLOSE_WRITE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO
+
+func newWatch(d *Dir) (*watch, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("inotify: %w", err)
+	}
+	if _, err := unix.InotifyAddWatch(fd, fmt.Sprintf("/proc/self/fd/%d", d.dir.Fd()), watched|unix.IN_ONLYDIR); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("watch %s: %w", d.o.Path, err)
+	}
+	return &watch{d, os.NewFile(uintptr(fd), "inotify")}, nil
+}
+
+func (w *watch) close() error { return w.f.Close() }
+
+func (w *watch) run() {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := w.f.Read(buf)
+		if err != nil {
+			return // closed
+		}
+		masks := map[string]uint32{}
+		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+			ev := (*unix.InotifyEvent)(unsafe.Pointer(&b[0]))
+			end := unix.SizeofInotifyEvent + int(ev.Len)
+			file, _, _ := bytes.Cut(b[unix.SizeofInotifyEvent:end], []byte{0})
+			masks[string(file)] |= ev.Mask
+			b = b[end:]
+		}
+		for file, mask := range masks {
+			w.tell(file, mask)
+		}
+	}
+}
+
+// tell says what has happened to a file. When events were lost anything can have happened to all.
+func (w *watch) tell(file string, mask uint32) {
+	d := w.d
+	if mask&unix.IN_Q_OVERFLOW != 0 {
+		d.mu.Lock()
+		var files []*File
+		for _, f := range d.files {
+			files = append(files, f)
+		}
+		d.mu.Unlock()
+		for _, f := range files {
+			f.happened(watched)
+		}
+		list, err := d.Services()
+		if err != nil {
+			d.o.Logger.Warn("list the files of bare services", "err", err)
+		}
+		for _, service := range list {
+			w.tell(name(service, "mem"), unix.IN_MODIFY)
+		}
+		return
+	}
+	service, kind, ok := parse(file)
+	if !ok || kind != "mem" {
+		return
+	}
+	d.mu.Lock()
+	f := d.files[service]
+	if f == nil && mask&(unix.IN_OPEN|unix.IN_MODIFY|unix.IN_CLOSE_WRITE) != 0 && !d.closed {
+		d.strange[service] = struct{}{}
+	}
+	d.mu.Unlock()
+	if f != nil {
+		f.happened(mask)
+	} else {
+		d.signal()
+	}
+}
+
+// writers reports whether somebody has a file open for writing, by a descriptor or a mapping; f is a descriptor to read it. The
+// kernel then refuses a lease.
+func writers(f *os.File) bool {
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+		return true // or the file system has no leases: then nobody can say
+	}
+	_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	return false
+}
