@@ -108,8 +108,9 @@ func (s *Service) Load(ctx context.Context, name string, dst []byte) (Entry, err
 	return s.load(ctx, n, name, dst)
 }
 
-// View is like Load, but lends the value to fn, which must neither modify nor keep it. Private memory (see
-// [Options.NoMap]) is not copied for it; shared memory is copied into a buffer that is used again.
+// View is like Load, but lends the value to fn, which must neither modify nor keep it, and copies nothing. A value in shared
+// memory (see [Options.NoMap]) can change while fn runs. Then fn is called again, and what it returned before is ignored: its last
+// call has seen a whole value.
 func (s *Service) View(ctx context.Context, name string, fn func(Entry) error) error {
 	n, err := s.follow(ctx)
 	if err != nil {
@@ -121,18 +122,20 @@ func (s *Service) View(ctx context.Context, name string, fn func(Entry) error) e
 	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	if n.Mapped() {
-		*buf = roomFor(v, *buf)
+	called := false
+	err = v.View(*buf, func(data []byte, m varsync.Meta) error {
+		called = true
+		e := entryOf(v, data, m)
+		e.setPath(s.path(name))
+		return fn(e)
+	})
+	if err != nil && !called {
+		err = s.c.failed(err)
 	}
-	e, _, err := loadShared(v, *buf)
-	if err != nil {
-		return s.c.failed(err)
-	}
-	e.setPath(s.path(name))
-	return fn(e)
+	return err
 }
 
-// buffers are for the values that View copies.
+// buffers are for values that have to be copied.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // node returns the service in the tree of the copy, nil if it is not there.
@@ -235,10 +238,14 @@ func loadShared(v *varsync.Variable, dst []byte) (e Entry, shared bool, err erro
 	if err != nil {
 		return Entry{}, false, err
 	}
+	return entryOf(v, data, meta), len(data) > 0 && (cap(dst) == 0 || &data[0] != &dst[:1][0]), nil
+}
+
+func entryOf(v *varsync.Variable, data []byte, meta varsync.Meta) Entry {
 	known := v.Known()
-	e = Entry{Info{ID: v.ID(), Version: meta.Version, Time: timeOf(meta.MTime), Size: meta.Size, Mode: known.Mode}, data}
+	e := Entry{Info{ID: v.ID(), Version: meta.Version, Time: timeOf(meta.MTime), Size: meta.Size, Mode: known.Mode}, data}
 	if known.Version == meta.Version {
 		e.Writer = known.Writer
 	}
-	return e, len(data) > 0 && (cap(dst) == 0 || &data[0] != &dst[:1][0]), nil
+	return e
 }

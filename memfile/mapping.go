@@ -14,7 +14,8 @@ import (
 
 // mapping is a shared mapping of a whole file. Offsets are bounds-checked by slicing; alignment is the layout's.
 type mapping struct {
-	b []byte
+	b      []byte
+	viewed atomic.Int64 // how many look at it, beside who has mapped it; -1: nobody, and it is unmapped
 }
 
 func mapFile(f *os.File, size int64, prot int) (*mapping, error) {
@@ -29,7 +30,15 @@ func mapFile(f *os.File, size int64, prot int) (*mapping, error) {
 	}
 	// Otherwise a disk's file system reads ahead at each first touch: half a megabyte of zeroes for a file of four pages.
 	_ = unix.Madvise(b, unix.MADV_RANDOM) // advice: it goes without
-	return &mapping{b}, nil
+	return &mapping{b: b}, nil
+}
+
+// release unmaps it if nobody else looks at it, else the last one does.
+func (m *mapping) release() error {
+	if m.viewed.Add(-1) < 0 {
+		return m.unmap()
+	}
+	return nil
 }
 
 func (m *mapping) unmap() error {

@@ -320,7 +320,7 @@ func (r *Reader) State() (State, error) {
 	return state, err
 }
 
-// Close unmaps the file once the reads that run have ended. Later ones return [ErrClosed].
+// Close unmaps the file once the reads that run have ended; it does not wait for [Reader.View]. Later ones return [ErrClosed].
 func (r *Reader) Close() error {
 	r.closing.Do(func() {
 		m := r.shards[0].m
@@ -330,7 +330,7 @@ func (r *Reader) Close() error {
 			s.m = nil
 			s.mu.Unlock()
 		}
-		r.closeErr = m.unmap()
+		r.closeErr = m.release()
 	})
 	return r.closeErr
 }

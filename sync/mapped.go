@@ -85,6 +85,31 @@ func (v *Variable) loadFast(dst []byte) ([]byte, Meta, bool) {
 	return data, Meta{m.Version, m.MTime, int64(m.Size)}, err == nil
 }
 
+// View calls fn with the value that [Variable.Load] would return, which fn must neither modify nor keep. Where the value is
+// mapped it is not copied; it can change while fn runs, and then fn is called again: what its last call returns counts. buf is for
+// a copy where one is needed.
+func (v *Variable) View(buf []byte, fn func([]byte, Meta) error) error {
+	v.s.use()
+	if a := v.s.mapped.Load(); a != nil {
+		slot, r := atomic.LoadUint32(&v.slot), a.r.Load()
+		if r != nil && slot != noSlot && a.c.up.Load() {
+			var got error
+			err := r.View(slot, v.id, func(m memfile.Meta, data []byte) error {
+				got = fn(data, Meta{m.Version, m.MTime, int64(m.Size)})
+				return nil
+			})
+			if err == nil {
+				return got
+			}
+		}
+	}
+	data, meta, err := v.Load(buf)
+	if err != nil {
+		return err
+	}
+	return fn(data, meta)
+}
+
 // noSlot is that of a variable that is gone.
 const noSlot = math.MaxUint32
 
