@@ -8,8 +8,8 @@ import (
 )
 
 // Schema is the layout of keys and records that this package writes, and the newest that it reads. Schema 1 had no modes,
-// and the answers of a client in one record; schema 2 had all values whole.
-const Schema = 3
+// and the answers of a client in one record; schema 2 had all values whole; schema 3 had no bare services.
+const Schema = 4
 
 const (
 	keyStore = "/1/store"
@@ -25,6 +25,8 @@ const (
 	prefixDir      = "/1/d/"
 	prefixVariable = "/1/v/"
 	prefixPiece    = "/1/p/"
+	prefixBare     = "/1/z/"
+	prefixLayout   = "/1/l/"
 	prefixMoved    = "/1/m/"
 	prefixClient   = "/1/c/"
 	prefixResult   = "/1/r/"
@@ -64,6 +66,11 @@ func variableKey(service uint64, name string) string { return variablePrefix(ser
 
 func piecePrefix(id uint64) string     { return fmt.Sprintf("%s%016x/", prefixPiece, id) }
 func pieceKey(id uint64, i int) string { return fmt.Sprintf("%s%04x", piecePrefix(id), i) }
+
+func bareKey(service uint64) string      { return fmt.Sprintf("%s%016x", prefixBare, service) }
+func layoutPrefix(service uint64) string { return fmt.Sprintf("%s%016x/", prefixLayout, service) }
+
+func layoutKey(service, id uint64) string { return fmt.Sprintf("%s%016x", layoutPrefix(service), id) }
 
 func movedKey(id uint64) string { return fmt.Sprintf("%s%016x", prefixMoved, id) }
 

@@ -67,6 +67,22 @@ func PutVariable(service uint64, v Variable) Op {
 // DeleteVariable removes the variable of that name.
 func DeleteVariable(service uint64, name string) Op { return Op{key: variableKey(service, name)} }
 
+// PutBare stores that a service is a bare one of size bytes.
+func PutBare(service uint64, size int64) Op {
+	return Op{key: bareKey(service), value: encodeNumber(uint64(size))}
+}
+
+// DeleteBare forgets that, when the service goes.
+func DeleteBare(service uint64) Op { return Op{key: bareKey(service)} }
+
+// PutLayout stores where a variable lies in its service's memory.
+func PutLayout(service uint64, l Layout) Op {
+	return Op{key: layoutKey(service, l.ID), value: l.encode()}
+}
+
+// DeleteLayout forgets that, when the variable goes.
+func DeleteLayout(service, id uint64) Op { return Op{key: layoutKey(service, id)} }
+
 // PutMoved stores that the variable of that id is in another service than the one it was made in.
 func PutMoved(id, service uint64) Op { return Op{key: movedKey(id), value: encodeNumber(service)} }
 

@@ -127,6 +127,24 @@ func decodeDir(name string, record []byte) (Dir, error) {
 	return Dir{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Name: name}, d.err
 }
 
+func (l Layout) encode() []byte {
+	b := binary.AppendUvarint(binary.AppendUvarint(newRecord(20), uint64(l.Off)), uint64(l.Size))
+	big := byte(0)
+	if l.BigEndian {
+		big = 1
+	}
+	return append(b, l.Type, big)
+}
+
+func decodeLayout(id uint64, record []byte) (Layout, error) {
+	d := newDecoder(record)
+	l := Layout{ID: id, Off: int64(d.uvarint()), Size: int64(d.uvarint())}
+	if b := d.bytes(2); b != nil {
+		l.Type, l.BigEndian = b[0], b[1] != 0
+	}
+	return l, d.err
+}
+
 func (v Variable) encode() []byte { return append(v.encodeHead(0), v.Data...) }
 
 // encodeHead is the record up to the value. size is that of a value in pieces, 0 if the value comes behind.

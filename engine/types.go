@@ -49,6 +49,14 @@ type Variable struct {
 	Data []byte
 }
 
+// Layout is where a variable lies in the memory of its service. Type is the server's.
+type Layout struct {
+	ID        uint64 // of the variable
+	Off, Size int64
+	Type      uint8
+	BigEndian bool
+}
+
 // Result is an answer to a report of a client, kept for exactly-once. Slots are the server's to give: what is put into one
 // takes the place of what was in it.
 type Result struct {

@@ -16,6 +16,9 @@ const (
 	OpMkdir                  // tenant (only Tenant set), service (Tenant, Service) or directory
 	OpRmdir                  // the same, empty
 	OpSetMeta                // only Mode and MTime, of a variable, directory, service or tenant: no new version
+	OpRegister               // a variable of a bare service at Layout; one that is there gets it, CodeExists with NoReplace
+	OpResize                 // the bare service has Size bytes
+	OpBare                   // a new bare service of Size bytes, which are rounded up to whole pages
 )
 
 // Change is one step of a report. The target is named by ID (a variable, wherever it has been moved to) or by Tenant,
@@ -33,12 +36,15 @@ type Change struct {
 	ToTenant  string
 	ToService string
 	ToName    string
-	NoReplace bool // OpRename: CodeExists if the target exists
+	NoReplace bool // OpRename, OpRegister: CodeExists if the target exists
 
 	Base   uint64
 	Ranges []RangeData
 	Data   []byte
-	Size   int64
+	Size   int64 // of a value, or of a bare service
+
+	Layout  *Layout // OpRegister
+	Overlap bool    // OpRegister: it may have bytes in common with other variables
 
 	Create  bool   // OpStore, OpAppend: create if missing
 	Parents bool   // create missing tenant, service and directories as well

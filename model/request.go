@@ -117,6 +117,10 @@ type Refusal struct {
 type MemoryFile struct {
 	Path       string
 	Generation uint64
+	// Of the file of a bare service:
+	Size  int64
+	Bell  string // the file to ring after a store; see package bare
+	Write bool   // the client may store into it
 }
 
 // Probe asks whether a change of the target would be accepted now: the server is reachable, the right holds, there is
@@ -171,6 +175,8 @@ type Status struct {
 	Sessions []SessionInfo
 	More     int // sessions that are not in the list, because it would be too long
 	Damaged  int // records of the store that cannot be read; the log of the server says which
+	Bare     []BareInfo
+	MoreBare int // bare services in memory that are not in the list
 }
 
 // NewKey asks for an API key.

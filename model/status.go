@@ -30,6 +30,19 @@ type SessionInfo struct {
 	Connected int64  `json:"connected"`
 }
 
+// BareInfo describes a bare service that is in memory, for status.
+type BareInfo struct {
+	Tenant    string `json:"tenant"`
+	Service   string `json:"service"`
+	Size      int64  `json:"size"`
+	Variables int    `json:"variables"`
+	NoFile    bool   `json:"no_file,omitempty"` // its file cannot be had; the log of the server says why
+	Writable  bool   `json:"writable"`          // somebody has the file open to store into it, so that it is scanned
+	Interval  int64  `json:"interval"`          // from one scan to the next, in nanoseconds, and what one takes
+	Cost      int64  `json:"cost"`
+	Found     uint64 `json:"found"` // values found in the file since it was opened
+}
+
 // KeyInfo describes an API key.
 type KeyInfo struct {
 	Name    string   `json:"name"`

@@ -16,6 +16,7 @@ type Service struct {
 	Name   string
 	MTime  int64
 	Mode   Mode
+	Bare   int64 // bytes of a bare service; 0: it is a named one
 }
 
 // Dir is a directory inside a service.
@@ -35,8 +36,9 @@ type Variable struct {
 	Mode    Mode
 	Writer  string
 	Size    int64
-	Slot    uint32 // entry in the service memory file's directory
-	Data    []byte // the value, where it was asked for
+	Slot    uint32  // entry in the service memory file's directory
+	Data    []byte  // the value, where it was asked for
+	Layout  *Layout // of a registered variable; else nil
 }
 
 // TreeChange is one step of [TreeChanged]. Exactly one of Tenant.ID and Service.ID is set. Gone is set for a removal;
@@ -63,4 +65,6 @@ type Entry struct {
 	Mode    Mode
 	Writer  string
 	Size    int64
+	Bare    int64   // of a bare service
+	Layout  *Layout // of a registered variable; else nil
 }
