@@ -175,12 +175,29 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.wg.Done()
+	if _, local := transport.PeerFrom(r.Context()); local && r.URL.Path == transport.HandOutPath {
+		s.handOut(w, r, who)
+		return
+	}
 	conn, err := transport.Upgrade(w, r, transport.AcceptOptions{Options: s.opts.Transport})
 	if err != nil {
 		s.log.Debug("refused a connection", "remote", r.RemoteAddr, "err", err)
 		return
 	}
 	s.serve(conn, who, name)
+}
+
+// handOut hands the files of a bare service to who may have them.
+func (s *Server) handOut(w http.ResponseWriter, r *http.Request, who model.Principal) {
+	service, write, err := transport.ParseHandOut(r)
+	var files []*os.File
+	if err == nil {
+		files, err = s.core.OpenBare(who, service, write)
+	}
+	transport.HandOut(w, files, err)
+	for _, f := range files {
+		_ = f.Close()
+	}
 }
 
 // authenticate finds out who makes a request, and what people call it: over the Unix socket the kernel knows, over the

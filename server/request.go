@@ -86,7 +86,7 @@ func (r request) handle(m transport.Message) {
 		r.Unwatch(m.Service)
 		r.answer(&transport.Done{})
 	case *transport.GetServiceFilePath:
-		r.memoryFile(m.Service)
+		r.memoryFile(m.Service, m.Bare)
 	case *transport.ReadVariable:
 		r.read(m)
 	case *transport.List:
@@ -214,9 +214,18 @@ func (r request) report(m *model.Report) {
 	}
 }
 
-func (r request) memoryFile(service uint64) {
+func (r request) memoryFile(service uint64, bare bool) {
 	if !r.Local {
 		r.refuse(model.ErrUnsupported)
+		return
+	}
+	if bare {
+		r.aside(func() {
+			var f *model.MemoryFile
+			var err error
+			r.telling(func() { f, err = r.BareFile(service) }, service)
+			r.result((*transport.ServiceFilePath)(f), err)
+		})
 		return
 	}
 	f, err := r.Ask(service)

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
@@ -24,6 +25,9 @@ type Conn interface {
 	// Unwatch ends a watch, and lets go of the service's memory file.
 	Unwatch(ctx context.Context, service uint64) error
 	MemoryFile(ctx context.Context, service uint64) (*model.MemoryFile, error)
+	BareFile(ctx context.Context, service uint64) (*model.MemoryFile, error)
+	// OpenBare has the server hand out the file of a bare service, and its bell.
+	OpenBare(ctx context.Context, service uint64, write bool) (memory, bell *os.File, err error)
 	// Report returns when r is sent, and has its outcome handled once. If it returns an error, neither. When ctx has ended
 	// before, it sends r if that takes no waiting.
 	Report(ctx context.Context, r *model.Report, handle func(*model.Outcome, error)) error

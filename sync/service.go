@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ type Service struct {
 	// guarded by Client.mu
 	tenant *Tenant
 	name   string
+	bare   int64
 	mtime  int64 // until the service is loaded; then root has it
 	mode   model.Mode
 
@@ -60,6 +62,29 @@ func (s *Service) Tenant() *Tenant {
 	s.c.mu.RLock()
 	defer s.c.mu.RUnlock()
 	return s.tenant
+}
+
+// Bare returns how many bytes a bare service has, 0 if it is a named one.
+func (s *Service) Bare() int64 {
+	s.c.mu.RLock()
+	defer s.c.mu.RUnlock()
+	return s.bare
+}
+
+// BareFile asks the server where the file of a bare service is: a server on this host alone tells.
+func (s *Service) BareFile(ctx context.Context) (*model.MemoryFile, error) {
+	return call(ctx, s.c, func(ctx context.Context, conn Conn) (*model.MemoryFile, error) { return conn.BareFile(ctx, s.id) })
+}
+
+// OpenBare has the server hand out the file of a bare service, and its bell: to read, or also to write, for who may write the
+// whole service. It fails with model.ErrUnsupported if the server is on another host.
+func (s *Service) OpenBare(ctx context.Context, write bool) (memory, bell *os.File, err error) {
+	type files struct{ memory, bell *os.File }
+	f, err := call(ctx, s.c, func(ctx context.Context, conn Conn) (f files, err error) {
+		f.memory, f.bell, err = conn.OpenBare(ctx, s.id, write)
+		return f, err
+	})
+	return f.memory, f.bell, err
 }
 
 // MTime returns when an entry of the service's top last came, went or was renamed, or what was set since, in Unix

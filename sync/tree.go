@@ -246,13 +246,13 @@ func (c *Client) serviceStepLocked(st model.TreeChange) *Notice {
 		return &Notice{Kind: Deleted, ID: s.id, Parent: s.tenant.id, Path: []string{s.tenant.name, s.name}}
 	case s == nil:
 		s = newService(c, in.ID)
-		s.tenant, s.name, s.mtime, s.mode = t, in.Name, in.MTime, in.Mode
+		s.tenant, s.name, s.mtime, s.mode, s.bare = t, in.Name, in.MTime, in.Mode, in.Bare
 		t.services[s.name] = s
 		t.touched(st.Time)
 		c.index.put(s)
 		return &Notice{Kind: Created, ID: s.id, Parent: t.id, Path: []string{t.name, s.name}, MTime: s.mtime}
 	}
-	s.mtime, s.mode = in.MTime, in.Mode
+	s.mtime, s.mode, s.bare = in.MTime, in.Mode, in.Bare
 	if s.name == in.Name && s.tenant == t {
 		return nil
 	}

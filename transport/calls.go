@@ -56,6 +56,12 @@ func (c *Client) MemoryFile(ctx context.Context, service uint64) (*model.MemoryF
 	return (*model.MemoryFile)(m), err
 }
 
+// BareFile tells where the file of a bare service is.
+func (c *Client) BareFile(ctx context.Context, service uint64) (*model.MemoryFile, error) {
+	m, err := Request[*ServiceFilePath](ctx, c, &GetServiceFilePath{Service: service, Bare: true})
+	return (*model.MemoryFile)(m), err
+}
+
 // Report sends r and has its outcome handled under the rules of OnPush. If it returns an error nothing was sent, and handle
 // is never called; else it is called exactly once.
 func (c *Client) Report(ctx context.Context, r *model.Report, handle func(*model.Outcome, error)) error {

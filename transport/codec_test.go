@@ -37,6 +37,9 @@ func fill(v reflect.Value, seed *uint64) {
 		for i := range v.NumField() {
 			fill(v.Field(i), seed)
 		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), seed)
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		for i := range 2 {

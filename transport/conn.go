@@ -23,6 +23,8 @@ type Conn struct {
 	peer  *Peer
 	local bool
 	head  http.Header
+	// socket is the path of the Unix socket that was dialled, else "".
+	socket string
 
 	out sender
 	in  receiver

@@ -160,7 +160,11 @@ func (t *target) dial(ctx context.Context, o DialOptions) (*Conn, error) {
 	if err != nil {
 		peer = nil
 	}
-	return newConn(ws, nc, opts, peer, peer != nil, nil), nil
+	conn := newConn(ws, nc, opts, peer, peer != nil, nil)
+	if t.network == "unix" && o.NetDial == nil {
+		conn.socket = t.addr
+	}
+	return conn, nil
 }
 
 // connect returns the byte stream, above TLS.

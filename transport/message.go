@@ -18,13 +18,16 @@ import "github.com/commy-project/commyfs/model"
 //msgp:replace model.Result with:wireResult
 //msgp:replace model.Refusal with:wireRefusal
 //msgp:replace model.Entry with:wireEntry
+//msgp:replace model.Layout with:wireLayout
 //msgp:replace model.SessionInfo with:wireSessionInfo
 //msgp:replace model.KeyInfo with:wireKeyInfo
+//msgp:replace model.BareInfo with:wireBareInfo
 //msgp:replace model.Code with:uint8
 //msgp:replace model.Rights with:uint32
 //msgp:replace model.Mode with:uint16
 //msgp:replace model.EventKind with:uint8
 //msgp:replace model.Op with:uint8
+//msgp:replace model.Type with:uint8
 
 // Message is the closed set of bodies that a frame can carry. Requests are sent by the client and answered by the
 // reply named beside them, or by [Error]; pushes have request id 0 and come from the server alone.
@@ -191,12 +194,16 @@ type VariableChangesAcknowledged struct {
 // GetServiceFilePath asks where a service's memory file is. Answer: [ServiceFilePath], or CodeUnsupported over a network.
 type GetServiceFilePath struct {
 	Service uint64 `msg:"s"`
+	Bare    bool   `msg:"b,omitempty"` // the bytes of a bare service themselves, not the view of its variables
 }
 
 // ServiceFilePath answers [GetServiceFilePath].
 type ServiceFilePath struct {
 	Path       string `msg:"p"`
 	Generation uint64 `msg:"g"`
+	Size       int64  `msg:"z,omitempty"` // here and below: of a bare service
+	Bell       string `msg:"b,omitempty"`
+	Write      bool   `msg:"w,omitempty"`
 }
 
 // Probe asks whether a change of the target would be accepted now: the server is reachable, the right holds, there is
@@ -259,6 +266,8 @@ type Status struct {
 	Sessions []model.SessionInfo `msg:"ss"`
 	More     int                 `msg:"mo"` // sessions that are not in the list, because it would be too long
 	Damaged  int                 `msg:"dm"` // records of the store that cannot be read; the log of the server says which
+	Bare     []model.BareInfo    `msg:"b"`
+	MoreBare int                 `msg:"mb"` // bare services in memory that are not in the list
 }
 
 // CreateKey asks for a new API key; it needs RightAdmin. Answer: [KeyCreated].

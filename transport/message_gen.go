@@ -299,10 +299,28 @@ func (z Error) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z GetServiceFilePath) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 1
-	// string "s"
-	o = append(o, 0x81, 0xa1, 0x73)
-	o = msgp.AppendUint64(o, z.Service)
+	// check for omitted fields
+	zb0001Len := uint32(2)
+	var zb0001Mask uint8 /* 2 bits */
+	_ = zb0001Mask
+	if z.Bare == false {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "s"
+		o = append(o, 0xa1, 0x73)
+		o = msgp.AppendUint64(o, z.Service)
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "b"
+			o = append(o, 0xa1, 0x62)
+			o = msgp.AppendBool(o, z.Bare)
+		}
+	}
 	return
 }
 
@@ -330,6 +348,12 @@ func (z *GetServiceFilePath) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Service")
 				return
 			}
+		case "b":
+			z.Bare, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Bare")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -344,7 +368,7 @@ func (z *GetServiceFilePath) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z GetServiceFilePath) Msgsize() (s int) {
-	s = 1 + 2 + msgp.Uint64Size
+	s = 1 + 2 + msgp.Uint64Size + 2 + msgp.BoolSize
 	return
 }
 
@@ -1300,15 +1324,51 @@ func (z RevokeKey) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
-func (z ServiceFilePath) MarshalMsg(b []byte) (o []byte, err error) {
+func (z *ServiceFilePath) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 2
-	// string "p"
-	o = append(o, 0x82, 0xa1, 0x70)
-	o = msgp.AppendString(o, z.Path)
-	// string "g"
-	o = append(o, 0xa1, 0x67)
-	o = msgp.AppendUint64(o, z.Generation)
+	// check for omitted fields
+	zb0001Len := uint32(5)
+	var zb0001Mask uint8 /* 5 bits */
+	_ = zb0001Mask
+	if z.Size == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	if z.Bell == "" {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	if z.Write == false {
+		zb0001Len--
+		zb0001Mask |= 0x10
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "p"
+		o = append(o, 0xa1, 0x70)
+		o = msgp.AppendString(o, z.Path)
+		// string "g"
+		o = append(o, 0xa1, 0x67)
+		o = msgp.AppendUint64(o, z.Generation)
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "z"
+			o = append(o, 0xa1, 0x7a)
+			o = msgp.AppendInt64(o, z.Size)
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "b"
+			o = append(o, 0xa1, 0x62)
+			o = msgp.AppendString(o, z.Bell)
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
+			// string "w"
+			o = append(o, 0xa1, 0x77)
+			o = msgp.AppendBool(o, z.Write)
+		}
+	}
 	return
 }
 
@@ -1342,6 +1402,24 @@ func (z *ServiceFilePath) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Generation")
 				return
 			}
+		case "z":
+			z.Size, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Size")
+				return
+			}
+		case "b":
+			z.Bell, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Bell")
+				return
+			}
+		case "w":
+			z.Write, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Write")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1355,8 +1433,8 @@ func (z *ServiceFilePath) UnmarshalMsg(bts []byte) (o []byte, err error) {
 }
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z ServiceFilePath) Msgsize() (s int) {
-	s = 1 + 2 + msgp.StringPrefixSize + len(z.Path) + 2 + msgp.Uint64Size
+func (z *ServiceFilePath) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Path) + 2 + msgp.Uint64Size + 2 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Bell) + 2 + msgp.BoolSize
 	return
 }
 
@@ -1624,9 +1702,9 @@ func (z *Snapshot) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 9
+	// map header, size 11
 	// string "srv"
-	o = append(o, 0x89, 0xa3, 0x73, 0x72, 0x76)
+	o = append(o, 0x8b, 0xa3, 0x73, 0x72, 0x76)
 	o, err = (*wireServerInfo)(&z.Server).MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Server")
@@ -1667,6 +1745,19 @@ func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "dm"
 	o = append(o, 0xa2, 0x64, 0x6d)
 	o = msgp.AppendInt(o, z.Damaged)
+	// string "b"
+	o = append(o, 0xa1, 0x62)
+	o = msgp.AppendArrayHeader(o, uint32(len(z.Bare)))
+	for za0002 := range z.Bare {
+		o, err = (*wireBareInfo)(&z.Bare[za0002]).MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Bare", za0002)
+			return
+		}
+	}
+	// string "mb"
+	o = append(o, 0xa2, 0x6d, 0x62)
+	o = msgp.AppendInt(o, z.MoreBare)
 	return
 }
 
@@ -1755,6 +1846,31 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Damaged")
 				return
 			}
+		case "b":
+			var zb0003 uint32
+			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Bare")
+				return
+			}
+			if cap(z.Bare) >= int(zb0003) {
+				z.Bare = (z.Bare)[:zb0003]
+			} else {
+				z.Bare = make([]model.BareInfo, zb0003)
+			}
+			for za0002 := range z.Bare {
+				bts, err = (*wireBareInfo)(&z.Bare[za0002]).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Bare", za0002)
+					return
+				}
+			}
+		case "mb":
+			z.MoreBare, bts, err = msgp.ReadIntBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "MoreBare")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1773,7 +1889,11 @@ func (z *Status) Msgsize() (s int) {
 	for za0001 := range z.Sessions {
 		s += (*wireSessionInfo)(&z.Sessions[za0001]).Msgsize()
 	}
-	s += 3 + msgp.IntSize + 3 + msgp.IntSize
+	s += 3 + msgp.IntSize + 3 + msgp.IntSize + 2 + msgp.ArrayHeaderSize
+	for za0002 := range z.Bare {
+		s += (*wireBareInfo)(&z.Bare[za0002]).Msgsize()
+	}
+	s += 3 + msgp.IntSize
 	return
 }
 

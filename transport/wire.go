@@ -18,13 +18,16 @@ import "github.com/commy-project/commyfs/model"
 //msgp:replace model.Result with:wireResult
 //msgp:replace model.Refusal with:wireRefusal
 //msgp:replace model.Entry with:wireEntry
+//msgp:replace model.Layout with:wireLayout
 //msgp:replace model.SessionInfo with:wireSessionInfo
 //msgp:replace model.KeyInfo with:wireKeyInfo
+//msgp:replace model.BareInfo with:wireBareInfo
 //msgp:replace model.Code with:uint8
 //msgp:replace model.Rights with:uint32
 //msgp:replace model.Mode with:uint16
 //msgp:replace model.EventKind with:uint8
 //msgp:replace model.Op with:uint8
+//msgp:replace model.Type with:uint8
 
 type wireServerInfo struct {
 	Pid     int    `msg:"pid"`
@@ -57,6 +60,7 @@ type wireService struct {
 	Name   string     `msg:"n"`
 	MTime  int64      `msg:"mt"`
 	Mode   model.Mode `msg:"mo"`
+	Bare   int64      `msg:"b,omitempty"`
 }
 
 type wireTreeChange struct {
@@ -75,15 +79,23 @@ type wireDir struct {
 }
 
 type wireVariable struct {
-	ID      uint64     `msg:"id"`
-	Name    string     `msg:"n"`
-	Version uint64     `msg:"v"`
-	MTime   int64      `msg:"mt"`
-	Mode    model.Mode `msg:"mo"`
-	Writer  string     `msg:"w"`
-	Size    int64      `msg:"z"`
-	Slot    uint32     `msg:"sl"`
-	Data    []byte     `msg:"d,zerocopy"`
+	ID      uint64        `msg:"id"`
+	Name    string        `msg:"n"`
+	Version uint64        `msg:"v"`
+	MTime   int64         `msg:"mt"`
+	Mode    model.Mode    `msg:"mo"`
+	Writer  string        `msg:"w"`
+	Size    int64         `msg:"z"`
+	Slot    uint32        `msg:"sl"`
+	Data    []byte        `msg:"d,zerocopy"`
+	Layout  *model.Layout `msg:"ly,omitempty"`
+}
+
+type wireLayout struct {
+	Off       int64      `msg:"o"`
+	Size      int64      `msg:"z"`
+	Type      model.Type `msg:"t"`
+	BigEndian bool       `msg:"b"`
 }
 
 type wireEvent struct {
@@ -129,6 +141,9 @@ type wireChange struct {
 	Data   []byte            `msg:"d,omitempty,zerocopy"`
 	Size   int64             `msg:"z,omitempty"`
 
+	Layout  *model.Layout `msg:"ly,omitempty"`
+	Overlap bool          `msg:"ov,omitempty"`
+
 	Create     bool       `msg:"cr,omitempty"`
 	Parents    bool       `msg:"pa,omitempty"`
 	NewID      uint64     `msg:"ni,omitempty"`
@@ -156,16 +171,18 @@ type wireRefusal struct {
 }
 
 type wireEntry struct {
-	Tenant  string     `msg:"t"`
-	Service string     `msg:"s"`
-	Name    string     `msg:"n"`
-	Dir     bool       `msg:"d"`
-	ID      uint64     `msg:"id"`
-	Version uint64     `msg:"v"`
-	MTime   int64      `msg:"mt"`
-	Mode    model.Mode `msg:"mo"`
-	Writer  string     `msg:"w"`
-	Size    int64      `msg:"z"`
+	Tenant  string        `msg:"t"`
+	Service string        `msg:"s"`
+	Name    string        `msg:"n"`
+	Dir     bool          `msg:"d"`
+	ID      uint64        `msg:"id"`
+	Version uint64        `msg:"v"`
+	MTime   int64         `msg:"mt"`
+	Mode    model.Mode    `msg:"mo"`
+	Writer  string        `msg:"w"`
+	Size    int64         `msg:"z"`
+	Bare    int64         `msg:"b,omitempty"`
+	Layout  *model.Layout `msg:"ly,omitempty"`
 }
 
 type wireSessionInfo struct {
@@ -183,4 +200,16 @@ type wireKeyInfo struct {
 	Tenants []string     `msg:"t"`
 	Rights  model.Rights `msg:"r"`
 	Created int64        `msg:"c"`
+}
+
+type wireBareInfo struct {
+	Tenant    string `msg:"t"`
+	Service   string `msg:"s"`
+	Size      int64  `msg:"z"`
+	Variables int    `msg:"v"`
+	NoFile    bool   `msg:"n"`
+	Writable  bool   `msg:"w"`
+	Interval  int64  `msg:"i"`
+	Cost      int64  `msg:"c"`
+	Found     uint64 `msg:"f"`
 }

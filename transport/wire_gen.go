@@ -8,11 +8,135 @@ import (
 )
 
 // MarshalMsg implements msgp.Marshaler
+func (z *wireBareInfo) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 9
+	// string "t"
+	o = append(o, 0x89, 0xa1, 0x74)
+	o = msgp.AppendString(o, z.Tenant)
+	// string "s"
+	o = append(o, 0xa1, 0x73)
+	o = msgp.AppendString(o, z.Service)
+	// string "z"
+	o = append(o, 0xa1, 0x7a)
+	o = msgp.AppendInt64(o, z.Size)
+	// string "v"
+	o = append(o, 0xa1, 0x76)
+	o = msgp.AppendInt(o, z.Variables)
+	// string "n"
+	o = append(o, 0xa1, 0x6e)
+	o = msgp.AppendBool(o, z.NoFile)
+	// string "w"
+	o = append(o, 0xa1, 0x77)
+	o = msgp.AppendBool(o, z.Writable)
+	// string "i"
+	o = append(o, 0xa1, 0x69)
+	o = msgp.AppendInt64(o, z.Interval)
+	// string "c"
+	o = append(o, 0xa1, 0x63)
+	o = msgp.AppendInt64(o, z.Cost)
+	// string "f"
+	o = append(o, 0xa1, 0x66)
+	o = msgp.AppendUint64(o, z.Found)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *wireBareInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "t":
+			z.Tenant, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Tenant")
+				return
+			}
+		case "s":
+			z.Service, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Service")
+				return
+			}
+		case "z":
+			z.Size, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Size")
+				return
+			}
+		case "v":
+			z.Variables, bts, err = msgp.ReadIntBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Variables")
+				return
+			}
+		case "n":
+			z.NoFile, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "NoFile")
+				return
+			}
+		case "w":
+			z.Writable, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Writable")
+				return
+			}
+		case "i":
+			z.Interval, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Interval")
+				return
+			}
+		case "c":
+			z.Cost, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Cost")
+				return
+			}
+		case "f":
+			z.Found, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Found")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *wireBareInfo) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.Int64Size + 2 + msgp.IntSize + 2 + msgp.BoolSize + 2 + msgp.BoolSize + 2 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.Uint64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(24)
-	var zb0001Mask uint32 /* 24 bits */
+	zb0001Len := uint32(26)
+	var zb0001Mask uint32 /* 26 bits */
 	_ = zb0001Mask
 	if z.In == 0 {
 		zb0001Len--
@@ -62,45 +186,53 @@ func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x2000
 	}
-	if z.Create == false {
+	if z.Layout == nil {
 		zb0001Len--
 		zb0001Mask |= 0x4000
 	}
-	if z.Parents == false {
+	if z.Overlap == false {
 		zb0001Len--
 		zb0001Mask |= 0x8000
 	}
-	if z.NewID == 0 {
+	if z.Create == false {
 		zb0001Len--
 		zb0001Mask |= 0x10000
 	}
-	if z.HasVersion == false {
+	if z.Parents == false {
 		zb0001Len--
 		zb0001Mask |= 0x20000
 	}
-	if z.IfVersion == 0 {
+	if z.NewID == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x40000
 	}
-	if z.NewMode == 0 {
+	if z.HasVersion == false {
 		zb0001Len--
 		zb0001Mask |= 0x80000
 	}
-	if z.Mode == 0 {
+	if z.IfVersion == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x100000
 	}
-	if z.HasMTime == false {
+	if z.NewMode == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x200000
 	}
-	if z.MTime == 0 {
+	if z.Mode == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x400000
 	}
-	if z.Expect == 0 {
+	if z.HasMTime == false {
 		zb0001Len--
 		zb0001Mask |= 0x800000
+	}
+	if z.MTime == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x1000000
+	}
+	if z.Expect == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x2000000
 	}
 	// variable map header, size zb0001Len
 	o = msgp.AppendMapHeader(o, zb0001Len)
@@ -181,51 +313,69 @@ func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 			o = msgp.AppendInt64(o, z.Size)
 		}
 		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+			// string "ly"
+			o = append(o, 0xa2, 0x6c, 0x79)
+			if z.Layout == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = (*wireLayout)(z.Layout).MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Layout")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
+			// string "ov"
+			o = append(o, 0xa2, 0x6f, 0x76)
+			o = msgp.AppendBool(o, z.Overlap)
+		}
+		if (zb0001Mask & 0x10000) == 0 { // if not omitted
 			// string "cr"
 			o = append(o, 0xa2, 0x63, 0x72)
 			o = msgp.AppendBool(o, z.Create)
 		}
-		if (zb0001Mask & 0x8000) == 0 { // if not omitted
+		if (zb0001Mask & 0x20000) == 0 { // if not omitted
 			// string "pa"
 			o = append(o, 0xa2, 0x70, 0x61)
 			o = msgp.AppendBool(o, z.Parents)
 		}
-		if (zb0001Mask & 0x10000) == 0 { // if not omitted
+		if (zb0001Mask & 0x40000) == 0 { // if not omitted
 			// string "ni"
 			o = append(o, 0xa2, 0x6e, 0x69)
 			o = msgp.AppendUint64(o, z.NewID)
 		}
-		if (zb0001Mask & 0x20000) == 0 { // if not omitted
+		if (zb0001Mask & 0x80000) == 0 { // if not omitted
 			// string "hv"
 			o = append(o, 0xa2, 0x68, 0x76)
 			o = msgp.AppendBool(o, z.HasVersion)
 		}
-		if (zb0001Mask & 0x40000) == 0 { // if not omitted
+		if (zb0001Mask & 0x100000) == 0 { // if not omitted
 			// string "iv"
 			o = append(o, 0xa2, 0x69, 0x76)
 			o = msgp.AppendUint64(o, z.IfVersion)
 		}
-		if (zb0001Mask & 0x80000) == 0 { // if not omitted
+		if (zb0001Mask & 0x200000) == 0 { // if not omitted
 			// string "nm"
 			o = append(o, 0xa2, 0x6e, 0x6d)
 			o = msgp.AppendUint16(o, uint16(z.NewMode))
 		}
-		if (zb0001Mask & 0x100000) == 0 { // if not omitted
+		if (zb0001Mask & 0x400000) == 0 { // if not omitted
 			// string "mo"
 			o = append(o, 0xa2, 0x6d, 0x6f)
 			o = msgp.AppendUint16(o, uint16(z.Mode))
 		}
-		if (zb0001Mask & 0x200000) == 0 { // if not omitted
+		if (zb0001Mask & 0x800000) == 0 { // if not omitted
 			// string "ht"
 			o = append(o, 0xa2, 0x68, 0x74)
 			o = msgp.AppendBool(o, z.HasMTime)
 		}
-		if (zb0001Mask & 0x400000) == 0 { // if not omitted
+		if (zb0001Mask & 0x1000000) == 0 { // if not omitted
 			// string "mt"
 			o = append(o, 0xa2, 0x6d, 0x74)
 			o = msgp.AppendInt64(o, z.MTime)
 		}
-		if (zb0001Mask & 0x800000) == 0 { // if not omitted
+		if (zb0001Mask & 0x2000000) == 0 { // if not omitted
 			// string "x"
 			o = append(o, 0xa1, 0x78)
 			o = msgp.AppendUint64(o, z.Expect)
@@ -353,6 +503,29 @@ func (z *wireChange) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Size")
 				return
 			}
+		case "ly":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Layout = nil
+			} else {
+				if z.Layout == nil {
+					z.Layout = new(model.Layout)
+				}
+				bts, err = (*wireLayout)(z.Layout).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Layout")
+					return
+				}
+			}
+		case "ov":
+			z.Overlap, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Overlap")
+				return
+			}
 		case "cr":
 			z.Create, bts, err = msgp.ReadBoolBytes(bts)
 			if err != nil {
@@ -439,7 +612,13 @@ func (z *wireChange) Msgsize() (s int) {
 	for za0001 := range z.Ranges {
 		s += (*wireRangeData)(&z.Ranges[za0001]).Msgsize()
 	}
-	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Int64Size + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint16Size + 3 + msgp.Uint16Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size
+	s += 2 + msgp.BytesPrefixSize + len(z.Data) + 2 + msgp.Int64Size + 3
+	if z.Layout == nil {
+		s += msgp.NilSize
+	} else {
+		s += (*wireLayout)(z.Layout).Msgsize()
+	}
+	s += 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint16Size + 3 + msgp.Uint16Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size
 	return
 }
 
@@ -529,37 +708,72 @@ func (z *wireDir) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *wireEntry) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 10
-	// string "t"
-	o = append(o, 0x8a, 0xa1, 0x74)
-	o = msgp.AppendString(o, z.Tenant)
-	// string "s"
-	o = append(o, 0xa1, 0x73)
-	o = msgp.AppendString(o, z.Service)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "d"
-	o = append(o, 0xa1, 0x64)
-	o = msgp.AppendBool(o, z.Dir)
-	// string "id"
-	o = append(o, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "v"
-	o = append(o, 0xa1, 0x76)
-	o = msgp.AppendUint64(o, z.Version)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	// string "w"
-	o = append(o, 0xa1, 0x77)
-	o = msgp.AppendString(o, z.Writer)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
+	// check for omitted fields
+	zb0001Len := uint32(12)
+	var zb0001Mask uint16 /* 12 bits */
+	_ = zb0001Mask
+	if z.Bare == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x400
+	}
+	if z.Layout == nil {
+		zb0001Len--
+		zb0001Mask |= 0x800
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "t"
+		o = append(o, 0xa1, 0x74)
+		o = msgp.AppendString(o, z.Tenant)
+		// string "s"
+		o = append(o, 0xa1, 0x73)
+		o = msgp.AppendString(o, z.Service)
+		// string "n"
+		o = append(o, 0xa1, 0x6e)
+		o = msgp.AppendString(o, z.Name)
+		// string "d"
+		o = append(o, 0xa1, 0x64)
+		o = msgp.AppendBool(o, z.Dir)
+		// string "id"
+		o = append(o, 0xa2, 0x69, 0x64)
+		o = msgp.AppendUint64(o, z.ID)
+		// string "v"
+		o = append(o, 0xa1, 0x76)
+		o = msgp.AppendUint64(o, z.Version)
+		// string "mt"
+		o = append(o, 0xa2, 0x6d, 0x74)
+		o = msgp.AppendInt64(o, z.MTime)
+		// string "mo"
+		o = append(o, 0xa2, 0x6d, 0x6f)
+		o = msgp.AppendUint16(o, uint16(z.Mode))
+		// string "w"
+		o = append(o, 0xa1, 0x77)
+		o = msgp.AppendString(o, z.Writer)
+		// string "z"
+		o = append(o, 0xa1, 0x7a)
+		o = msgp.AppendInt64(o, z.Size)
+		if (zb0001Mask & 0x400) == 0 { // if not omitted
+			// string "b"
+			o = append(o, 0xa1, 0x62)
+			o = msgp.AppendInt64(o, z.Bare)
+		}
+		if (zb0001Mask & 0x800) == 0 { // if not omitted
+			// string "ly"
+			o = append(o, 0xa2, 0x6c, 0x79)
+			if z.Layout == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = (*wireLayout)(z.Layout).MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Layout")
+					return
+				}
+			}
+		}
+	}
 	return
 }
 
@@ -645,6 +859,29 @@ func (z *wireEntry) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Size")
 				return
 			}
+		case "b":
+			z.Bare, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Bare")
+				return
+			}
+		case "ly":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Layout = nil
+			} else {
+				if z.Layout == nil {
+					z.Layout = new(model.Layout)
+				}
+				bts, err = (*wireLayout)(z.Layout).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Layout")
+					return
+				}
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -659,7 +896,12 @@ func (z *wireEntry) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *wireEntry) Msgsize() (s int) {
-	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.BoolSize + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.BoolSize + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 2 + msgp.Int64Size + 3
+	if z.Layout == nil {
+		s += msgp.NilSize
+	} else {
+		s += (*wireLayout)(z.Layout).Msgsize()
+	}
 	return
 }
 
@@ -1094,6 +1336,89 @@ func (z *wireKeyInfo) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z *wireLayout) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 4
+	// string "o"
+	o = append(o, 0x84, 0xa1, 0x6f)
+	o = msgp.AppendInt64(o, z.Off)
+	// string "z"
+	o = append(o, 0xa1, 0x7a)
+	o = msgp.AppendInt64(o, z.Size)
+	// string "t"
+	o = append(o, 0xa1, 0x74)
+	o = msgp.AppendUint8(o, uint8(z.Type))
+	// string "b"
+	o = append(o, 0xa1, 0x62)
+	o = msgp.AppendBool(o, z.BigEndian)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *wireLayout) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "o":
+			z.Off, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Off")
+				return
+			}
+		case "z":
+			z.Size, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Size")
+				return
+			}
+		case "t":
+			{
+				var zb0002 uint8
+				zb0002, bts, err = msgp.ReadUint8Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Type")
+					return
+				}
+				z.Type = model.Type(zb0002)
+			}
+		case "b":
+			z.BigEndian, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "BigEndian")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *wireLayout) Msgsize() (s int) {
+	s = 1 + 2 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.Uint8Size + 2 + msgp.BoolSize
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *wireLimits) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 5
@@ -1504,22 +1829,40 @@ func (z *wireServerInfo) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *wireService) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "id"
-	o = append(o, 0x85, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o = msgp.AppendUint64(o, z.Tenant)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
+	// check for omitted fields
+	zb0001Len := uint32(6)
+	var zb0001Mask uint8 /* 6 bits */
+	_ = zb0001Mask
+	if z.Bare == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x20
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "id"
+		o = append(o, 0xa2, 0x69, 0x64)
+		o = msgp.AppendUint64(o, z.ID)
+		// string "t"
+		o = append(o, 0xa1, 0x74)
+		o = msgp.AppendUint64(o, z.Tenant)
+		// string "n"
+		o = append(o, 0xa1, 0x6e)
+		o = msgp.AppendString(o, z.Name)
+		// string "mt"
+		o = append(o, 0xa2, 0x6d, 0x74)
+		o = msgp.AppendInt64(o, z.MTime)
+		// string "mo"
+		o = append(o, 0xa2, 0x6d, 0x6f)
+		o = msgp.AppendUint16(o, uint16(z.Mode))
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "b"
+			o = append(o, 0xa1, 0x62)
+			o = msgp.AppendInt64(o, z.Bare)
+		}
+	}
 	return
 }
 
@@ -1575,6 +1918,12 @@ func (z *wireService) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				}
 				z.Mode = model.Mode(zb0002)
 			}
+		case "b":
+			z.Bare, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Bare")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1589,7 +1938,7 @@ func (z *wireService) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *wireService) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint16Size
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 2 + msgp.Int64Size
 	return
 }
 
@@ -1894,34 +2243,60 @@ func (z *wireTreeChange) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *wireVariable) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 9
-	// string "id"
-	o = append(o, 0x89, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendString(o, z.Name)
-	// string "v"
-	o = append(o, 0xa1, 0x76)
-	o = msgp.AppendUint64(o, z.Version)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendUint16(o, uint16(z.Mode))
-	// string "w"
-	o = append(o, 0xa1, 0x77)
-	o = msgp.AppendString(o, z.Writer)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
-	// string "sl"
-	o = append(o, 0xa2, 0x73, 0x6c)
-	o = msgp.AppendUint32(o, z.Slot)
-	// string "d"
-	o = append(o, 0xa1, 0x64)
-	o = msgp.AppendBytes(o, z.Data)
+	// check for omitted fields
+	zb0001Len := uint32(10)
+	var zb0001Mask uint16 /* 10 bits */
+	_ = zb0001Mask
+	if z.Layout == nil {
+		zb0001Len--
+		zb0001Mask |= 0x200
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "id"
+		o = append(o, 0xa2, 0x69, 0x64)
+		o = msgp.AppendUint64(o, z.ID)
+		// string "n"
+		o = append(o, 0xa1, 0x6e)
+		o = msgp.AppendString(o, z.Name)
+		// string "v"
+		o = append(o, 0xa1, 0x76)
+		o = msgp.AppendUint64(o, z.Version)
+		// string "mt"
+		o = append(o, 0xa2, 0x6d, 0x74)
+		o = msgp.AppendInt64(o, z.MTime)
+		// string "mo"
+		o = append(o, 0xa2, 0x6d, 0x6f)
+		o = msgp.AppendUint16(o, uint16(z.Mode))
+		// string "w"
+		o = append(o, 0xa1, 0x77)
+		o = msgp.AppendString(o, z.Writer)
+		// string "z"
+		o = append(o, 0xa1, 0x7a)
+		o = msgp.AppendInt64(o, z.Size)
+		// string "sl"
+		o = append(o, 0xa2, 0x73, 0x6c)
+		o = msgp.AppendUint32(o, z.Slot)
+		// string "d"
+		o = append(o, 0xa1, 0x64)
+		o = msgp.AppendBytes(o, z.Data)
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
+			// string "ly"
+			o = append(o, 0xa2, 0x6c, 0x79)
+			if z.Layout == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = (*wireLayout)(z.Layout).MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Layout")
+					return
+				}
+			}
+		}
+	}
 	return
 }
 
@@ -2001,6 +2376,23 @@ func (z *wireVariable) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Data")
 				return
 			}
+		case "ly":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Layout = nil
+			} else {
+				if z.Layout == nil {
+					z.Layout = new(model.Layout)
+				}
+				bts, err = (*wireLayout)(z.Layout).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Layout")
+					return
+				}
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -2015,6 +2407,11 @@ func (z *wireVariable) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *wireVariable) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.BytesPrefixSize + len(z.Data)
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 2 + msgp.BytesPrefixSize + len(z.Data) + 3
+	if z.Layout == nil {
+		s += msgp.NilSize
+	} else {
+		s += (*wireLayout)(z.Layout).Msgsize()
+	}
 	return
 }

@@ -31,6 +31,11 @@ func (v *view) apply(d *delta) (gone map[uint64]*service) {
 			}
 		}
 	}
+	for id, size := range d.bares {
+		if svc := v.services[id]; svc != nil && size != 0 { // 0: the service is gone
+			svc.bare = size
+		}
+	}
 	for id, floor := range d.floors {
 		if svc := v.services[id]; svc != nil {
 			if c := svc.content.Load(); c != nil {
@@ -114,6 +119,7 @@ func (v *view) applyTree(d *delta) (gone map[uint64]*service) {
 // apply does so for the content of a service. What goes is taken away first; a directory comes before what is in it, so
 // that it is there to count it. What goes with its directory is not counted.
 func (c *content) apply(d *contentDelta) {
+	c.layouts.apply(d.layouts)
 	for _, st := range d.vars {
 		if st.variable == nil && c.find(st.path).v != nil {
 			c.put(st.path, node{})

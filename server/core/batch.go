@@ -1,6 +1,9 @@
 package core
 
-import "github.com/commy-project/commyfs/engine"
+import (
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
+)
 
 // batch collects what a number of reports change, over a view that stays as it is until the engine has stored the batch.
 // Each report is kept or rolled back as a whole.
@@ -16,6 +19,8 @@ type batch struct {
 	ids      layer[uint64, *variable]
 	moved    layer[uint64, uint64] // as view.moved has it; 0: not there
 	floors   layer[*service, uint64]
+	bares    layer[*service, int64] // sizes of bare services; 0: it is a named one
+	layouts  layer[layoutKey, *model.Layout]
 
 	tenantMetas  layer[*tenant, meta]
 	serviceMetas layer[*service, meta]
@@ -48,6 +53,12 @@ type serviceKey struct{ tenant, name string }
 type entryKey struct {
 	service *service
 	path    string
+}
+
+// layoutKey names a registered variable.
+type layoutKey struct {
+	service *service
+	id      uint64
 }
 
 // entry is what a path names, as node is; directories without their children.
@@ -106,9 +117,11 @@ func newBatch(v *view, now int64) *batch {
 			}
 			return 0
 		}),
-		ids:    newLayer(v.variable),
-		moved:  newLayer(func(id uint64) uint64 { return v.moved[id] }),
-		floors: newLayer(func(s *service) uint64 { return s.content.Load().floor }),
+		ids:     newLayer(v.variable),
+		moved:   newLayer(func(id uint64) uint64 { return v.moved[id] }),
+		floors:  newLayer(func(s *service) uint64 { return s.content.Load().floor }),
+		bares:   newLayer(func(s *service) int64 { return s.bare }),
+		layouts: newLayer(func(k layoutKey) *model.Layout { return k.service.content.Load().layouts.get(k.id) }),
 
 		tenantMetas:  newLayer(func(t *tenant) meta { return t.meta }),
 		serviceMetas: newLayer(func(s *service) meta { return s.meta }),
@@ -126,6 +139,8 @@ func (b *batch) keep() {
 	b.ids.keep()
 	b.moved.keep()
 	b.floors.keep()
+	b.bares.keep()
+	b.layouts.keep()
 	b.tenantMetas.keep()
 	b.serviceMetas.keep()
 	s := &b.saved
@@ -144,6 +159,8 @@ func (b *batch) rollback() {
 	b.ids.rollback()
 	b.moved.rollback()
 	b.floors.rollback()
+	b.bares.rollback()
+	b.layouts.rollback()
 	b.tenantMetas.rollback()
 	b.serviceMetas.rollback()
 	s := &b.saved
@@ -170,7 +187,7 @@ func (b *batch) tick() int64 {
 // keys is about how many operations the engine will be given.
 func (b *batch) keys() int {
 	return len(b.entries.over) + len(b.services.over) + len(b.tenants.over) + len(b.floors.over) +
-		len(b.tenantMetas.over) + len(b.serviceMetas.over) + len(b.moved.over) + b.pieces
+		len(b.bares.over) + len(b.layouts.over) + len(b.tenantMetas.over) + len(b.serviceMetas.over) + len(b.moved.over) + b.pieces
 }
 
 // empty reports whether the kept reports changed nothing.

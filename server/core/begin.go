@@ -75,6 +75,9 @@ func (s *Core) loadTree(ctx context.Context) error {
 	if d.moved, err = s.engine.LoadMoved(ctx, s.setAside); err != nil {
 		return err
 	}
+	if d.bares, err = s.engine.LoadBare(ctx, s.setAside); err != nil {
+		return err
+	}
 	v.apply(d)
 	if err := s.loadClients(ctx, rev); err != nil {
 		return err

@@ -70,18 +70,27 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (mo
 		if err := e.auth.Need(e.Principal, to.tenant, model.RightWrite); err != nil {
 			return model.Result{}, err
 		}
+		data := t.v.data()
+		if l := e.layouts.get(layoutKey{s, there.v.id}); l != nil {
+			if data, err = fit(l, data, there.v.data()); err != nil {
+				return model.Result{}, err
+			}
+		}
 		e.drop(t.v)
 		// What describes the value comes with it.
 		with := &model.Change{HasMTime: true, MTime: t.v.mtime}
 		if t.v.mode != there.v.mode {
 			with.Mode = model.NewMode(t.v.mode.Perm(false))
 		}
-		r := e.set(there.v, t.v.data(), nil, with, false)
+		r := e.set(there.v, data, nil, with, false)
 		r.Unchanged = false // the old name is gone
 		return r, nil
 	}
 	if err := e.auth.NeedNew(e.Principal, to.tenant, model.RightCreate); err != nil {
 		return model.Result{}, err
+	}
+	if s != t.service && (e.bares.get(s) != 0 || e.bares.get(t.service) != 0) {
+		return model.Result{}, model.ErrCrossDevice // it has no place there, or would leave its own
 	}
 	if s != t.service {
 		return e.move(t.v, s, c.ToName), nil

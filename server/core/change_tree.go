@@ -198,6 +198,9 @@ func (e *evaluator) dropService(key serviceKey, s *service) error {
 	}
 	e.setService(key, nil)
 	e.places.set(s, serviceKey{})
+	if e.bares.get(s) != 0 {
+		e.bares.set(s, 0)
+	}
 	e.tick()
 	t := e.tenants.get(key.tenant)
 	e.stirredTenant(t)

@@ -32,6 +32,13 @@ func (e *evaluator) value(c *model.Change) (model.Result, error) {
 	if c.HasVersion && c.IfVersion != t.v.version {
 		return model.Result{}, model.ErrConflict
 	}
+	if l := e.layouts.get(layoutKey{t.service, t.v.id}); l != nil {
+		data, err := e.registered(c, t.v, l)
+		if err != nil {
+			return model.Result{}, err
+		}
+		return e.set(t.v, data, nil, c, false), nil // it may not be what the client has sent
+	}
 	data, err := e.newData(c, t.v)
 	if err != nil {
 		return model.Result{}, err
@@ -50,6 +57,7 @@ func (e *evaluator) set(was *variable, data []byte, ranges []diff.Range, c *mode
 	v.mtime = e.tick()
 	v.setMeta(v.meta().with(c))
 	v.writer = e.writer
+	v.kind = e.kind
 	v.value = newValue(data)
 	e.put(v.service, v.name, entry{v: &v})
 	e.differs(&v, was, ranges)
@@ -72,6 +80,9 @@ func (e *evaluator) create(c *model.Change) (model.Result, error) {
 	s, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
 	if err != nil {
 		return model.Result{}, err
+	}
+	if e.bares.get(s) != 0 {
+		return model.Result{}, errUnregistered
 	}
 	id := c.NewID
 	if id == 0 || e.ids.get(id) != nil || !e.reserve(id) {
@@ -197,6 +208,9 @@ func (e *evaluator) drop(v *variable) {
 	e.ids.set(v.id, nil)
 	if e.moved.get(v.id) != 0 {
 		e.moved.set(v.id, 0)
+	}
+	if k := (layoutKey{v.service, v.id}); e.layouts.get(k) != nil {
+		e.layouts.set(k, nil)
 	}
 	e.raise(v.service, v.version)
 	e.freed = append(e.freed, slotRef{v.service, v.slot})

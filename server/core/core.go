@@ -39,6 +39,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/commy-project/commyfs/bare"
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
@@ -96,6 +97,9 @@ type Core struct {
 	builds     chan struct{} // holds one for each memory file that is being made
 	rebuilding atomic.Bool   // a lost one is being made again
 	memoryLog  rarely
+	bare       *bare.Dir
+	bareLog    rarely
+	finds      finds
 	swept      int // how far the last sweep came; the committer's own
 
 	// up is when the server was started.
@@ -149,8 +153,13 @@ func Open(ctx context.Context, o Options) (*Core, error) {
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("load store: %w", err), s.engine.Close())
 	}
+	if err := s.openBare(o.Store); err != nil {
+		s.cancel()
+		return nil, errors.Join(fmt.Errorf("files of bare services: %w", err), s.engine.Close())
+	}
 	s.removeStrays()
 	s.committer.Go(s.commitLoop)
+	s.wg.Go(s.lookAtBare)
 	return s, nil
 }
 
@@ -188,9 +197,10 @@ func (s *Core) Close(ctx context.Context) error {
 	s.committer.Wait()
 	s.endSessions(&model.Error{Code: model.CodeUnavailable, Message: "the server stops"}, func(*Session) bool { return true })
 	s.wg.Wait()
+	err := s.closeBare()
 	s.closeAllMemory()
 	s.storeReserved()
-	return s.engine.Close()
+	return errors.Join(err, s.engine.Close())
 }
 
 // Tidy lets go of what nobody uses any more, when the committer comes to it.

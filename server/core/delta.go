@@ -1,6 +1,9 @@
 package core
 
-import "github.com/commy-project/commyfs/engine"
+import (
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
+)
 
 // delta is what a transaction of the store does, decoded: what it leaves under each key that it writes. The committer makes
 // one of a batch and has it stored and shown; a load makes one of what is there. Nothing else changes a view.
@@ -11,6 +14,7 @@ type delta struct {
 	inside   map[uint64]*contentDelta // by the service's id
 	floors   map[uint64]uint64        // the same; 0: gone
 	moved    map[uint64]uint64        // as view.moved has it; 0: gone
+	bares    map[uint64]int64         // sizes of bare services, by their ids; 0: gone
 	// Of variables that the store has in pieces: how they were, by the variables' ids, and those that are gone. A view has no
 	// use for them.
 	pieced  map[uint64]change
@@ -38,13 +42,19 @@ type serviceState struct {
 
 // contentDelta is a delta inside a service. Under a path there can be something of both kinds: what goes, and what comes.
 type contentDelta struct {
-	dirs []dirState
-	vars []variableState
+	dirs    []dirState
+	vars    []variableState
+	layouts []layoutState
 }
 
 type dirState struct {
 	path string
 	dir  *dirInfo // nil: gone
+}
+
+type layoutState struct {
+	id     uint64        // of the variable
+	layout *model.Layout // nil: gone
 }
 
 type variableState struct {
@@ -66,7 +76,7 @@ func newDelta() *delta {
 	return &delta{
 		tenants: map[string]tenantState{}, services: map[serviceKey]serviceState{},
 		inside: map[uint64]*contentDelta{}, floors: map[uint64]uint64{}, moved: map[uint64]uint64{},
-		pieced: map[uint64]change{},
+		pieced: map[uint64]change{}, bares: map[uint64]int64{},
 	}
 }
 
@@ -103,6 +113,17 @@ func (b *batch) delta() *delta {
 	for s, k := range b.places.over {
 		if k == (serviceKey{}) && b.floors.base(s) != 0 {
 			d.floors[s.id] = 0
+		}
+	}
+	for s, size := range b.bares.over {
+		if size != b.bares.base(s) {
+			d.bares[s.id] = size
+		}
+	}
+	for k, l := range b.layouts.over {
+		if was := b.layouts.base(k); l != was {
+			in := d.in(k.service.id)
+			in.layouts = append(in.layouts, layoutState{k.id, l})
 		}
 	}
 	for id, sid := range b.moved.over {
@@ -179,6 +200,13 @@ func (d *delta) ops() []engine.Op {
 			ops = append(ops, engine.PutFloor(service, floor))
 		}
 	}
+	for service, size := range d.bares {
+		if size == 0 {
+			ops = append(ops, engine.DeleteBare(service))
+		} else {
+			ops = append(ops, engine.PutBare(service, size))
+		}
+	}
 	for id, service := range d.moved {
 		if service == 0 {
 			ops = append(ops, engine.DeleteMoved(id))
@@ -197,6 +225,13 @@ func (c *contentDelta) ops(service uint64, pieced map[uint64]change) []engine.Op
 			continue
 		}
 		ops = append(ops, engine.PutDir(service, engine.Dir{ID: st.dir.id, Name: st.path, MTime: st.dir.mtime, Mode: uint32(st.dir.mode)}))
+	}
+	for _, st := range c.layouts {
+		if l := st.layout; l == nil {
+			ops = append(ops, engine.DeleteLayout(service, st.id))
+		} else {
+			ops = append(ops, engine.PutLayout(service, engine.Layout{ID: st.id, Off: l.Off, Size: l.Size, Type: uint8(l.Type), BigEndian: l.BigEndian}))
+		}
 	}
 	for _, st := range c.vars {
 		v := st.variable

@@ -27,6 +27,7 @@ type evaluator struct {
 	model.Origin
 	auth    *access.Authorizer
 	writer  unique.Handle[string]
+	kind    uint8 // of the values, see kindFound
 	reserve func(id uint64) bool
 }
 
@@ -103,6 +104,12 @@ func (e *evaluator) change(c *model.Change) (model.Result, error) {
 		return e.rmdir(c)
 	case model.OpSetMeta:
 		return e.setMeta(c)
+	case model.OpBare:
+		return e.makeBare(c)
+	case model.OpRegister:
+		return e.register(c)
+	case model.OpResize:
+		return e.resize(c)
 	}
 	return model.Result{}, model.ErrUnsupported
 }

@@ -20,6 +20,7 @@ type Lister struct {
 
 	// What is left of the service that the walk is in.
 	nodes   *inside // nil: nothing
+	layouts layouts
 	service model.Entry
 }
 
@@ -86,7 +87,7 @@ func (l *Lister) addTops(tenant string) error {
 func (l *Lister) addServices(t *tenant) {
 	for _, svc := range t.services {
 		l.tops = append(l.tops, top{
-			model.Entry{Tenant: t.name, Service: svc.name, Dir: true, ID: svc.id, MTime: svc.mtime, Mode: svc.mode}, svc,
+			model.Entry{Tenant: t.name, Service: svc.name, Dir: true, ID: svc.id, MTime: svc.mtime, Mode: svc.mode, Bare: svc.bare}, svc,
 		})
 	}
 }
@@ -115,7 +116,7 @@ func (l *Lister) enter(service uint64, dir string) error {
 	case at.d == nil:
 		return model.ErrNotFound
 	}
-	l.nodes = c.nodes.freeze().inside(dir)
+	l.nodes, l.layouts = c.nodes.freeze().inside(dir), c.layouts
 	l.service = model.Entry{Tenant: svc.tenant.name, Service: svc.name}
 	return nil
 }
@@ -196,6 +197,7 @@ func (l *Lister) nextInside() (model.Entry, bool) {
 	} else {
 		v := it.v
 		e.Name, e.ID, e.Version, e.MTime, e.Mode, e.Writer, e.Size = v.name, v.id, v.version, v.mtime, v.mode, v.writtenBy(), int64(len(v.data()))
+		e.Layout = l.layouts.get(v.id)
 	}
 	return e, true
 }

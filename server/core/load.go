@@ -70,6 +70,9 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 	if err != nil {
 		return s.notLoaded(svc, c, before, err)
 	}
+	if err := s.attachBare(ctx, svc, c); err != nil {
+		return s.notLoaded(svc, c, before, err)
+	}
 	svc.failed.Store(nil)
 	c.floor = floor
 	// A server that was killed leaves a file that looks alive. From now on there can be changes that are not in it.
@@ -79,6 +82,9 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 	svc.content.Store(c)
 	if s.view.services[svc.id] == svc {
 		s.view.addLoaded(svc)
+	}
+	if f := c.bare.Load(); f != nil {
+		f.Start()
 	}
 	return nil
 }

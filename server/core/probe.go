@@ -96,8 +96,11 @@ func (s *Core) fits(m *model.Probe) error {
 	if c == nil {
 		return nil // not loaded: the change itself will see
 	}
-	if c.find(m.Name).d != nil {
+	switch n := c.find(m.Name); {
+	case n.d != nil:
 		return model.ErrIsDirectory
+	case n.v == nil && t.services[m.Service].bare != 0:
+		return errUnregistered
 	}
 	for p := parentOf(m.Name); ; p = parentOf(p) {
 		switch n := c.find(p); {

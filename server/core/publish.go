@@ -6,6 +6,7 @@ import "github.com/commy-project/commyfs/model"
 // anybody can see, to the watchers.
 func (s *Core) publish(d *delta, t *touched) {
 	moved := map[*service]struct{}{}
+	s.writeBare(d)
 	s.writeMemory(d, moved)
 	v := s.view
 	v.mu.Lock()
@@ -19,6 +20,7 @@ func (s *Core) publish(d *delta, t *touched) {
 		if c := svc.content.Load(); c != nil {
 			s.closeMemory(c)
 		}
+		s.removeBare(svc)
 	}
 	s.pushMoved(moved, t)
 }
@@ -152,5 +154,5 @@ func (ev *treeEvent) changes(s *Session) []model.TreeChange {
 
 // treeInfo describes the service, under a name, to those who watch the tree. The caller holds view.mu.
 func (s *service) treeInfo(tenant uint64, name string) model.Service {
-	return model.Service{ID: s.id, Tenant: tenant, Name: name, MTime: s.mtime, Mode: s.mode}
+	return model.Service{ID: s.id, Tenant: tenant, Name: name, MTime: s.mtime, Mode: s.mode, Bare: s.bare}
 }

@@ -89,8 +89,16 @@ func (s *Session) Read(service uint64, name string, value bool) (model.Variable,
 	v.mu.RLock()
 	svc, c, err := s.loadedLocked(service)
 	if err == errLetGo {
+		bare := svc.bare != 0
 		v.mu.RUnlock()
-		return s.readStored(svc, name, value)
+		if !bare {
+			return s.readStored(svc, name, value)
+		}
+		// What the file has may be newer than what is stored.
+		if err := s.core.load(s.core.ctx, svc); err != nil {
+			return model.Variable{}, err
+		}
+		return s.Read(service, name, value)
 	}
 	defer v.mu.RUnlock()
 	if err != nil {
@@ -98,7 +106,9 @@ func (s *Session) Read(service uint64, name string, value bool) (model.Variable,
 	}
 	switch n := c.find(name); {
 	case n.v != nil:
-		return n.v.info(value), nil
+		m := n.v.info(value)
+		m.Layout = c.layouts.get(m.ID)
+		return m, nil
 	case n.d != nil:
 		return model.Variable{}, model.ErrIsDirectory
 	}

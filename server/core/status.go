@@ -1,6 +1,9 @@
 package core
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/commy-project/commyfs/model"
 )
 
@@ -26,8 +29,8 @@ func (s *Session) Status() *model.Status {
 			m.Loaded++
 		}
 	}
+	size := s.bareStatusLocked(m)
 	v.mu.RUnlock()
-	size := 0
 	for _, o := range c.sessions() {
 		if o != s && !s.auth.Oversees(s.Principal, o.Principal) {
 			continue
@@ -40,4 +43,32 @@ func (s *Session) Status() *model.Status {
 		m.Sessions = append(m.Sessions, *i)
 	}
 	return m
+}
+
+// bareStatusLocked describes the bare services that are in memory and that the session may see. It returns about how many
+// bytes that takes.
+func (s *Session) bareStatusLocked(m *model.Status) (size int) {
+	for _, svc := range s.core.view.loaded {
+		if svc.bare == 0 || s.auth.Rights(s.Principal, svc.tenant.name) == 0 {
+			continue
+		}
+		c, f := svc.bareFile()
+		if c == nil {
+			continue
+		}
+		i := model.BareInfo{Tenant: svc.tenant.name, Service: svc.name, Size: svc.bare, Variables: len(c.layouts.spans), NoFile: f == nil}
+		if size += len(i.Tenant) + len(i.Service) + entryCost; size > maxStatus/2 {
+			m.MoreBare++
+			continue
+		}
+		if f != nil {
+			st := f.Stats()
+			i.Writable, i.Interval, i.Cost, i.Found = st.Writable, int64(st.Interval), int64(st.Cost), st.Found
+		}
+		m.Bare = append(m.Bare, i)
+	}
+	slices.SortFunc(m.Bare, func(a, b model.BareInfo) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Service, b.Service))
+	})
+	return size
 }

@@ -31,6 +31,7 @@ func (s *Core) sweep() {
 		}
 		if !s.unload(svc, c) {
 			s.checkMemory(svc, c, moved)
+			s.checkBare(svc, c)
 		}
 	}
 	var touched touched
@@ -64,6 +65,9 @@ func (s *Core) unload(svc *service, c *content) bool {
 	if c.building != nil || since(svc.used.Load()) < s.unused {
 		return false
 	}
+	if f := c.bare.Load(); f != nil && f.Stats().Writable {
+		return false
+	}
 	v := s.view
 	v.mu.Lock()
 	svc.watchMu.Lock()
@@ -80,6 +84,7 @@ func (s *Core) unload(svc *service, c *content) bool {
 		return false
 	}
 	s.abandonMemory(c)
+	c.closeBare()
 	nodes := c.nodes.freeze()
 	s.wg.Go(func() { v.forget(nodes) })
 	return true

@@ -7,6 +7,7 @@ import (
 	"unique"
 	"unsafe"
 
+	"github.com/commy-project/commyfs/bare"
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
 )
@@ -49,9 +50,10 @@ type tenant struct {
 // service is the same object from the moment it is made until it is removed, whatever it is called.
 type service struct {
 	id uint64
-	// name, tenant and meta are guarded by view.mu.
+	// name, tenant, bare and meta are guarded by view.mu.
 	name   string
 	tenant *tenant
+	bare   int64 // bytes of a bare service; 0: it is a named one
 	meta
 
 	// content is nil while the service is not in memory. It becomes so only between two batches, and under view.mu.
@@ -89,6 +91,12 @@ type content struct {
 	log   eventLog // guarded by view.mu
 	// damaged has the variables whose values cannot be read, by their paths: their ids. It does not change.
 	damaged map[string]uint64
+
+	// layouts are those of the registered variables of a bare service, guarded by view.mu.
+	layouts layouts
+
+	// bare is the file of a bare service, nil while it cannot be had. The committer sets it, or who loads the service.
+	bare atomic.Pointer[bare.File]
 
 	// The committer's own: the memory file, nil when there is none; the one that is being made, if any; the revision of
 	// the last change of names; and the first slot that was never in use.
