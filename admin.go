@@ -15,6 +15,8 @@ type (
 	SessionInfo = model.SessionInfo
 	// Limits are the limits of a server.
 	Limits = model.Limits
+	// BareInfo describes a bare service that is in the server's memory.
+	BareInfo = model.BareInfo
 	// KeyInfo describes an API key.
 	KeyInfo = model.KeyInfo
 	// Rights is a set of rights.

@@ -48,6 +48,7 @@ type Info struct {
 	Writer  string    // the user or API key that wrote the value; empty if not known yet
 	Size    int64
 	Mode    Mode
+	Bare    int64 // bytes of a bare service; 0: it is a named one
 }
 
 // Path returns the path of what i describes.
@@ -66,7 +67,7 @@ type Entry struct {
 
 func infoOf(e *model.Entry) Info {
 	return Info{Tenant: e.Tenant, Service: e.Service, Name: e.Name, Dir: e.Dir, ID: e.ID, Version: e.Version, Time: timeOf(e.MTime),
-		Writer: e.Writer, Size: e.Size, Mode: e.Mode}
+		Writer: e.Writer, Size: e.Size, Mode: e.Mode, Bare: e.Bare}
 }
 
 func timeOf(ns int64) time.Time {

@@ -20,6 +20,7 @@ var (
 	ErrIsDirectory  error = model.ErrIsDirectory
 	ErrNotDirectory error = model.ErrNotDirectory
 	ErrNotEmpty     error = model.ErrNotEmpty
+	ErrUnsupported  error = model.ErrUnsupported
 	// ErrUnreachable: the server did not answer in time. A change may have been made.
 	ErrUnreachable error = model.ErrDisconnected
 	// ErrUnavailable: the server is starting or stopping, or cannot load the service.
