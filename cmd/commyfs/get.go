@@ -66,6 +66,7 @@ type entryJSON struct {
 	Mode    string `json:"mode"` // octal
 	MTime   string `json:"mtime"`
 	Writer  string `json:"writer,omitempty"`
+	Bare    int64  `json:"bare,omitempty"` // bytes of a bare service
 }
 
 type valueJSON struct {
@@ -80,7 +81,7 @@ func describe(i *commyfs.Info) entryJSON {
 	case p.Service == "":
 		out.Type = "tenant"
 	case p.Name == "":
-		out.Type = "service"
+		out.Type, out.Bare = "service", i.Bare
 	case i.Dir:
 		out.Type = "directory"
 	default:

@@ -68,6 +68,9 @@ func printStat(w io.Writer, e *entryJSON) error {
 	if err == nil && e.Size != nil {
 		_, err = fmt.Fprintf(w, "  version %d\n  size    %d\n  writer  %s\n", e.Version, *e.Size, names.Show(e.Writer))
 	}
+	if err == nil && e.Bare != 0 {
+		_, err = fmt.Fprintf(w, "  bare    %d bytes\n", e.Bare)
+	}
 	if err == nil {
 		_, err = fmt.Fprintf(w, "  mode    %s\n  mtime   %s\n", e.Mode, e.MTime)
 	}

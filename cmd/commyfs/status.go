@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,6 +41,8 @@ type statusJSON struct {
 	Services  int                 `json:"services"`
 	Loaded    int                 `json:"loaded"`
 	Damaged   int                 `json:"damaged,omitempty"` // records that the server cannot read
+	Bare      []commyfs.BareInfo  `json:"bare,omitempty"`    // bare services in memory
+	MoreBare  int                 `json:"more_bare,omitempty"`
 	Mounts    []mountJSON         `json:"mounts"`
 	Sessions  []sessionJSON       `json:"sessions"` // including those of mounts
 }
@@ -91,7 +96,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 		st.Server.Mode = "remote"
 	}
 	s := &statusJSON{Connected: true, Server: &st.Server, Store: st.Store, Rev: st.Rev, Limits: &st.Limits, Services: st.Services,
-		Loaded: st.Loaded, Damaged: st.Damaged, Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
+		Loaded: st.Loaded, Damaged: st.Damaged, Bare: st.Bare, MoreBare: st.MoreBare, Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
 	me := hello("status")
 	for _, info := range st.Sessions {
 		if info.Program == me.Program && info.Pid == me.Pid && info.Host == me.Host {
@@ -123,6 +128,14 @@ func (s *statusJSON) print(a *app) error {
 		err = showf(a.stdout, "limits    values of %d bytes, names of %d bytes (%d a component), %d of %d MiB free\n", s.Limits.Value,
 			s.Limits.Name, s.Limits.Component, s.Limits.Free/mib, s.Limits.Total/mib)
 	}
+	for i := range s.Bare {
+		if err == nil {
+			err = printBare(a.stdout, &s.Bare[i])
+		}
+	}
+	if err == nil && s.MoreBare > 0 {
+		err = showf(a.stdout, "bare      and %s\n", countOf(s.MoreBare, "more service"))
+	}
 	host, _ := os.Hostname()
 	mounts := s.Mounts
 	for _, c := range s.Sessions {
@@ -146,4 +159,16 @@ func (s *statusJSON) print(a *app) error {
 		}
 	}
 	return err
+}
+
+func printBare(w io.Writer, b *commyfs.BareInfo) error {
+	state := "nobody stores into it"
+	switch {
+	case b.NoFile:
+		state = "its file cannot be had: see the server's log"
+	case b.Writable:
+		state = fmt.Sprintf("open for writing, scanned every %v in %v", time.Duration(b.Interval), time.Duration(b.Cost))
+	}
+	return showf(w, "bare      %s, %d bytes, %s, %s, %s\n", path{b.Tenant, b.Service, ""}.String(), b.Size, countOf(b.Variables, "variable"), state,
+		countOf(int(b.Found), "value")+" found")
 }
