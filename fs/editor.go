@@ -62,7 +62,7 @@ func (e *editor) write(off int64, data []byte) error {
 		}
 	}
 	// The first write waits for its own acknowledgement: shells ignore what close says.
-	if e.fs.o.Sync == SyncAlways || e.fs.o.Sync == SyncClose && !e.begun {
+	if e.fs.o.Sync == SyncAlways || e.fs.o.Sync == SyncClose && !e.begun || e.registered() {
 		res, err := v.Commit(e.fs.ctx, ch)
 		if err != nil {
 			return e.orMoved(err)

@@ -143,6 +143,13 @@ func (h *handle) variable() *varsync.Variable {
 	return h.v
 }
 
+// registered reports whether the file is a variable of a bare service: each write is a change of its own and fails by itself, as
+// with a device, because its type may not have what is written, and shells ignore what close says.
+func (h *handle) registered() bool {
+	v := h.variable()
+	return v != nil && h.fs.o.Sync != SyncNever && v.Service().Bare() != 0
+}
+
 // file is what the descriptor is on, nil if that was removed before the open.
 func (h *handle) file() varsync.Node {
 	if v := h.variable(); v != nil {

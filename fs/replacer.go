@@ -74,7 +74,8 @@ func (r *replacer) write(off int64, data []byte) error {
 		off = int64(len(r.buf))
 	}
 	err := r.fs.checkSize(off, int64(len(data)))
-	if err == nil && r.stage != dirty && r.fs.o.Sync != SyncNever && time.Since(r.asked) > r.fs.freshAnswer {
+	now := r.fs.o.Sync == SyncAlways || r.registered()
+	if err == nil && !now && r.stage != dirty && r.fs.o.Sync != SyncNever && time.Since(r.asked) > r.fs.freshAnswer {
 		// Shells ignore what close says: a value that cannot be kept has to fail here.
 		if err = r.orMoved(r.ask()); err == errMoved {
 			return err
@@ -83,7 +84,7 @@ func (r *replacer) write(off int64, data []byte) error {
 	if err == nil {
 		r.killed, r.refused = false, false
 		r.gather(writeAt(r.buf, off, data), len(data)%blockSize == 0)
-		if r.fs.o.Sync == SyncAlways {
+		if now {
 			if err = r.commit(); err == errMoved {
 				return nil // what it has become has the data
 			}
@@ -157,6 +158,10 @@ func (r *replacer) commit() error {
 		return r.orMoved(err)
 	}
 	r.rest.end()
+	if r.registered() { // its value may have become another
+		r.state = &editor{reader: reader{handle: r.handle}, begun: true}
+		return nil
+	}
 	r.state = &editor{
 		reader: reader{handle: r.handle, snap: snapshot{data: r.buf, version: r.snap.version}}, begun: true, pending: pending,
 	}
