@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/commy-project/commyfs/memfile"
@@ -73,5 +74,38 @@ func TestValueAfterTheServiceWasMapped(t *testing.T) {
 	s.replace(nil, &snapshot{vars: []model.Variable{now}}, 3, bufferAccessor{})
 	if data, meta, err := v.Load(nil); err != nil || string(data) != "new" || meta.Version != 2 {
 		t.Errorf("%q, %+v, %v", data, meta, err)
+	}
+}
+
+// What describes a value does not go back when the server leaves its memory file and the copy is behind.
+func TestCurrent_SupersededFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m")
+	w, err := memfile.Build(path, memfile.WriterOptions{Service: 1}, func(yield func(memfile.Initial) bool) {
+		yield(memfile.Initial{ID: 4, Version: 7, MTime: 9, Name: "v", Value: []byte("new")})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Install(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := memfile.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &mappedAccessor{path: path}
+	a.r.Store(r)
+	defer a.Close()
+	s := newCopy(t, bufferAccessor{})
+	v := s.root.childLocked("v").(*Variable)
+	s.replace(nil, &snapshot{vars: []model.Variable{{ID: 4, Name: "v", Version: 2, Size: 1}}}, 2, a)
+	want := Meta{7, 9, 3}
+	for _, leave := range []func() error{func() error { return nil }, w.Abandon} {
+		if err := leave(); err != nil {
+			t.Fatal(err)
+		}
+		if m := v.Current(); m != want {
+			t.Errorf("current is %+v, want %+v", m, want)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"unique"
 	"unsafe"
 
+	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
 )
 
@@ -106,7 +107,9 @@ func (v *Variable) Current() Meta {
 	v.s.mu.RUnlock()
 	if a, ok := acc.(*mappedAccessor); ok {
 		if r, err := a.reader(); err == nil {
-			if st, err := r.Stat(slot, v.id); err == nil && st.Version > m.Version {
+			st, err := r.Stat(slot, v.id)
+			// The last value of a file that the server has left was shown before: there is no way back behind it.
+			if (err == nil || errors.Is(err, memfile.ErrSuperseded)) && st.Version > m.Version {
 				return Meta{st.Version, st.MTime, int64(st.Size)}
 			}
 		}
