@@ -20,7 +20,8 @@ const (
 	maxInterval = time.Second
 	wakeCost    = 15 * time.Microsecond // of coming to it, beside the scan
 
-	// A variable that is no word has to hold still between two looks, but not for ever.
+	// A variable has to hold still between two looks, but not for ever. Words too: Python's struct.pack_into, for one, stores a
+	// number byte by byte, after zeroes.
 	stillFor = 100 * time.Microsecond
 	tooLong  = 20 * time.Millisecond
 )
@@ -402,7 +403,7 @@ func (f *File) collect() (found []Found, moving bool, err error) {
 			f.dirty = append(f.dirty, list[i:]...)
 			return found, false, err
 		}
-		if t.since != 0 && !t.word() && now-t.moved < int64(stillFor) && now-t.since < int64(tooLong) {
+		if t.since != 0 && now-t.moved < int64(stillFor) && now-t.since < int64(tooLong) {
 			moving = true
 			keep(t)
 			continue
