@@ -55,6 +55,7 @@ type talk struct {
 	rev      int64
 	local    bool
 	median   time.Duration
+	bare     []model.BareInfo
 }
 
 // talkTo sends a hello, measures and closes the connection.
@@ -73,7 +74,7 @@ func talkTo(ctx context.Context, conn *transport.Conn) (*talk, error) {
 			return nil, noAnswer(ctx, err)
 		}
 		took = append(took, time.Since(began))
-		t.server, t.services, t.rev = st.Server, st.Services, st.Rev
+		t.server, t.services, t.rev, t.bare = st.Server, st.Services, st.Rev, st.Bare
 	}
 	slices.Sort(took)
 	t.median = took[len(took)/2]
@@ -152,7 +153,7 @@ func judgeLocal(s localServer, version string) []finding {
 				f.Fix = "it has another version: restart `commyfs serve`"
 			}
 		}
-		return []finding{f, judgeRoundTrip(t)}
+		return append([]finding{f, judgeRoundTrip(t)}, judgeBare(t.bare)...)
 	case held && s.holder.Socket != socket:
 		return []finding{good("server", "pid %d serves %s, but on %s", s.holder.PID, s.state, s.holder.Socket).but(statusFail,
 			"use --runtime-dir "+quoted(filepath.Dir(s.holder.Socket))), none}
@@ -163,6 +164,40 @@ func judgeLocal(s localServer, version string) []finding {
 		return []finding{good("server", "not running: the next mount or command starts it"), none}
 	}
 	return []finding{troubled("server", s.err, "see server.log in "+quoted(s.state)), none}
+}
+
+// slowScan is from where on stores into a bare service take noticeably long to be found.
+const slowScan = 100 * time.Millisecond
+
+// judgeBare looks at the bare services in memory, if there are any.
+func judgeBare(list []model.BareInfo) []finding {
+	if len(list) == 0 {
+		return nil
+	}
+	var scanned int
+	var lost, slow []string
+	for _, b := range list {
+		name := path{b.Tenant, b.Service, ""}.shown()
+		switch {
+		case b.NoFile:
+			lost = append(lost, name)
+		case b.Writable:
+			scanned++
+			if time.Duration(b.Interval) > slowScan {
+				slow = append(slow, fmt.Sprintf("%s every %v", name, time.Duration(b.Interval).Round(time.Millisecond)))
+			}
+		}
+	}
+	f := good("bare", "%s in memory, %d open for writing", countOf(len(list), "bare service"), scanned)
+	switch {
+	case len(lost) > 0:
+		f.Detail += ", without a file: " + strings.Join(lost, ", ")
+		return []finding{f.but(statusFail, "see server.log in the state directory")}
+	case len(slow) > 0:
+		f.Detail += ", scanned rarely because they are large: " + strings.Join(slow, ", ")
+		return []finding{f.but(statusWarn, "have programs ring the bell (docs/bare.md), or split these services")}
+	}
+	return []finding{f}
 }
 
 // lockHolder finds the process that has the lock of one of the directories by looking: to try the lock could make a
