@@ -376,7 +376,6 @@ func (s *Core) closeBare() error {
 type finds struct {
 	mu   sync.Mutex // guards the following
 	list []find
-	busy bool // the committer has been asked to carry them out
 }
 
 type find struct {
@@ -389,27 +388,25 @@ func (f *finds) add(s *Core, svc *service, list []bare.Found) {
 	for _, v := range list {
 		f.list = append(f.list, find{svc, v})
 	}
-	busy := f.busy
-	f.busy = true
 	f.mu.Unlock()
-	if !busy {
-		s.queue.call(s.commitFound) // a server that closes leaves it to the next one
-	}
+	s.queue.find(s.commitFound)
 }
 
-func (f *finds) take() (list []find) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	list, f.list, f.busy = f.list, nil, false
-	return list
-}
-
-// commitFound makes values of what was found in files. A value that was stored since it was found wins: it has been written
-// over what was found.
+// commitFound makes values of what was found in files, as many as fit into a batch. A value that was stored since it was found
+// wins: it has been written over what was found.
 func (s *Core) commitFound() {
-	for list := s.finds.take(); len(list) > 0; {
-		list = s.commitSome(list)
+	s.finds.mu.Lock()
+	list := s.finds.list
+	s.finds.list = nil
+	s.finds.mu.Unlock()
+	rest := s.commitSome(list)
+	if len(rest) == 0 {
+		return
 	}
+	s.finds.mu.Lock()
+	s.finds.list = append(rest, s.finds.list...)
+	s.finds.mu.Unlock()
+	s.queue.find(s.commitFound)
 }
 
 // commitSome commits as much as fits into a batch, and returns the rest.

@@ -17,6 +17,8 @@ type queue struct {
 	// mu guards the following, and the lines of all sessions.
 	mu     sync.Mutex
 	do     []func()
+	found  func() // see find
+	turn   bool   // it is found's, and not that of reports
 	lines  lines
 	now    time.Duration // what the line that was served last had spent
 	closed bool
@@ -81,6 +83,17 @@ func (q *queue) call(fn func()) bool {
 	return true
 }
 
+// find queues the function that commits what was found in the files of bare services, unless it is queued. It takes turns with
+// reports: neither waits for long behind very many of the other.
+func (q *queue) find(fn func()) {
+	q.mu.Lock()
+	if !q.closed { // else the next server finds it
+		q.found = fn
+	}
+	q.mu.Unlock()
+	q.signal()
+}
+
 func (q *queue) signal() {
 	select {
 	case q.wake <- struct{}{}:
@@ -140,7 +153,7 @@ func (q *queue) takeOwn(l *line) []item {
 		return nil
 	}
 	it := &l.items[0]
-	if len(q.do) > 0 || len(q.lines) > 1 || len(l.items) > 1 || it.do != nil || it.reports() > maxOwn || it.size > maxOwnBytes {
+	if len(q.do) > 0 || q.found != nil || len(q.lines) > 1 || len(l.items) > 1 || it.do != nil || it.reports() > maxOwn || it.size > maxOwnBytes {
 		q.signal()
 		return nil
 	}
@@ -160,7 +173,7 @@ func (q *queue) done() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.busy = false
-	if len(q.do)+len(q.lines) > 0 || q.closed {
+	if len(q.do)+len(q.lines) > 0 || q.found != nil || q.closed {
 		q.signal()
 	}
 }
@@ -171,6 +184,12 @@ func (q *queue) takeLocked() (items []item) {
 		q.do = q.do[1:]
 		return items
 	}
+	if q.found != nil && (q.turn || len(q.lines) == 0) {
+		items = append(items, item{do: q.found})
+		q.found, q.turn = nil, false
+		return items
+	}
+	q.turn = true
 	var took time.Duration
 	for size, n := 0, 0; len(q.lines) > 0 && n < maxBatch; {
 		l := q.lines[0]
