@@ -2,6 +2,7 @@ package examples_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/memfile"
@@ -54,6 +57,44 @@ func TestHostile(t *testing.T) {
 				for i, p := range processes {
 					if out, code := p.wait(t); code != 0 && code != 1 {
 						t.Errorf("exit code %d, of files from %d: %.2000s", code, i*batch, out)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestRefused: what the file says of itself has to be so.
+func TestRefused(t *testing.T) {
+	dir := t.TempDir()
+	w := create(t, filepath.Join(dir, "m"), small)
+	good, err := os.ReadFile(w.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, b []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	paths := []string{
+		write("magic", word(good, 0, 0)), write("version", word(good, 8, 2|4096<<32)), write("header", word(good, 8, 1|64<<32)),
+		write("size", word(good, 48, uint64(len(good))-64)), write("entries", word(good, 64, 128|16<<32)),
+		write("directory", word(good, 56, 4097)), write("names", word(good, 72, 0)), write("values", word(good, 96, 1<<62)),
+		write("empty", nil), write("short", good[:4096]), write("longer", append(slices.Clone(good), 0)), filepath.Join(dir, "none"), dir,
+	}
+	link, fifo := filepath.Join(dir, "link"), filepath.Join(dir, "fifo")
+	if err := errors.Join(os.Symlink("m", link), unix.Mkfifo(fifo, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range checkers {
+		for access, env := range bothAccess {
+			t.Run(c.name+" "+access, func(t *testing.T) {
+				for _, path := range append(paths, link, fifo) {
+					if out, code := run(t, env, c.path(t), "list", path); code != 1 || strings.HasPrefix(out, "service") {
+						t.Errorf("%s: exit code %d: %s", filepath.Base(path), code, out)
 					}
 				}
 			})

@@ -166,24 +166,24 @@ func TestWake(t *testing.T) {
 
 // TestWakesAtOnce: it is the wake-up that ends the wait, not the look around that comes twice a second.
 func TestWakesAtOnce(t *testing.T) {
-	const last = 20
 	for _, c := range checkers {
 		t.Run(c.name, func(t *testing.T) {
-			w := create(t, filepath.Join(t.TempDir(), "m"), small, memfile.Initial{ID: 1, Version: 1, Name: "v", Value: sealed(nil, 1)})
-			p := start(t, nil, c.path(t), "follow", w.Path(), "v", fmt.Sprint(last))
-			began := time.Now()
-			for n := uint64(2); n <= last; n++ {
+			w := create(t, filepath.Join(t.TempDir(), "m"), small)
+			shortest := time.Hour // the machine may be busy
+			for range 5 {
+				p := start(t, nil, c.path(t), "wait", w.Path())
 				p.asleep(t)
-				put(t, w, 0, 1, n, "v", sealed(nil, n))
+				began := time.Now()
 				if err := w.Changed(); err != nil {
 					t.Fatal(err)
 				}
+				if out, code := p.wait(t); code != 0 {
+					t.Errorf("exit code %d: %s", code, out)
+				}
+				shortest = min(shortest, time.Since(began))
 			}
-			if out, code := p.wait(t); code != 0 || !strings.HasPrefix(out, fmt.Sprintf("saw %d ", last)) {
-				t.Errorf("exit code %d: %s", code, out)
-			}
-			if d := time.Since(began); d > last*250*time.Millisecond {
-				t.Errorf("%d changes took %v", last, d)
+			if shortest > 250*time.Millisecond {
+				t.Errorf("the wait ended %v after the change", shortest)
 			}
 		})
 	}

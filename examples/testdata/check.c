@@ -4,10 +4,14 @@
 //	check hammer FILE NAME READS    reads a value that tells whether it is whole, and finds READS of them to be so
 //	check follow FILE NAME LAST     waits for changes until the value's number is LAST
 //	check load FILE NAME            prints the value as a number of both kinds
+//	check store FILE OFFSET SIZE N  stores N times the counter, in all bytes, at an offset of a bare service's file
+//	check range FILE OFFSET SIZE    loads there, stores the same, and says whether that is possible
+//	check grow FILE OFFSET          cannot store there, waits for a change, and can
+//	check bell FILE OFFSET          prints the word there at every change, until it is 0
 //	check wait FILE                 prints that it waits, then what the first change is
 //
 // PREAD in the environment: without mapping the file.
-#include "../c/commyfs.h"
+#include "../c/commyfs_bare.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -125,6 +129,52 @@ static int wait_once(const char *path, int flags) {
 	return r < 0;
 }
 
+static struct commyfs_bare b;
+
+static int store(const char *path, uint64_t off, size_t size, long n) {
+	int r = commyfs_bare_open(&b, path);
+	if (r) return fail("open", r);
+	for (long i = 1; i <= n; i++) {
+		memset(value, (int)i, size);
+		if ((r = commyfs_bare_store(&b, off, value, size))) return fail("store", r);
+	}
+	commyfs_bare_close(&b);
+	return 0;
+}
+
+static int range(const char *path, uint64_t off, size_t size) {
+	int r = commyfs_bare_open(&b, path);
+	if (r) return fail("open", r);
+	if ((r = commyfs_bare_load(&b, off, value, size)) || (r = commyfs_bare_store(&b, off, value, size))) return fail("range", r);
+	if ((r = commyfs_bare_wait(&b, 1)) < 0) return fail("wait", r);
+	printf("possible\n");
+	commyfs_bare_close(&b);
+	return 0;
+}
+
+static int grow(const char *path, uint64_t off) {
+	int r = commyfs_bare_open(&b, path);
+	if (r) return fail("open", r);
+	if (commyfs_bare_store(&b, off, "grown up", 8) != -ERANGE) return fail("it is large", 0);
+	if ((r = commyfs_bare_wait(&b, 60000)) != 1) return fail("wait", r);
+	if ((r = commyfs_bare_store(&b, off, "grown up", 8))) return fail("store", r);
+	commyfs_bare_close(&b);
+	return 0;
+}
+
+static int bell(const char *path, uint64_t off) {
+	uint64_t w;
+	int r = commyfs_bare_open(&b, path);
+	if (r) return fail("open", r);
+	do {
+		if ((r = commyfs_bare_load(&b, off, &w, sizeof w))) return fail("load", r);
+		printf("%" PRIu64 "\n", w);
+		fflush(stdout);
+	} while (w && (r = commyfs_bare_wait(&b, 60000)) == 1);
+	commyfs_bare_close(&b);
+	return w ? fail("wait", r) : 0;
+}
+
 int main(int argc, char **argv) {
 	const int flags = getenv("PREAD") ? COMMYFS_PREAD : 0;
 	int r = 0;
@@ -135,6 +185,10 @@ int main(int argc, char **argv) {
 	if (argc == 5 && !strcmp(argv[1], "hammer")) return hammer(argv[2], argv[3], atol(argv[4]), flags);
 	if (argc == 5 && !strcmp(argv[1], "follow")) return follow(argv[2], argv[3], strtoull(argv[4], NULL, 10), flags);
 	if (argc == 4 && !strcmp(argv[1], "load")) return load(argv[2], argv[3], flags);
+	if (argc == 6 && !strcmp(argv[1], "store")) return store(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10), atol(argv[5]));
+	if (argc == 5 && !strcmp(argv[1], "range")) return range(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
+	if (argc == 4 && !strcmp(argv[1], "grow")) return grow(argv[2], strtoull(argv[3], NULL, 10));
+	if (argc == 4 && !strcmp(argv[1], "bell")) return bell(argv[2], strtoull(argv[3], NULL, 10));
 	if (argc == 3 && !strcmp(argv[1], "wait")) return wait_once(argv[2], flags);
 	return 2;
 }

@@ -2,6 +2,8 @@
 
 #[path = "../rust/commyfs.rs"]
 mod commyfs;
+#[path = "../rust/commyfs_bare.rs"]
+mod commyfs_bare;
 
 use commyfs::{Access, Error, MemoryFile, Variable};
 use std::time::Duration;
@@ -108,6 +110,46 @@ fn wait_once(path: &str, access: Access) -> Checked {
     Ok(())
 }
 
+fn store(path: &str, off: u64, size: usize, n: u64) -> Checked {
+    let mut b = commyfs_bare::Memory::open(path)?;
+    for i in 1..=n {
+        b.store(off, &vec![i as u8; size])?;
+    }
+    Ok(())
+}
+
+fn range(path: &str, off: u64, size: usize) -> Checked {
+    let (mut b, mut value) = (commyfs_bare::Memory::open(path)?, vec![0; size]);
+    b.load(off, &mut value)?;
+    b.store(off, &value)?;
+    b.wait(Some(Duration::from_millis(1)))?;
+    println!("possible");
+    Ok(())
+}
+
+fn grow(path: &str, off: u64) -> Checked {
+    let mut b = commyfs_bare::Memory::open(path)?;
+    if b.store(off, b"grown up").is_ok() {
+        return Err("it is large".into());
+    }
+    if !b.wait(Some(Duration::from_secs(60)))? {
+        return Err("no change".into());
+    }
+    Ok(b.store(off, b"grown up")?)
+}
+
+fn bell(path: &str, off: u64) -> Checked {
+    let (mut b, mut word) = (commyfs_bare::Memory::open(path)?, [1; 8]);
+    while word != [0; 8] {
+        b.load(off, &mut word)?;
+        println!("{}", u64::from_le_bytes(word));
+        if word != [0; 8] && !b.wait(Some(Duration::from_secs(60)))? {
+            return Err("no change".into());
+        }
+    }
+    Ok(())
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -124,6 +166,10 @@ fn main() {
         ["hammer", path, name, reads] => check(hammer(path, name, reads.parse().unwrap(), access)),
         ["follow", path, name, last] => check(follow(path, name, last.parse().unwrap(), access)),
         ["load", path, name] => check(load(path, name, access)),
+        ["store", path, off, size, n] => check(store(path, off.parse().unwrap(), size.parse().unwrap(), n.parse().unwrap())),
+        ["range", path, off, size] => check(range(path, off.parse().unwrap(), size.parse().unwrap())),
+        ["grow", path, off] => check(grow(path, off.parse().unwrap())),
+        ["bell", path, off] => check(bell(path, off.parse().unwrap())),
         ["wait", path] => check(wait_once(path, access)),
         _ => panic!("usage"),
     }
