@@ -29,35 +29,59 @@ type shard struct {
 
 // Open maps the memory file at path. After [ErrSuperseded] the caller opens the path again and closes the old Reader.
 func Open(path string) (*Reader, error) {
-	// The other flags keep a link, a FIFO or a device in the file's place from being followed or waited for.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, h, err := openFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("open memory file: %w", err)
+		return nil, err
 	}
 	defer f.Close()
-	r, err := newReader(f)
+	r, err := newReader(f, h)
 	if err != nil {
 		return nil, fmt.Errorf("open memory file %s: %w", path, err)
 	}
 	return r, nil
 }
 
-func newReader(f *os.File) (*Reader, error) {
+// OpenFile opens the memory file at path, which must be that of a service, for who passes it on.
+func OpenFile(path string, service uint64) (*os.File, error) {
+	f, h, err := openFile(path)
+	if err == nil && h.service != service {
+		_ = f.Close()
+		return nil, fmt.Errorf("memory file %s is of service %d, not %d", path, h.service, service)
+	}
+	return f, err
+}
+
+func openFile(path string) (*os.File, header, error) {
+	// The other flags keep a link, a FIFO or a device in the file's place from being followed or waited for.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, header{}, fmt.Errorf("open memory file: %w", err)
+	}
+	h, err := readHeader(f)
+	if err != nil {
+		_ = f.Close()
+		return nil, header{}, fmt.Errorf("open memory file %s: %w", path, err)
+	}
+	return f, h, nil
+}
+
+func readHeader(f *os.File) (header, error) {
 	st, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return header{}, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: not a regular file", ErrCorrupt)
+		return header{}, fmt.Errorf("%w: not a regular file", ErrCorrupt)
 	}
 	b := make([]byte, headerSize)
 	if _, err := f.ReadAt(b, 0); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrCorrupt, err)
+		return header{}, fmt.Errorf("%w: %v", ErrCorrupt, err)
 	}
-	r := &Reader{}
-	if r.header, err = decodeHeader(b, st.Size()); err != nil {
-		return nil, err
-	}
+	return decodeHeader(b, st.Size())
+}
+
+func newReader(f *os.File, h header) (*Reader, error) {
+	r := &Reader{header: h}
 	m, err := mapFile(f, r.header.fileSize, unix.PROT_READ)
 	if err != nil {
 		return nil, err
