@@ -66,7 +66,9 @@ type entryJSON struct {
 	Mode    string `json:"mode"` // octal
 	MTime   string `json:"mtime"`
 	Writer  string `json:"writer,omitempty"`
-	Bare    int64  `json:"bare,omitempty"` // bytes of a bare service
+	Bare    int64  `json:"bare,omitempty"`   // bytes of a bare service
+	Memory  string `json:"memory,omitempty"` // its file, on this host
+	Bell    string `json:"bell,omitempty"`
 }
 
 type valueJSON struct {

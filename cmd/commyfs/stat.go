@@ -50,6 +50,11 @@ func (a *app) runStat(ctx context.Context, o *statOptions, args []string) error 
 				return explain(p, err, c.Limits())
 			}
 			e := describe(&info)
+			if info.Bare != 0 && c.IsLocal() {
+				if m, err := p.service(c).Memory(ctx); err == nil { // else it is not there at the moment
+					e.Memory, e.Bell = m.Path, m.Bell
+				}
+			}
 			if o.json() {
 				err = writeJSON(a.stdout, e)
 			} else {
@@ -70,6 +75,9 @@ func printStat(w io.Writer, e *entryJSON) error {
 	}
 	if err == nil && e.Bare != 0 {
 		_, err = fmt.Fprintf(w, "  bare    %d bytes\n", e.Bare)
+	}
+	if err == nil && e.Memory != "" {
+		_, err = fmt.Fprintf(w, "  memory  %s\n  bell    %s\n", names.Show(e.Memory), names.Show(e.Bell))
 	}
 	if err == nil {
 		_, err = fmt.Fprintf(w, "  mode    %s\n  mtime   %s\n", e.Mode, e.MTime)
