@@ -36,6 +36,9 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 	if err := f.load(t, interrupt, dir); err != nil {
 		return f.errno("lookup", err)
 	}
+	if s, ok := dir.(*varsync.Service); ok && isMemoryName(name) {
+		return f.lookupMemory(h, s, out)
+	}
 	doubt := f.doubt(h.NodeId)
 	n, err := f.find(h.NodeId, name)
 	if err == nil && !f.kernel.IsPoke(h) && doubt.about(n) {
@@ -125,6 +128,9 @@ func (f *FS) GetAttr(interrupt <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 	defer f.end(t, &status)
 	if f.kernel.IsOwn(&in.InHeader) {
 		return f.kernel.PokeAttr(in.NodeId, out)
+	}
+	if isMemory(in.NodeId) {
+		return f.getMemoryAttr(in, out)
 	}
 	if err := f.awaitEarly(t, interrupt, in.NodeId); err != nil {
 		return f.errno("getattr", err)
@@ -220,6 +226,9 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	if f.kernel.IsPoke(&in.InHeader) {
 		return f.kernel.PokeAttr(in.NodeId, out)
 	}
+	if isMemory(in.NodeId) {
+		return f.errno("setattr", f.setMemoryAttr(in, out))
+	}
 	n := f.node(in.NodeId)
 	fh, hasFh := in.GetFh()
 	var h *handle
@@ -256,6 +265,9 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 func (f *FS) Access(_ <-chan struct{}, in *fuse.AccessIn) (status fuse.Status) {
 	defer f.end(f.begin("access", &in.InHeader), &status)
 	n := f.node(in.NodeId)
+	if m := f.memory.node(in.NodeId); m != nil {
+		n = m
+	}
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
@@ -277,6 +289,7 @@ func (f *FS) StatFs(_ <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) (s
 func (f *FS) Forget(id, n uint64) {
 	if f.kernel.Forget(id, n) {
 		f.unshared.forgotten(id)
+		f.memory.forgotten(id)
 		f.early.remove(id)
 	}
 }

@@ -80,7 +80,8 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 	}
 	switch n := n.(type) {
 	case nil:
-		return syscall.ENOENT
+		p, err := f.place(h.NodeId)
+		return errors.Join(err, f.nothing(p, name))
 	case *unshared:
 		return f.discard(n)
 	case *varsync.Variable:

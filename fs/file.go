@@ -9,6 +9,9 @@ import (
 // Read implements S4 and S5: at offset 0 a fresh committed value, behind it the rest of the same one.
 func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.ReadResult, status fuse.Status) {
 	defer f.end(f.begin("read", &in.InHeader), &status)
+	if isMemoryFh(in.Fh) {
+		return f.readMemory(in, buf)
+	}
 	h := f.handles.get(in.Fh)
 	if h == nil {
 		return nil, fuse.EBADF
@@ -33,6 +36,9 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.Read
 // Write takes the data of write(2).
 func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, status fuse.Status) {
 	defer f.end(f.begin("write", &in.InHeader), &status)
+	if isMemoryFh(in.Fh) {
+		return f.writeMemory(in, data)
+	}
 	h := f.handles.get(in.Fh)
 	if h == nil || !h.writes {
 		return 0, fuse.EBADF
@@ -48,7 +54,7 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 // Flush is called for every close of a descriptor, also those that fork and dup made.
 func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 	defer f.end(f.begin("flush", &in.InHeader), &status)
-	if in.Fh == pokeHandle {
+	if in.Fh == pokeHandle || isMemoryFh(in.Fh) {
 		return fuse.OK
 	}
 	h := f.handles.get(in.Fh)
@@ -63,6 +69,9 @@ func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 // Fsync commits what the descriptor has.
 func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) (status fuse.Status) {
 	defer f.end(f.begin("fsync", &in.InHeader), &status)
+	if isMemoryFh(in.Fh) {
+		return f.errno("fsync", f.syncMemory(in.Fh))
+	}
 	h := f.handles.get(in.Fh)
 	if h == nil {
 		return fuse.OK
@@ -75,6 +84,10 @@ func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) (status fuse.Status) {
 // Release is called once nobody has the description any more; nobody sees its result.
 func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if in.Fh == pokeHandle {
+		return
+	}
+	if isMemoryFh(in.Fh) {
+		f.releaseMemory(in.Fh)
 		return
 	}
 	h := f.handles.get(in.Fh)

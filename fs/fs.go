@@ -82,6 +82,7 @@ type FS struct {
 	kernel   *kernel.Cache
 	unshared unsharedFiles
 	early    early
+	memory   memoryFiles
 
 	handles   handles
 	rootOnly  bool // nobody but root can come in
@@ -139,6 +140,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.syscalls.init()
 	f.watchdog.init(f)
 	f.unshared.init()
+	f.memory.init()
 	f.kernel = kernel.New(tree{f}, o.Events, o.Logger)
 	co.OnChange = f.kernel.Changed
 	co.Client.ReadOnly = o.ReadOnly

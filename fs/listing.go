@@ -48,7 +48,7 @@ const pageEntries = 128
 
 func isDir(n varsync.Node) bool {
 	switch n.(type) {
-	case *varsync.Variable, *unshared:
+	case *varsync.Variable, *unshared, *memoryNode:
 		return false
 	}
 	return true

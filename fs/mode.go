@@ -39,6 +39,8 @@ func (f *FS) shown(n varsync.Node) uint32 {
 		mode, kind = n.Mode(), syscall.S_IFREG
 	case *unshared:
 		mode, kind = n.perm(), syscall.S_IFREG
+	case *memoryNode:
+		kind = syscall.S_IFREG
 	}
 	return kind | mode.Perm(kind == syscall.S_IFDIR)&f.ceiling(n)&^f.o.Umask
 }
@@ -60,6 +62,10 @@ func (f *FS) ceiling(n varsync.Node) uint32 {
 		r, writes = n.Service().Tenant().Rights(), model.RightWrite
 	case *unshared:
 		r = writes
+	case *memoryNode:
+		if writes = model.RightWrite; n.s.Bare() != 0 {
+			r = n.s.Tenant().Rights()
+		}
 	}
 	return f.left(r, writes)
 }

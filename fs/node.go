@@ -214,6 +214,14 @@ func checkName(name string) error {
 	return nil
 }
 
+// nothing is why there is nothing to remove or rename under a name.
+func (f *FS) nothing(p place, file string) error {
+	if names.Reserved(file, p.level) {
+		return syscall.EPERM
+	}
+	return syscall.ENOENT
+}
+
 // checkNew refuses the names that the mount keeps for itself, and tenants that it was told not to show.
 func (f *FS) checkNew(p place, file string) error {
 	if names.Reserved(file, p.level) {

@@ -27,6 +27,9 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 		out.Fh, out.OpenFlags = pokeHandle, out.OpenFlags|fuse.FOPEN_NOFLUSH
 		return fuse.OK
 	}
+	if isMemory(in.NodeId) {
+		return f.errno("open", f.openMemory(in, out))
+	}
 	n := f.node(in.NodeId)
 	if l, ok := n.(*unshared); ok && l.is(draft) && (reads(in.Flags) || in.Flags&syscall.O_APPEND != 0) {
 		// A process that has not written yet what it has made itself does not wait for itself.

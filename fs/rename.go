@@ -45,7 +45,7 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 		return err
 	}
 	if src == nil {
-		return syscall.ENOENT
+		return f.nothing(from, oldName)
 	}
 	if f.stale(in.NodeId, oldName, src) || dst != nil && f.stale(in.Newdir, newName, dst) {
 		return syscall.ESTALE
