@@ -49,6 +49,8 @@ type File struct {
 	rung     bool
 	late     bool  // it was written to, and has to wait to be looked at
 	scanned  int64 // when it was last looked through
+	probed   int64 // when it was last asked who has it open; run's own
+	hot      int64 // when something was last found
 	started  bool
 	active   bool // run is under way
 	closed   bool

@@ -15,10 +15,11 @@ import (
 const (
 	chunk       = 256 << 10 // is compared under one lock
 	share       = 100       // a scan takes at most this part of the time,
-	busyShare   = 10        // and this one while somebody writes
-	minInterval = time.Millisecond
+	busyShare   = 10        // and this one while something is found
+	busyFor     = time.Second
+	minInterval = 2 * time.Millisecond
 	maxInterval = time.Second
-	wakeCost    = 15 * time.Microsecond // of coming to it, beside the scan
+	probeEvery  = 200 * time.Millisecond // beside the events, which say it at once
 
 	// A variable has to hold still between two looks, but not for ever. Words too: Python's struct.pack_into, for one, stores a
 	// number byte by byte, after zeroes.
@@ -100,7 +101,7 @@ func (f *File) turn(due bool) (wait time.Duration, ok bool) {
 	if want&(unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO) != 0 {
 		f.fix(f.checkPlace())
 	}
-	if want != 0 || due {
+	if want != 0 || due && f.d.now()-f.probed > int64(probeEvery) {
 		f.probe()
 	}
 	f.mu.Lock()
@@ -169,13 +170,18 @@ func (f *File) watchBell(on bool) {
 func (f *File) probe() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.probed = f.d.now()
 	f.writable = f.w != nil || writers(f.ro)
 	f.stats.Writable = f.writable
 	f.setIntervalLocked()
 }
 
 func (f *File) setIntervalLocked() {
-	f.stats.Interval = min(max(share*f.stats.Cost, minInterval), maxInterval)
+	part := time.Duration(share)
+	if f.hot != 0 && f.d.now()-f.hot < int64(busyFor) {
+		part = busyShare
+	}
+	f.stats.Interval = min(max(part*f.stats.Cost, minInterval), maxInterval)
 }
 
 // fix mends the file after an error of looking at it.
@@ -211,10 +217,13 @@ func (f *File) scan() error {
 	})
 	f.mu.Lock()
 	f.stats.Scans++
-	// One that was interrupted says nothing of what it takes.
-	cost := took + wakeCost
-	if was := f.stats.Cost; was != 0 {
+	cost := took + wakeCost()
+	switch was := f.stats.Cost; {
+	case was == 0:
+	case cost > was: // one that was interrupted says nothing of what it takes
 		cost = was + (min(cost, 4*was)-was)/8
+	default: // the first one fills the mapping
+		cost = (was + cost) / 2
 	}
 	f.stats.Cost = cost
 	f.setIntervalLocked()
@@ -292,6 +301,7 @@ func (f *File) compareLocked(from, to, now int64) (stored bool, err error) {
 		return false, err
 	}
 	f.unsavedLocked()
+	f.hot = f.d.now()
 	if f.index == nil {
 		f.index = newSpans(f.vars)
 	}
