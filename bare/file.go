@@ -22,7 +22,7 @@ type File struct {
 	state   *os.File
 	running sync.WaitGroup
 	kick    chan struct{}
-	// bell is mapped as long as the file is open, and replaced only while nobody listens to it.
+	// bell is mapped as long as the file is open. Only run replaces it, with mu held, and while nobody listens to it.
 	bell []byte
 
 	mu       sync.Mutex // guards the following

@@ -158,7 +158,11 @@ func (f *File) watchBell(on bool) {
 		return
 	}
 	if _, err := f.heard(); err != nil {
-		if err := f.openBell(); err != nil {
+		f.d.bells.remove(f)
+		f.mu.Lock()
+		err := f.openBell()
+		f.mu.Unlock()
+		if err != nil {
 			f.d.o.Logger.Error("the bell of a bare service cannot be had", "service", f.service, "err", err)
 			return
 		}
