@@ -97,6 +97,29 @@ func TestREADME_SeveralHosts(t *testing.T) {
 	}
 }
 
+func TestREADME_Memory(t *testing.T) {
+	t.Parallel()
+	testenv.Need(t, "bash", "inotifywait", "python3")
+	r := newRemote(t)
+	near, far := r.server.Mount(), r.client.Mount(r.args()...)
+	server, other := newShell(r.server), newShell(r.client)
+	server.places = strings.NewReplacer("/mnt/commy", near.Dir)
+	other.places = strings.NewReplacer("/mnt/commy", far.Dir)
+	for _, step := range transcript(t, "Memory") {
+		switch step.host {
+		case "server":
+			server.run(step)
+		case "other":
+			far.WaitFor("plant/cell/temp")
+			other.run(step)
+		default:
+			t.Fatalf("on which host is %q?", step.command)
+		}
+	}
+	server.end()
+	other.end()
+}
+
 func TestREADME_WithoutMount(t *testing.T) {
 	t.Parallel()
 	h := NewHost(t)
