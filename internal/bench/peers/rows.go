@@ -33,6 +33,7 @@ var rows = []row{
 	{name: "sdk", run: sdk},
 	{name: "fanout", run: fanout},
 	{name: "load", run: load},
+	{name: "memory", run: memoryRow},
 	{name: "large", run: large},
 	{name: "idle", run: idle},
 	{name: "limits", run: limits},
