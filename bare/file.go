@@ -232,6 +232,11 @@ func (f *File) Paths() (mem, bell string) {
 
 // Handle opens the file and its bell anew, to pass the descriptors on: to read, or also to write.
 func (f *File) Handle(write bool) (mem, bell *os.File, err error) {
+	f.mu.Lock() // not while somebody is being asked for by a lease: it would fail
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, nil, ErrClosed
+	}
 	flags := os.O_RDONLY
 	if write {
 		flags = os.O_RDWR
@@ -251,6 +256,22 @@ func (f *File) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.stats
+}
+
+// Quiet reports whether there is nothing to look for and nothing to tell of: nobody else has the file open for writing, and the
+// owner knows all that was found.
+func (f *File) Quiet() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.writable || f.want != 0 || len(f.dirty) > 0 {
+		return false
+	}
+	for _, v := range f.vars {
+		if v.out {
+			return false
+		}
+	}
+	return true
 }
 
 // inside checks a range.

@@ -252,7 +252,7 @@ func (f *FS) releaseMemory(fh uint64) {
 type backingMap struct {
 	fd      int32
 	flags   uint32
-	padding uint64
+	_       uint64
 }
 
 const (

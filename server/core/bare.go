@@ -51,10 +51,15 @@ func (s *Core) lookAtBare() {
 	}
 	v.mu.RUnlock()
 	for _, svc := range list {
-		if s.ctx.Err() != nil {
-			return
+		s.mu.Lock()
+		closing := s.closing
+		s.mu.Unlock()
+		if closing || s.load(s.ctx, svc) != nil { // it is logged
+			continue
 		}
-		_ = s.load(s.ctx, svc) // it is logged
+		if _, f := svc.bareFile(); f != nil && f.Quiet() {
+			svc.used.Store(0) // nobody has to wait for all of them to be let go of
+		}
 	}
 }
 
@@ -216,13 +221,19 @@ func (s *Core) writeBare(d *delta) {
 			f.Start()
 		}
 	}
-	for id, size := range d.bares {
-		if svc := s.view.services[id]; svc != nil && size != 0 {
+	resize := func(longer bool) {
+		for id, size := range d.bares {
+			svc := s.view.services[id]
+			if svc == nil || size == 0 || size > svc.bare != longer {
+				continue
+			}
 			if c, f := svc.bareFile(); f != nil {
 				s.wroteBare(svc, c, f.Resize(size))
 			}
 		}
 	}
+	resize(true)        // there may be variables behind the old end
+	defer resize(false) // and those behind the new one have to go first
 	for id, in := range d.inside {
 		if svc := s.serviceIn(d, id); svc != nil {
 			if c, f := svc.bareFile(); f != nil {

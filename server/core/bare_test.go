@@ -364,3 +364,21 @@ func TestBare_Lost(t *testing.T) {
 	p.wantValue("a", "77\n")
 	wantBytes(t, path, 0, "\x4d\x00\x00\x00\x00\x00\x00\x00")
 }
+
+// In one report a variable can go with the end of the memory, and one come behind the old end.
+func TestBare_ResizeWithVariables(t *testing.T) {
+	s := startCore(t)
+	p := connect(t, s)
+	p.bareService(8192)
+	p.do(registered("a", raw(0, 8)), registered("far", raw(8184, 8)))
+	size := func(n int64) model.Change { return model.Change{Op: model.OpResize, Tenant: "t", Service: "s", Size: n} }
+	p.do(at(model.OpDelete, "t", "s", "far"), size(4096))
+	p.do(size(12288), registered("across", raw(4092, 8)), registered("behind", raw(12280, 8)))
+	c := store("behind", "12345678")
+	c.Create = false
+	p.do(c)
+	wantBytes(t, p.bareFile(), 12280, "12345678")
+	if !s.bareLog.last.IsZero() {
+		t.Error("the file could not be had in between")
+	}
+}

@@ -175,10 +175,8 @@ func (e *evaluator) memoryOf(s *service, l *model.Layout) ([]byte, error) {
 	if f == nil {
 		return nil, &model.Error{Code: model.CodeUnavailable, Message: "the service's memory cannot be had now"}
 	}
-	if l.End() > e.bares.base(s) {
-		return b, nil // it has grown in this batch
-	}
-	return b, fromBare(f.Read(b, l.Off))
+	known := min(l.Size, max(0, e.bares.base(s)-l.Off)) // it may have grown in this batch
+	return b, fromBare(f.Read(b[:known], min(l.Off, e.bares.base(s))))
 }
 
 // overlapping is the name of a variable, other than but, that has bytes in common with a layout, "" if there is none.

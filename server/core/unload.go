@@ -65,7 +65,7 @@ func (s *Core) unload(svc *service, c *content) bool {
 	if c.building != nil || since(svc.used.Load()) < s.unused {
 		return false
 	}
-	if f := c.bare.Load(); f != nil && f.Stats().Writable {
+	if f := c.bare.Load(); f != nil && !f.Quiet() {
 		return false
 	}
 	v := s.view
