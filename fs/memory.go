@@ -250,9 +250,9 @@ func (f *FS) releaseMemory(fh uint64) {
 
 // backingMap is struct fuse_backing_map.
 type backingMap struct {
-	fd      int32
-	flags   uint32
-	_       uint64
+	fd int32
+	_  uint32 // flags
+	_  uint64
 }
 
 const (

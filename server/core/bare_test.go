@@ -371,7 +371,9 @@ func TestBare_ResizeWithVariables(t *testing.T) {
 	p := connect(t, s)
 	p.bareService(8192)
 	p.do(registered("a", raw(0, 8)), registered("far", raw(8184, 8)))
-	size := func(n int64) model.Change { return model.Change{Op: model.OpResize, Tenant: "t", Service: "s", Size: n} }
+	size := func(n int64) model.Change {
+		return model.Change{Op: model.OpResize, Tenant: "t", Service: "s", Size: n}
+	}
 	p.do(at(model.OpDelete, "t", "s", "far"), size(4096))
 	p.do(size(12288), registered("across", raw(4092, 8)), registered("behind", raw(12280, 8)))
 	c := store("behind", "12345678")
