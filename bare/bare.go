@@ -55,7 +55,7 @@ type Owner interface {
 	// Found says that variables have other bytes than their owner knows. None of them is told of again before the owner has
 	// called [File.Took], [File.Put] or [File.Lost] for it.
 	Found(found []Found)
-	// Stored says that bytes outside of all variables have changed.
+	// Stored says that bytes outside of all variables have changed. Who waits for changes at the bell's file is told, too.
 	Stored()
 	// Broken says that the file was made shorter, removed or replaced by somebody, and has been mended as far as that goes.
 	Broken(err error)

@@ -277,6 +277,44 @@ func TestBell(t *testing.T) {
 	})
 }
 
+// Bytes that are no variable's are told of as such, and wake who waits for changes.
+func TestStored(t *testing.T) {
+	k := openDir(t, filepath.Join(t.TempDir(), "bare")).start(t, 1<<16, Variable{ID: 1, Off: 0, Size: 8}, Variable{ID: 2, Off: 8, Size: 8})
+	b := program(t, k.f)
+	_, path := k.f.Paths()
+	changes := func() uint32 {
+		t.Helper()
+		bell, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *word32(bell, offChanges)
+	}
+	was := changes()
+	stored := func(n int) {
+		t.Helper()
+		testenv.Eventually(t, bound, func() error {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			if k.stored != n {
+				return fmt.Errorf("told of %d, want %d", k.stored, n)
+			}
+			return nil
+		})
+	}
+	copy(b, "variables both ") // 15 bytes: of both variables alone
+	k.want(2, "s both \x00")
+	stored(0)
+	b[16] = 1
+	stored(1)
+	if changes() == was {
+		t.Error("nobody was woken")
+	}
+	copy(b[12:], "both and none")
+	k.want(2, "s boboth")
+	stored(2)
+}
+
 // A file that is opened again knows how far the one before had come.
 func TestState(t *testing.T) {
 	d := openDir(t, filepath.Join(t.TempDir(), "bare"))

@@ -233,10 +233,21 @@ func (f *File) scan() error {
 	f.setIntervalLocked()
 	f.scanned = f.d.now()
 	f.mu.Unlock()
-	if stored {
-		f.owner.Stored()
-	}
+	f.tellStored(stored)
 	return err
+}
+
+// tellStored tells of bytes that are no variable's: the owner, and those who wait for changes.
+func (f *File) tellStored(stored bool) {
+	if !stored {
+		return
+	}
+	f.mu.Lock()
+	if !f.closed {
+		_ = f.tell(stateLive)
+	}
+	f.mu.Unlock()
+	f.owner.Stored()
 }
 
 // extents calls fn with the parts of the file where it has data, or had some, in pieces.
@@ -338,10 +349,11 @@ func (f *File) markLocked(t *tracked, now int64) {
 
 // lookWhereRung looks at the pages for which programs have rung the bell.
 func (f *File) lookWhereRung() error {
+	stored := false
+	defer func() { f.tellStored(stored) }()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stats.Rung++
-	stored := false
 	for w := int64(0); w < (f.size/PageSize+63)/64; w++ {
 		bits, err := f.takeBits(int(w))
 		if err != nil {
@@ -357,11 +369,6 @@ func (f *File) lookWhereRung() error {
 			}
 			stored = stored || s
 		}
-	}
-	if stored {
-		f.mu.Unlock()
-		f.owner.Stored()
-		f.mu.Lock()
 	}
 	return nil
 }
