@@ -315,6 +315,25 @@ func TestStored(t *testing.T) {
 	stored(2)
 }
 
+// However often the bell is rung for one page, stores into another are found.
+func TestBell_DoesNotHideOthers(t *testing.T) {
+	k := openDir(t, filepath.Join(t.TempDir(), "bare")).start(t, 1<<16, Variable{ID: 1, Off: 0, Size: 8}, Variable{ID: 2, Off: PageSize, Size: 8})
+	b := program(t, k.f)
+	k.writable(true)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !stop.Load() {
+			k.f.ring()
+			time.Sleep(50 * time.Microsecond)
+		}
+	})
+	defer wg.Wait()
+	defer stop.Store(true)
+	copy(b[PageSize:], "in quiet")
+	k.want(2, "in quiet")
+}
+
 // A file that is opened again knows how far the one before had come.
 func TestState(t *testing.T) {
 	d := openDir(t, filepath.Join(t.TempDir(), "bare"))

@@ -13,17 +13,16 @@ import (
 	"github.com/commy-project/commyfs/diff"
 )
 
-// Track begins to look after a variable, or goes on with another range or version of it. data is what the owner has for it: if
-// it is not what is known of the file, the variable is told of.
-func (f *File) Track(v Variable, data []byte) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.inside(v.Off, v.Size); err != nil {
-		return err
-	}
+// fits checks a variable and its bytes.
+func (f *File) fits(v *Variable, data []byte) error {
 	if int64(len(data)) != v.Size {
 		return fmt.Errorf("%d bytes for a variable of %d: %w", len(data), v.Size, os.ErrInvalid)
 	}
+	return f.inside(v.Off, v.Size)
+}
+
+// placeLocked is the variable with another range or version, which may be new.
+func (f *File) placeLocked(v Variable) *tracked {
 	t := f.vars[v.ID]
 	if t == nil {
 		t = &tracked{}
@@ -33,6 +32,18 @@ func (f *File) Track(v Variable, data []byte) error {
 		f.index = nil
 	}
 	t.Variable = v
+	return t
+}
+
+// Track begins to look after a variable, or goes on with another range or version of it. data is what the owner has for it: if
+// it is not what is known of the file, the variable is told of.
+func (f *File) Track(v Variable, data []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fits(&v, data); err != nil {
+		return err
+	}
+	t := f.placeLocked(v)
 	if !bytes.Equal(f.shadow[v.Off:v.Off+v.Size], data) {
 		f.markLocked(t, 0)
 		f.wakeLocked()
@@ -86,11 +97,8 @@ const racing = 200 * time.Microsecond
 func (f *File) Put(v Variable, data []byte) (err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.inside(v.Off, v.Size); err != nil {
+	if err := f.fits(&v, data); err != nil {
 		return err
-	}
-	if int64(len(data)) != v.Size {
-		return fmt.Errorf("%d bytes for a variable of %d: %w", len(data), v.Size, os.ErrInvalid)
 	}
 	if err := f.borrow(); err != nil {
 		return err
@@ -101,15 +109,7 @@ func (f *File) Put(v Variable, data []byte) (err error) {
 	if err := f.write(v, data); err != nil {
 		return err
 	}
-	t := f.vars[v.ID]
-	if t == nil {
-		t = &tracked{}
-		f.vars[v.ID] = t
-	}
-	if t.Off != v.Off || t.Size != v.Size {
-		f.index = nil
-	}
-	t.Variable = v
+	t := f.placeLocked(v)
 	t.dirty, t.out = false, false
 	f.unsavedLocked()
 	return nil

@@ -72,26 +72,24 @@ func (f *File) wakeLocked() {
 func (f *File) run() {
 	t := time.NewTimer(0)
 	defer t.Stop()
-	due := false
 	for {
-		wait, ok := f.turn(due)
+		wait, ok := f.turn()
 		if !ok {
 			return
 		}
 		t.Reset(wait)
 		select {
 		case <-f.kick:
-			due = false
 		case <-t.C:
-			due = true
 		}
 	}
 }
 
 // turn does what there is to do, and returns when to come again; !ok: there is no need to.
-func (f *File) turn(due bool) (wait time.Duration, ok bool) {
+func (f *File) turn() (wait time.Duration, ok bool) {
 	f.mu.Lock()
 	want, rung, was := f.want, f.rung, f.writable
+	due := was && f.sinceScan() >= f.stats.Interval // however often something else is to be done
 	f.want, f.rung = 0, false
 	closed, retry := f.closed, f.retry
 	f.mu.Unlock()
@@ -101,7 +99,7 @@ func (f *File) turn(due bool) (wait time.Duration, ok bool) {
 	if want&(unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO) != 0 {
 		f.fix(f.checkPlace())
 	}
-	if want != 0 || due && f.d.now()-f.probed > int64(probeEvery) {
+	if want != 0 || was && f.d.now()-f.probed > int64(probeEvery) {
 		f.probe()
 	}
 	f.mu.Lock()
@@ -114,7 +112,7 @@ func (f *File) turn(due bool) (wait time.Duration, ok bool) {
 		f.fix(f.lookWhereRung())
 	}
 	later := f.tooSoon(want&unix.IN_MODIFY != 0)
-	if later == 0 || want&unix.IN_CLOSE_WRITE != 0 || due && writable || was != writable {
+	if later == 0 || want&unix.IN_CLOSE_WRITE != 0 || due || was != writable {
 		f.fix(f.scan())
 		later = -1
 	}
@@ -134,11 +132,14 @@ func (f *File) turn(due bool) (wait time.Duration, ok bool) {
 	case len(f.dirty) > 0 && retry > f.d.now():
 		return time.Duration(retry - f.d.now()), true
 	case f.writable:
-		return f.stats.Interval, true
+		return max(0, f.stats.Interval-f.sinceScan()), true
 	}
 	f.active = false
 	return 0, false
 }
+
+// sinceScan is how long ago the file was last looked through.
+func (f *File) sinceScan() time.Duration { return time.Duration(f.d.now() - f.scanned) }
 
 // tooSoon says when a file that was written to can be looked through, so that who writes without end does not have it looked
 // through without end. -1: it was not written to.
@@ -148,7 +149,7 @@ func (f *File) tooSoon(written bool) time.Duration {
 	if !written && !f.late {
 		return -1
 	}
-	return max(0, busyShare*f.stats.Cost-time.Duration(f.d.now()-f.scanned))
+	return max(0, busyShare*f.stats.Cost-f.sinceScan())
 }
 
 // watchBell begins or ends to listen for the bell. A bell that was broken is made again.
@@ -396,7 +397,14 @@ func (f *File) tellOwner() (again time.Duration) {
 		if !moving {
 			return 0
 		}
-		time.Sleep(pause)
+		t := time.NewTimer(pause)
+		select {
+		case <-f.kick: // a bell does not wait for them
+			t.Stop()
+			f.wake()
+			return pause
+		case <-t.C:
+		}
 	}
 }
 

@@ -98,7 +98,9 @@ func (o bareOwner) Stored() { o.svc.use() }
 
 // Broken implements [bare.Owner].
 func (o bareOwner) Broken(err error) {
-	o.core.log.Error("the file of a bare service was damaged, and mended as far as that goes", "service", o.svc.id, "err", err)
+	o.core.bareLog.do(func(more int) {
+		o.core.log.Error("the file of a bare service was damaged, and mended as far as that goes", "service", o.svc.id, "err", err, "not logged since", more)
+	})
 }
 
 // attachBare opens the file of a bare service that is being loaded, and finds out what in it is behind the store, or ahead.
