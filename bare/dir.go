@@ -24,6 +24,8 @@ type Options struct {
 	// Opened is told of a file that is not open here, and that somebody has opened for writing or written to. It is called on a
 	// goroutine of its own, one call after the other.
 	Opened func(service uint64)
+
+	noWatch bool // as if there were no inotify instances left
 }
 
 // Dir is the directory of the files of all bare services.
@@ -31,7 +33,7 @@ type Dir struct {
 	o     Options
 	dir   *os.File
 	began time.Time
-	watch *watch
+	watch *watch // nil: the kernel has none left
 	bells *bells
 	wg    sync.WaitGroup
 	done  chan struct{}
@@ -43,6 +45,7 @@ type Dir struct {
 	lent    map[*File]struct{}  // open for writing by us
 	strange map[uint64]struct{} // to be told to Opened
 	tick    chan struct{}       // there is something in one of the last three
+	looked  int64               // see lookAroundLocked
 }
 
 // OpenDir opens the directory, which must be this user's alone.
@@ -70,15 +73,16 @@ func OpenDir(o Options) (*Dir, error) {
 			err = dir.Chmod(0o700)
 		}
 	}
-	if err == nil {
-		d.watch, err = newWatch(d)
-	}
 	if err != nil {
 		_ = dir.Close()
 		return nil, err
 	}
 	d.bells = newBells()
-	d.wg.Go(d.watch.run)
+	if d.watch, err = newWatch(d); err != nil {
+		o.Logger.Warn("the files of bare services cannot be watched: stores are found later", "err", err)
+	} else {
+		d.wg.Go(d.watch.run)
+	}
 	d.wg.Go(d.bells.run)
 	d.wg.Go(d.keep)
 	return d, nil
@@ -102,7 +106,10 @@ func (d *Dir) Close() error {
 	}
 	close(d.done)
 	d.bells.close()
-	err := d.watch.close()
+	var err error
+	if d.watch != nil {
+		err = d.watch.close()
+	}
 	d.wg.Wait()
 	return errors.Join(err, d.dir.Close())
 }
@@ -184,7 +191,7 @@ func (d *Dir) keep() {
 	defer t.Stop()
 	for {
 		d.mu.Lock()
-		idle := len(d.unsaved)+len(d.lent)+len(d.strange) == 0
+		idle := len(d.unsaved)+len(d.lent)+len(d.strange) == 0 && (d.watch != nil || len(d.files) == 0)
 		lent := len(d.lent) > 0
 		var strange []uint64
 		for service := range d.strange {
@@ -198,7 +205,11 @@ func (d *Dir) keep() {
 		for f := range d.lent {
 			files = append(files, f)
 		}
+		around := d.lookAroundLocked()
 		d.mu.Unlock()
+		for _, f := range around {
+			f.happened(watched)
+		}
 		for _, service := range strange {
 			if d.o.Opened != nil {
 				d.o.Opened(service)
@@ -222,6 +233,19 @@ func (d *Dir) keep() {
 		case <-d.tick:
 		}
 	}
+}
+
+// lookAroundLocked lists the files that are open, now and then, where nobody tells of what happens to them.
+func (d *Dir) lookAroundLocked() (files []*File) {
+	now := d.now()
+	if d.watch != nil || now-d.looked < int64(time.Second) {
+		return nil
+	}
+	d.looked = now
+	for _, f := range d.files {
+		files = append(files, f)
+	}
+	return files
 }
 
 func (d *Dir) signal() {

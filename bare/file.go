@@ -87,6 +87,7 @@ func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
 		return nil, err
 	}
 	d.files[service] = f
+	d.signal()
 	return f, nil
 }
 

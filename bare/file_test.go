@@ -315,6 +315,28 @@ func TestStored(t *testing.T) {
 	stored(2)
 }
 
+// Without inotify stores are found, if later.
+func TestNoWatch(t *testing.T) {
+	d, err := OpenDir(Options{Path: filepath.Join(t.TempDir(), "bare"), noWatch: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	k := d.start(t, 1<<16, Variable{ID: 1, Off: 0, Size: 8})
+	b := program(t, k.f)
+	copy(b, "at last.")
+	k.want(1, "at last.")
+	if err := unix.Munmap(b); err != nil {
+		t.Fatal(err)
+	}
+	path, _ := k.f.Paths()
+	if err := os.WriteFile(path, []byte("written."), 0o600); err != nil { // and cut short
+		t.Fatal(err)
+	}
+	k.want(1, "written.")
+	k.writable(false)
+}
+
 // However often the bell is rung for one page, stores into another are found.
 func TestBell_DoesNotHideOthers(t *testing.T) {
 	k := openDir(t, filepath.Join(t.TempDir(), "bare")).start(t, 1<<16, Variable{ID: 1, Off: 0, Size: 8}, Variable{ID: 2, Off: PageSize, Size: 8})

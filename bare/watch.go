@@ -18,6 +18,9 @@ type watch struct {
 const watched = unix.IN_OPEN | unix.IN_MODIFY | unix.IN_CLOSE_WRITE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO
 
 func newWatch(d *Dir) (*watch, error) {
+	if d.o.noWatch {
+		return nil, unix.EMFILE
+	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
