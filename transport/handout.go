@@ -128,9 +128,9 @@ func receiveFiles(c *net.UnixConn) (files []*os.File, err error) {
 	for {
 		b, oob := make([]byte, maxHandOut), make([]byte, unix.CmsgSpace(2*4))
 		n, oobn, flags, _, err := c.ReadMsgUnix(b, oob)
-		more, rightsErr := rightsOf(oob[:oobn])
+		more, rightsErr := rightsOf(oob[:max(oobn, 0)])
 		files = append(files, more...)
-		answer = append(answer, b[:n]...)
+		answer = append(answer, b[:max(n, 0)]...)
 		switch {
 		case err != nil && !errors.Is(err, io.EOF):
 			return files, err
@@ -139,7 +139,7 @@ func receiveFiles(c *net.UnixConn) (files []*os.File, err error) {
 		case flags&unix.MSG_CTRUNC != 0 || len(answer) > maxHandOut || len(files) > 2:
 			return files, fmt.Errorf("%w: an answer that is too long", model.ErrInternal)
 		}
-		if n == 0 || err != nil {
+		if n <= 0 {
 			break
 		}
 	}
