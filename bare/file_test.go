@@ -476,6 +476,32 @@ func TestBroken(t *testing.T) {
 	})
 }
 
+// What somebody has appended goes when nobody has the file open for writing any more.
+func TestLonger(t *testing.T) {
+	k := openDir(t, filepath.Join(t.TempDir(), "bare")).start(t, 1<<16, Variable{ID: 1, Off: 0, Size: 8})
+	b := program(t, k.f)
+	path, _ := k.f.Paths()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(make([]byte, 100000)); err != nil {
+		t.Fatal(err)
+	}
+	copy(b, "not gone")
+	k.want(1, "not gone")
+	if err := errors.Join(f.Close(), unix.Munmap(b)); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, bound, func() error {
+		got, err := os.ReadFile(path)
+		if err == nil && (len(got) != 1<<16 || string(got[:8]) != "not gone") {
+			err = fmt.Errorf("%d bytes, %q", len(got), got[:8])
+		}
+		return err
+	})
+}
+
 func TestForeign(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bare")
 	d := openDir(t, dir)

@@ -42,6 +42,25 @@ func (f *File) mend() error {
 	return fmt.Errorf("its bytes from %d on were written anew", cut)
 }
 
+// trim cuts a file that somebody has made longer, if nobody has it open any more.
+func (f *File) trim() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st, err := f.ro.Stat()
+	if err != nil || st.Size() <= int64(len(f.cur)) {
+		return err
+	}
+	w, err := f.d.open(name(f.service, "mem"), os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if same, err := sameFile(w, f.ro); err != nil || !same {
+		return err
+	}
+	return w.Truncate(int64(len(f.cur))) // nobody needs what is behind the end that everybody knows
+}
+
 // checkPlace makes the file anew if it is not in its place any more. What is in the old one is in the new one.
 func (f *File) checkPlace() error {
 	f.mu.Lock()

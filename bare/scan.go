@@ -116,6 +116,9 @@ func (f *File) turn() (wait time.Duration, ok bool) {
 		f.fix(f.scan())
 		later = -1
 	}
+	if was && !writable {
+		f.fix(f.trim())
+	}
 	again := f.tellOwner()
 	f.mu.Lock()
 	defer f.mu.Unlock()
