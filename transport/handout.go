@@ -109,7 +109,7 @@ func (c *Client) OpenBare(ctx context.Context, service uint64, write bool) (memo
 	}
 	var refused *model.Error
 	switch {
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.Is(err, unix.EMFILE):
 	case err != nil:
 		err = fmt.Errorf("%w: %w", model.ErrDisconnected, innerError(err))
 	}
@@ -136,6 +136,8 @@ func receiveFiles(c *net.UnixConn) (files []*os.File, err error) {
 			return files, err
 		case rightsErr != nil:
 			return files, rightsErr
+		case flags&unix.MSG_CTRUNC != 0 && len(files) < 2: // there was no room for them
+			return files, unix.EMFILE
 		case flags&unix.MSG_CTRUNC != 0 || len(answer) > maxHandOut || len(files) > 2:
 			return files, fmt.Errorf("%w: an answer that is too long", model.ErrInternal)
 		}
