@@ -81,6 +81,7 @@ func TestNeverTorn(t *testing.T) {
 		}
 	}
 	w := create(t, filepath.Join(t.TempDir(), "m"), memfile.WriterOptions{}, memfile.Initial{ID: 1, Version: 1, Name: "v", Value: sealed(nil, 1)})
+	seen, rotated := 0, 0
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -114,13 +115,16 @@ func TestNeverTorn(t *testing.T) {
 			n, _ := fmt.Sscanf(out, "whole %d values %d files %d retries %d", &whole, &values, &files, &retries)
 			if t.Logf("%s: %s", c.name, out); code != 0 || n != 4 {
 				t.Errorf("exit code %d", code)
-			} else if reads >= 1_000_000 && (values < 1000 || files < 3) {
-				t.Error("this was no hammering")
 			}
+			seen, rotated = seen+values, rotated+files
 		}
 	}
 	close(done)
 	wg.Wait()
+	// One reader can be so fast, or the machine so busy, that it sees little.
+	if reads >= 1_000_000 && (seen < 1000 || rotated < 3) {
+		t.Errorf("this was no hammering: %d values, %d files", seen, rotated)
+	}
 }
 
 // TestWake: a change, and each end of a file, wakes who waits.
