@@ -50,6 +50,7 @@ type memoryNode struct {
 	// Guarded by memoryFiles.mu: how many have it open; how, as long as somebody has: the kernel's number of the backing
 	// file, or through us.
 	opens   int
+	file    uint64 // inode number of the backing file
 	backing int32
 	direct  bool
 }
@@ -63,7 +64,7 @@ func (n *memoryNode) Service() *varsync.Service { return n.s }
 // memoryHandle is an open file description.
 type memoryHandle struct {
 	node *memoryNode
-	file *os.File // nil where it is not needed
+	file *os.File
 }
 
 func (m *memoryFiles) init() {
@@ -146,15 +147,28 @@ func (f *FS) getMemoryAttr(in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 		f.memoryAttr(n, st, &out.Attr)
 		return fuse.OK
 	}
-	if in.Flags()&fuse.FUSE_GETATTR_FH != 0 {
-		if h := f.memory.handle(in.Fh()); h != nil && h.file != nil {
-			if st, err := h.file.Stat(); err == nil {
-				f.memoryAttr(n, varsync.MemoryStat{Size: st.Size(), MTime: st.ModTime().UnixNano()}, &out.Attr)
-				return fuse.OK
+	st, err := f.memory.statOpen(n)
+	if err != nil {
+		return f.errno("getattr", err)
+	}
+	f.memoryAttr(n, st, &out.Attr)
+	return fuse.OK
+}
+
+// statOpen describes the backing file of a node that is open.
+func (m *memoryFiles) statOpen(n *memoryNode) (varsync.MemoryStat, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range m.handles {
+		if h.node == n {
+			st, err := h.file.Stat()
+			if err != nil {
+				return varsync.MemoryStat{}, err
 			}
+			return varsync.MemoryStat{Size: st.Size(), MTime: st.ModTime().UnixNano()}, nil
 		}
 	}
-	return fuse.Status(syscall.ESTALE)
+	return varsync.MemoryStat{}, syscall.ESTALE
 }
 
 // setMemoryAttr refuses what would change the file, but not what O_TRUNC asks for: the bytes stay, as on a device.
@@ -206,7 +220,12 @@ func (f *FS) openMemory(in *fuse.OpenIn, out *fuse.OpenOut) error {
 	m := &f.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n.opens == 0 {
+	if n.opens > 0 && st.Ino != n.file { // that of a bare service was made anew
+		m.dropLocked(n)
+		_ = file.Close()
+		return syscall.ESTALE
+	}
+	if n.file = st.Ino; n.opens == 0 {
 		n.backing, err = f.passThrough(file)
 		if n.direct = err != nil; n.direct {
 			f.log.Debug("memory is read and written by the mount", "service", n.s.ID(), "err", err)

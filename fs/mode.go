@@ -40,7 +40,8 @@ func (f *FS) shown(n varsync.Node) uint32 {
 	case *unshared:
 		mode, kind = n.perm(), syscall.S_IFREG
 	case *memoryNode:
-		kind = syscall.S_IFREG
+		// All variables are in it, also those that others may not read.
+		mode, kind = model.NewMode(0o600), syscall.S_IFREG
 	}
 	return kind | mode.Perm(kind == syscall.S_IFDIR)&f.ceiling(n)&^f.o.Umask
 }

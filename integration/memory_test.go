@@ -65,7 +65,7 @@ func TestS8_Bare(t *testing.T) {
 		! grep -rq stored --include=.service.mem .
 		mkdir ../out; rsync -r t ../out; [ "$(ls -A ../out/t/b | tr '\n' ' ')" = "raw text " ]
 		! tar -c . | tar -t | grep -q service
-		[ "$(stat -c '%s %a' t/b/.service.mem)" = "65536 644" ]`, a.Dir)
+		[ "$(stat -c '%s %a' t/b/.service.mem)" = "65536 600" ]`, a.Dir)
 	for _, c := range []struct {
 		script string
 		ok     bool
@@ -109,6 +109,35 @@ func TestS8_Bare(t *testing.T) {
 	if err != nil || string(reading[4096:4102]) != "still " {
 		t.Errorf("through a read-only mount: %v", err)
 	}
+	// The file can be replaced while it is mapped.
+	files, err := filepath.Glob(h.State() + "/bare/*.mem")
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	var anew []byte
+	testenv.Eventually(t, readyBound, func() error {
+		if anew != nil {
+			_ = unix.Munmap(anew)
+		}
+		if anew, err = mapFile(t, path, os.O_RDWR, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+			return err
+		}
+		copy(anew[4096:], fmt.Sprintf("%06d", time.Now().UnixNano()%1e6))
+		text := string(anew[4096:4102])
+		return testenv.Poll(time.Second, func() error {
+			if got := b.Read("t/b/text"); got != text {
+				return fmt.Errorf("the variable is %q, the memory has %q", got, text)
+			}
+			return nil
+		})
+	})
+	if err := unix.Munmap(m); err != nil {
+		t.Fatal(err)
+	}
+	m = anew
 	// The mount can go while it is mapped.
 	h.crashed = true
 	ro.Kill()
@@ -160,8 +189,13 @@ func TestS8_Named(t *testing.T) {
 			f.Close()
 		}
 	}
+	held, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
 	before, err := os.Stat(path)
-	if err != nil || before.Mode().Perm() != 0o444 {
+	if err != nil || before.Mode().Perm() != 0o400 {
 		t.Fatalf("%v, %v", before, err)
 	}
 	// A value that does not fit has the server make a larger file. Who has the old one mapped sees that in it.
@@ -172,6 +206,9 @@ func TestS8_Named(t *testing.T) {
 	read("second")
 	if m[128] != 2 {
 		t.Errorf("the state of the old file is %d, want 2: superseded", m[128])
+	}
+	if st, err := held.Stat(); err != nil || st.Size() != before.Size() {
+		t.Errorf("of the old file a descriptor says %v", err)
 	}
 	after, err := os.Stat(path)
 	if err != nil || after.Size() <= before.Size() || os.SameFile(before, after) {
