@@ -69,6 +69,8 @@ type State struct {
 	SameBoot bool
 	// Made is set if the file was not there, and has been made anew, all 0.
 	Made bool
+	// Lost is from where on bytes are 0 because the file was too short; the file's size if none are.
+	Lost int64
 }
 
 // Stats describes a file that is open.

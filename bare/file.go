@@ -92,10 +92,10 @@ func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
 }
 
 func (f *File) open() (err error) {
-	if f.noted.Made, err = f.prepare(); err != nil {
+	made, lost, err := f.prepare()
+	if err != nil {
 		return err
 	}
-	made := f.noted.Made
 	if f.ro, err = f.d.open(name(f.service, "mem"), os.O_RDONLY); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (f *File) open() (err error) {
 	if err = f.openState(); err != nil {
 		return err
 	}
-	f.noted.Made = made
+	f.noted.Made, f.noted.Lost = made, lost
 	if err = f.openBell(); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (f *File) open() (err error) {
 }
 
 // prepare sees to it that there is a file of the right size. Bytes behind the end go if nobody else has it open.
-func (f *File) prepare() (made bool, err error) {
+func (f *File) prepare() (made bool, lost int64, err error) {
 	path := name(f.service, "mem")
 	w, err := f.d.open(path, os.O_RDWR)
 	if errors.Is(err, iofs.ErrNotExist) {
@@ -121,12 +121,12 @@ func (f *File) prepare() (made bool, err error) {
 		w, err = f.d.open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	}
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	defer w.Close()
 	st, err := w.Stat()
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	switch {
 	case st.Size() < f.size:
@@ -140,7 +140,7 @@ func (f *File) prepare() (made bool, err error) {
 			_, _ = unix.FcntlInt(w.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
 		}
 	}
-	return made, err
+	return made, min(st.Size(), f.size), err
 }
 
 // mapAll maps the file, and makes room for the shadow.

@@ -371,7 +371,7 @@ func TestState(t *testing.T) {
 		t.Fatal(err)
 	}
 	k = d.start(t, 1<<16)
-	if st := k.f.State(); st != (State{Applied: 12, Synced: 12, SameBoot: true}) {
+	if st := k.f.State(); st != (State{Applied: 12, Synced: 12, SameBoot: true, Lost: 1 << 16}) {
 		t.Errorf("noted: %+v", st)
 	}
 	k.f.Applied(13)

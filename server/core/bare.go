@@ -187,7 +187,7 @@ func (s *Core) reconcile(f *bare.File, c *content, revs map[string]int64) error 
 			return fmt.Errorf("%w: variable %d: %w", engine.ErrCorrupt, v.id, err)
 		}
 		behind := revs[v.name] > written && !(st.SameBoot && v.kind == kindFound)
-		if st.Made || behind {
+		if st.Made || behind || l.End() > st.Lost {
 			if err := f.Track(at, memory); err != nil {
 				return err
 			}
@@ -291,11 +291,14 @@ func (s *Core) writeVariables(c *content, f *bare.File, in *contentDelta) error 
 		layouts[st.id] = st.layout
 		f.Forget(st.id)
 	}
+	vars := map[uint64]*variable{}
+	var written []*model.Layout
 	for _, st := range in.vars {
 		v := st.variable
 		if v == nil {
 			continue
 		}
+		vars[v.id] = v
 		l, placed := layouts[v.id]
 		if !placed {
 			l = c.layouts.get(v.id)
@@ -307,34 +310,36 @@ func (s *Core) writeVariables(c *content, f *bare.File, in *contentDelta) error 
 		if !placed && was != nil && was.version == v.version {
 			continue // another name or mode
 		}
-		var err error
-		switch at := bareVariable(v, l); {
-		case placed:
-			var memory []byte
-			if memory, err = l.Memory(v.data(), nil); err == nil {
-				err = f.Track(at, memory)
-			}
-		case v.kind == kindFound:
+		if !placed && v.kind == kindFound {
 			f.Took(v.id, v.version)
-		default:
-			var memory []byte
-			if memory, err = l.Memory(v.data(), nil); err == nil {
-				err = f.Put(at, memory)
-			}
-			err = errors.Join(err, s.disturbed(c, f, v.id, l))
+			continue
 		}
+		memory, err := l.Memory(v.data(), nil)
 		if err != nil {
 			return err
 		}
+		write := f.Put
+		if v.kind == kindFound {
+			write = f.Track // it is what the file has
+		} else {
+			written = append(written, l)
+		}
+		if err := write(bareVariable(v, l), memory); err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.disturbed(c, f, vars, layouts, written)
 }
 
-// disturbed has the variables found again that have bytes in common with one that was written.
-func (s *Core) disturbed(c *content, f *bare.File, id uint64, l *model.Layout) (err error) {
-	c.layouts.over(l, func(other uint64) bool {
-		v, at := s.view.byID.get(other), c.layouts.get(other)
-		if other == id || v == nil || at == nil {
+// disturbed has the variables found again that have bytes in common with those that were written. vars and layouts are those of
+// the delta, which the view does not have yet.
+func (s *Core) disturbed(c *content, f *bare.File, vars map[uint64]*variable, layouts map[uint64]*model.Layout, written []*model.Layout) (err error) {
+	again := func(id uint64, at *model.Layout) bool {
+		v := vars[id]
+		if v == nil {
+			v = s.view.byID.get(id)
+		}
+		if v == nil {
 			return true
 		}
 		var memory []byte
@@ -342,8 +347,24 @@ func (s *Core) disturbed(c *content, f *bare.File, id uint64, l *model.Layout) (
 			err = f.Track(bareVariable(v, at), memory)
 		}
 		return err == nil
-	})
-	return err
+	}
+	for _, l := range written {
+		c.layouts.over(l, func(id uint64) bool {
+			if _, changed := layouts[id]; changed {
+				return true
+			}
+			return again(id, c.layouts.get(id))
+		})
+		for id, at := range layouts {
+			if err == nil && at != nil && at.Overlaps(*l) {
+				again(id, at)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // removeBare removes the files of a service that is gone.
@@ -439,6 +460,7 @@ func (s *Core) commitSome(list []find) (rest []find) {
 		}
 		v, l := e.ids.get(f.ID), c.layouts.get(f.ID)
 		if v == nil || l == nil || v.version != f.Version || int64(len(f.Data)) != l.Size {
+			file.Lost(f.ID) // if it still waits for an answer
 			continue
 		}
 		if r := e.set(v, l.Value(f.Data), nil, &model.Change{}, false); r.Unchanged {
