@@ -67,10 +67,8 @@ type State struct {
 	Applied, Synced int64
 	// SameBoot is set if the machine has not been started since: then Applied holds, else Synced.
 	SameBoot bool
-	// Made is set if the file was not there, and has been made anew, all 0.
-	Made bool
-	// Lost is from where on bytes are 0 because the file was too short; the file's size if none are.
-	Lost int64
+	// Kept is up to where the file was there. What was behind is lost, and 0 now. MaxSize: nothing is lost.
+	Kept int64
 }
 
 // Stats describes a file that is open.

@@ -36,6 +36,8 @@ type File struct {
 	noted    State // at the last opening
 	applied  int64
 	synced   int64
+	same     bool // see State.SameBoot, as the two before and the next
+	kept     int64
 	unsaved  bool   // there is something to sync
 	savedAt  int64  // when it was last synced
 	w        []byte // the file, to write; nil: we do not have it open for that
@@ -92,8 +94,10 @@ func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
 }
 
 func (f *File) open() (err error) {
-	made, lost, err := f.prepare()
-	if err != nil {
+	if err = f.openState(); err != nil {
+		return err
+	}
+	if err = f.prepare(); err != nil {
 		return err
 	}
 	if f.ro, err = f.d.open(name(f.service, "mem"), os.O_RDONLY); err != nil {
@@ -102,45 +106,58 @@ func (f *File) open() (err error) {
 	if err = f.mapAll(f.size); err != nil {
 		return err
 	}
-	if err = f.openState(); err != nil {
-		return err
-	}
-	f.noted.Made, f.noted.Lost = made, lost
 	if err = f.openBell(); err != nil {
 		return err
 	}
 	return f.learn()
 }
 
+// lose notes that the file is not there from an offset on, before it is made anew.
+func (f *File) lose(from int64) error {
+	f.kept = min(f.kept, from)
+	f.noted.Kept = f.kept
+	err := f.saveState()
+	if err == nil && f.applied != 0 { // it must not come to the disk behind the zeroes
+		err = f.state.Sync()
+	}
+	return err
+}
+
 // prepare sees to it that there is a file of the right size. Bytes behind the end go if nobody else has it open.
-func (f *File) prepare() (made bool, lost int64, err error) {
+func (f *File) prepare() error {
 	path := name(f.service, "mem")
+	made := false
 	w, err := f.d.open(path, os.O_RDWR)
 	if errors.Is(err, iofs.ErrNotExist) {
 		made = true
+		if err := f.lose(0); err != nil {
+			return err
+		}
 		w, err = f.d.open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	}
 	if err != nil {
-		return false, 0, err
+		return err
 	}
 	defer w.Close()
 	st, err := w.Stat()
 	if err != nil {
-		return false, 0, err
+		return err
 	}
 	switch {
 	case st.Size() < f.size:
 		if !made {
 			f.d.o.Logger.Error("the file of a bare service is too short: its end is lost", "path", w.Name(), "size", st.Size(), "want", f.size)
 		}
-		err = w.Truncate(f.size)
+		if err = f.lose(st.Size()); err == nil {
+			err = w.Truncate(f.size)
+		}
 	case st.Size() > f.size:
 		if _, leaseErr := unix.FcntlInt(w.Fd(), unix.F_SETLEASE, unix.F_WRLCK); leaseErr == nil {
 			err = w.Truncate(f.size)
 			_, _ = unix.FcntlInt(w.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
 		}
 	}
-	return made, min(st.Size(), f.size), err
+	return err
 }
 
 // mapAll maps the file, and makes room for the shadow.
@@ -175,7 +192,7 @@ func (f *File) openState() error {
 	b := make([]byte, stateSize)
 	n, _ := f.state.ReadAt(b, 0) // what cannot be read says nothing
 	f.noted = decodeState(b[:n], f.service, f.d.o.Store)
-	f.synced, f.applied = f.noted.Synced, f.noted.Synced
+	f.synced, f.applied, f.kept, f.same = f.noted.Synced, f.noted.Synced, f.noted.Kept, f.noted.SameBoot
 	if f.noted.SameBoot {
 		f.applied = f.noted.Applied
 	}
@@ -183,7 +200,7 @@ func (f *File) openState() error {
 }
 
 func (f *File) saveState() error {
-	_, err := f.state.WriteAt(encodeState(f.service, f.d.o.Store, State{Applied: f.applied, Synced: f.synced}), 0)
+	_, err := f.state.WriteAt(encodeState(f.service, f.d.o.Store, State{f.applied, f.synced, f.same, f.kept}), 0)
 	return err
 }
 
@@ -259,12 +276,12 @@ func (f *File) Stats() Stats {
 	return f.stats
 }
 
-// Quiet reports whether there is nothing to look for and nothing to tell of: nobody else has the file open for writing, and the
-// owner knows all that was found.
+// Quiet reports whether there is nothing to look for and nothing to tell of: nobody else has the file open for writing, or can
+// open it unnoticed, and the owner knows all that was found.
 func (f *File) Quiet() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.writable || f.want != 0 || len(f.dirty) > 0 {
+	if f.active || f.writable || f.want != 0 || len(f.dirty) > 0 || f.d.watch == nil {
 		return false
 	}
 	for _, v := range f.vars {
@@ -309,14 +326,14 @@ func (f *File) Load(b []byte, off int64) (err error) {
 	return nil
 }
 
-// Applied says that all changes up to rev of the store are in the file, and wakes who waits for changes.
+// Applied says that all changes up to rev of the store are in the file, and what was lost of it, and wakes who waits for changes.
 func (f *File) Applied(rev int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return
 	}
-	f.applied = rev
+	f.applied, f.same, f.kept = rev, true, MaxSize
 	if err := f.saveState(); err != nil {
 		f.d.o.Logger.Error("note the state of a bare service's file", "service", f.service, "err", err)
 	}
@@ -382,11 +399,6 @@ func (f *File) Close() error {
 	}
 	f.wake()
 	f.running.Wait()
-	f.d.mu.Lock()
-	delete(f.d.files, f.service)
-	delete(f.d.unsaved, f)
-	delete(f.d.lent, f)
-	f.d.mu.Unlock()
 	f.d.bells.remove(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -396,6 +408,15 @@ func (f *File) Close() error {
 	}
 	_ = f.tell(stateClosed)
 	f.release()
+	// Only now can it be opened again.
+	f.d.mu.Lock()
+	delete(f.d.files, f.service)
+	delete(f.d.unsaved, f)
+	delete(f.d.lent, f)
+	f.d.mu.Unlock()
+	if f.want != 0 {
+		f.d.stranger(f.service)
+	}
 	return err
 }
 

@@ -360,7 +360,7 @@ func TestBell_DoesNotHideOthers(t *testing.T) {
 func TestState(t *testing.T) {
 	d := openDir(t, filepath.Join(t.TempDir(), "bare"))
 	k := d.start(t, 1<<16)
-	if st := k.f.State(); !st.Made || st.Applied != 0 || st.SameBoot {
+	if st := k.f.State(); st.Kept != 0 || st.Applied != 0 || st.SameBoot {
 		t.Errorf("of a new file it is noted: %+v", st)
 	}
 	k.f.Applied(12)
@@ -371,7 +371,7 @@ func TestState(t *testing.T) {
 		t.Fatal(err)
 	}
 	k = d.start(t, 1<<16)
-	if st := k.f.State(); st != (State{Applied: 12, Synced: 12, SameBoot: true, Lost: 1 << 16}) {
+	if st := k.f.State(); st != (State{Applied: 12, Synced: 12, SameBoot: true, Kept: MaxSize}) {
 		t.Errorf("noted: %+v", st)
 	}
 	k.f.Applied(13)
@@ -395,8 +395,8 @@ func TestState(t *testing.T) {
 	if err := k.f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	k = d.start(t, 1<<16) // applied was not taken over
-	if st := k.f.State(); st.Applied != 13 || st.Synced != 13 || !st.SameBoot {
+	k = d.start(t, 1<<16) // the one before has not put anything
+	if st := k.f.State(); st.Synced != 13 || st.SameBoot {
 		t.Errorf("noted: %+v", st)
 	}
 }

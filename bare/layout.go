@@ -46,14 +46,19 @@ const (
 //	 8  8  version, 1             64  8  synced
 //	16  8  service
 //	24 16  store
-//	40 16  the machine's boot id
+//	40 16  the machine's boot id     72  8  kept
+//
+// The boot id is 0 until the owner has put what a power cut may have taken: who dies in between leaves that to the next.
+// kept is there before what was lost is made anew, until the owner has put what it knows of it: who dies in between must not
+// leave zeroes that look like stores.
 const (
 	stateMagic   = "COMMYBST"
 	stateVersion = 1
-	stateSize    = 72
+	stateSize    = 80
 	offBoot      = 40
 	offApplied   = 56
 	offSynced    = 64
+	offKept      = 72
 )
 
 var bootID = sync.OnceValue(func() (id [16]byte) {
@@ -74,10 +79,13 @@ func encodeState(service uint64, store [16]byte, s State) []byte {
 	binary.LittleEndian.PutUint64(b[8:], stateVersion)
 	binary.LittleEndian.PutUint64(b[16:], service)
 	copy(b[24:], store[:])
-	boot := bootID()
-	copy(b[offBoot:], boot[:])
+	if s.SameBoot {
+		boot := bootID()
+		copy(b[offBoot:], boot[:])
+	}
 	binary.LittleEndian.PutUint64(b[offApplied:], uint64(s.Applied))
 	binary.LittleEndian.PutUint64(b[offSynced:], uint64(s.Synced))
+	binary.LittleEndian.PutUint64(b[offKept:], uint64(s.Kept))
 	return b
 }
 
@@ -86,13 +94,14 @@ func decodeState(b []byte, service uint64, store [16]byte) (s State) {
 	boot := bootID()
 	if len(b) < stateSize || string(b[:8]) != stateMagic || binary.LittleEndian.Uint64(b[8:]) != stateVersion ||
 		binary.LittleEndian.Uint64(b[16:]) != service || string(b[24:40]) != string(store[:]) {
-		return State{}
+		return State{Kept: MaxSize}
 	}
 	s.Applied = int64(binary.LittleEndian.Uint64(b[offApplied:]))
 	s.Synced = int64(binary.LittleEndian.Uint64(b[offSynced:]))
 	s.SameBoot = boot != [16]byte{} && string(b[offBoot:offBoot+16]) == string(boot[:])
-	if s.Applied < 0 || s.Synced < 0 || s.Synced > s.Applied {
-		return State{}
+	s.Kept = int64(binary.LittleEndian.Uint64(b[offKept:]))
+	if s.Applied < 0 || s.Synced < 0 || s.Synced > s.Applied || s.Kept < 0 || s.Kept > MaxSize {
+		return State{Kept: MaxSize}
 	}
 	return s
 }

@@ -27,6 +27,9 @@ func (f *File) mend() error {
 		return err
 	}
 	cut := st.Size()
+	if err := f.lose(cut); err != nil {
+		return err
+	}
 	if err := w.Truncate(f.size); err != nil {
 		return err
 	}
@@ -39,7 +42,8 @@ func (f *File) mend() error {
 			}
 		}
 	}
-	return fmt.Errorf("its bytes from %d on were written anew", cut)
+	f.kept = MaxSize
+	return errors.Join(fmt.Errorf("its bytes from %d on were written anew", cut), f.saveState())
 }
 
 // trim cuts a file that somebody has made longer, if nobody has it open any more.

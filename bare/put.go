@@ -93,7 +93,7 @@ const retryAfter = 100 * time.Millisecond
 const racing = 200 * time.Microsecond
 
 // Put writes a change of a variable that was made elsewhere, and looks after it from now on. What others have stored there and
-// was not taken is lost.
+// was not taken is lost. Variables that have bytes of it are told of.
 func (f *File) Put(v Variable, data []byte) (err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -112,6 +112,12 @@ func (f *File) Put(v Variable, data []byte) (err error) {
 	t := f.placeLocked(v)
 	t.dirty, t.out = false, false
 	f.unsavedLocked()
+	f.indexLocked().over(v.Off, v.Off+v.Size, func(other *tracked) {
+		if other != t {
+			f.markLocked(other, 0)
+			f.wakeLocked()
+		}
+	})
 	return nil
 }
 

@@ -27,12 +27,12 @@ const (
 	tooLong  = 20 * time.Millisecond
 )
 
-// Start begins to look.
+// Start begins to look, also at what was stored since the file was opened by somebody who has left.
 func (f *File) Start() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.started = true
-	f.want |= unix.IN_OPEN
+	f.want |= unix.IN_OPEN | unix.IN_CLOSE_WRITE
 	f.wakeLocked()
 }
 
@@ -40,6 +40,10 @@ func (f *File) Start() {
 func (f *File) happened(mask uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.cur == nil { // closed since
+		f.d.stranger(f.service)
+		return
+	}
 	f.want |= mask
 	f.wakeLocked()
 }
@@ -88,14 +92,14 @@ func (f *File) run() {
 // turn does what there is to do, and returns when to come again; !ok: there is no need to.
 func (f *File) turn() (wait time.Duration, ok bool) {
 	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return 0, false
+	}
 	want, rung, was := f.want, f.rung, f.writable
 	due := was && f.sinceScan() >= f.stats.Interval // however often something else is to be done
 	f.want, f.rung = 0, false
-	closed, retry := f.closed, f.retry
 	f.mu.Unlock()
-	if closed {
-		return 0, false
-	}
 	if want&(unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO) != 0 {
 		f.fix(f.checkPlace())
 	}
@@ -132,13 +136,18 @@ func (f *File) turn() (wait time.Duration, ok bool) {
 		return again, true
 	case later > 0:
 		return later, true
-	case len(f.dirty) > 0 && retry > f.d.now():
-		return time.Duration(retry - f.d.now()), true
+	case f.untoldLocked(): // who marked it may have waked us before we came to the end
+		return max(0, time.Duration(f.retry-f.d.now())), true
 	case f.writable:
 		return max(0, f.stats.Interval-f.sinceScan()), true
 	}
 	f.active = false
 	return 0, false
+}
+
+// untoldLocked reports whether there is a variable to tell of that the owner has not been told of already.
+func (f *File) untoldLocked() bool {
+	return slices.ContainsFunc(f.dirty, func(t *tracked) bool { return t.dirty && !t.out })
 }
 
 // sinceScan is how long ago the file was last looked through.
@@ -321,17 +330,22 @@ func (f *File) compareLocked(from, to, now int64) (stored bool, err error) {
 	}
 	f.unsavedLocked()
 	f.hot = f.d.now()
-	if f.index == nil {
-		f.index = newSpans(f.vars)
-	}
+	index := f.indexLocked()
 	for _, r := range f.ranges {
 		off := from + int64(r.Off)
 		f.touched.addRange(off, int64(r.Len))
-		if !f.index.over(off, off+int64(r.Len), func(t *tracked) { f.markLocked(t, now) }) {
+		if !index.over(off, off+int64(r.Len), func(t *tracked) { f.markLocked(t, now) }) {
 			stored = true
 		}
 	}
 	return stored, err
+}
+
+func (f *File) indexLocked() *spans {
+	if f.index == nil {
+		f.index = newSpans(f.vars)
+	}
+	return f.index
 }
 
 func (f *File) syncShadow(dst []diff.Range, from, to int64) (found []diff.Range, err error) {

@@ -83,15 +83,23 @@ func (w *watch) tell(file string, mask uint32) {
 	}
 	d.mu.Lock()
 	f := d.files[service]
-	if f == nil && mask&(unix.IN_OPEN|unix.IN_MODIFY|unix.IN_CLOSE_WRITE) != 0 && !d.closed {
+	d.mu.Unlock()
+	switch {
+	case f != nil:
+		f.happened(mask)
+	case mask&(unix.IN_OPEN|unix.IN_MODIFY|unix.IN_CLOSE_WRITE) != 0:
+		d.stranger(service)
+	}
+}
+
+// stranger has Opened told of a service.
+func (d *Dir) stranger(service uint64) {
+	d.mu.Lock()
+	if !d.closed {
 		d.strange[service] = struct{}{}
 	}
 	d.mu.Unlock()
-	if f != nil {
-		f.happened(mask)
-	} else {
-		d.signal()
-	}
+	d.signal()
 }
 
 // writers reports whether somebody has a file open for writing, by a descriptor or a mapping; f is a descriptor to read it. The

@@ -1,12 +1,14 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 	"unique"
@@ -187,7 +189,7 @@ func (s *Core) reconcile(f *bare.File, c *content, revs map[string]int64) error 
 			return fmt.Errorf("%w: variable %d: %w", engine.ErrCorrupt, v.id, err)
 		}
 		behind := revs[v.name] > written && !(st.SameBoot && v.kind == kindFound)
-		if st.Made || behind || l.End() > st.Lost {
+		if l.End() > st.Kept || behind {
 			if err := f.Track(at, memory); err != nil {
 				return err
 			}
@@ -239,7 +241,7 @@ func (s *Core) writeBare(d *delta) {
 	for id, in := range d.inside {
 		if svc := s.serviceIn(d, id); svc != nil {
 			if c, f := svc.bareFile(); f != nil {
-				if s.wroteBare(svc, c, s.writeVariables(c, f, in)) {
+				if s.wroteBare(svc, c, s.writeVariables(c, f, in, d.events)) {
 					f.Applied(d.rev)
 				}
 			}
@@ -285,86 +287,63 @@ func (svc *service) bareFile() (*content, *bare.File) {
 }
 
 // writeVariables writes what a delta has for a bare service into its file.
-func (s *Core) writeVariables(c *content, f *bare.File, in *contentDelta) error {
+func (s *Core) writeVariables(c *content, f *bare.File, in *contentDelta, events []*event) error {
 	layouts := map[uint64]*model.Layout{}
 	for _, st := range in.layouts {
 		layouts[st.id] = st.layout
 		f.Forget(st.id)
 	}
-	vars := map[uint64]*variable{}
-	var written []*model.Layout
+	var puts []*variable
 	for _, st := range in.vars {
 		v := st.variable
 		if v == nil {
 			continue
 		}
-		vars[v.id] = v
 		l, placed := layouts[v.id]
-		if !placed {
-			l = c.layouts.get(v.id)
-		}
-		if l == nil {
-			continue
-		}
 		was := s.view.byID.get(v.id)
-		if !placed && was != nil && was.version == v.version {
-			continue // another name or mode
-		}
-		if !placed && v.kind == kindFound {
+		switch {
+		case !placed && (c.layouts.get(v.id) == nil || was != nil && was.version == v.version): // another name or mode
+		case v.kind != kindFound:
+			puts = append(puts, v)
+		case placed:
+			memory, err := l.Memory(v.data(), nil)
+			if err == nil {
+				err = f.Track(bareVariable(v, l), memory)
+			}
+			if err != nil {
+				return err
+			}
+		default:
 			f.Took(v.id, v.version)
-			continue
 		}
+	}
+	// Now that all places are known: a put tells of what has bytes in common with it.
+	inOrder(puts, events)
+	for _, v := range puts {
+		l := cmp.Or(layouts[v.id], c.layouts.get(v.id))
 		memory, err := l.Memory(v.data(), nil)
-		if err != nil {
-			return err
-		}
-		write := f.Put
-		if v.kind == kindFound {
-			write = f.Track // it is what the file has
-		} else {
-			written = append(written, l)
-		}
-		if err := write(bareVariable(v, l), memory); err != nil {
-			return err
-		}
-	}
-	return s.disturbed(c, f, vars, layouts, written)
-}
-
-// disturbed has the variables found again that have bytes in common with those that were written. vars and layouts are those of
-// the delta, which the view does not have yet.
-func (s *Core) disturbed(c *content, f *bare.File, vars map[uint64]*variable, layouts map[uint64]*model.Layout, written []*model.Layout) (err error) {
-	again := func(id uint64, at *model.Layout) bool {
-		v := vars[id]
-		if v == nil {
-			v = s.view.byID.get(id)
-		}
-		if v == nil {
-			return true
-		}
-		var memory []byte
-		if memory, err = at.Memory(v.data(), nil); err == nil {
-			err = f.Track(bareVariable(v, at), memory)
-		}
-		return err == nil
-	}
-	for _, l := range written {
-		c.layouts.over(l, func(id uint64) bool {
-			if _, changed := layouts[id]; changed {
-				return true
-			}
-			return again(id, c.layouts.get(id))
-		})
-		for id, at := range layouts {
-			if err == nil && at != nil && at.Overlaps(*l) {
-				again(id, at)
-			}
+		if err == nil {
+			err = f.Put(bareVariable(v, l), memory)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// inOrder sorts variables as they were changed: they may have bytes in common.
+func inOrder(list []*variable, events []*event) {
+	if len(list) < 2 {
+		return
+	}
+	order := map[uint64]int{}
+	for i, ev := range events {
+		if ev.kind == model.EventSet {
+			order[ev.v.id] = i
+		}
+	}
+	slices.SortFunc(list, func(a, b *variable) int { return cmp.Compare(order[a.id], order[b.id]) })
 }
 
 // removeBare removes the files of a service that is gone.
@@ -460,7 +439,6 @@ func (s *Core) commitSome(list []find) (rest []find) {
 		}
 		v, l := e.ids.get(f.ID), c.layouts.get(f.ID)
 		if v == nil || l == nil || v.version != f.Version || int64(len(f.Data)) != l.Size {
-			file.Lost(f.ID) // if it still waits for an answer
 			continue
 		}
 		if r := e.set(v, l.Value(f.Data), nil, &model.Change{}, false); r.Unchanged {
