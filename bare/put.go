@@ -190,7 +190,7 @@ func (f *File) makeRoom(off, n int64) error {
 	first, last := off/PageSize, (off+n-1)/PageSize
 	for p := first; p <= last; p++ {
 		if !f.room.has(p) {
-			err := unix.Fallocate(int(f.wf.Fd()), 0, first*PageSize, (last-first+1)*PageSize)
+			err := unix.Fallocate(int(f.wf.Fd()), unix.FALLOC_FL_KEEP_SIZE, first*PageSize, (last-first+1)*PageSize)
 			if err != nil && err != unix.EOPNOTSUPP {
 				return fmt.Errorf("room in %s: %w", f.wf.Name(), err)
 			}
