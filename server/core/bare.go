@@ -85,21 +85,22 @@ func (svc *service) isBare(v *view) bool {
 type bareOwner struct {
 	core *Core
 	svc  *service
+	file *bare.File // set before it is started
 }
 
-var _ bare.Owner = bareOwner{}
+var _ bare.Owner = (*bareOwner)(nil)
 
 // Found implements [bare.Owner].
-func (o bareOwner) Found(list []bare.Found) {
+func (o *bareOwner) Found(list []bare.Found) {
 	o.svc.use()
-	o.core.finds.add(o.core, o.svc, list)
+	o.core.finds.add(o, list)
 }
 
 // Stored implements [bare.Owner]. Nobody watches bytes that no variable has.
-func (o bareOwner) Stored() { o.svc.use() }
+func (o *bareOwner) Stored() { o.svc.use() }
 
 // Broken implements [bare.Owner].
-func (o bareOwner) Broken(err error) {
+func (o *bareOwner) Broken(err error) {
 	o.core.bareLog.do(func(more int) {
 		o.core.log.Error("the file of a bare service was damaged, and mended as far as that goes", "service", o.svc.id, "err", err, "not logged since", more)
 	})
@@ -133,7 +134,9 @@ func (s *Core) attachBare(ctx context.Context, svc *service, c *content) error {
 // openBareFile opens the file of a bare service. Without one the service goes on: what is stored meanwhile is written into the
 // file when it can be had.
 func (s *Core) openBareFile(svc *service, c *content, size int64, revs map[string]int64) {
-	f, err := s.bare.Open(svc.id, size, bareOwner{s, svc})
+	o := &bareOwner{core: s, svc: svc}
+	f, err := s.bare.Open(svc.id, size, o)
+	o.file = f
 	if err == nil {
 		if err = s.reconcile(f, c, revs); err != nil {
 			_ = f.Close()
@@ -392,17 +395,17 @@ type finds struct {
 }
 
 type find struct {
-	svc *service
+	*bareOwner
 	bare.Found
 }
 
-func (f *finds) add(s *Core, svc *service, list []bare.Found) {
+func (f *finds) add(o *bareOwner, list []bare.Found) {
 	f.mu.Lock()
 	for _, v := range list {
-		f.list = append(f.list, find{svc, v})
+		f.list = append(f.list, find{o, v})
 	}
 	f.mu.Unlock()
-	s.queue.find(s.commitFound)
+	o.core.queue.find(o.core.commitFound)
 }
 
 // commitFound makes values of what was found in files, as many as fit into a batch. A value that was stored since it was found
@@ -434,7 +437,7 @@ func (s *Core) commitSome(list []find) (rest []find) {
 			break
 		}
 		c, file := f.svc.bareFile()
-		if file == nil || s.view.services[f.svc.id] != f.svc {
+		if file == nil || file != f.file || s.view.services[f.svc.id] != f.svc {
 			continue
 		}
 		v, l := e.ids.get(f.ID), c.layouts.get(f.ID)
