@@ -3,7 +3,6 @@ package bare
 import (
 	"errors"
 	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,190 +25,6 @@ const (
 	stillFor = 100 * time.Microsecond
 	tooLong  = 20 * time.Millisecond
 )
-
-// Start begins to look, also at what was stored since the file was opened by somebody who has left.
-func (f *File) Start() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.started = true
-	f.want |= unix.IN_OPEN | unix.IN_CLOSE_WRITE
-	f.wakeLocked()
-}
-
-// happened is told of what was done to the file.
-func (f *File) happened(mask uint32) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.cur == nil { // closed since
-		f.d.stranger(f.service)
-		return
-	}
-	f.want |= mask
-	f.wakeLocked()
-}
-
-// ring is told that the bell was rung.
-func (f *File) ring() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.rung = true
-	f.wakeLocked()
-}
-
-func (f *File) wake() {
-	select {
-	case f.kick <- struct{}{}:
-	default:
-	}
-}
-
-// wakeLocked has the file looked at.
-func (f *File) wakeLocked() {
-	if f.started && !f.active && !f.closed {
-		f.active = true
-		f.running.Go(f.run)
-	}
-	f.wake()
-}
-
-// run looks after the file while somebody has it open for writing or the owner has something to be told.
-func (f *File) run() {
-	t := time.NewTimer(0)
-	defer t.Stop()
-	for {
-		wait, ok := f.turn()
-		if !ok {
-			return
-		}
-		t.Reset(wait)
-		select {
-		case <-f.kick:
-		case <-t.C:
-		}
-	}
-}
-
-// turn does what there is to do, and returns when to come again; !ok: there is no need to.
-func (f *File) turn() (wait time.Duration, ok bool) {
-	f.mu.Lock()
-	if f.closed {
-		f.mu.Unlock()
-		return 0, false
-	}
-	want, rung, was := f.want, f.rung, f.writable
-	due := was && f.sinceScan() >= f.stats.Interval // however often something else is to be done
-	f.want, f.rung = 0, false
-	f.mu.Unlock()
-	if want&(unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO) != 0 {
-		f.fix(f.checkPlace())
-	}
-	if want != 0 || was && f.d.now()-f.probed > int64(probeEvery) {
-		f.probe()
-	}
-	f.mu.Lock()
-	writable := f.writable
-	f.mu.Unlock()
-	if _, err := f.heard(); writable != was || writable && err != nil {
-		f.watchBell(writable)
-	}
-	if rung {
-		f.fix(f.lookWhereRung())
-	}
-	later := f.tooSoon(want&unix.IN_MODIFY != 0)
-	if later == 0 || want&unix.IN_CLOSE_WRITE != 0 || due || was != writable {
-		f.fix(f.scan())
-		later = -1
-	}
-	if was && !writable {
-		f.fix(f.trim())
-	}
-	again := f.tellOwner()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.late = later > 0
-	switch {
-	case f.closed:
-		return 0, false
-	case f.want != 0 || f.rung:
-		return 0, true
-	case again > 0:
-		return again, true
-	case later > 0:
-		return later, true
-	case f.untoldLocked(): // who marked it may have waked us before we came to the end
-		return max(0, time.Duration(f.retry-f.d.now())), true
-	case f.writable:
-		return max(0, f.stats.Interval-f.sinceScan()), true
-	}
-	f.active = false
-	return 0, false
-}
-
-// untoldLocked reports whether there is a variable to tell of that the owner has not been told of already.
-func (f *File) untoldLocked() bool {
-	return slices.ContainsFunc(f.dirty, func(t *tracked) bool { return t.dirty && !t.out })
-}
-
-// sinceScan is how long ago the file was last looked through.
-func (f *File) sinceScan() time.Duration { return time.Duration(f.d.now() - f.scanned) }
-
-// tooSoon says when a file that was written to can be looked through, so that who writes without end does not have it looked
-// through without end. -1: it was not written to.
-func (f *File) tooSoon(written bool) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !written && !f.late {
-		return -1
-	}
-	return max(0, busyShare*f.stats.Cost-f.sinceScan())
-}
-
-// watchBell begins or ends to listen for the bell. A bell that was broken is made again.
-func (f *File) watchBell(on bool) {
-	if !on {
-		f.d.bells.remove(f)
-		return
-	}
-	if _, err := f.heard(); err != nil {
-		f.d.bells.remove(f)
-		f.mu.Lock()
-		err := f.openBell()
-		f.mu.Unlock()
-		if err != nil {
-			f.d.o.Logger.Error("the bell of a bare service cannot be had", "service", f.service, "err", err)
-			return
-		}
-	}
-	f.d.bells.add(f)
-}
-
-// probe finds out whether somebody else has the file open for writing. While we have, nobody can say: then somebody may.
-func (f *File) probe() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.probed = f.d.now()
-	f.writable = f.w != nil || writers(f.ro)
-	f.stats.Writable = f.writable
-	f.setIntervalLocked()
-}
-
-func (f *File) setIntervalLocked() {
-	part := time.Duration(share)
-	if f.hot != 0 && f.d.now()-f.hot < int64(busyFor) {
-		part = busyShare
-	}
-	f.stats.Interval = min(max(part*f.stats.Cost, minInterval), maxInterval)
-}
-
-// fix mends the file after an error of looking at it.
-func (f *File) fix(err error) {
-	if errors.Is(err, ErrCut) {
-		err = errors.Join(err, f.mend())
-	}
-	if err != nil {
-		f.owner.Broken(err)
-	}
-}
 
 // learn makes the whole file known, before there is anybody to tell.
 func (f *File) learn() error {
@@ -248,19 +63,6 @@ func (f *File) scan() error {
 	f.mu.Unlock()
 	f.tellStored(stored)
 	return err
-}
-
-// tellStored tells of bytes that are no variable's: the owner, and those who wait for changes.
-func (f *File) tellStored(stored bool) {
-	if !stored {
-		return
-	}
-	f.mu.Lock()
-	if !f.closed {
-		_ = f.tell(stateLive)
-	}
-	f.mu.Unlock()
-	f.owner.Stored()
 }
 
 // extents calls fn with the parts of the file where it has data, or had some, in pieces.
@@ -353,18 +155,6 @@ func (f *File) syncShadow(dst []diff.Range, from, to int64) (found []diff.Range,
 	return diff.Sync(dst, f.cur[from:to], f.shadow[from:to], 0), nil
 }
 
-// markLocked remembers that a variable's bytes are others than its owner knows.
-func (f *File) markLocked(t *tracked, now int64) {
-	if !t.dirty {
-		t.dirty, t.since = true, now
-		f.dirty = append(f.dirty, t)
-	}
-	t.moved = now
-	if now == 0 {
-		t.since = 0
-	}
-}
-
 // lookWhereRung looks at the pages for which programs have rung the bell.
 func (f *File) lookWhereRung() error {
 	stored := false
@@ -398,66 +188,4 @@ func (f *File) takeBits(word int) (bits uint64, err error) {
 		return 0, nil
 	}
 	return atomic.SwapUint64(at, 0), nil
-}
-
-// tellOwner tells of the variables that hold still, and returns when to look at the others again.
-func (f *File) tellOwner() (again time.Duration) {
-	for pause := stillFor; ; pause = min(2*pause, 4*time.Millisecond) {
-		found, moving, err := f.collect()
-		if err != nil {
-			f.fix(err)
-			return pause
-		}
-		if len(found) > 0 {
-			f.owner.Found(found)
-		}
-		if !moving {
-			return 0
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-f.kick: // a bell does not wait for them
-			t.Stop()
-			f.wake()
-			return pause
-		case <-t.C:
-		}
-	}
-}
-
-// collect returns the variables to tell of. moving: there are others, which do not hold still.
-func (f *File) collect() (found []Found, moving bool, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := f.d.now()
-	if f.closed || now < f.retry {
-		return nil, false, nil
-	}
-	list := f.dirty
-	f.dirty = nil
-	keep := func(t *tracked) { f.dirty = append(f.dirty, t) }
-	for i, t := range list {
-		if !t.dirty {
-			continue
-		}
-		if t.out { // it is its turn when the owner has dealt with it
-			keep(t)
-			continue
-		}
-		// Others may have bytes of it: they are marked, and come behind.
-		if _, err := f.compareLocked(t.Off, t.Off+t.Size, now); err != nil {
-			f.dirty = append(f.dirty, list[i:]...)
-			return found, false, err
-		}
-		if t.since != 0 && now-t.moved < int64(stillFor) && now-t.since < int64(tooLong) {
-			moving = true
-			keep(t)
-			continue
-		}
-		t.dirty, t.out = false, true
-		data := slices.Clone(f.shadow[t.Off : t.Off+t.Size])
-		found = append(found, Found{t.Variable, data})
-	}
-	f.stats.Found += uint64(len(found))
-	return found, moving, nil
 }

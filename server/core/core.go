@@ -197,7 +197,7 @@ func (s *Core) Close(ctx context.Context) error {
 	s.committer.Wait()
 	s.endSessions(&model.Error{Code: model.CodeUnavailable, Message: "the server stops"}, func(*Session) bool { return true })
 	s.wg.Wait()
-	err := s.closeBare()
+	err := s.closeAllBare()
 	s.closeAllMemory()
 	s.storeReserved()
 	return errors.Join(err, s.engine.Close())

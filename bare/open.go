@@ -1,0 +1,190 @@
+package bare
+
+import (
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Open opens the file of a service, which is open nowhere else, and makes what is missing of it. Nothing is looked for before
+// [File.Start].
+func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
+	if size <= 0 || size > MaxSize || size%PageSize != 0 {
+		return nil, fmt.Errorf("a file of %d bytes: %w", size, os.ErrInvalid)
+	}
+	d.mu.Lock()
+	there := d.files[service] != nil
+	d.mu.Unlock()
+	if there {
+		return nil, fmt.Errorf("service %d is open: %w", service, os.ErrExist)
+	}
+	f := &File{d: d, service: service, owner: o, size: size, vars: map[uint64]*tracked{}, kick: make(chan struct{}, 1)}
+	err := f.open()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err != nil:
+	case d.closed:
+		err = ErrClosed
+	case d.files[service] != nil:
+		err = fmt.Errorf("service %d is open: %w", service, os.ErrExist)
+	}
+	if err != nil {
+		delete(d.unsaved, f)
+		f.release()
+		return nil, err
+	}
+	d.files[service] = f
+	d.signal()
+	return f, nil
+}
+
+func (f *File) open() (err error) {
+	if err = f.openState(); err != nil {
+		return err
+	}
+	if err = f.prepare(); err != nil {
+		return err
+	}
+	if f.ro, err = f.d.open(name(f.service, "mem"), os.O_RDONLY); err != nil {
+		return err
+	}
+	if err = f.mapAll(f.size); err != nil {
+		return err
+	}
+	if err = f.openBell(); err != nil {
+		return err
+	}
+	return f.learn()
+}
+
+// lose notes that the file is not there from an offset on, before it is made anew.
+func (f *File) lose(from int64) error {
+	f.kept = min(f.kept, from)
+	f.noted.Kept = f.kept
+	err := f.saveState()
+	if err == nil && f.applied != 0 { // it must not come to the disk behind the zeroes
+		err = f.state.Sync()
+	}
+	return err
+}
+
+// prepare sees to it that there is a file of the right size. Bytes behind the end go if nobody else has it open.
+func (f *File) prepare() error {
+	path := name(f.service, "mem")
+	made := false
+	w, err := f.d.open(path, os.O_RDWR)
+	if errors.Is(err, iofs.ErrNotExist) {
+		made = true
+		if err := f.lose(0); err != nil {
+			return err
+		}
+		w, err = f.d.open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	}
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	st, err := w.Stat()
+	if err != nil {
+		return err
+	}
+	switch {
+	case st.Size() < f.size:
+		if !made {
+			f.d.o.Logger.Error("the file of a bare service is too short: its end is lost", "path", w.Name(), "size", st.Size(), "want", f.size)
+		}
+		if err = f.lose(st.Size()); err == nil {
+			err = w.Truncate(f.size)
+		}
+	case st.Size() > f.size:
+		if _, leaseErr := unix.FcntlInt(w.Fd(), unix.F_SETLEASE, unix.F_WRLCK); leaseErr == nil {
+			err = w.Truncate(f.size)
+			_, _ = unix.FcntlInt(w.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+		}
+	}
+	return err
+}
+
+// mapAll maps the file, and makes room for the shadow.
+func (f *File) mapAll(size int64) error {
+	cur, err := mapFile(f.ro, size, unix.PROT_READ)
+	if err != nil {
+		return err
+	}
+	shadow, err := memory(size)
+	if err != nil {
+		unmap(cur)
+		return err
+	}
+	touched := newPages(size)
+	copy(touched, f.touched)
+	for p := range int64(len(f.shadow)) / PageSize {
+		if touched.has(p) { // the others take no memory
+			copy(shadow[p*PageSize:], f.shadow[p*PageSize:(p+1)*PageSize])
+		}
+	}
+	unmap(f.cur)
+	unmap(f.shadow)
+	f.cur, f.shadow, f.touched, f.room = cur, shadow, touched, newPages(size)
+	return nil
+}
+
+func (f *File) openState() error {
+	var err error
+	if f.state, err = f.d.open(name(f.service, "state"), os.O_RDWR|os.O_CREATE); err != nil {
+		return err
+	}
+	b := make([]byte, stateSize)
+	n, _ := f.state.ReadAt(b, 0) // what cannot be read says nothing
+	f.noted = decodeState(b[:n], f.service, f.d.o.Store)
+	f.synced, f.applied, f.kept, f.same = f.noted.Synced, f.noted.Synced, f.noted.Kept, f.noted.SameBoot
+	if f.noted.SameBoot {
+		f.applied = f.noted.Applied
+	}
+	return f.saveState()
+}
+
+func (f *File) saveState() error {
+	_, err := f.state.WriteAt(encodeState(f.service, f.d.o.Store, State{f.applied, f.synced, f.same, f.kept}), 0)
+	return err
+}
+
+// openBell makes the bell anew if it is not as it should be.
+func (f *File) openBell() error {
+	b, err := f.d.open(name(f.service, "bell"), os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	st, err := b.Stat()
+	if err != nil {
+		return err
+	}
+	if st.Size() < bellSize {
+		if err := b.Truncate(bellSize); err != nil {
+			return err
+		}
+	}
+	head := encodeBell(f.service, f.d.o.Store, f.size)
+	was := make([]byte, bellHeader)
+	if _, err := b.ReadAt(was, 0); err != nil {
+		return err
+	}
+	if string(was[:offSize]) == string(head[:offSize]) {
+		copy(head[offBell:offState], was[offBell:offState]) // who waits there goes on
+	}
+	if _, err := b.WriteAt(head, 0); err != nil {
+		return err
+	}
+	m, err := mapFile(b, bellSize, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		return err
+	}
+	unmap(f.bell)
+	f.bell = m
+	return nil
+}
