@@ -34,12 +34,12 @@ func (f *File) markLocked(t *tracked, now int64) {
 func (f *File) tellOwner() (again time.Duration) {
 	for pause := stillFor; ; pause = min(2*pause, 4*time.Millisecond) {
 		found, moving, err := f.collect()
+		if len(found) > 0 { // also what came before an error
+			f.owner.Found(found)
+		}
 		if err != nil {
 			f.fix(err)
 			return pause
-		}
-		if len(found) > 0 {
-			f.owner.Found(found)
 		}
 		if !moving {
 			return 0

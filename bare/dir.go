@@ -6,8 +6,10 @@ import (
 	"io"
 	iofs "io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +39,7 @@ type Dir struct {
 	bells *bells
 	wg    sync.WaitGroup
 	done  chan struct{}
+	hail  chan struct{} // there is something in strange
 
 	mu      sync.Mutex // guards the following
 	closed  bool
@@ -44,7 +47,7 @@ type Dir struct {
 	unsaved map[*File]struct{}  // with changes that are not synced
 	lent    map[*File]struct{}  // open for writing by us
 	strange map[uint64]struct{} // to be told to Opened
-	tick    chan struct{}       // there is something in one of the last three
+	tick    chan struct{}       // there is something in unsaved or lent
 	looked  int64               // see lookAroundLocked
 }
 
@@ -62,7 +65,7 @@ func OpenDir(o Options) (*Dir, error) {
 	}
 	d := &Dir{
 		o: o, dir: dir, began: time.Now(), done: make(chan struct{}), files: map[uint64]*File{}, unsaved: map[*File]struct{}{},
-		lent: map[*File]struct{}{}, strange: map[uint64]struct{}{}, tick: make(chan struct{}, 1),
+		lent: map[*File]struct{}{}, strange: map[uint64]struct{}{}, tick: make(chan struct{}, 1), hail: make(chan struct{}, 1),
 	}
 	var st unix.Stat_t
 	if err = unix.Fstat(int(dir.Fd()), &st); err == nil {
@@ -85,6 +88,7 @@ func OpenDir(o Options) (*Dir, error) {
 	}
 	d.wg.Go(d.bells.run)
 	d.wg.Go(d.keep)
+	d.wg.Go(d.greet)
 	return d, nil
 }
 
@@ -191,13 +195,8 @@ func (d *Dir) keep() {
 	defer t.Stop()
 	for {
 		d.mu.Lock()
-		idle := len(d.unsaved)+len(d.lent)+len(d.strange) == 0 && (d.watch != nil || len(d.files) == 0)
+		idle := len(d.unsaved)+len(d.lent) == 0 && (d.watch != nil || len(d.files) == 0)
 		lent := len(d.lent) > 0
-		var strange []uint64
-		for service := range d.strange {
-			strange = append(strange, service)
-		}
-		clear(d.strange)
 		var files []*File
 		for f := range d.unsaved {
 			files = append(files, f)
@@ -209,11 +208,6 @@ func (d *Dir) keep() {
 		d.mu.Unlock()
 		for _, f := range around {
 			f.happened(watched)
-		}
-		for _, service := range strange {
-			if d.o.Opened != nil {
-				d.o.Opened(service)
-			}
 		}
 		for _, f := range files {
 			f.tend()
@@ -231,6 +225,26 @@ func (d *Dir) keep() {
 			return
 		case <-again:
 		case <-d.tick:
+		}
+	}
+}
+
+// greet has Opened told of files. It has a goroutine of its own, because that can take long.
+func (d *Dir) greet() {
+	for {
+		select {
+		case <-d.done:
+			return
+		case <-d.hail:
+		}
+		d.mu.Lock()
+		strange := slices.Collect(maps.Keys(d.strange))
+		clear(d.strange)
+		d.mu.Unlock()
+		for _, service := range strange {
+			if d.o.Opened != nil {
+				d.o.Opened(service)
+			}
 		}
 	}
 }

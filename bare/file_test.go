@@ -463,6 +463,26 @@ func TestBroken(t *testing.T) {
 			copy(b, value)
 			k.want(1, value)
 		}
+		for _, lose := range []func() error{
+			func() error { return os.Remove(bell) },
+			func() error { return os.Rename(bell, bell+".away") },
+			func() error { return os.Rename(bell+".away", bell) },
+		} {
+			was, err := os.Stat(bell)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := lose(); err != nil {
+				t.Fatal(err)
+			}
+			testenv.Eventually(t, bound, func() error {
+				now, err := os.Stat(bell)
+				if err == nil && os.SameFile(was, now) {
+					err = errors.New("the bell is the one that was there")
+				}
+				return err
+			})
+		}
 		for _, size := range []int64{0, 100, 4096, 5000} {
 			if err := os.Truncate(bell, size); err != nil {
 				t.Fatal(err)
@@ -613,6 +633,15 @@ func TestSparse(t *testing.T) {
 		}
 		if c := k.f.Stats().Cost; c > 20*time.Millisecond {
 			t.Errorf("a scan takes %v", c)
+		}
+		copy(b[far.Off:], "far away")
+		k.want(1, "far away")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		k.wantBroken(1)
+		if err := unix.Stat(path, &st); err != nil || st.Blocks > 1024 || st.Size != MaxSize {
+			t.Errorf("made anew it has %d blocks and %d bytes (%v)", st.Blocks, st.Size, err)
 		}
 	})
 }

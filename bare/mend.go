@@ -112,17 +112,22 @@ func (f *File) checkPlace() error {
 	return ErrReplaced
 }
 
-func (f *File) copyTo(w io.WriterAt) (err error) {
-	defer caught(debug.SetPanicOnFault(true), &err)
-	zero := make([]byte, PageSize)
-	for off := int64(0); off < f.size; off += PageSize {
-		if page := f.cur[off : off+PageSize]; string(page) != string(zero) {
-			if _, err := w.WriteAt(page, off); err != nil {
+// copyTo copies the file, but not its holes: to look at them would fill them.
+func (f *File) copyTo(w io.WriterAt) error {
+	return dataOf(int(f.ro.Fd()), f.size, func(_, from, to int64) error {
+		for ; from < to; from += chunk {
+			if err := writeMapped(w, f.cur[from:min(to, from+chunk)], from); err != nil {
 				return err
 			}
 		}
-	}
-	return nil
+		return nil
+	})
+}
+
+func writeMapped(w io.WriterAt, b []byte, off int64) (err error) {
+	defer caught(debug.SetPanicOnFault(true), &err)
+	_, err = w.WriteAt(b, off)
+	return err
 }
 
 // pages has a bit for each page.

@@ -154,7 +154,6 @@ func (f *File) write(v Variable, data []byte) (err error) {
 
 // borrow has the file open for writing for a while.
 func (f *File) borrow() error {
-	f.lent = f.d.now() + max(int64(lendFor), 100*int64(f.stats.Cost))
 	if f.w != nil {
 		return nil
 	}
@@ -172,6 +171,7 @@ func (f *File) borrow() error {
 		return err
 	}
 	f.w, f.wf = w, wf
+	f.lent = f.d.now() + max(int64(lendFor), 100*int64(f.stats.Cost)) // however much is put: a writer is not seen meanwhile
 	f.d.note(f.d.lent, f)
 	return nil
 }

@@ -2,6 +2,7 @@ package bare
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -90,7 +91,10 @@ func (f *File) turn() (wait time.Duration, ok bool) {
 	f.mu.Lock()
 	writable := f.writable
 	f.mu.Unlock()
-	if _, err := f.heard(); writable != was || writable && err != nil {
+	if _, err := f.heard(); err != nil || want&bellLost != 0 {
+		f.mendBell()
+		f.watchBell(writable)
+	} else if writable != was {
 		f.watchBell(writable)
 	}
 	if rung {
@@ -145,31 +149,35 @@ func (f *File) tooSoon(written bool) time.Duration {
 	return max(0, busyShare*f.stats.Cost-f.sinceScan())
 }
 
-// watchBell begins or ends to listen for the bell. A bell that was broken is made again.
+// watchBell begins or ends to listen for the bell.
 func (f *File) watchBell(on bool) {
-	if !on {
+	if on {
+		f.d.bells.add(f)
+	} else {
 		f.d.bells.remove(f)
-		return
 	}
-	if _, err := f.heard(); err != nil {
-		f.d.bells.remove(f)
-		f.mu.Lock()
-		err := f.openBell()
-		f.mu.Unlock()
-		if err != nil {
-			f.d.o.Logger.Error("the bell of a bare service cannot be had", "service", f.service, "err", err)
-			return
-		}
-	}
-	f.d.bells.add(f)
 }
 
-// probe finds out whether somebody else has the file open for writing. While we have, nobody can say: then somebody may.
+// mendBell makes a bell anew that was broken, removed or replaced.
+func (f *File) mendBell() {
+	f.d.bells.remove(f)
+	f.mu.Lock()
+	err := f.openBell()
+	f.mu.Unlock()
+	if err != nil {
+		f.owner.Broken(fmt.Errorf("the bell: %w", err))
+	}
+}
+
+// probe finds out whether somebody else has the file open for writing. While we have, nobody can say: it is asked again when we
+// let go of it, before long.
 func (f *File) probe() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.probed = f.d.now()
-	f.writable = f.w != nil || writers(f.ro)
+	if f.w == nil {
+		f.writable = writers(f.ro)
+	}
 	f.stats.Writable = f.writable
 	f.setIntervalLocked()
 }

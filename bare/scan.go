@@ -85,22 +85,33 @@ func (f *File) extents(fn func(from, to int64) error) error {
 	if st.Size < size {
 		return ErrCut
 	}
+	return dataOf(fd, size, func(hole, from, to int64) error {
+		return errors.Join(f.hole(hole, from, fn), pieces(from, to))
+	})
+}
+
+// dataOf calls fn with the parts of a file that have data, and where the hole before each begins.
+func dataOf(fd int, size int64, fn func(hole, from, to int64) error) error {
 	for off := int64(0); off < size; {
 		from, err := unix.Seek(fd, off, unix.SEEK_DATA)
 		to := size
 		switch err {
 		case nil:
-			from = min(from, size)
+			from = min(from, size) &^ (PageSize - 1)
 			if end, err := unix.Seek(fd, from, unix.SEEK_HOLE); err == nil {
-				to = min(end, size)
+				to = min((end+PageSize-1)&^(PageSize-1), size)
 			}
 		case unix.ENXIO: // no more data
 			from = size
 		default: // not on this file system
 			from = off
 		}
-		if err := errors.Join(f.hole(off, from, fn), pieces(from, to)); err != nil {
+		from, to = max(from, off), max(to, off)
+		if err := fn(off, from, to); err != nil {
 			return err
+		}
+		if to == off { // it changes under us
+			to = min(off+PageSize, size)
 		}
 		off = to
 	}
@@ -126,9 +137,12 @@ func (f *File) compareLocked(from, to, now int64) (stored bool, err error) {
 	if to > f.size { // it has become shorter
 		return false, nil
 	}
-	f.ranges, err = f.syncShadow(f.ranges[:0], from, to)
+	if f.ranges, err = f.syncShadow(f.ranges[:0], from, to); err != nil {
+		// The shadow may have been brought up to date in part: who knows where.
+		f.ranges = append(f.ranges[:0], diff.Range{Len: int(to - from)})
+	}
 	if len(f.ranges) == 0 {
-		return false, err
+		return false, nil
 	}
 	f.unsavedLocked()
 	f.hot = f.d.now()

@@ -15,6 +15,9 @@ type watch struct {
 	f *os.File
 }
 
+// bellLost stands for a bell that was removed or replaced. The kernel has no such event.
+const bellLost = 1 << 31
+
 const watched = unix.IN_OPEN | unix.IN_MODIFY | unix.IN_CLOSE_WRITE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO
 
 func newWatch(d *Dir) (*watch, error) {
@@ -78,7 +81,9 @@ func (w *watch) tell(file string, mask uint32) {
 		return
 	}
 	service, kind, ok := parse(file)
-	if !ok || kind != "mem" {
+	if ok && kind == "bell" && mask&(unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO) != 0 {
+		mask = bellLost
+	} else if !ok || kind != "mem" {
 		return
 	}
 	d.mu.Lock()
@@ -99,7 +104,10 @@ func (d *Dir) stranger(service uint64) {
 		d.strange[service] = struct{}{}
 	}
 	d.mu.Unlock()
-	d.signal()
+	select {
+	case d.hail <- struct{}{}:
+	default:
+	}
 }
 
 // writers reports whether somebody has a file open for writing, by a descriptor or a mapping; f is a descriptor to read it. The
