@@ -56,7 +56,7 @@ func (s *Session) bareStatusLocked(m *model.Status) (size int) {
 		if c == nil {
 			continue
 		}
-		i := model.BareInfo{Tenant: svc.tenant.name, Service: svc.name, Size: svc.bare, Variables: len(c.layouts.spans), NoFile: f == nil}
+		i := model.BareInfo{Tenant: svc.tenant.name, Service: svc.name, Size: svc.bare, Variables: c.layouts.len(), NoFile: f == nil}
 		if size += len(i.Tenant) + len(i.Service) + entryCost; size > maxStatus/2 {
 			m.MoreBare++
 			continue
