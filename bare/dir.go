@@ -156,6 +156,9 @@ func (d *Dir) open(file string, flags int) (*os.File, error) {
 	return f, nil
 }
 
+// Path is where the directory is.
+func (d *Dir) Path() string { return d.o.Path }
+
 // Services lists the services of which there are files.
 func (d *Dir) Services() ([]uint64, error) {
 	list, err := os.ReadDir(d.o.Path)

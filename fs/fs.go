@@ -142,7 +142,8 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.unshared.init()
 	f.memory.init()
 	f.kernel = kernel.New(tree{f}, o.Events, o.Logger)
-	co.OnChange = f.kernel.Changed
+	co.OnChange = f.changed
+	co.OnMemory = f.memoryChanged
 	co.Client.ReadOnly = o.ReadOnly
 	client, err := varsync.New(ctx, co)
 	if err != nil {

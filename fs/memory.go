@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -40,6 +41,18 @@ type memoryFiles struct {
 	serial  uint64
 	handles map[uint64]*memoryHandle
 	last    uint64
+
+	known atomic.Bool // somebody has looked for one since the mount began
+}
+
+// id is the node of a service's memory that its name leads to, 0 if the kernel has none.
+func (m *memoryFiles) id(s *varsync.Service) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := m.current[s.ID()]; n != nil {
+		return n.id
+	}
+	return 0
 }
 
 type memoryNode struct {
@@ -82,6 +95,7 @@ func (m *memoryFiles) find(s *varsync.Service, st varsync.MemoryStat) *memoryNod
 	if n != nil {
 		m.dropLocked(n)
 	}
+	m.known.Store(true)
 	m.serial++
 	n = &memoryNode{id: memoryBits | m.serial&(1<<14-1)<<memorySerial | s.ID()&(1<<memorySerial-1), s: s, inode: st.Inode}
 	m.nodes[n.id], m.current[s.ID()] = n, n

@@ -1,11 +1,14 @@
 package fs
 
 import (
+	"cmp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -21,6 +24,11 @@ func (t tree) Find(dir uint64, file string) (uint64, error) {
 }
 
 func (t tree) Attr(id uint64, dir bool, out *fuse.Attr) bool {
+	if m := t.f.memory.node(id); m != nil {
+		st, there := m.s.MemoryStat()
+		t.f.memoryAttr(m, st, out)
+		return there
+	}
 	n := t.f.node(id)
 	if n == nil {
 		out.Ino = id
@@ -49,6 +57,26 @@ func (t tree) Value(id uint64) (varsync.Notice, bool) {
 func (t tree) Written(id uint64) bool { return t.f.handles.uncommitted(id) }
 
 func (t tree) Searchable(dir uint64) bool { return t.f.searchable(dir) }
+
+// changed passes on what the tree has changed. A change of a variable that lies in memory is one of the memory.
+func (f *FS) changed(notices []varsync.Notice) {
+	f.kernel.Changed(notices)
+	if !f.memory.known.Load() {
+		return
+	}
+	for i := range notices {
+		if n := &notices[i]; n.Variable != nil && n.Variable.Service().Bare() != 0 && f.memory.id(n.Variable.Service()) != 0 {
+			f.memoryChanged(n.Variable.Service())
+		}
+	}
+}
+
+// memoryChanged has events raised for a bare service's memory.
+func (f *FS) memoryChanged(s *varsync.Service) {
+	id := cmp.Or(f.memory.id(s), memoryBits|s.ID()&(1<<memorySerial-1))
+	path := []string{names.Encode(s.Tenant().Name(), names.Tenant), names.Encode(s.Name(), names.Service), memoryName}
+	f.kernel.MemoryChanged(id, s.ID(), path, time.Now().UnixNano())
+}
 
 func pathOf(v *varsync.Variable) []string {
 	s := v.Service()

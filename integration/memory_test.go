@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,47 @@ func mapFile(t *testing.T, path string, flags, prot int) ([]byte, error) {
 		t.Cleanup(func() { _ = unix.Munmap(b) })
 	}
 	return b, err
+}
+
+// TestS8_Events: whoever watches a bare service's memory hears of all that is stored into it; whoever watches its variables hears
+// of these.
+func TestS8_Events(t *testing.T) {
+	t.Parallel()
+	h, a, b := twoMounts(t)
+	h.bare("64K", "raw --offset 8192 --size 8")
+	a.WaitFor("t/b/raw")
+	b.WaitFor("t/b/raw")
+	m, err := mapFile(t, a.Path("t/b/"+memFile), os.O_RDWR, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, dir, other := h.Inotify(b.Path("t/b/"+memFile)), h.Inotify(b.Path("t/b")), h.Inotify(a.Path("t/b/"+memFile))
+	for i := range 3 {
+		onFile, onDir, onOther := file.Mark(), dir.Mark(), other.Mark()
+		m[100] = byte('1' + i)
+		file.Expect(onFile, "MODIFY ")
+		other.Expect(onOther, "MODIFY ")
+		dir.Expect(onDir, "MODIFY "+memFile)
+	}
+	for _, e := range dir.Events() {
+		if e.Path != memFile {
+			t.Errorf("%v: nothing was stored there", e)
+		}
+	}
+	onFile, onDir := file.Mark(), dir.Mark()
+	m[8192] = 'v'
+	b.WaitValue("t/b/raw", "v\x00\x00\x00\x00\x00\x00\x00")
+	dir.Expect(onDir, "MODIFY raw", "CLOSE_WRITE raw")
+	file.Expect(onFile, "MODIFY ")
+	onFile, onDir = file.Mark(), dir.Mark()
+	a.Write("t/b/raw", "put")
+	dir.Expect(onDir, "MODIFY raw", "CLOSE_WRITE raw")
+	file.Expect(onFile, "MODIFY ")
+	for _, e := range slices.Concat(file.Events(), dir.Events(), other.Events()) {
+		if e.has("DELETE_SELF") || e.has("DELETE") || e.has("CLOSE_WRITE") && e.Path == memFile {
+			t.Errorf("%v", e)
+		}
+	}
 }
 
 // TestS8_Bare: a bare service's memory can be mapped through a mount, and is the same memory everywhere on the host.

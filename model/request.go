@@ -77,6 +77,8 @@ type Watcher interface {
 	Replaced(*Snapshot)
 	// MemoryFileMoved says that a service has another memory file; none if the path is empty.
 	MemoryFileMoved(service uint64, f *MemoryFile)
+	// MemoryStored says that bytes of a bare service on this host have changed that no variable has.
+	MemoryStored(service uint64)
 }
 
 // Report asks for changes, all or none of them, in order, exactly once for each (principal, client, Seq).

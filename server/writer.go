@@ -253,6 +253,11 @@ func (p *parcel) MemoryFile(service uint64, f model.MemoryFile) {
 	p.add(0, &transport.ServiceFileRotated{Service: service, Path: f.Path, Generation: f.Generation})
 }
 
+// MemoryStored is a push.
+func (p *parcel) MemoryStored(service uint64) {
+	p.add(0, &transport.ServiceFileRotated{Service: service, Stored: true})
+}
+
 // Changes is a push.
 func (p *parcel) Changes(m *model.Changes) { p.add(0, (*transport.VariableChanged)(m)) }
 

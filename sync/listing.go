@@ -139,6 +139,13 @@ func (sess *session) MemoryFileMoved(service uint64, f *model.MemoryFile) {
 	}
 }
 
+// MemoryStored passes on that something was stored into a bare service where no variable is.
+func (sess *session) MemoryStored(service uint64) {
+	if s, _ := sess.c.index.get(service).(*Service); s != nil && sess.c.opts.OnMemory != nil {
+		sess.c.opts.OnMemory(s)
+	}
+}
+
 // Replaced takes a listing that was not asked for.
 func (sess *session) Replaced(p *model.Snapshot) {
 	s, _ := sess.c.index.get(p.Service).(*Service)

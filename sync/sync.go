@@ -46,6 +46,8 @@ type Options struct {
 	// OnChange is called with what has changed, after it is readable, on the goroutine that receives: it must not block
 	// and must not call the client's methods that wait on the network.
 	OnChange func([]Notice)
+	// OnMemory is called when bytes of a bare service on this host have changed that no variable has. The same restrictions hold.
+	OnMemory func(*Service)
 	// OnConnection is called when the connection is made or lost. The same restrictions hold.
 	OnConnection func(connected bool)
 	// Logger is told of the connection's fate. Default: nobody.

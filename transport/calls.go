@@ -30,6 +30,10 @@ func tell(w model.Watcher) func(Message) {
 		case *Snapshot:
 			w.Replaced((*model.Snapshot)(m))
 		case *ServiceFileRotated:
+			if m.Stored {
+				w.MemoryStored(m.Service)
+				return
+			}
 			w.MemoryFileMoved(m.Service, &model.MemoryFile{Path: m.Path, Generation: m.Generation})
 		}
 	}

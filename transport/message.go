@@ -299,11 +299,13 @@ type RevokeKey struct {
 // the server ends. A server that is not automatic answers CodeConflict and names its pid.
 type Handover struct{}
 
-// ServiceFileRotated is a push: the service has a new memory file.
+// ServiceFileRotated is a push: the service has a new memory file. With Stored it is a bare service's file, which is where it was, and
+// something was stored into it where no variable is.
 type ServiceFileRotated struct {
 	Service    uint64 `msg:"s"`
 	Path       string `msg:"p"`
 	Generation uint64 `msg:"g"`
+	Stored     bool   `msg:"w,omitempty"`
 }
 
 // Goodbye says that the client leaves for good and will resend nothing. Answer: [Done].

@@ -1439,18 +1439,36 @@ func (z *ServiceFilePath) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
-func (z ServiceFileRotated) MarshalMsg(b []byte) (o []byte, err error) {
+func (z *ServiceFileRotated) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 3
-	// string "s"
-	o = append(o, 0x83, 0xa1, 0x73)
-	o = msgp.AppendUint64(o, z.Service)
-	// string "p"
-	o = append(o, 0xa1, 0x70)
-	o = msgp.AppendString(o, z.Path)
-	// string "g"
-	o = append(o, 0xa1, 0x67)
-	o = msgp.AppendUint64(o, z.Generation)
+	// check for omitted fields
+	zb0001Len := uint32(4)
+	var zb0001Mask uint8 /* 4 bits */
+	_ = zb0001Mask
+	if z.Stored == false {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "s"
+		o = append(o, 0xa1, 0x73)
+		o = msgp.AppendUint64(o, z.Service)
+		// string "p"
+		o = append(o, 0xa1, 0x70)
+		o = msgp.AppendString(o, z.Path)
+		// string "g"
+		o = append(o, 0xa1, 0x67)
+		o = msgp.AppendUint64(o, z.Generation)
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "w"
+			o = append(o, 0xa1, 0x77)
+			o = msgp.AppendBool(o, z.Stored)
+		}
+	}
 	return
 }
 
@@ -1490,6 +1508,12 @@ func (z *ServiceFileRotated) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Generation")
 				return
 			}
+		case "w":
+			z.Stored, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Stored")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1503,8 +1527,8 @@ func (z *ServiceFileRotated) UnmarshalMsg(bts []byte) (o []byte, err error) {
 }
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z ServiceFileRotated) Msgsize() (s int) {
-	s = 1 + 2 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Path) + 2 + msgp.Uint64Size
+func (z *ServiceFileRotated) Msgsize() (s int) {
+	s = 1 + 2 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Path) + 2 + msgp.Uint64Size + 2 + msgp.BoolSize
 	return
 }
 

@@ -175,6 +175,23 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 	}
 }
 
+// MemoryChanged raises MODIFY for a file of bytes that the tree does not have, and of which the kernel keeps nothing. path is as the
+// mount shows it. Changes that come fast are merged.
+func (c *Cache) MemoryChanged(id, parent uint64, path []string, mtime int64) {
+	c.mu.Lock()
+	known := c.nodes[id] != nil || c.nodes[parent] != nil
+	if known {
+		c.queue.addEvent(&event{
+			Notice:   varsync.Notice{Kind: varsync.Modified, Own: true, ID: id, Parent: parent, Path: path, MTime: mtime},
+			ownValue: true, memory: true,
+		})
+	}
+	c.mu.Unlock()
+	if known {
+		c.wakeUp()
+	}
+}
+
 // orRoot is the number of a directory that a notice names: the root has none at the server.
 func orRoot(id uint64) uint64 {
 	if id == 0 {

@@ -3,7 +3,9 @@ package kernel
 import (
 	"maps"
 	"slices"
+	"strings"
 
+	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -29,6 +31,15 @@ type event struct {
 	varsync.Notice
 	ownValue bool // every change of the value in it is ours: the kernel has raised CLOSE_WRITE
 	deferred bool // it is in queue.own
+	memory   bool // of a service's memory file, which the tree does not have: the path is as the mount shows it
+}
+
+// at is its path in the mount.
+func (e *event) at() string {
+	if e.memory {
+		return strings.Join(e.Path, "/")
+	}
+	return names.Path(e.Path)
 }
 
 func newQueue() queue {
@@ -47,6 +58,10 @@ func (q *queue) add(in varsync.Notice) {
 		}
 		e.Kind = varsync.Modified
 	}
+	q.addEvent(e)
+}
+
+func (q *queue) addEvent(e *event) {
 	waiting := q.values[e.ID]
 	if waiting != nil && e.Kind == varsync.Modified {
 		waiting.merge(e)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/fs/poke"
-	"github.com/commy-project/commyfs/internal/names"
 )
 
 const (
@@ -53,7 +52,7 @@ func (c *Cache) announceOwn(events []*event) {
 	of := make([]*event, 0, len(events))
 	for _, e := range events {
 		if c.Knows(e.ID, e.Parent) {
-			ops, of = append(ops, poke.Op{Kind: poke.Modify, Path: names.Path(e.Path), MTime: time.Unix(0, e.MTime)}), append(of, e)
+			ops, of = append(ops, poke.Op{Kind: poke.Modify, Path: e.at(), MTime: time.Unix(0, e.MTime)}), append(of, e)
 		}
 	}
 	if len(ops) == 0 {
@@ -65,5 +64,8 @@ func (c *Cache) announceOwn(events []*event) {
 			continue
 		}
 		c.report(ops[i], err)
+		if of[i].memory {
+			c.announced(of[i].ID, of[i].Parent)
+		}
 	}
 }

@@ -87,8 +87,20 @@ func (o *bareOwner) Found(list []bare.Found) {
 	o.core.finds.add(o, list)
 }
 
-// Stored implements [bare.Owner]. Nobody watches bytes that no variable has.
-func (o *bareOwner) Stored() { o.svc.use() }
+// Stored implements [bare.Owner]. Who watches the service on this host is told: the others cannot have the bytes.
+func (o *bareOwner) Stored() {
+	o.svc.use()
+	var t touched
+	o.svc.watchMu.Lock()
+	for w := range o.svc.watches {
+		if w.session.Local {
+			w.session.feed.storedInto(o.svc.id)
+			t.add(w.session)
+		}
+	}
+	o.svc.watchMu.Unlock()
+	t.wake()
+}
 
 // Broken implements [bare.Owner].
 func (o *bareOwner) Broken(err error) {

@@ -4,11 +4,28 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/commy-project/commyfs/model"
 )
+
+// sayBareStrays logs which files there are of services that are not in the store: whoever removed one may have died before its
+// files went. Or the store is an older one than the files, so they are for somebody to look at.
+func (s *Core) sayBareStrays() {
+	list, err := s.bare.Services()
+	if err != nil {
+		s.log.Warn("list the files of bare services", "err", err)
+		return
+	}
+	list = slices.DeleteFunc(list, func(id uint64) bool { return s.view.services[id] != nil })
+	if len(list) > 0 {
+		s.log.Warn("there are files of bare services that the store does not have; remove them if nobody needs them",
+			"services", list)
+	}
+}
 
 // removeBare removes the files of a service that is gone.
 func (s *Core) removeBare(svc *service) {
@@ -23,11 +40,21 @@ func (s *Core) removeBare(svc *service) {
 	}
 }
 
-// checkBare opens the file of a loaded bare service again, if it could not be had before. The committer calls it.
+// checkBare opens the file of a loaded bare service again, if it could not be had before. The committer calls it, and has to
+// wait for what is read: so it is tried less and less often.
 func (s *Core) checkBare(svc *service, c *content) {
-	if svc.bare == 0 || c.bare.Load() != nil {
+	if svc.bare == 0 {
 		return
 	}
+	if c.bare.Load() != nil {
+		c.bareTries = 0
+		return
+	}
+	if since(c.bareTried) < min(retryLoad<<c.bareTries, time.Minute) {
+		return
+	}
+	c.bareTried = time.Now().UnixNano()
+	c.bareTries = min(c.bareTries+1, 6)
 	_, revs, err := s.engine.LoadLayouts(s.ctx, svc.id)
 	if err != nil {
 		s.noBare(svc, err)

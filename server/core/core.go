@@ -158,6 +158,7 @@ func Open(ctx context.Context, o Options) (*Core, error) {
 		return nil, errors.Join(fmt.Errorf("files of bare services: %w", err), s.engine.Close())
 	}
 	s.removeStrays()
+	s.sayBareStrays()
 	s.committer.Go(s.commitLoop)
 	s.wg.Go(s.lookAtBare)
 	return s, nil

@@ -11,6 +11,8 @@ type Receiver interface {
 	TreeChanges(*model.TreeChanges)
 	// MemoryFile says where a service's memory file is now; without a path there is none.
 	MemoryFile(service uint64, f model.MemoryFile)
+	// MemoryStored says that something was stored into a bare service where no variable is.
+	MemoryStored(service uint64)
 	Changes(*model.Changes)
 	// Shared is Changes that others are handed too.
 	Shared(*Shared)
@@ -27,6 +29,7 @@ type Receiver interface {
 type delivery struct {
 	tree     *model.TreeChanges
 	files    map[uint64]model.MemoryFile
+	stored   set[uint64]
 	held     int // what these have of the session's memory
 	updates  []update
 	lost     []*watch
@@ -35,7 +38,7 @@ type delivery struct {
 }
 
 func (d *delivery) empty() bool {
-	return d.tree == nil && len(d.files)+len(d.updates)+len(d.lost)+len(d.outcomes) == 0 && d.start == nil
+	return d.tree == nil && len(d.files)+len(d.stored)+len(d.updates)+len(d.lost)+len(d.outcomes) == 0 && d.start == nil
 }
 
 func (f *feed) take() delivery {
@@ -62,6 +65,7 @@ func (f *feed) takeLocked() (d delivery) {
 	if len(f.files) > 0 {
 		d.files, f.files = f.files, map[uint64]model.MemoryFile{}
 	}
+	d.stored, f.stored = f.stored, nil
 
 	wait := f.dirty[:0]
 	for _, w := range f.dirty {
@@ -155,6 +159,9 @@ func (s *Session) deliver(to Receiver, d delivery) (bool, error) {
 	}
 	for id, f := range d.files {
 		to.MemoryFile(id, f)
+	}
+	for id := range d.stored {
+		to.MemoryStored(id)
 	}
 	for _, u := range d.updates {
 		err := u.tell(to)

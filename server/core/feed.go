@@ -27,6 +27,7 @@ type feed struct {
 	outcomes []told
 	starts   []*start
 	files    map[uint64]model.MemoryFile // by service: only the last matters
+	stored   set[uint64]                 // bare services into which something was stored where no variable is
 	tree     *treeWatch                  // nil: not asked for
 	watches  map[uint64]*watch
 	dirty    []*watch            // those with something to tell, in the order in which they got it
@@ -111,6 +112,15 @@ func (f *feed) file(service uint64, at model.MemoryFile) {
 	defer f.mu.Unlock()
 	if !f.closed {
 		f.files[service] = at
+	}
+}
+
+// storedInto queues that something was stored into a bare service, without waking anybody.
+func (f *feed) storedInto(service uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed {
+		f.stored.add(service)
 	}
 }
 
@@ -199,7 +209,7 @@ func (f *feed) close() (map[uint64]*watch, map[uint64]*service) {
 	defer f.mu.Unlock()
 	watches, asked := f.watches, f.asked
 	f.closed = true
-	f.outcomes, f.starts, f.dirty, f.tree, f.files, f.watches, f.asked = nil, nil, nil, nil, nil, nil, nil
+	f.outcomes, f.starts, f.dirty, f.tree, f.files, f.stored, f.watches, f.asked = nil, nil, nil, nil, nil, nil, nil, nil
 	return watches, asked
 }
 
@@ -211,7 +221,7 @@ func (f *feed) little(most int) (some, little bool) {
 }
 
 func (f *feed) littleLocked(most int) (some, little bool) {
-	if len(f.starts) > 0 || len(f.files) > 0 {
+	if len(f.starts)+len(f.files)+len(f.stored) > 0 {
 		return true, false
 	}
 	held := 0

@@ -116,6 +116,8 @@ type peer struct {
 }
 
 // moved is where a memory file is told to be.
+type storedInto uint64 // a bare service
+
 type moved struct {
 	service uint64
 	model.MemoryFile
@@ -227,6 +229,7 @@ func (p *peer) tell(m any) {
 
 func (p *peer) TreeChanges(m *model.TreeChanges)              { p.tell(m) }
 func (p *peer) MemoryFile(service uint64, f model.MemoryFile) { p.tell(moved{service, f}) }
+func (p *peer) MemoryStored(service uint64)                   { p.tell(storedInto(service)) }
 func (p *peer) Changes(m *model.Changes)                      { p.tell(m) }
 func (p *peer) Shared(m *Shared)                              { p.tell(m.Changes()) }
 func (p *peer) Flush() error                                  { return nil }

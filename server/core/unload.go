@@ -68,6 +68,10 @@ func (s *Core) unload(svc *service, c *content) bool {
 	if f := c.bare.Load(); f != nil && !f.Quiet() {
 		return false
 	}
+	if !svc.loading.TryLock() {
+		return false
+	}
+	defer svc.loading.Unlock() // who loads it again waits until its file is closed
 	v := s.view
 	v.mu.Lock()
 	svc.watchMu.Lock()

@@ -97,6 +97,9 @@ type content struct {
 
 	// bare is the file of a bare service, nil while it cannot be had. The committer sets it, or who loads the service.
 	bare atomic.Pointer[bare.File]
+	// bareTried is when the committer last tried to have it, in Unix nanoseconds, and bareTries how often; its own.
+	bareTried int64
+	bareTries int
 
 	// The committer's own: the memory file, nil when there is none; the one that is being made, if any; the revision of
 	// the last change of names; and the first slot that was never in use.
