@@ -17,6 +17,8 @@ type (
 	Limits = model.Limits
 	// BareInfo describes a bare service that is in the server's memory.
 	BareInfo = model.BareInfo
+	// MemoryInfo describes how the values of a named service reach its clients.
+	MemoryInfo = model.MemoryInfo
 	// KeyInfo describes an API key.
 	KeyInfo = model.KeyInfo
 	// Rights is a set of rights.

@@ -179,6 +179,9 @@ type Status struct {
 	Damaged  int // records of the store that cannot be read; the log of the server says which
 	Bare     []BareInfo
 	MoreBare int // bare services in memory that are not in the list
+	// Memory has the named services that somebody uses, and MoreMemory is how many are not in the list.
+	Memory     []MemoryInfo
+	MoreMemory int
 }
 
 // NewKey asks for an API key.

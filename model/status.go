@@ -43,6 +43,17 @@ type BareInfo struct {
 	Found     uint64 `json:"found"` // values found in the file since it was opened
 }
 
+// MemoryInfo describes how the values of a named service in memory reach the clients that use it, for status.
+type MemoryInfo struct {
+	Tenant     string `json:"tenant"`
+	Service    string `json:"service"`
+	Size       int64  `json:"size"`       // bytes of the memory file, 0 if there is none
+	Generation uint64 `json:"generation"` // of the memory file
+	Mapped     int    `json:"mapped"`     // clients that have asked for the file, and read from it
+	Remote     int    `json:"remote"`     // clients on other hosts, which get the values over the connection
+	Unmapped   int    `json:"unmapped"`   // clients on this host that get them so: they do not map it, or there is no file
+}
+
 // KeyInfo describes an API key.
 type KeyInfo struct {
 	Name    string   `json:"name"`

@@ -22,6 +22,7 @@ import "github.com/commy-project/commyfs/model"
 //msgp:replace model.SessionInfo with:wireSessionInfo
 //msgp:replace model.KeyInfo with:wireKeyInfo
 //msgp:replace model.BareInfo with:wireBareInfo
+//msgp:replace model.MemoryInfo with:wireMemoryInfo
 //msgp:replace model.Code with:uint8
 //msgp:replace model.Rights with:uint32
 //msgp:replace model.Mode with:uint16
@@ -268,6 +269,9 @@ type Status struct {
 	Damaged  int                 `msg:"dm"` // records of the store that cannot be read; the log of the server says which
 	Bare     []model.BareInfo    `msg:"b"`
 	MoreBare int                 `msg:"mb"` // bare services in memory that are not in the list
+
+	Memory     []model.MemoryInfo `msg:"m"` // named services that somebody uses
+	MoreMemory int                `msg:"mm"`
 }
 
 // CreateKey asks for a new API key; it needs RightAdmin. Answer: [KeyCreated].

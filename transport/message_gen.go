@@ -1726,9 +1726,9 @@ func (z *Snapshot) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 11
+	// map header, size 13
 	// string "srv"
-	o = append(o, 0x8b, 0xa3, 0x73, 0x72, 0x76)
+	o = append(o, 0x8d, 0xa3, 0x73, 0x72, 0x76)
 	o, err = (*wireServerInfo)(&z.Server).MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Server")
@@ -1782,6 +1782,19 @@ func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	// string "mb"
 	o = append(o, 0xa2, 0x6d, 0x62)
 	o = msgp.AppendInt(o, z.MoreBare)
+	// string "m"
+	o = append(o, 0xa1, 0x6d)
+	o = msgp.AppendArrayHeader(o, uint32(len(z.Memory)))
+	for za0003 := range z.Memory {
+		o, err = (*wireMemoryInfo)(&z.Memory[za0003]).MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Memory", za0003)
+			return
+		}
+	}
+	// string "mm"
+	o = append(o, 0xa2, 0x6d, 0x6d)
+	o = msgp.AppendInt(o, z.MoreMemory)
 	return
 }
 
@@ -1895,6 +1908,31 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "MoreBare")
 				return
 			}
+		case "m":
+			var zb0004 uint32
+			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Memory")
+				return
+			}
+			if cap(z.Memory) >= int(zb0004) {
+				z.Memory = (z.Memory)[:zb0004]
+			} else {
+				z.Memory = make([]model.MemoryInfo, zb0004)
+			}
+			for za0003 := range z.Memory {
+				bts, err = (*wireMemoryInfo)(&z.Memory[za0003]).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Memory", za0003)
+					return
+				}
+			}
+		case "mm":
+			z.MoreMemory, bts, err = msgp.ReadIntBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "MoreMemory")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1916,6 +1954,10 @@ func (z *Status) Msgsize() (s int) {
 	s += 3 + msgp.IntSize + 3 + msgp.IntSize + 2 + msgp.ArrayHeaderSize
 	for za0002 := range z.Bare {
 		s += (*wireBareInfo)(&z.Bare[za0002]).Msgsize()
+	}
+	s += 3 + msgp.IntSize + 2 + msgp.ArrayHeaderSize
+	for za0003 := range z.Memory {
+		s += (*wireMemoryInfo)(&z.Memory[za0003]).Msgsize()
 	}
 	s += 3 + msgp.IntSize
 	return

@@ -22,6 +22,7 @@ import "github.com/commy-project/commyfs/model"
 //msgp:replace model.SessionInfo with:wireSessionInfo
 //msgp:replace model.KeyInfo with:wireKeyInfo
 //msgp:replace model.BareInfo with:wireBareInfo
+//msgp:replace model.MemoryInfo with:wireMemoryInfo
 //msgp:replace model.Code with:uint8
 //msgp:replace model.Rights with:uint32
 //msgp:replace model.Mode with:uint16
@@ -200,6 +201,16 @@ type wireKeyInfo struct {
 	Tenants []string     `msg:"t"`
 	Rights  model.Rights `msg:"r"`
 	Created int64        `msg:"c"`
+}
+
+type wireMemoryInfo struct {
+	Tenant     string `msg:"t"`
+	Service    string `msg:"s"`
+	Size       int64  `msg:"z"`
+	Generation uint64 `msg:"g"`
+	Mapped     int    `msg:"m"`
+	Remote     int    `msg:"r"`
+	Unmapped   int    `msg:"u"`
 }
 
 type wireBareInfo struct {

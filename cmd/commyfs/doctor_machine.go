@@ -163,14 +163,14 @@ func judgeAllowOther(privileged bool, conf string, err error) finding {
 }
 
 func judgePassthrough(release string, privileged bool) finding {
-	const unused = "commyfs does not use it"
+	const without = "without it .service.mem in a mount cannot be mapped"
 	switch {
 	case !atLeast(release, 6, 9):
-		return skipped("passthrough", "needs Linux 6.9; %s", unused)
+		return skipped("passthrough", "needs Linux 6.9; %s", without)
 	case !privileged:
-		return skipped("passthrough", "needs CAP_SYS_ADMIN; %s", unused)
+		return skipped("passthrough", "needs CAP_SYS_ADMIN; %s", without)
 	}
-	return good("passthrough", "available; %s", unused)
+	return good("passthrough", "available: programs can map .service.mem in a mount")
 }
 
 func procNumber(name string) (int, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,8 +44,11 @@ type statusJSON struct {
 	Damaged   int                 `json:"damaged,omitempty"` // records that the server cannot read
 	Bare      []commyfs.BareInfo  `json:"bare,omitempty"`    // bare services in memory
 	MoreBare  int                 `json:"more_bare,omitempty"`
-	Mounts    []mountJSON         `json:"mounts"`
-	Sessions  []sessionJSON       `json:"sessions"` // including those of mounts
+	// Memory has the named services that somebody uses.
+	Memory     []commyfs.MemoryInfo `json:"memory,omitempty"`
+	MoreMemory int                  `json:"more_memory,omitempty"`
+	Mounts     []mountJSON          `json:"mounts"`
+	Sessions   []sessionJSON        `json:"sessions"` // including those of mounts
 }
 
 type sessionJSON struct {
@@ -96,7 +100,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 		st.Server.Mode = "remote"
 	}
 	s := &statusJSON{Connected: true, Server: &st.Server, Store: st.Store, Rev: st.Rev, Limits: &st.Limits, Services: st.Services,
-		Loaded: st.Loaded, Damaged: st.Damaged, Bare: st.Bare, MoreBare: st.MoreBare, Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
+		Loaded: st.Loaded, Damaged: st.Damaged, Bare: st.Bare, MoreBare: st.MoreBare, Memory: st.Memory, MoreMemory: st.MoreMemory, Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
 	me := hello("status")
 	for _, info := range st.Sessions {
 		if info.Program == me.Program && info.Pid == me.Pid && info.Host == me.Host {
@@ -136,6 +140,9 @@ func (s *statusJSON) print(a *app) error {
 	if err == nil && s.MoreBare > 0 {
 		err = showf(a.stdout, "bare      and %s\n", countOf(s.MoreBare, "more service"))
 	}
+	if err == nil {
+		err = printMemory(a.stdout, s.Memory, s.MoreMemory)
+	}
 	host, _ := os.Hostname()
 	mounts := s.Mounts
 	for _, c := range s.Sessions {
@@ -159,6 +166,35 @@ func (s *statusJSON) print(a *app) error {
 		}
 	}
 	return err
+}
+
+// maxShown is how many services are shown as text; JSON has more.
+const maxShown = 20
+
+func printMemory(w io.Writer, list []commyfs.MemoryInfo, more int) error {
+	for i := range list[:min(len(list), maxShown)] {
+		m := &list[i]
+		file := "no file"
+		if m.Size > 0 {
+			file = fmt.Sprintf("%d bytes, generation %d", m.Size, m.Generation)
+		}
+		using := []string{}
+		for _, u := range []struct {
+			n    int
+			what string
+		}{{m.Mapped, "mapped by %s"}, {m.Remote, "sent to %s on other hosts"}, {m.Unmapped, "sent to %s of this host that do not map it"}} {
+			if u.n > 0 {
+				using = append(using, fmt.Sprintf(u.what, countOf(u.n, "client")))
+			}
+		}
+		if err := showf(w, "memory    %s, %s, %s\n", path{m.Tenant, m.Service, ""}.String(), file, strings.Join(using, ", ")); err != nil {
+			return err
+		}
+	}
+	if more += max(0, len(list)-maxShown); more > 0 {
+		return showf(w, "memory    and %s\n", countOf(more, "more service"))
+	}
+	return nil
 }
 
 func printBare(w io.Writer, b *commyfs.BareInfo) error {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"os"
 	"slices"
 
 	"github.com/commy-project/commyfs/model"
@@ -30,7 +31,13 @@ func (s *Session) Status() *model.Status {
 		}
 	}
 	size := s.bareStatusLocked(m)
+	paths := s.memoryStatusLocked(m)
 	v.mu.RUnlock()
+	for i, path := range paths {
+		if st, err := os.Stat(path); err == nil {
+			m.Memory[i].Size = st.Size()
+		}
+	}
 	for _, o := range c.sessions() {
 		if o != s && !s.auth.Oversees(s.Principal, o.Principal) {
 			continue
@@ -71,4 +78,44 @@ func (s *Session) bareStatusLocked(m *model.Status) (size int) {
 		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Service, b.Service))
 	})
 	return size
+}
+
+// memoryStatusLocked describes the named services that somebody uses and that the session may see. It returns where their memory
+// files are.
+func (s *Session) memoryStatusLocked(m *model.Status) (paths []string) {
+	size := 0
+	for _, svc := range s.core.view.loaded {
+		if svc.bare != 0 || s.auth.Rights(s.Principal, svc.tenant.name) == 0 {
+			continue
+		}
+		i := model.MemoryInfo{Tenant: svc.tenant.name, Service: svc.name}
+		svc.watchMu.Lock()
+		i.Mapped = len(svc.askers)
+		for w := range svc.watches {
+			_, asked := svc.askers[w.session]
+			switch {
+			case asked:
+			case w.session.Local:
+				i.Unmapped++
+			default:
+				i.Remote++
+			}
+		}
+		svc.watchMu.Unlock()
+		if i.Mapped+i.Remote+i.Unmapped == 0 {
+			continue
+		}
+		if size += len(i.Tenant) + len(i.Service) + entryCost; size > maxStatus/4 {
+			m.MoreMemory++
+			continue
+		}
+		path := ""
+		if c := svc.content.Load(); c != nil {
+			if at := c.file.Load(); at != nil {
+				path, i.Generation = at.Path, at.Generation
+			}
+		}
+		m.Memory, paths = append(m.Memory, i), append(paths, path)
+	}
+	return paths
 }
