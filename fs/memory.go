@@ -45,14 +45,18 @@ type memoryFiles struct {
 	known atomic.Bool // somebody has looked for one since the mount began
 }
 
-// id is the node of a service's memory that its name leads to, 0 if the kernel has none.
-func (m *memoryFiles) id(s *varsync.Service) uint64 {
+// of is the node of a service's memory that its name leads to, nil if the kernel has none.
+func (m *memoryFiles) of(s *varsync.Service) *memoryNode {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n := m.current[s.ID()]; n != nil {
-		return n.id
-	}
-	return 0
+	return m.current[s.ID()]
+}
+
+// paged reports whether the kernel may keep pages of a node.
+func (m *memoryFiles) paged(n *memoryNode) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return n.opens > 0 && n.pages != nil
 }
 
 type memoryNode struct {
@@ -66,6 +70,7 @@ type memoryNode struct {
 	file    uint64 // inode number of the backing file
 	backing int32
 	direct  bool
+	pages   *memoryPages // direct, and of a bare service
 }
 
 // ID implements [varsync.Node].
@@ -76,8 +81,9 @@ func (n *memoryNode) Service() *varsync.Service { return n.s }
 
 // memoryHandle is an open file description.
 type memoryHandle struct {
-	node *memoryNode
-	file *os.File
+	node   *memoryNode
+	file   *os.File
+	writes bool
 }
 
 func (m *memoryFiles) init() {
@@ -241,15 +247,24 @@ func (f *FS) openMemory(in *fuse.OpenIn, out *fuse.OpenOut) error {
 	}
 	if n.file = st.Ino; n.opens == 0 {
 		n.backing, err = f.passThrough(file)
+		n.pages = nil
 		if n.direct = err != nil; n.direct {
 			f.log.Debug("memory is read and written by the mount", "service", n.s.ID(), "err", err)
+			if n.s.Bare() != 0 {
+				n.pages = &memoryPages{}
+			}
 		}
 	}
 	n.opens++
 	m.nodes[n.id] = n
-	h := &memoryHandle{node: n, file: file}
-	out.OpenFlags = fuse.FOPEN_DIRECT_IO
-	if !n.direct {
+	h := &memoryHandle{node: n, file: file, writes: writes(in.Flags)}
+	switch {
+	case n.pages != nil:
+		out.OpenFlags = 0
+		n.pages.opened(h.writes)
+	case n.direct: // a memory file is valid as a whole only: pages of different moments are of no use
+		out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	default:
 		out.OpenFlags, out.BackingID = fuse.FOPEN_PASSTHROUGH, n.backing
 	}
 	out.OpenFlags |= fuse.FOPEN_NOFLUSH
@@ -270,6 +285,9 @@ func (f *FS) releaseMemory(fh uint64) {
 	delete(m.handles, fh)
 	_ = h.file.Close()
 	n := h.node
+	if n.pages != nil {
+		n.pages.closed(h.writes)
+	}
 	if n.opens--; n.opens > 0 {
 		return
 	}
@@ -316,6 +334,13 @@ func (f *FS) readMemory(in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Stat
 	if h == nil {
 		return nil, fuse.EBADF
 	}
+	if p := h.node.pages; p != nil {
+		n, err := p.read(h.file, buf, int64(in.Offset))
+		if err != nil {
+			return nil, f.errno("read", err)
+		}
+		return fuse.ReadResultData(buf[:n]), fuse.OK
+	}
 	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
 		return nil, fuse.EINVAL // into the page cache, which would not follow: programs fall back to reading
 	}
@@ -334,11 +359,19 @@ func (f *FS) writeMemory(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	if size := h.node.s.Bare(); in.Offset > uint64(size) || uint64(len(data)) > uint64(size)-in.Offset {
 		return 0, fuse.Status(syscall.EFBIG)
 	}
-	n, err := unix.Pwrite(int(h.file.Fd()), data, int64(in.Offset))
+	err := error(nil)
+	switch p := h.node.pages; {
+	case p == nil:
+		err = pwriteAll(h.file, data, int64(in.Offset))
+	case in.WriteFlags&fuse.WRITE_CACHE != 0:
+		err = p.writeBack(h.file, data, int64(in.Offset))
+	default:
+		err = p.write(h.file, data, int64(in.Offset))
+	}
 	if err != nil {
 		return 0, f.errno("write", err)
 	}
-	return uint32(n), fuse.OK
+	return uint32(len(data)), fuse.OK
 }
 
 func (f *FS) syncMemory(fh uint64) error {

@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"cmp"
 	"strings"
 	"syscall"
 	"time"
@@ -65,7 +64,7 @@ func (f *FS) changed(notices []varsync.Notice) {
 		return
 	}
 	for i := range notices {
-		if n := &notices[i]; n.Variable != nil && n.Variable.Service().Bare() != 0 && f.memory.id(n.Variable.Service()) != 0 {
+		if n := &notices[i]; n.Variable != nil && n.Variable.Service().Bare() != 0 && f.memory.of(n.Variable.Service()) != nil {
 			f.memoryChanged(n.Variable.Service())
 		}
 	}
@@ -73,9 +72,12 @@ func (f *FS) changed(notices []varsync.Notice) {
 
 // memoryChanged has events raised for a bare service's memory.
 func (f *FS) memoryChanged(s *varsync.Service) {
-	id := cmp.Or(f.memory.id(s), memoryBits|s.ID()&(1<<memorySerial-1))
+	id, pages := memoryBits|s.ID()&(1<<memorySerial-1), false
+	if n := f.memory.of(s); n != nil {
+		id, pages = n.id, f.memory.paged(n)
+	}
 	path := []string{names.Encode(s.Tenant().Name(), names.Tenant), names.Encode(s.Name(), names.Service), memoryName}
-	f.kernel.MemoryChanged(id, s.ID(), path, time.Now().UnixNano())
+	f.kernel.MemoryChanged(id, s.ID(), path, time.Now().UnixNano(), pages)
 }
 
 func pathOf(v *varsync.Variable) []string {

@@ -277,7 +277,7 @@ func TestS8_Remote(t *testing.T) {
 	}
 }
 
-// TestS8_Unprivileged: without passthrough the mount reads and writes the memory, and it cannot be mapped.
+// TestS8_Unprivileged: without passthrough the mount reads and writes the memory, and that of a named service cannot be mapped.
 func TestS8_Unprivileged(t *testing.T) {
 	t.Parallel()
 	testenv.Need(t, "setpriv", "fusermount3", "python3")
@@ -298,14 +298,74 @@ func TestS8_Unprivileged(t *testing.T) {
 		! printf x | dd of="$1/t/b/.service.mem" bs=1 seek=8192 conv=notrunc
 		! head -c 8192 /dev/zero >> "$1/t/b/.service.mem"
 		[ "$(stat -c %s "$1/t/b/.service.mem")" = 8192 ]
-		python3 -c '
+		mkdir "$1/t/named"; echo x > "$1/t/named/v"; cat "$1/t/named/v"`, a.Dir, b.Dir)
+	// A memory file can only be had as a whole.
+	h.MustShell(`python3 -c '
 import errno, mmap, sys
-f = open(sys.argv[1], "r+b")
+f = open(sys.argv[1], "rb")
 try:
-    mmap.mmap(f.fileno(), 0)
+    mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
 except OSError as e:
     assert e.errno == errno.ENODEV, e
 else:
     raise SystemExit("mapped")
-' "$1/t/b/.service.mem"`, a.Dir, b.Dir)
+' "$1/t/named/.service.mem"`, a.Dir)
+}
+
+// TestS8_UnprivilegedMapping: without passthrough the kernel keeps pages, and writes whole ones back. What others store stays.
+func TestS8_UnprivilegedMapping(t *testing.T) {
+	t.Parallel()
+	testenv.Need(t, "setpriv", "fusermount3", "python3")
+	h := NewHost(t)
+	h.BelongsTo(nobody)
+	a, b := h.Mount(), h.Mount()
+	h.Must("create", "t/b", "--size", "64K")
+	h.Must("register", "t/b", "text", "--offset", "100", "--size", "16", "--type", "text")
+	h.MustShell(`for d in "$1" "$2"; do for i in $(seq 200); do [ -e "$d/t/b/text" ] && break; sleep 0.05; done; done`, a.Dir, b.Dir)
+	h.MustShell(`cat > "$1/../map.py" <<'E'
+import glob, mmap, sys, threading, time
+def mapped(path, mode="r+b"):
+    f = open(path, mode)
+    return mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ | (mmap.PROT_WRITE if "+" in mode else 0))
+def until(what, have):
+    end = time.time() + 30
+    while not have():
+        if time.time() > end: raise SystemExit("not seen: " + what)
+        time.sleep(0.002)
+a, b, state = sys.argv[1:]
+there = lambda d: d + "/t/b/.service.mem"
+own = mapped(glob.glob(state + "/bare/*.mem")[0])
+ma, mb, ro = mapped(there(a)), mapped(there(b)), mapped(there(b), "rb")
+assert ma[100:106] == b"\0" * 6 and mb[100:106] == b"\0" * 6
+ma[100:106] = b"stored"
+ma.flush()
+until("the value", lambda: open(b + "/t/b/text").read() == "stored")
+for m in (own, mb, ro): until("the bytes", lambda: m[100:106] == b"stored")
+own[200:203] = b"own"           # the page may be old in the mappings now
+ma[300:303] = b"one"
+mb[400:403] = b"two"
+mb.flush(); ma.flush()
+assert (own[200:203], own[300:303], own[400:403]) == (b"own", b"one", b"two"), (own[200:203], own[300:303], own[400:403])
+for m in (ma, mb, ro): until("all", lambda: (m[200:203], m[300:303], m[400:403]) == (b"own", b"one", b"two"))
+open(a + "/t/b/text", "r+").write("put")
+until("what was put", lambda: mb[100:106] == b"putred" and ma[100:106] == b"putred" or mb[100:106] == b"put\0\0\0" and ma[100:106] == b"put\0\0\0")
+# Two mappings and a program that has the file itself, in the same page.
+def storing(m, at):
+    for i in range(1, 1001):
+        m[4096 + at] = i % 251
+        if i % 10 == 0: m.flush()
+    m.flush()
+threads = [threading.Thread(target=storing, args=x) for x in ((ma, 0), (mb, 9), (own, 18))]
+for t in threads: t.start()
+for t in threads: t.join()
+want = [1000 % 251] * 3
+assert [own[4096], own[4105], own[4114]] == want, (own[4096], own[4105], own[4114])
+for m in (ma, mb, ro): until("the last", lambda: [m[4096], m[4105], m[4114]] == want)
+# Through a descriptor.
+f = open(there(a), "r+b", buffering=0)
+f.seek(5000); f.write(b"written")
+assert own[5000:5007] == b"written" and ma[5000:5007] == b"written"
+until("what was written", lambda: mb[5000:5007] == b"written")
+E
+python3 "$1/../map.py" "$1" "$2" "$3"`, a.Dir, b.Dir, h.State())
 }

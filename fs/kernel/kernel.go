@@ -175,10 +175,13 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 	}
 }
 
-// MemoryChanged raises MODIFY for a file of bytes that the tree does not have, and of which the kernel keeps nothing. path is as the
-// mount shows it. Changes that come fast are merged.
-func (c *Cache) MemoryChanged(id, parent uint64, path []string, mtime int64) {
+// MemoryChanged raises MODIFY for a file of bytes that the tree does not have. path is as the mount shows it; pages: the kernel may
+// keep some. Changes that come fast are merged.
+func (c *Cache) MemoryChanged(id, parent uint64, path []string, mtime int64, pages bool) {
 	c.mu.Lock()
+	if pages {
+		c.staleNodeLocked(id, false)
+	}
 	known := c.nodes[id] != nil || c.nodes[parent] != nil
 	if known {
 		c.queue.addEvent(&event{
