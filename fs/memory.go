@@ -2,7 +2,6 @@ package fs
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -16,7 +15,7 @@ import (
 )
 
 // Every service on this host has a file that is not listed, [memoryName]: its memory as bytes (S8). The kernel reads, writes and
-// maps the backing file itself where it can (passthrough); else we read and write it, and it cannot be mapped.
+// maps the backing file itself where it can (passthrough); else we read and write it, see [memoryPages].
 //
 // A backing file has a node of its own: the kernel has one backing file for an inode at a time, and a named service gets another
 // one now and then. The kernel keeps neither names nor attributes of these nodes.
@@ -296,35 +295,6 @@ func (f *FS) releaseMemory(fh uint64) {
 	}
 	if m.current[n.s.ID()] != n {
 		m.dropLocked(n)
-	}
-}
-
-// backingMap is struct fuse_backing_map.
-type backingMap struct {
-	fd int32
-	_  uint32 // flags
-	_  uint64
-}
-
-const (
-	backingOpen  = 0x4010e501 // FUSE_DEV_IOC_BACKING_OPEN
-	backingClose = 0x4004e502 // FUSE_DEV_IOC_BACKING_CLOSE
-)
-
-// passThrough has the kernel read, write and map a file by itself: it takes privileges, and Linux 6.9. The kernel opens the file
-// again for each descriptor, with its flags; our own is for reading, so that it does not look as if somebody could write.
-func (f *FS) passThrough(file *os.File) (int32, error) {
-	own, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
-	if err != nil {
-		return 0, err
-	}
-	defer own.Close()
-	return backingIoctl(f.kernel.FD(), backingOpen, &backingMap{fd: int32(own.Fd())})
-}
-
-func (f *FS) endPassThrough(id int32) {
-	if _, err := backingIoctl(f.kernel.FD(), backingClose, &id); err != nil {
-		f.log.Debug("end a passthrough", "err", err) // when the mount ends
 	}
 }
 
