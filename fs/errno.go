@@ -31,6 +31,7 @@ var codeErrno = map[model.Code]syscall.Errno{
 	model.CodeUnavailable:  syscall.EIO,
 	model.CodeDisconnected: syscall.EIO,
 	model.CodeForgotten:    syscall.EIO,
+	model.CodeRange:        syscall.ERANGE,
 }
 
 // errno maps every error to what a system call returns. It never yields ENOSYS, which the kernel takes as "never ask

@@ -27,12 +27,13 @@ func TestErrnoIsTotal(t *testing.T) {
 		model.CodeUnavailable: syscall.EIO, model.CodeUnsupported: syscall.EOPNOTSUPP,
 		model.CodeDisconnected: syscall.EIO,
 		model.CodeForgotten:    syscall.EIO,
+		model.CodeRange:        syscall.ERANGE,
 	}
 	for c := range model.Code(255) {
 		code := c + 1
 		expected, known := want[code]
 		if !known {
-			if code <= model.CodeForgotten {
+			if code <= model.CodeRange {
 				t.Errorf("code %d has no errno in this table", code)
 			}
 			expected = syscall.EIO // of a newer server

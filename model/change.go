@@ -19,6 +19,7 @@ const (
 	OpRegister               // a variable of a bare service at Layout; one that is there gets it, CodeExists with NoReplace
 	OpResize                 // the bare service has Size bytes
 	OpBare                   // a new bare service of Size bytes, which are rounded up to whole pages
+	OpAdd                    // the number Data, to the number that is current; creates if Create is set
 )
 
 // Change is one step of a report. The target is named by ID (a variable, wherever it has been moved to) or by Tenant,
@@ -46,14 +47,16 @@ type Change struct {
 	Layout  *Layout // OpRegister
 	Overlap bool    // OpRegister: it may have bytes in common with other variables
 
-	Create  bool   // OpStore, OpAppend: create if missing
+	Whole bool // OpAdd: CodeInvalid or CodeRange unless the sum is a whole number of 64 bits with a sign
+
+	Create  bool   // OpStore, OpAppend, OpAdd: create if missing
 	Parents bool   // create missing tenant, service and directories as well
 	NewID   uint64 // the id that a [Probe] reserved for the variable if it is created
 	// HasVersion makes the change conditional: CodeConflict unless the variable's version is IfVersion (0: it must not
 	// exist).
 	HasVersion bool
 	IfVersion  uint64
-	// NewMode is the mode of what the change makes (OpStore, OpAppend, OpCreate, OpMkdir).
+	// NewMode is the mode of what the change makes (OpStore, OpAppend, OpAdd, OpCreate, OpMkdir).
 	NewMode Mode
 	// Mode and MTime are given to a variable with its value, or by OpSetMeta to anything. 0: the mode stays. Without
 	// HasMTime a new value's time is that of its commit.
@@ -76,5 +79,6 @@ type Result struct {
 	Version   uint64 // the version after the change
 	MTime     int64
 	Size      int64
-	Unchanged bool // it held these bytes already: no version, no event
+	Unchanged bool   // it held these bytes already: no version, no event
+	Number    string // OpAdd: the sum
 }

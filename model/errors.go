@@ -31,6 +31,7 @@ const (
 	CodeUnsupported
 	CodeDisconnected // no connection within the bound; made by the client itself
 	CodeForgotten    // the report was sent before, and what became of it is no longer known
+	CodeRange        // a number that does not fit
 )
 
 // Sentinels, matched by code with errors.Is.
@@ -55,6 +56,7 @@ var (
 	ErrUnsupported  = &Error{Code: CodeUnsupported, Message: "not supported"}
 	ErrDisconnected = &Error{Code: CodeDisconnected, Message: "server unreachable"}
 	ErrForgotten    = &Error{Code: CodeForgotten, Message: "the server no longer knows whether it carried out the report"}
+	ErrRange        = &Error{Code: CodeRange, Message: "number out of range"}
 )
 
 // Error is a refusal: what a request that was not carried out is answered with.

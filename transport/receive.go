@@ -206,7 +206,7 @@ func receiveError(err error) error {
 		return fmt.Errorf("receive: %w: %w", err, model.ErrDisconnected)
 	}
 	switch {
-	case ce.Code > closeCodeBase && ce.Code <= closeCodeBase+int(model.CodeForgotten):
+	case ce.Code > closeCodeBase && ce.Code <= closeCodeBase+int(model.CodeRange):
 		reason := &model.Error{Code: model.Code(ce.Code - closeCodeBase), Message: ce.Text}
 		if reason.Message == "" {
 			reason.Message = "no reason given"

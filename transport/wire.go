@@ -145,6 +145,8 @@ type wireChange struct {
 	Layout  *model.Layout `msg:"ly,omitempty"`
 	Overlap bool          `msg:"ov,omitempty"`
 
+	Whole bool `msg:"wh,omitempty"`
+
 	Create     bool       `msg:"cr,omitempty"`
 	Parents    bool       `msg:"pa,omitempty"`
 	NewID      uint64     `msg:"ni,omitempty"`
@@ -163,6 +165,7 @@ type wireResult struct {
 	MTime     int64  `msg:"mt"`
 	Size      int64  `msg:"z"`
 	Unchanged bool   `msg:"u"`
+	Number    string `msg:"n,omitempty"`
 }
 
 type wireRefusal struct {

@@ -135,8 +135,8 @@ func (z *wireBareInfo) Msgsize() (s int) {
 func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(26)
-	var zb0001Mask uint32 /* 26 bits */
+	zb0001Len := uint32(27)
+	var zb0001Mask uint32 /* 27 bits */
 	_ = zb0001Mask
 	if z.In == 0 {
 		zb0001Len--
@@ -194,45 +194,49 @@ func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x8000
 	}
-	if z.Create == false {
+	if z.Whole == false {
 		zb0001Len--
 		zb0001Mask |= 0x10000
 	}
-	if z.Parents == false {
+	if z.Create == false {
 		zb0001Len--
 		zb0001Mask |= 0x20000
 	}
-	if z.NewID == 0 {
+	if z.Parents == false {
 		zb0001Len--
 		zb0001Mask |= 0x40000
 	}
-	if z.HasVersion == false {
+	if z.NewID == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x80000
 	}
-	if z.IfVersion == 0 {
+	if z.HasVersion == false {
 		zb0001Len--
 		zb0001Mask |= 0x100000
 	}
-	if z.NewMode == 0 {
+	if z.IfVersion == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x200000
 	}
-	if z.Mode == 0 {
+	if z.NewMode == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x400000
 	}
-	if z.HasMTime == false {
+	if z.Mode == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x800000
 	}
-	if z.MTime == 0 {
+	if z.HasMTime == false {
 		zb0001Len--
 		zb0001Mask |= 0x1000000
 	}
-	if z.Expect == 0 {
+	if z.MTime == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x2000000
+	}
+	if z.Expect == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x4000000
 	}
 	// variable map header, size zb0001Len
 	o = msgp.AppendMapHeader(o, zb0001Len)
@@ -331,51 +335,56 @@ func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 			o = msgp.AppendBool(o, z.Overlap)
 		}
 		if (zb0001Mask & 0x10000) == 0 { // if not omitted
+			// string "wh"
+			o = append(o, 0xa2, 0x77, 0x68)
+			o = msgp.AppendBool(o, z.Whole)
+		}
+		if (zb0001Mask & 0x20000) == 0 { // if not omitted
 			// string "cr"
 			o = append(o, 0xa2, 0x63, 0x72)
 			o = msgp.AppendBool(o, z.Create)
 		}
-		if (zb0001Mask & 0x20000) == 0 { // if not omitted
+		if (zb0001Mask & 0x40000) == 0 { // if not omitted
 			// string "pa"
 			o = append(o, 0xa2, 0x70, 0x61)
 			o = msgp.AppendBool(o, z.Parents)
 		}
-		if (zb0001Mask & 0x40000) == 0 { // if not omitted
+		if (zb0001Mask & 0x80000) == 0 { // if not omitted
 			// string "ni"
 			o = append(o, 0xa2, 0x6e, 0x69)
 			o = msgp.AppendUint64(o, z.NewID)
 		}
-		if (zb0001Mask & 0x80000) == 0 { // if not omitted
+		if (zb0001Mask & 0x100000) == 0 { // if not omitted
 			// string "hv"
 			o = append(o, 0xa2, 0x68, 0x76)
 			o = msgp.AppendBool(o, z.HasVersion)
 		}
-		if (zb0001Mask & 0x100000) == 0 { // if not omitted
+		if (zb0001Mask & 0x200000) == 0 { // if not omitted
 			// string "iv"
 			o = append(o, 0xa2, 0x69, 0x76)
 			o = msgp.AppendUint64(o, z.IfVersion)
 		}
-		if (zb0001Mask & 0x200000) == 0 { // if not omitted
+		if (zb0001Mask & 0x400000) == 0 { // if not omitted
 			// string "nm"
 			o = append(o, 0xa2, 0x6e, 0x6d)
 			o = msgp.AppendUint16(o, uint16(z.NewMode))
 		}
-		if (zb0001Mask & 0x400000) == 0 { // if not omitted
+		if (zb0001Mask & 0x800000) == 0 { // if not omitted
 			// string "mo"
 			o = append(o, 0xa2, 0x6d, 0x6f)
 			o = msgp.AppendUint16(o, uint16(z.Mode))
 		}
-		if (zb0001Mask & 0x800000) == 0 { // if not omitted
+		if (zb0001Mask & 0x1000000) == 0 { // if not omitted
 			// string "ht"
 			o = append(o, 0xa2, 0x68, 0x74)
 			o = msgp.AppendBool(o, z.HasMTime)
 		}
-		if (zb0001Mask & 0x1000000) == 0 { // if not omitted
+		if (zb0001Mask & 0x2000000) == 0 { // if not omitted
 			// string "mt"
 			o = append(o, 0xa2, 0x6d, 0x74)
 			o = msgp.AppendInt64(o, z.MTime)
 		}
-		if (zb0001Mask & 0x2000000) == 0 { // if not omitted
+		if (zb0001Mask & 0x4000000) == 0 { // if not omitted
 			// string "x"
 			o = append(o, 0xa1, 0x78)
 			o = msgp.AppendUint64(o, z.Expect)
@@ -526,6 +535,12 @@ func (z *wireChange) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Overlap")
 				return
 			}
+		case "wh":
+			z.Whole, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Whole")
+				return
+			}
 		case "cr":
 			z.Create, bts, err = msgp.ReadBoolBytes(bts)
 			if err != nil {
@@ -618,7 +633,7 @@ func (z *wireChange) Msgsize() (s int) {
 	} else {
 		s += (*wireLayout)(z.Layout).Msgsize()
 	}
-	s += 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint16Size + 3 + msgp.Uint16Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size
+	s += 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint16Size + 3 + msgp.Uint16Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size
 	return
 }
 
@@ -1750,22 +1765,40 @@ func (z wireRefusal) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *wireResult) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "id"
-	o = append(o, 0x85, 0xa2, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.ID)
-	// string "v"
-	o = append(o, 0xa1, 0x76)
-	o = msgp.AppendUint64(o, z.Version)
-	// string "mt"
-	o = append(o, 0xa2, 0x6d, 0x74)
-	o = msgp.AppendInt64(o, z.MTime)
-	// string "z"
-	o = append(o, 0xa1, 0x7a)
-	o = msgp.AppendInt64(o, z.Size)
-	// string "u"
-	o = append(o, 0xa1, 0x75)
-	o = msgp.AppendBool(o, z.Unchanged)
+	// check for omitted fields
+	zb0001Len := uint32(6)
+	var zb0001Mask uint8 /* 6 bits */
+	_ = zb0001Mask
+	if z.Number == "" {
+		zb0001Len--
+		zb0001Mask |= 0x20
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "id"
+		o = append(o, 0xa2, 0x69, 0x64)
+		o = msgp.AppendUint64(o, z.ID)
+		// string "v"
+		o = append(o, 0xa1, 0x76)
+		o = msgp.AppendUint64(o, z.Version)
+		// string "mt"
+		o = append(o, 0xa2, 0x6d, 0x74)
+		o = msgp.AppendInt64(o, z.MTime)
+		// string "z"
+		o = append(o, 0xa1, 0x7a)
+		o = msgp.AppendInt64(o, z.Size)
+		// string "u"
+		o = append(o, 0xa1, 0x75)
+		o = msgp.AppendBool(o, z.Unchanged)
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "n"
+			o = append(o, 0xa1, 0x6e)
+			o = msgp.AppendString(o, z.Number)
+		}
+	}
 	return
 }
 
@@ -1817,6 +1850,12 @@ func (z *wireResult) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Unchanged")
 				return
 			}
+		case "n":
+			z.Number, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Number")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1831,7 +1870,7 @@ func (z *wireResult) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *wireResult) Msgsize() (s int) {
-	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.BoolSize
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.BoolSize + 2 + msgp.StringPrefixSize + len(z.Number)
 	return
 }
 

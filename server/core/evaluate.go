@@ -94,6 +94,8 @@ func (e *evaluator) change(c *model.Change) (model.Result, error) {
 	switch c.Op {
 	case model.OpStore, model.OpPatch, model.OpWrite, model.OpAppend, model.OpTruncate, model.OpCreate:
 		return e.value(c)
+	case model.OpAdd:
+		return e.add(c)
 	case model.OpDelete:
 		return e.remove(c)
 	case model.OpRename:
