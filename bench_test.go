@@ -3,12 +3,15 @@ package commyfs_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -97,48 +100,94 @@ func BenchmarkPut(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				var next atomic.Uint64
-				var mu sync.Mutex
-				var times []time.Duration
-				var before, after runtime.MemStats
-				runtime.ReadMemStats(&before)
-				own, other, commits := ownTime(), served(), revision(b, c)
-				b.ResetTimer()
-				var wg sync.WaitGroup
-				for w := range writers {
-					wg.Go(func() {
-						name := fmt.Sprint("v", w)
-						var took []time.Duration
-						for {
-							n := next.Add(1)
-							if n > uint64(b.N) {
-								break
-							}
-							start := time.Now()
-							if _, err := s.Put(context.Background(), name, binary.LittleEndian.AppendUint64(nil, n)); err != nil {
-								b.Error(err)
-								return
-							}
-							took = append(took, time.Since(start))
-						}
-						mu.Lock()
-						defer mu.Unlock()
-						times = append(times, took...)
-					})
-				}
-				wg.Wait()
-				b.StopTimer()
-				own, other, commits = ownTime()-own, served()-other, revision(b, c)-commits
-				runtime.ReadMemStats(&after)
-				slices.Sort(times)
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
-				b.ReportMetric(float64(b.N)/float64(commits), "puts/commit")
-				b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
-				b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
-				b.ReportMetric(float64(own.Microseconds())/float64(b.N), "client-µs/op")
-				b.ReportMetric(float64(other.Microseconds())/float64(b.N), "server-µs/op")
-				b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(b.N), "client-allocs/op")
+				benchChanges(b, c, served, writers, func(w int, n uint64) error {
+					_, err := s.Put(context.Background(), fmt.Sprint("v", w), binary.LittleEndian.AppendUint64(nil, n))
+					return err
+				})
 			})
 		}
 	}
+}
+
+// BenchmarkAdd is the same with one counter for all, which the server adds to; and with what clients would do otherwise.
+func BenchmarkAdd(b *testing.B) {
+	ctx := context.Background()
+	for _, writers := range []int{1, 8, 64} {
+		for _, way := range []string{"add", "compare and swap"} {
+			b.Run(fmt.Sprintf("writers=%d/%s", writers, way), func(b *testing.B) {
+				c, served := benchClient(b)
+				s := c.Service("t", "s")
+				if _, err := s.Add(ctx, "n", 0); err != nil {
+					b.Fatal(err)
+				}
+				benchChanges(b, c, served, writers, func(int, uint64) error {
+					if way == "add" {
+						_, err := s.Add(ctx, "n", 1)
+						return err
+					}
+					for {
+						e, err := s.Get(ctx, "n")
+						if err != nil {
+							return err
+						}
+						n, err := strconv.Atoi(strings.TrimSpace(string(e.Value)))
+						if err != nil {
+							return err
+						}
+						if _, err = s.Update(ctx, "n", fmt.Appendln(nil, n+1), e.Version); !errors.Is(err, commyfs.ErrConflict) {
+							return err
+						}
+					}
+				})
+				if n, err := s.Int64(ctx, "n"); err != nil || n != int64(b.N) {
+					b.Errorf("the counter is %d (%v) after %d additions", n, err, b.N)
+				}
+			})
+		}
+	}
+}
+
+// benchChanges measures what writers do that each wait for one change before they make the next.
+func benchChanges(b *testing.B, c *commyfs.Client, served func() time.Duration, writers int, change func(w int, n uint64) error) {
+	b.Helper()
+	var next atomic.Uint64
+	var mu sync.Mutex
+	var times []time.Duration
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	own, other, commits := ownTime(), served(), revision(b, c)
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			var took []time.Duration
+			for {
+				n := next.Add(1)
+				if n > uint64(b.N) {
+					break
+				}
+				start := time.Now()
+				if err := change(w, n); err != nil {
+					b.Error(err)
+					return
+				}
+				took = append(took, time.Since(start))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, took...)
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	own, other, commits = ownTime()-own, served()-other, revision(b, c)-commits
+	runtime.ReadMemStats(&after)
+	slices.Sort(times)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "changes/s")
+	b.ReportMetric(float64(b.N)/float64(commits), "changes/commit")
+	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
+	b.ReportMetric(float64(own.Microseconds())/float64(b.N), "client-µs/op")
+	b.ReportMetric(float64(other.Microseconds())/float64(b.N), "server-µs/op")
+	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(b.N), "client-allocs/op")
 }

@@ -17,8 +17,8 @@
 //
 // # Changes
 //
-// [Service.Put], [Service.Create], [Service.Update], [Service.Append], [Service.Delete] and [Client.Txn], which makes
-// several changes atomically, return when the server has stored the change. A change is made once, even if the connection
+// [Service.Put], [Service.Create], [Service.Update], [Service.Append], [Service.Add], [Service.Delete] and [Client.Txn],
+// which makes several changes atomically, return when the server has stored the change. A change is made once, even if the connection
 // is lost and the client sends it again. A change that fails with [ErrUnreachable] may or may not have been made; this
 // includes changes whose context ends after they were sent.
 //

@@ -14,6 +14,7 @@ var (
 	ErrDenied       error = model.ErrDenied       // also fs.ErrPermission: the API key lacks the right
 	ErrUnauthorized error = model.ErrUnauthorized // also fs.ErrPermission: no valid API key
 	ErrInvalid      error = model.ErrInvalid
+	ErrRange        error = model.ErrRange // a number does not fit
 	ErrTooLarge     error = model.ErrTooLarge
 	ErrNameTooLong  error = model.ErrNameTooLong
 	ErrNoSpace      error = model.ErrNoSpace

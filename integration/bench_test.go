@@ -83,7 +83,7 @@ func TestBench(t *testing.T) {
 			t.Errorf("not sane: %+v", res)
 		}
 	}
-	for _, c := range []string{"commit", "throughput", "fan_out"} {
+	for _, c := range []string{"commit", "throughput", "counter", "fan_out"} {
 		want[c] = true
 	}
 	for _, res := range report.Clients {

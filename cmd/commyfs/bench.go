@@ -26,8 +26,8 @@ func (a *app) newBenchCommand() *cobra.Command {
 		Use:   "bench",
 		Short: "Benchmark file operations against tmpfs and a minimal FUSE file system",
 		Long: "Benchmark file operations on temporary commyfs mounts, which have their own server and directories, against tmpfs and a\n" +
-			"minimal FUSE file system; then, with nothing to compare, programs that use the Go SDK: a commit, 64 writers, values\n" +
-			"delivered to 50 watchers. Compare results of the same run only. Nothing is left behind. If something cannot be measured,\n" +
+			"minimal FUSE file system; then, with nothing to compare, programs that use the Go SDK: a commit, 64 writers, a counter,\n" +
+			"values delivered to 50 watchers. Compare results of the same run only. Nothing is left behind. If something cannot be measured,\n" +
 			"the other results are printed and the exit code is 1.",
 		Args:              takes(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,

@@ -75,6 +75,7 @@ func (a *app) newRootCommand() *cobra.Command {
 		a.newServeCommand(),
 		a.newGetCommand(),
 		a.newSetCommand(),
+		a.newIncrCommand(),
 		a.newRmCommand(),
 		a.newLsCommand(),
 		a.newStatCommand(),

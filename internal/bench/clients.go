@@ -29,6 +29,7 @@ type clientCase struct {
 var clientCases = []clientCase{
 	{"commit", "Put of 8 bytes by the Go SDK: stored at the server", commit},
 	{"throughput", "the same by 64 goroutines on one connection", throughput},
+	{"counter", "64 goroutines add to one variable on one connection", counter},
 	{"fan_out", "64 goroutines Put, 50 clients watch: values delivered, and the times from Put to the watcher", fanOut},
 }
 
@@ -96,6 +97,14 @@ func put(ctx context.Context, d time.Duration, connect func() (*sdk.Client, erro
 		return crowd.Sample{}, err
 	}
 	return crowd.Together(d, crowd.Putters(ctx, c.Service(benchTenant, benchService), writers))
+}
+
+func counter(ctx context.Context, d time.Duration, connect func() (*sdk.Client, error)) (crowd.Sample, error) {
+	c, err := connect()
+	if err != nil {
+		return crowd.Sample{}, err
+	}
+	return crowd.Together(d, crowd.Adders(ctx, c.Service(benchTenant, benchService), crowd.Writers))
 }
 
 func fanOut(ctx context.Context, d time.Duration, connect func() (*sdk.Client, error)) (crowd.Sample, error) {

@@ -64,6 +64,18 @@ func together(d time.Duration, ops []func() error) (Times, time.Duration, error)
 	return slices.Concat(all...), elapsed, errors.Join(errs...)
 }
 
+// Adders add 1 to one variable.
+func Adders(ctx context.Context, s *commyfs.Service, n int) []func() error {
+	ops := make([]func() error, n)
+	for i := range ops {
+		ops[i] = func() error {
+			_, err := s.Add(ctx, "counter", 1)
+			return err
+		}
+	}
+	return ops
+}
+
 // Putters each store values of 8 bytes in a variable of their own, another one each time: what does not change costs less.
 func Putters(ctx context.Context, s *commyfs.Service, n int) []func() error {
 	ops := make([]func() error, n)
