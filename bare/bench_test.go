@@ -1,6 +1,7 @@
 package bare
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,6 +96,99 @@ func BenchmarkFound(b *testing.B) {
 				b.Log(err)
 			}
 			_ = mem.Close()
+		})
+	}
+}
+
+// BenchmarkLongestWait measures how long others wait for a large file at most while all of it is looked at, copied or made longer.
+func BenchmarkLongestWait(b *testing.B) {
+	const size = MaxSize / 2
+	for _, how := range []string{"bell", "removed", "cut", "resized"} {
+		b.Run(how, func(b *testing.B) {
+			d, err := OpenDir(Options{Path: filepath.Join(b.TempDir(), "bare")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer d.Close()
+			o := &told{ch: make(chan struct{}, 1000)}
+			if o.f, err = d.Open(1, size, o); err != nil {
+				b.Fatal(err)
+			}
+			mem, bell, err := o.f.Handle(true)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer mem.Close()
+			m, err := mapFile(mem, size, unix.PROT_READ|unix.PROT_WRITE)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer unmap(m)
+			ring, err := mapFile(bell, bellSize, unix.PROT_READ|unix.PROT_WRITE)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer unmap(ring)
+			_ = bell.Close()
+			o.f.Start()
+			last := Variable{ID: 1, Off: size - 8, Size: 8}
+			if err := o.f.Track(last, make([]byte, 8)); err != nil {
+				b.Fatal(err)
+			}
+			for i := 0; i < size; i += PageSize {
+				m[i] = byte(i>>12) | 1
+			}
+			m[size-8] = 1
+			<-o.ch
+			longest := time.Duration(0)
+			for range b.N {
+				done := make(chan error, 1)
+				go func() {
+					var err error
+					switch how {
+					case "bell":
+						for i := 0; i < size; i += PageSize {
+							m[i]++
+						}
+						m[size-8]++
+						for i := range bitmapSize / 8 {
+							atomic.StoreUint64(word64(ring, bellHeader+8*i), ^uint64(0))
+						}
+						atomic.AddUint32(word32(ring, offBell), 1)
+						wakeAll(word32(ring, offBell))
+						<-o.ch
+					case "removed":
+						if err = os.Remove(mem.Name()); err == nil {
+							for err = os.ErrNotExist; err != nil; _, err = os.Stat(mem.Name()) {
+								time.Sleep(time.Millisecond)
+							}
+						}
+					case "cut":
+						err = os.Truncate(mem.Name(), 0)
+						for st, err := mem.Stat(); err == nil && st.Size() < size; st, err = mem.Stat() {
+							time.Sleep(time.Millisecond)
+						}
+						time.Sleep(100 * time.Millisecond) // it is written anew
+					case "resized":
+						err = o.f.Resize(MaxSize)
+					}
+					done <- err
+				}()
+				for err = errors.New("not yet"); err != nil; {
+					select {
+					case err = <-done:
+						if err != nil {
+							b.Fatal(err)
+						}
+					default:
+						began := time.Now()
+						_ = o.f.Stats()
+						longest = max(longest, time.Since(began))
+						time.Sleep(20 * time.Microsecond)
+					}
+				}
+			}
+			b.ReportMetric(float64(longest)/1e3, "longest-us")
 		})
 	}
 }

@@ -159,6 +159,14 @@ func (d *Dir) open(file string, flags int) (*os.File, error) {
 // Path is where the directory is.
 func (d *Dir) Path() string { return d.o.Path }
 
+// unlink removes a file of the directory, if it is there.
+func (d *Dir) unlink(file string) error {
+	if err := unix.Unlinkat(int(d.dir.Fd()), file, 0); err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "remove", Path: filepath.Join(d.o.Path, file), Err: err}
+	}
+	return nil
+}
+
 // Services lists the services of which there are files.
 func (d *Dir) Services() ([]uint64, error) {
 	list, err := os.ReadDir(d.o.Path)
@@ -178,9 +186,7 @@ func (d *Dir) Services() ([]uint64, error) {
 func (d *Dir) Remove(service uint64) error {
 	var errs []error
 	for _, kind := range []string{"mem", "bell", "state"} {
-		if err := os.Remove(d.path(service, kind)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+		errs = append(errs, d.unlink(name(service, kind)))
 	}
 	return errors.Join(errs...)
 }

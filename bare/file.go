@@ -22,7 +22,8 @@ type File struct {
 	running sync.WaitGroup
 	kick    chan struct{}
 	// bell is mapped as long as the file is open. Only run replaces it, with mu held, and while nobody listens to it.
-	bell []byte
+	bell  []byte
+	again retry // run's own
 
 	mu       sync.Mutex // guards the following
 	ro       *os.File   // to read, to ask who has it open, and to sync
@@ -30,9 +31,10 @@ type File struct {
 	cur      []byte // the file, to read; it and shadow can be longer than size
 	shadow   []byte // the bytes that are known
 	vars     map[uint64]*tracked
-	index    *spans // nil: vars have changed
-	dirty    []*tracked
-	noted    State // at the last opening
+	index    *spans     // nil: vars have changed
+	dirty    []*tracked // a queue
+	out      int64      // bytes of values that the owner is being told of
+	noted    State      // at the last opening
 	applied  int64
 	synced   int64
 	same     bool // see State.SameBoot, as the two before and the next
@@ -44,6 +46,8 @@ type File struct {
 	lent     int64 // until when we keep it so
 	touched  pages // of which some bytes were not 0, or are not
 	room     pages // that have room on the disk
+	during   pages // that were put while the file is being copied; nil: it is not
+	sound    int64 // up to where the file has what is known, or newer; MaxSize: all of it
 	ranges   []diff.Range
 	retry    int64  // nothing is told of before
 	want     uint32 // what has happened that nobody has looked at
@@ -186,7 +190,7 @@ func (f *File) Resize(size int64) error {
 		}
 	}
 	if size > int64(len(f.cur)) {
-		w, err := f.d.open(name(f.service, "mem"), os.O_RDWR)
+		w, err := f.reopen()
 		if err != nil {
 			return err
 		}
@@ -197,7 +201,7 @@ func (f *File) Resize(size int64) error {
 		err = errors.Join(err, w.Close())
 		if err == nil {
 			f.giveBack()
-			err = f.mapAll(size)
+			err = f.grow(size)
 		}
 		if err != nil {
 			return err

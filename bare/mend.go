@@ -5,45 +5,168 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
-
-	"golang.org/x/sys/unix"
+	"time"
 )
 
-// mend makes a file that was cut short as long as it has to be, and writes what is known of the bytes that went.
-func (f *File) mend() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	w, err := f.d.open(name(f.service, "mem"), os.O_RDWR)
-	if err != nil {
+// unmended is why something could not be mended. It is tried again.
+type unmended struct{ error }
+
+func (e unmended) Unwrap() error { return e.error }
+
+// unmendedUnless wraps an error of mending; nobody is there any more to try again after ErrClosed.
+func unmendedUnless(err error) error {
+	if err == nil || errors.Is(err, ErrClosed) {
 		return err
+	}
+	return unmended{err}
+}
+
+// What could not be mended is tried again after a while, and each time after a longer one.
+const (
+	mendAfter = 100 * time.Millisecond
+	mendLater = 30 * time.Second
+)
+
+// retry is when to mend again what could not be mended.
+type retry struct {
+	at    int64 // 0: there is nothing
+	pause time.Duration
+	said  string // what the owner was told of it
+	anew  bool   // it has failed in this turn
+}
+
+// fix mends the file after an error of looking at it.
+func (f *File) fix(err error) {
+	if errors.Is(err, ErrCut) {
+		if f.again.waiting(f.d.now()) {
+			return
+		}
+		err = errors.Join(err, f.mend())
+	}
+	if err == nil || errors.Is(err, ErrClosed) {
+		return
+	}
+	if u := (unmended{}); errors.As(err, &u) {
+		f.again.anew = true
+		if f.again.said == u.Error() {
+			return
+		}
+		f.again.said = u.Error()
+	}
+	f.owner.Broken(err)
+}
+
+func (r *retry) waiting(now int64) bool { return r.at > now }
+
+// due begins a turn, and reports whether what could not be mended is to be tried again.
+func (r *retry) due(now int64) bool {
+	r.anew = false
+	return r.at != 0 && now >= r.at
+}
+
+// tried ends a turn in which everything was tried, or only what has failed.
+func (r *retry) tried(everything bool, now int64) {
+	switch {
+	case r.anew:
+		r.pause = min(max(2*r.pause, mendAfter), mendLater)
+		r.at = now + int64(r.pause)
+	case everything:
+		*r = retry{}
+	}
+}
+
+// mend makes a file that was cut short as long as it has to be, and writes what is known of the bytes that went. Meanwhile
+// nobody compares the file with what is known: who mends is who compares.
+func (f *File) mend() error {
+	w, cut, err := f.beginMending()
+	if err == nil && w == nil {
+		err = errors.New("it is whole, and cannot be read") // what it is on is damaged, or full
+	}
+	if err != nil {
+		return unmendedUnless(err)
 	}
 	defer w.Close()
-	if same, err := sameFile(w, f.ro); err != nil || !same {
-		return err // it was replaced, which is mended on its own
+	for from := cut; err == nil && from < f.length(); {
+		from, err = f.writeKnown(w, from)
 	}
-	st, err := w.Stat()
-	if err != nil || st.Size() >= f.size {
-		return err
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.kept = MaxSize
+		err = f.saveState()
 	}
-	cut := st.Size()
-	if err := f.lose(cut); err != nil {
-		return err
+	if err != nil {
+		return unmendedUnless(err)
 	}
-	if err := w.Truncate(f.size); err != nil {
-		return err
+	return fmt.Errorf("its bytes from %d on were written anew", cut)
+}
+
+// beginMending makes the file longer. w is nil if there is nothing to mend.
+func (f *File) beginMending() (w *os.File, cut int64, err error) {
+	sync := false
+	f.mu.Lock()
+	w, err = f.reopen()
+	if err == nil {
+		if cut, err = f.cutLocked(w); err == nil && cut < f.size {
+			f.sound = cut
+			sync, err = f.loseLocked(cut)
+		}
+	}
+	whole := cut >= f.size
+	f.mu.Unlock() // whoever puts something does not wait for the disk
+	if err == nil && sync {
+		err = f.state.Sync()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil && !whole {
+		var st os.FileInfo
+		if st, err = w.Stat(); err == nil {
+			err = w.Truncate(max(st.Size(), f.size))
+		}
+	}
+	if w != nil && (err != nil || whole) {
+		_ = w.Close()
+		return nil, 0, err
 	}
 	clear(f.room)
 	f.unsavedLocked()
-	for p := cut / PageSize; p < f.size/PageSize; p++ {
-		if from := max(cut, p*PageSize); f.touched.has(p) {
-			if _, err := w.WriteAt(f.shadow[from:(p+1)*PageSize], from); err != nil {
-				return err
-			}
+	return w, cut, err
+}
+
+// cutLocked is up to where the file has what is known.
+func (f *File) cutLocked(w *os.File) (int64, error) {
+	st, err := w.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return min(st.Size(), f.size, f.sound), nil
+}
+
+func (f *File) length() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.size
+}
+
+// writeKnown writes what is known of some bytes, and returns where to go on.
+func (f *File) writeKnown(w io.WriterAt, from int64) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return from, ErrClosed
+	}
+	to := min(from+chunk, f.size)
+	for _, p := range f.touched.between(from/PageSize, (to+PageSize-1)/PageSize) {
+		at := max(from, p*PageSize)
+		if _, err := w.WriteAt(f.shadow[at:(p+1)*PageSize], at); err != nil {
+			return from, err
 		}
 	}
-	f.kept = MaxSize
-	return errors.Join(fmt.Errorf("its bytes from %d on were written anew", cut), f.saveState())
+	if f.sound = to; to == f.size {
+		f.sound = MaxSize
+	}
+	return to, nil
 }
 
 // trim cuts a file that somebody has made longer, if nobody has it open any more.
@@ -54,80 +177,12 @@ func (f *File) trim() error {
 	if err != nil || st.Size() <= int64(len(f.cur)) {
 		return err
 	}
-	w, err := f.d.open(name(f.service, "mem"), os.O_RDWR)
+	w, err := f.reopen()
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	if same, err := sameFile(w, f.ro); err != nil || !same {
-		return err
-	}
 	return w.Truncate(int64(len(f.cur))) // nobody needs what is behind the end that everybody knows
-}
-
-// checkPlace makes the file anew if it is not in its place any more. What is in the old one is in the new one.
-func (f *File) checkPlace() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	path := f.d.path(f.service, "mem")
-	var st, at unix.Stat_t
-	if err := unix.Fstat(int(f.ro.Fd()), &st); err != nil {
-		return err
-	}
-	err := unix.Fstatat(int(f.d.dir.Fd()), name(f.service, "mem"), &at, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil && at.Ino == st.Ino && at.Dev == st.Dev {
-		return nil
-	}
-	next := name(f.service, "mem.new")
-	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	w, err := f.d.open(next, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	err = w.Truncate(max(f.size, int64(len(f.cur))))
-	if err == nil {
-		err = f.copyTo(w)
-	}
-	if err == nil {
-		err = unix.Renameat(int(f.d.dir.Fd()), next, int(f.d.dir.Fd()), name(f.service, "mem"))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("make %s anew: %w", path, err), os.Remove(path+".new"))
-	}
-	ro, err := f.d.open(name(f.service, "mem"), os.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	f.giveBack()
-	_ = f.ro.Close()
-	f.ro = ro
-	f.want |= unix.IN_OPEN
-	f.unsavedLocked()
-	if err := f.mapAll(int64(len(f.cur))); err != nil {
-		return err
-	}
-	return ErrReplaced
-}
-
-// copyTo copies the file, but not its holes: to look at them would fill them.
-func (f *File) copyTo(w io.WriterAt) error {
-	return dataOf(int(f.ro.Fd()), f.size, func(_, from, to int64) error {
-		for ; from < to; from += chunk {
-			if err := writeMapped(w, f.cur[from:min(to, from+chunk)], from); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-func writeMapped(w io.WriterAt, b []byte, off int64) (err error) {
-	defer caught(debug.SetPanicOnFault(true), &err)
-	_, err = w.WriteAt(b, off)
-	return err
 }
 
 // pages has a bit for each page.

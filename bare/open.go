@@ -21,7 +21,7 @@ func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
 	if there {
 		return nil, fmt.Errorf("service %d is open: %w", service, os.ErrExist)
 	}
-	f := &File{d: d, service: service, owner: o, size: size, vars: map[uint64]*tracked{}, kick: make(chan struct{}, 1)}
+	f := &File{d: d, service: service, owner: o, size: size, vars: map[uint64]*tracked{}, kick: make(chan struct{}, 1), sound: MaxSize}
 	err := f.open()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -63,13 +63,18 @@ func (f *File) open() (err error) {
 
 // lose notes that the file is not there from an offset on, before it is made anew.
 func (f *File) lose(from int64) error {
-	f.kept = min(f.kept, from)
-	f.noted.Kept = f.kept
-	err := f.saveState()
-	if err == nil && f.applied != 0 { // it must not come to the disk behind the zeroes
+	sync, err := f.loseLocked(from)
+	if err == nil && sync {
 		err = f.state.Sync()
 	}
 	return err
+}
+
+// loseLocked is lose without the last step. sync: what it has noted must not come to the disk behind the zeroes.
+func (f *File) loseLocked(from int64) (sync bool, err error) {
+	f.kept = min(f.kept, from)
+	f.noted.Kept = f.kept
+	return f.applied != 0, f.saveState()
 }
 
 // prepare sees to it that there is a file of the right size. Bytes behind the end go if nobody else has it open.
@@ -110,26 +115,30 @@ func (f *File) prepare() error {
 }
 
 // mapAll maps the file, and makes room for the shadow.
-func (f *File) mapAll(size int64) error {
-	cur, err := mapFile(f.ro, size, unix.PROT_READ)
-	if err != nil {
+func (f *File) mapAll(size int64) (err error) {
+	if f.cur, err = mapFile(f.ro, size, unix.PROT_READ); err != nil {
 		return err
 	}
-	shadow, err := memory(size)
+	f.shadow, err = memory(size)
+	f.touched, f.room = newPages(size), newPages(size)
+	return err
+}
+
+// grow is mapAll for a file that has become longer. Nothing is copied.
+func (f *File) grow(size int64) error {
+	shadow, err := unix.Mremap(f.shadow, int(size), unix.MREMAP_MAYMOVE)
 	if err != nil {
-		unmap(cur)
-		return err
+		return fmt.Errorf("memory for %d bytes: %w", size, err)
 	}
+	f.shadow = shadow
+	cur, err := unix.Mremap(f.cur, int(size), unix.MREMAP_MAYMOVE)
+	if err != nil {
+		return fmt.Errorf("map %d bytes of %s: %w", size, f.ro.Name(), err)
+	}
+	f.cur = cur
 	touched := newPages(size)
 	copy(touched, f.touched)
-	for p := range int64(len(f.shadow)) / PageSize {
-		if touched.has(p) { // the others take no memory
-			copy(shadow[p*PageSize:], f.shadow[p*PageSize:(p+1)*PageSize])
-		}
-	}
-	unmap(f.cur)
-	unmap(f.shadow)
-	f.cur, f.shadow, f.touched, f.room = cur, shadow, touched, newPages(size)
+	f.touched, f.room = touched, newPages(size)
 	return nil
 }
 

@@ -2,7 +2,6 @@ package bare
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -13,8 +12,8 @@ import (
 	"github.com/commy-project/commyfs/diff"
 )
 
-// fits checks a variable and its bytes.
-func (f *File) fits(v *Variable, data []byte) error {
+// check checks a variable and its bytes.
+func (f *File) check(v *Variable, data []byte) error {
 	if int64(len(data)) != v.Size {
 		return fmt.Errorf("%d bytes for a variable of %d: %w", len(data), v.Size, os.ErrInvalid)
 	}
@@ -40,7 +39,7 @@ func (f *File) placeLocked(v Variable) *tracked {
 func (f *File) Track(v Variable, data []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.fits(&v, data); err != nil {
+	if err := f.check(&v, data); err != nil {
 		return err
 	}
 	t := f.placeLocked(v)
@@ -56,7 +55,8 @@ func (f *File) Forget(id uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if t := f.vars[id]; t != nil {
-		t.dirty, t.out = false, false
+		t.dirty = false
+		f.setOut(t, false)
 		delete(f.vars, id)
 		f.index = nil
 	}
@@ -67,10 +67,8 @@ func (f *File) Took(id, version uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if t := f.vars[id]; t != nil {
-		t.Version, t.out = version, false
-		if t.dirty {
-			f.wakeLocked()
-		}
+		t.Version = version
+		f.setOut(t, false)
 	}
 }
 
@@ -79,7 +77,7 @@ func (f *File) Lost(id uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if t := f.vars[id]; t != nil && t.out {
-		t.out = false
+		f.setOut(t, false)
 		f.markLocked(t, 0)
 		f.retry = f.d.now() + int64(retryAfter)
 		f.wakeLocked()
@@ -97,7 +95,7 @@ const racing = 200 * time.Microsecond
 func (f *File) Put(v Variable, data []byte) (err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.fits(&v, data); err != nil {
+	if err := f.check(&v, data); err != nil {
 		return err
 	}
 	if err := f.borrow(); err != nil {
@@ -106,11 +104,12 @@ func (f *File) Put(v Variable, data []byte) (err error) {
 	if err := f.makeRoom(v.Off, v.Size); err != nil {
 		return err
 	}
-	if err := f.write(v, data); err != nil {
+	if err := f.write(v, data); err != nil && !f.cutBefore(v.Off+v.Size) {
 		return err
 	}
 	t := f.placeLocked(v)
-	t.dirty, t.out = false, false
+	t.dirty = false
+	f.setOut(t, false)
 	f.unsavedLocked()
 	f.indexLocked().over(v.Off, v.Off+v.Size, func(other *tracked) {
 		if other != t {
@@ -119,6 +118,19 @@ func (f *File) Put(v Variable, data []byte) (err error) {
 		}
 	})
 	return nil
+}
+
+// cutBefore reports whether a put has failed because somebody has cut the file short. It is what is known now, and comes into the
+// file when that is mended, at once.
+func (f *File) cutBefore(end int64) bool {
+	st, err := f.wf.Stat()
+	if err != nil || st.Size() >= end {
+		return false
+	}
+	f.sound = min(f.sound, st.Size())
+	f.want |= unix.IN_CLOSE_WRITE
+	f.wakeLocked()
+	return true
 }
 
 // write makes the file and the shadow what data is.
@@ -157,13 +169,9 @@ func (f *File) borrow() error {
 	if f.w != nil {
 		return nil
 	}
-	wf, err := f.d.open(name(f.service, "mem"), os.O_RDWR)
+	wf, err := f.reopen()
 	if err != nil {
 		return err
-	}
-	if same, err := sameFile(wf, f.ro); err != nil || !same {
-		_ = wf.Close()
-		return errors.Join(err, ErrReplaced)
 	}
 	w, err := mapFile(wf, int64(len(f.cur)), unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
@@ -174,15 +182,6 @@ func (f *File) borrow() error {
 	f.lent = f.d.now() + max(int64(lendFor), 100*int64(f.stats.Cost)) // however much is put: a writer is not seen meanwhile
 	f.d.note(f.d.lent, f)
 	return nil
-}
-
-func sameFile(a, b *os.File) (bool, error) {
-	x, err := a.Stat()
-	if err != nil {
-		return false, err
-	}
-	y, err := b.Stat()
-	return err == nil && os.SameFile(x, y), err
 }
 
 // makeRoom sees to it that there is room on the disk for a range: a store into a hole of a full one would be a fault.
@@ -198,6 +197,9 @@ func (f *File) makeRoom(off, n int64) error {
 		}
 	}
 	f.room.addRange(off, n)
+	if f.during != nil {
+		f.during.addRange(off, n)
+	}
 	f.touched.addRange(off, n)
 	return nil
 }

@@ -1,9 +1,7 @@
 package bare
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -82,6 +80,10 @@ func (f *File) turn() (wait time.Duration, ok bool) {
 	due := was && f.sinceScan() >= f.stats.Interval // however often something else is to be done
 	f.want, f.rung = 0, false
 	f.mu.Unlock()
+	retry := f.again.due(f.d.now())
+	if retry {
+		want |= unix.IN_DELETE | unix.IN_CLOSE_WRITE | bellLost
+	}
 	if want&(unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO) != 0 {
 		f.fix(f.checkPlace())
 	}
@@ -91,8 +93,8 @@ func (f *File) turn() (wait time.Duration, ok bool) {
 	f.mu.Lock()
 	writable := f.writable
 	f.mu.Unlock()
-	if _, err := f.heard(); err != nil || want&bellLost != 0 {
-		f.mendBell()
+	if _, err := f.heard(); want&bellLost != 0 || err != nil && !f.again.waiting(f.d.now()) {
+		f.fix(f.mendBell())
 		f.watchBell(writable)
 	} else if writable != was {
 		f.watchBell(writable)
@@ -109,30 +111,37 @@ func (f *File) turn() (wait time.Duration, ok bool) {
 		f.fix(f.trim())
 	}
 	again := f.tellOwner()
+	f.again.tried(retry, f.d.now())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.late = later > 0
+	next := int64(0) // when it is mended again
+	if f.again.at != 0 {
+		next = max(1, f.again.at-f.d.now())
+	}
 	switch {
 	case f.closed:
 		return 0, false
 	case f.want != 0 || f.rung:
 		return 0, true
 	case again > 0:
-		return again, true
+		wait = again
 	case later > 0:
-		return later, true
+		wait = later
 	case f.untoldLocked(): // who marked it may have waked us before we came to the end
-		return max(0, time.Duration(f.retry-f.d.now())), true
+		wait = max(0, time.Duration(f.retry-f.d.now()))
 	case f.writable:
-		return max(0, f.stats.Interval-f.sinceScan()), true
+		wait = max(0, f.stats.Interval-f.sinceScan())
+	case next > 0:
+		wait = time.Duration(next)
+	default:
+		f.active = false
+		return 0, false
 	}
-	f.active = false
-	return 0, false
-}
-
-// untoldLocked reports whether there is a variable to tell of that the owner has not been told of already.
-func (f *File) untoldLocked() bool {
-	return slices.ContainsFunc(f.dirty, func(t *tracked) bool { return t.dirty && !t.out })
+	if next > 0 {
+		wait = min(wait, time.Duration(next))
+	}
+	return wait, true
 }
 
 // sinceScan is how long ago the file was last looked through.
@@ -159,14 +168,14 @@ func (f *File) watchBell(on bool) {
 }
 
 // mendBell makes a bell anew that was broken, removed or replaced.
-func (f *File) mendBell() {
+func (f *File) mendBell() error {
 	f.d.bells.remove(f)
 	f.mu.Lock()
-	err := f.openBell()
-	f.mu.Unlock()
-	if err != nil {
-		f.owner.Broken(fmt.Errorf("the bell: %w", err))
+	defer f.mu.Unlock()
+	if err := f.openBell(); err != nil {
+		return unmended{fmt.Errorf("the bell: %w", err)}
 	}
+	return nil
 }
 
 // probe finds out whether somebody else has the file open for writing. While we have, nobody can say: it is asked again when we
@@ -188,14 +197,4 @@ func (f *File) setIntervalLocked() {
 		part = busyShare
 	}
 	f.stats.Interval = min(max(part*f.stats.Cost, minInterval), maxInterval)
-}
-
-// fix mends the file after an error of looking at it.
-func (f *File) fix(err error) {
-	if errors.Is(err, ErrCut) {
-		err = errors.Join(err, f.mend())
-	}
-	if err != nil {
-		f.owner.Broken(err)
-	}
 }

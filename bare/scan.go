@@ -134,8 +134,13 @@ func (f *File) hole(from, to int64, fn func(from, to int64) error) error {
 // compareLocked makes the bytes of a range known, and marks the variables of which they are. now is 0 for those that need not
 // hold still. It reports whether there are others.
 func (f *File) compareLocked(from, to, now int64) (stored bool, err error) {
-	if to > f.size { // it has become shorter
+	switch {
+	case f.closed:
+		return false, ErrClosed
+	case to > f.size: // it has become shorter
 		return false, nil
+	case to > f.sound:
+		return false, ErrCut
 	}
 	if f.ranges, err = f.syncShadow(f.ranges[:0], from, to); err != nil {
 		// The shadow may have been brought up to date in part: who knows where.
@@ -170,16 +175,31 @@ func (f *File) syncShadow(dst []diff.Range, from, to int64) (found []diff.Range,
 }
 
 // lookWhereRung looks at the pages for which programs have rung the bell.
-func (f *File) lookWhereRung() error {
+func (f *File) lookWhereRung() (err error) {
 	stored := false
-	defer func() { f.tellStored(stored) }()
+	f.mu.Lock()
+	f.stats.Rung++
+	f.mu.Unlock()
+	for w, more := int64(0), true; err == nil && more; {
+		var s bool
+		s, w, more, err = f.lookAtWords(w)
+		stored = stored || s
+	}
+	f.tellStored(stored)
+	return err
+}
+
+// lookAtWords looks at pages from a word of the bitmap on, as many as are compared under one lock.
+func (f *File) lookAtWords(w int64) (stored bool, next int64, more bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.stats.Rung++
-	for w := int64(0); w < (f.size/PageSize+63)/64; w++ {
+	for pages := int64(0); w < (f.size/PageSize+63)/64; w++ {
+		if pages >= chunk/PageSize {
+			return stored, w, true, nil
+		}
 		bits, err := f.takeBits(int(w))
 		if err != nil {
-			return nil // a bell that is cut short is made again
+			return stored, w, false, nil // a bell that is cut short is made again
 		}
 		for p := w * 64; bits != 0; p, bits = p+1, bits>>1 {
 			if bits&1 == 0 || (p+1)*PageSize > f.size {
@@ -187,12 +207,13 @@ func (f *File) lookWhereRung() error {
 			}
 			s, err := f.compareLocked(p*PageSize, (p+1)*PageSize, 0)
 			if err != nil {
-				return err
+				return stored, w, false, err
 			}
 			stored = stored || s
+			pages++
 		}
 	}
-	return nil
+	return stored, w, false, nil
 }
 
 func (f *File) takeBits(word int) (bits uint64, err error) {

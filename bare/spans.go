@@ -8,8 +8,9 @@ import (
 // tracked is a variable as a file knows it.
 type tracked struct {
 	Variable
-	dirty bool // its bytes are not those that the owner knows
-	out   bool // the owner has been told of it
+	dirty bool  // its bytes are not those that the owner knows
+	out   bool  // the owner has been told of it,
+	told  int64 // with so many bytes
 	// since is when it was first seen to differ, and moved when it last did, by the directory's clock. since 0: it need not hold
 	// still.
 	since, moved int64
