@@ -27,7 +27,8 @@ type Options struct {
 	// goroutine of its own, one call after the other.
 	Opened func(service uint64)
 
-	noWatch bool // as if there were no inotify instances left
+	noWatch bool               // as if there were no inotify instances left
+	sync    func(fd int) error // nil: the kernel's
 }
 
 // Dir is the directory of the files of all bare services.
@@ -44,10 +45,12 @@ type Dir struct {
 	mu      sync.Mutex // guards the following
 	closed  bool
 	files   map[uint64]*File
+	left    map[uint64]*left    // of files that were closed
 	unsaved map[*File]struct{}  // with changes that are not synced
 	lent    map[*File]struct{}  // open for writing by us
 	strange map[uint64]struct{} // to be told to Opened
-	tick    chan struct{}       // there is something in unsaved or lent
+	tick    chan struct{}       // there is something in lent, or a file that was opened
+	news    chan struct{}       // there is something in unsaved
 	looked  int64               // see lookAroundLocked
 }
 
@@ -64,8 +67,8 @@ func OpenDir(o Options) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{
-		o: o, dir: dir, began: time.Now(), done: make(chan struct{}), files: map[uint64]*File{}, unsaved: map[*File]struct{}{},
-		lent: map[*File]struct{}{}, strange: map[uint64]struct{}{}, tick: make(chan struct{}, 1), hail: make(chan struct{}, 1),
+		o: o, dir: dir, began: time.Now(), done: make(chan struct{}), files: map[uint64]*File{}, left: map[uint64]*left{}, unsaved: map[*File]struct{}{},
+		lent: map[*File]struct{}{}, strange: map[uint64]struct{}{}, tick: make(chan struct{}, 1), news: make(chan struct{}, 1), hail: make(chan struct{}, 1),
 	}
 	var st unix.Stat_t
 	if err = unix.Fstat(int(dir.Fd()), &st); err == nil {
@@ -87,12 +90,13 @@ func OpenDir(o Options) (*Dir, error) {
 		d.wg.Go(d.watch.run)
 	}
 	d.wg.Go(d.bells.run)
-	d.wg.Go(d.keep)
+	d.wg.Go(func() { d.every(lendFor/2, d.tick, d.keep) })
+	d.wg.Go(func() { d.every(syncEvery/4, d.news, d.save) })
 	d.wg.Go(d.greet)
 	return d, nil
 }
 
-// Close closes all files.
+// Close closes all files, and waits until they are synced.
 func (d *Dir) Close() error {
 	d.mu.Lock()
 	again := d.closed
@@ -106,7 +110,7 @@ func (d *Dir) Close() error {
 		return nil
 	}
 	for _, f := range files {
-		_ = f.Close()
+		f.Close()
 	}
 	close(d.done)
 	d.bells.close()
@@ -182,10 +186,11 @@ func (d *Dir) Services() ([]uint64, error) {
 	return services, nil
 }
 
-// Remove removes the files of a service, which is not open.
+// Remove removes the files of a service, which is closed.
 func (d *Dir) Remove(service uint64) error {
+	d.take(service) // nobody needs it on the disk
 	var errs []error
-	for _, kind := range []string{"mem", "bell", "state"} {
+	for _, kind := range []string{"mem", "mem.new", "bell", "state"} {
 		errs = append(errs, d.unlink(name(service, kind)))
 	}
 	return errors.Join(errs...)
@@ -194,48 +199,52 @@ func (d *Dir) Remove(service uint64) error {
 const (
 	syncEvery = time.Second
 	lendFor   = 100 * time.Millisecond
-	keepEvery = lendFor / 2
 )
 
-// keep does what has to be done now and then: it syncs files, and lets go of those that it has open for writing. It sleeps
-// while there is nothing to do.
-func (d *Dir) keep() {
+// every calls fn now and then until the directory is closed, and sleeps while fn says that there is nothing to do.
+func (d *Dir) every(pause time.Duration, tick chan struct{}, fn func() (more bool)) {
 	t := time.NewTimer(time.Hour)
 	defer t.Stop()
 	for {
-		d.mu.Lock()
-		idle := len(d.unsaved)+len(d.lent) == 0 && (d.watch != nil || len(d.files) == 0)
-		lent := len(d.lent) > 0
-		var files []*File
-		for f := range d.unsaved {
-			files = append(files, f)
-		}
-		for f := range d.lent {
-			files = append(files, f)
-		}
-		around := d.lookAroundLocked()
-		d.mu.Unlock()
-		for _, f := range around {
-			f.happened(watched)
-		}
-		for _, f := range files {
-			f.tend()
-		}
 		var again <-chan time.Time
-		if !idle {
-			t.Reset(keepEvery)
-			if !lent {
-				t.Reset(syncEvery / 4)
-			}
+		if fn() {
+			t.Reset(pause)
 			again = t.C
 		}
 		select {
 		case <-d.done:
 			return
 		case <-again:
-		case <-d.tick:
+		case <-tick:
 		}
 	}
+}
+
+// keep lets go of files that we have open for writing.
+func (d *Dir) keep() (more bool) {
+	d.mu.Lock()
+	files := slices.Collect(maps.Keys(d.lent))
+	around := d.lookAroundLocked()
+	more = len(files) > 0 || d.watch == nil && len(d.files) > 0
+	d.mu.Unlock()
+	for _, f := range around {
+		f.happened(watched)
+	}
+	for _, f := range files {
+		f.tend()
+	}
+	return more
+}
+
+// save syncs files. It can take long, and nothing else waits for it.
+func (d *Dir) save() (more bool) {
+	d.mu.Lock()
+	files := slices.Collect(maps.Keys(d.unsaved))
+	d.mu.Unlock()
+	for _, f := range files {
+		f.save()
+	}
+	return len(files) > 0
 }
 
 // greet has Opened told of files. It has a goroutine of its own, because that can take long.
@@ -271,21 +280,21 @@ func (d *Dir) lookAroundLocked() (files []*File) {
 	return files
 }
 
-func (d *Dir) signal() {
+func signal(c chan struct{}) {
 	select {
-	case d.tick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// note puts a file into a set that keep looks after.
-func (d *Dir) note(set map[*File]struct{}, f *File) {
+// note puts a file into a set that somebody looks after, who is woken.
+func (d *Dir) note(set map[*File]struct{}, f *File, who chan struct{}) {
 	d.mu.Lock()
 	_, there := set[f]
 	set[f] = struct{}{}
 	d.mu.Unlock()
 	if !there {
-		d.signal()
+		signal(who)
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/commy-project/commyfs/diff"
 )
 
@@ -21,6 +19,7 @@ type File struct {
 	state   *os.File
 	running sync.WaitGroup
 	kick    chan struct{}
+	ended   chan struct{} // is closed when it can be opened again
 	// bell is mapped as long as the file is open. Only run replaces it, with mu held, and while nobody listens to it.
 	bell  []byte
 	again retry // run's own
@@ -56,6 +55,7 @@ type File struct {
 	scanned  int64 // when it was last looked through
 	probed   int64 // when it was last asked who has it open; run's own
 	hot      int64 // when something was last found
+	open     bool  // the directory may look after it
 	started  bool
 	active   bool // run is under way
 	closed   bool
@@ -209,50 +209,4 @@ func (f *File) Resize(size int64) error {
 	}
 	f.size = size
 	return f.tell(stateLive)
-}
-
-// Close ends it. What is found afterwards is for who opens it next.
-func (f *File) Close() error {
-	f.mu.Lock()
-	again := f.closed
-	f.closed = true
-	f.mu.Unlock()
-	if again {
-		return nil
-	}
-	f.wake()
-	f.running.Wait()
-	f.d.bells.remove(f)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var err error
-	if f.unsaved {
-		err = f.syncedLocked(f.applied, unix.Fdatasync(int(f.ro.Fd())))
-	}
-	_ = f.tell(stateClosed)
-	f.release()
-	// Only now can it be opened again.
-	f.d.mu.Lock()
-	delete(f.d.files, f.service)
-	delete(f.d.unsaved, f)
-	delete(f.d.lent, f)
-	f.d.mu.Unlock()
-	if f.want != 0 {
-		f.d.stranger(f.service)
-	}
-	return err
-}
-
-// release lets go of everything.
-func (f *File) release() {
-	f.giveBack()
-	unmap(f.cur)
-	unmap(f.shadow)
-	unmap(f.bell)
-	f.cur, f.shadow, f.bell = nil, nil, nil
-	for _, file := range []*os.File{f.ro, f.state} {
-		if file != nil {
-			_ = file.Close()
-		}
-	}
 }

@@ -367,17 +367,15 @@ func TestState(t *testing.T) {
 	if err := k.f.Put(Variable{ID: 1, Off: 0, Size: 8}, []byte("12345678")); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	k.f.Close()
+	k.f.wantSynced(t, 12)
 	k = d.start(t, 1<<16)
 	if st := k.f.State(); st != (State{Applied: 12, Synced: 12, SameBoot: true, Kept: MaxSize}) {
 		t.Errorf("noted: %+v", st)
 	}
 	k.f.Applied(13)
-	if err := k.f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	k.f.Close()
+	k.f.wantSynced(t, 13)
 	_, bell := k.f.Paths()
 	state := strings.TrimSuffix(bell, "bell") + "state"
 	b, err := os.ReadFile(state)
@@ -392,9 +390,7 @@ func TestState(t *testing.T) {
 	if st := k.f.State(); st.Synced != 13 || st.SameBoot {
 		t.Errorf("after another boot it is noted: %+v", st)
 	}
-	if err := k.f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	k.f.Close()
 	k = d.start(t, 1<<16) // the one before has not put anything
 	if st := k.f.State(); st.Synced != 13 || st.SameBoot {
 		t.Errorf("noted: %+v", st)
@@ -541,7 +537,7 @@ func TestForeign(t *testing.T) {
 		}
 		if f, err := d.Open(7, 4096, &keeper{}); err == nil {
 			t.Errorf("%s: opened", name)
-			_ = f.Close()
+			f.Close()
 		}
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
@@ -597,9 +593,7 @@ func TestResize(t *testing.T) {
 	}
 	reopen := func() {
 		t.Helper()
-		if err := k.f.Close(); err != nil {
-			t.Fatal(err)
-		}
+		k.f.Close()
 		k = d.start(t, 1<<16, Variable{ID: 1, Off: 0, Size: 8})
 	}
 	reopen()

@@ -166,3 +166,23 @@ func (k *keeper) writable(want bool) {
 }
 
 func addrOf(p *uint32) uintptr { return uintptr(unsafe.Pointer(p)) }
+
+// onDisk is what is noted of the file now.
+func (f *File) onDisk(t *testing.T) State {
+	t.Helper()
+	b, err := os.ReadFile(f.d.path(f.service, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decodeState(b, f.service, f.d.o.Store)
+}
+
+func (f *File) wantSynced(t *testing.T, rev int64) {
+	t.Helper()
+	testenv.Eventually(t, bound, func() error {
+		if st := f.onDisk(t); st.Synced != rev {
+			return fmt.Errorf("noted is %+v, want %d synced", st, rev)
+		}
+		return nil
+	})
+}

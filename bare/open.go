@@ -9,20 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open opens the file of a service, which is open nowhere else, and makes what is missing of it. Nothing is looked for before
-// [File.Start].
+// Open opens the file of a service, which is open nowhere else, and makes what is missing of it. One that is being closed is
+// waited for. Nothing is looked for before [File.Start].
 func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
 	if size <= 0 || size > MaxSize || size%PageSize != 0 {
 		return nil, fmt.Errorf("a file of %d bytes: %w", size, os.ErrInvalid)
 	}
-	d.mu.Lock()
-	there := d.files[service] != nil
-	d.mu.Unlock()
-	if there {
-		return nil, fmt.Errorf("service %d is open: %w", service, os.ErrExist)
+	if err := d.await(service); err != nil {
+		return nil, err
 	}
-	f := &File{d: d, service: service, owner: o, size: size, vars: map[uint64]*tracked{}, kick: make(chan struct{}, 1), sound: MaxSize}
-	err := f.open()
+	f := &File{
+		d: d, service: service, owner: o, size: size, vars: map[uint64]*tracked{}, kick: make(chan struct{}, 1), ended: make(chan struct{}),
+		sound: MaxSize,
+	}
+	err := f.begin(d.take(service))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -33,20 +33,43 @@ func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
 		err = fmt.Errorf("service %d is open: %w", service, os.ErrExist)
 	}
 	if err != nil {
-		delete(d.unsaved, f)
 		f.release()
 		return nil, err
 	}
 	d.files[service] = f
-	d.signal()
+	if f.open = true; f.unsaved {
+		d.unsaved[f] = struct{}{}
+		signal(d.news)
+	}
+	signal(d.tick)
 	return f, nil
 }
 
-func (f *File) open() (err error) {
+// await waits until a file that is being closed can be opened again.
+func (d *Dir) await(service uint64) error {
+	for {
+		d.mu.Lock()
+		f := d.files[service]
+		d.mu.Unlock()
+		if f == nil {
+			return nil
+		}
+		f.mu.Lock()
+		closed := f.closed
+		f.mu.Unlock()
+		if !closed {
+			return fmt.Errorf("service %d is open: %w", service, os.ErrExist)
+		}
+		<-f.ended
+	}
+}
+
+// begin opens all that there is. before is what remains of who had it open before, if it is not done yet.
+func (f *File) begin(before *left) (err error) {
 	if err = f.openState(); err != nil {
 		return err
 	}
-	if err = f.prepare(); err != nil {
+	if err = f.prepare(before); err != nil {
 		return err
 	}
 	if f.ro, err = f.d.open(name(f.service, "mem"), os.O_RDONLY); err != nil {
@@ -78,7 +101,7 @@ func (f *File) loseLocked(from int64) (sync bool, err error) {
 }
 
 // prepare sees to it that there is a file of the right size. Bytes behind the end go if nobody else has it open.
-func (f *File) prepare() error {
+func (f *File) prepare(before *left) error {
 	path := name(f.service, "mem")
 	made := false
 	w, err := f.d.open(path, os.O_RDWR)
@@ -106,6 +129,9 @@ func (f *File) prepare() error {
 			err = w.Truncate(f.size)
 		}
 	case st.Size() > f.size:
+		if before != nil {
+			<-before.done // it has the file open, too
+		}
 		if _, leaseErr := unix.FcntlInt(w.Fd(), unix.F_SETLEASE, unix.F_WRLCK); leaseErr == nil {
 			err = w.Truncate(f.size)
 			_, _ = unix.FcntlInt(w.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
@@ -154,11 +180,14 @@ func (f *File) openState() error {
 	if f.noted.SameBoot {
 		f.applied = f.noted.Applied
 	}
+	f.unsaved = f.applied > f.synced // who had it before has not come to it
 	return f.saveState()
 }
 
+func (f *File) stateLocked() State { return State{f.applied, f.synced, f.same, f.kept} }
+
 func (f *File) saveState() error {
-	_, err := f.state.WriteAt(encodeState(f.service, f.d.o.Store, State{f.applied, f.synced, f.same, f.kept}), 0)
+	_, err := f.state.WriteAt(encodeState(f.service, f.d.o.Store, f.stateLocked()), 0)
 	return err
 }
 

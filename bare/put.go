@@ -180,7 +180,7 @@ func (f *File) borrow() error {
 	}
 	f.w, f.wf = w, wf
 	f.lent = f.d.now() + max(int64(lendFor), 100*int64(f.stats.Cost)) // however much is put: a writer is not seen meanwhile
-	f.d.note(f.d.lent, f)
+	f.d.note(f.d.lent, f, f.d.tick)
 	return nil
 }
 

@@ -37,10 +37,7 @@ func (f *File) ring() {
 }
 
 func (f *File) wake() {
-	select {
-	case f.kick <- struct{}{}:
-	default:
-	}
+	signal(f.kick)
 }
 
 // wakeLocked has the file looked at.
@@ -172,6 +169,9 @@ func (f *File) mendBell() error {
 	f.d.bells.remove(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		return ErrClosed
+	}
 	if err := f.openBell(); err != nil {
 		return unmended{fmt.Errorf("the bell: %w", err)}
 	}

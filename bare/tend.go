@@ -11,21 +11,23 @@ func (f *File) giveBack() {
 	}
 }
 
-// tend syncs the file, and lets go of it for writing, when it is time. The directory's keeper calls it.
+// tend lets go of the file for writing when it is time. The directory's keeper calls it.
 func (f *File) tend() {
-	now := f.d.now()
 	f.mu.Lock()
-	if f.closed {
-		f.mu.Unlock()
-		return
-	}
-	if f.w != nil && now >= f.lent {
+	defer f.mu.Unlock()
+	if !f.closed && f.w != nil && f.d.now() >= f.lent {
 		f.giveBack()
 		f.want |= unix.IN_OPEN // who has it open can be asked again
 		f.d.forget(f.d.lent, f)
 		f.wakeLocked()
 	}
-	if !f.unsaved || now-f.savedAt < int64(syncEvery) {
+}
+
+// save syncs the file when it is time. The directory's saver calls it.
+func (f *File) save() {
+	now := f.d.now()
+	f.mu.Lock()
+	if f.closed || !f.unsaved || now-f.savedAt < int64(syncEvery) {
 		f.mu.Unlock()
 		return
 	}
@@ -35,7 +37,7 @@ func (f *File) tend() {
 	fd, err := unix.FcntlInt(f.ro.Fd(), unix.F_DUPFD_CLOEXEC, 0) // it may be closed meanwhile
 	f.mu.Unlock()
 	if err == nil {
-		err = unix.Fdatasync(fd)
+		err = f.d.sync(fd)
 		_ = unix.Close(fd)
 	}
 	f.mu.Lock()
@@ -58,8 +60,11 @@ func (f *File) syncedLocked(applied int64, err error) error {
 
 // unsavedLocked has the file synced before long.
 func (f *File) unsavedLocked() {
-	if !f.unsaved {
-		f.unsaved = true
-		f.d.note(f.d.unsaved, f)
+	if f.unsaved {
+		return
+	}
+	f.unsaved = true
+	if f.open {
+		f.d.note(f.d.unsaved, f, f.d.news)
 	}
 }

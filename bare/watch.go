@@ -104,10 +104,7 @@ func (d *Dir) stranger(service uint64) {
 		d.strange[service] = struct{}{}
 	}
 	d.mu.Unlock()
-	select {
-	case d.hail <- struct{}{}:
-	default:
-	}
+	signal(d.hail)
 }
 
 // writers reports whether somebody has a file open for writing, by a descriptor or a mapping; f is a descriptor to read it. The

@@ -142,7 +142,7 @@ func (s *Core) openBareFile(svc *service, c *content, size int64, revs map[strin
 	o.file = f
 	if err == nil {
 		if err = s.reconcile(f, c, revs); err != nil {
-			_ = f.Close()
+			f.Close()
 		}
 	}
 	if err != nil {

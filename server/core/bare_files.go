@@ -40,35 +40,59 @@ func (s *Core) removeBare(svc *service) {
 	}
 }
 
-// checkBare opens the file of a loaded bare service again, if it could not be had before. The committer calls it, and has to
-// wait for what is read: so it is tried less and less often.
+// checkBare opens the file of a loaded bare service again, if it could not be had before. The committer calls it, and does not
+// wait for the disk; it goes on with the file, and has to wait for what is read then: so it is tried less and less often.
 func (s *Core) checkBare(svc *service, c *content) {
-	if svc.bare == 0 {
+	size := svc.bare
+	if size == 0 {
 		return
 	}
 	if c.bare.Load() != nil {
 		c.bareTries = 0
 		return
 	}
-	if since(c.bareTried) < min(retryLoad<<c.bareTries, time.Minute) {
+	if since(c.bareTried) < min(retryLoad<<c.bareTries, time.Minute) || !c.opening.CompareAndSwap(false, true) {
 		return
 	}
 	c.bareTried = time.Now().UnixNano()
 	c.bareTries = min(c.bareTries+1, 6)
+	s.wg.Go(func() {
+		defer c.opening.Store(false)
+		o := &bareOwner{core: s, svc: svc}
+		f, err := s.bare.Open(svc.id, size, o)
+		if err != nil {
+			s.noBare(svc, err)
+			return
+		}
+		o.file = f
+		if err := s.between(func() { s.checkedBare(svc, c, size, o) }); err != nil { // the core closes
+			f.Close()
+		}
+	})
+}
+
+// checkedBare goes on with a file that was opened again. The committer calls it.
+func (s *Core) checkedBare(svc *service, c *content, size int64, o *bareOwner) {
+	if svc.content.Load() != c || svc.bare != size || c.bare.Load() != nil || s.view.services[svc.id] != svc {
+		o.file.Close()
+		return
+	}
 	_, revs, err := s.engine.LoadLayouts(s.ctx, svc.id)
+	if err == nil {
+		err = s.reconcile(o.file, c, revs)
+	}
 	if err != nil {
+		o.file.Close()
 		s.noBare(svc, err)
 		return
 	}
-	s.openBareFile(svc, c, svc.bare, revs)
-	if f := c.bare.Load(); f != nil {
-		f.Start()
-	}
+	c.bare.Store(o.file)
+	o.file.Start()
 }
 
 func (c *content) closeBare() {
 	if f := c.bare.Swap(nil); f != nil {
-		_ = f.Close()
+		f.Close()
 	}
 }
 

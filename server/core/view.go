@@ -97,7 +97,9 @@ type content struct {
 
 	// bare is the file of a bare service, nil while it cannot be had. The committer sets it, or who loads the service.
 	bare atomic.Pointer[bare.File]
-	// bareTried is when the committer last tried to have it, in Unix nanoseconds, and bareTries how often; its own.
+	// opening is set while somebody opens it again, see checkBare. bareTried is when the committer last had it tried, in Unix
+	// nanoseconds, and bareTries how often; its own.
+	opening   atomic.Bool
 	bareTried int64
 	bareTries int
 
