@@ -131,7 +131,7 @@ func TestKeep_Disk(t *testing.T) {
 
 // A file that is closed while it is made anew does not come back.
 func TestClose_Removed(t *testing.T) {
-	for range 20 {
+	for range 5 {
 		d := openDir(t, filepath.Join(t.TempDir(), "bare"))
 		k := d.start(t, 1<<24)
 		b := program(t, k.f)

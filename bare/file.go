@@ -48,6 +48,7 @@ type File struct {
 	during   pages // that were put while the file is being copied; nil: it is not
 	sound    int64 // up to where the file has what is known, or newer; MaxSize: all of it
 	ranges   []diff.Range
+	copied   []byte // what was last found
 	retry    int64  // nothing is told of before
 	want     uint32 // what has happened that nobody has looked at
 	rung     bool

@@ -16,6 +16,7 @@ const (
 	share       = 100       // a scan takes at most this part of the time,
 	busyShare   = 10        // and this one while something is found
 	busyFor     = time.Second
+	mostKept    = 64 << 10 // bytes of memory, of each file
 	minInterval = 2 * time.Millisecond
 	maxInterval = time.Second
 	probeEvery  = 200 * time.Millisecond // beside the events, which say it at once
@@ -142,12 +143,8 @@ func (f *File) compareLocked(from, to, now int64) (stored bool, err error) {
 	case to > f.sound:
 		return false, ErrCut
 	}
-	if f.ranges, err = f.syncShadow(f.ranges[:0], from, to); err != nil {
-		// The shadow may have been brought up to date in part: who knows where.
-		f.ranges = append(f.ranges[:0], diff.Range{Len: int(to - from)})
-	}
-	if len(f.ranges) == 0 {
-		return false, nil
+	if f.ranges, err = f.syncShadow(f.ranges[:0], from, to); err != nil || len(f.ranges) == 0 {
+		return false, err
 	}
 	f.unsavedLocked()
 	f.hot = f.d.now()
@@ -159,7 +156,7 @@ func (f *File) compareLocked(from, to, now int64) (stored bool, err error) {
 			stored = true
 		}
 	}
-	return stored, err
+	return stored, nil
 }
 
 func (f *File) indexLocked() *spans {
@@ -169,9 +166,35 @@ func (f *File) indexLocked() *spans {
 	return f.index
 }
 
+// syncShadow makes bytes known, and returns which of them were not. If the file has become shorter, none are: the end of the last
+// page is then 0, as if somebody had stored that, and at the next there is a fault.
 func (f *File) syncShadow(dst []diff.Range, from, to int64) (found []diff.Range, err error) {
 	defer caught(debug.SetPanicOnFault(true), &err)
-	return diff.Sync(dst, f.cur[from:to], f.shadow[from:to], 0), nil
+	dst = diff.Append(dst, f.cur[from:to], f.shadow[from:to], 0)
+	if len(dst) == 0 {
+		return dst, nil
+	}
+	last := dst[len(dst)-1]
+	from, to = from+int64(dst[0].Off), from+int64(last.Off)+int64(last.Len)
+	// Whole words, so that none is torn.
+	begin := from &^ 63
+	f.copied = append(f.copied[:0], f.cur[begin:min((to+63)&^63, int64(len(f.cur)))]...)
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.ro.Fd()), &st); err != nil {
+		return nil, err
+	}
+	if st.Size < to {
+		return nil, ErrCut
+	}
+	skip := dst[0].Off
+	dst = diff.Sync(dst[:0], f.copied[from-begin:to-begin], f.shadow[from:to], 0)
+	for i := range dst {
+		dst[i].Off += skip
+	}
+	if cap(f.copied) > mostKept {
+		f.copied = nil
+	}
+	return dst, nil
 }
 
 // lookWhereRung looks at the pages for which programs have rung the bell.
