@@ -8,7 +8,7 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-// request is one request of a session. It is answered exactly once.
+// request is one request of a session. It is answered exactly once, or finished.
 type request struct {
 	*session
 	core.Ticket
@@ -16,6 +16,12 @@ type request struct {
 
 // answer queues an answer, and gives back what only the request needed.
 func (r request) answer(m transport.Message) { r.reply(reply{message: m}) }
+
+// finish is the end of a request that is not answered.
+func (r request) finish() {
+	r.Memory.Give(r.Cost)
+	r.out.answered(1)
+}
 
 func (r request) reply(a reply) {
 	if a.id, a.cost = r.ID, min(r.Cost, replyCost); a.cost < r.Cost {
@@ -63,7 +69,8 @@ func (r request) refuse(err error) {
 // quick reports whether a request is handled without waiting for anything, by another goroutine where it may take long.
 func quick(m transport.Message) bool {
 	switch m.(type) {
-	case *transport.ReportVariableChanges, *transport.Ping, *transport.Probe, *transport.ReadVariable:
+	case *transport.ReportVariableChanges, *transport.Ping, *transport.Probe, *transport.ReadVariable,
+		*transport.CacheVariables, *transport.ChangesConfirmed:
 		return true
 	}
 	return false
@@ -78,6 +85,11 @@ func (r request) handle(m transport.Message) {
 		r.answer(&transport.Done{})
 	case *transport.Probe:
 		r.probe((*model.Probe)(m))
+	case *transport.CacheVariables:
+		r.result(&transport.Done{}, r.Cache(m.Service, m.IDs, m.Off))
+	case *transport.ChangesConfirmed:
+		r.Confirm(m.Service, m.Rev)
+		r.finish()
 	case *transport.WatchTree:
 		r.WatchTree(r.Ticket)
 	case *transport.Watch:

@@ -37,6 +37,8 @@ type Client struct {
 	tenants    map[string]*Tenant
 	mtime      int64 // of the root; see MTime
 
+	kept kept // see Keep
+
 	wantTree atomic.Bool   // every new connection watches the tree
 	treeTurn chan struct{} // has a token while WatchTree is under way
 

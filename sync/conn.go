@@ -38,6 +38,9 @@ type Conn interface {
 	NewKey(ctx context.Context, k *model.NewKey) (key string, err error)
 	Keys(ctx context.Context) ([]model.KeyInfo, error)
 	RevokeKey(ctx context.Context, name string) error
+	// CacheVariables has the server ask before it acknowledges changes of variables to others; ConfirmChanges answers.
+	CacheVariables(ctx context.Context, service uint64, ids []uint64, off bool) error
+	ConfirmChanges(ctx context.Context, service uint64, rev int64) error
 	// Ping returns when everything that the server sent before has been handled.
 	Ping(ctx context.Context) error
 

@@ -17,6 +17,7 @@ type session struct {
 	conn    Conn
 	welcome *model.Welcome
 	resyncs map[uint64]*snapshot // listings that are arriving unasked; touched by the receiving goroutine alone
+	local   atomic.Bool          // welcome.Local, for the receiving goroutine
 	mute    atomic.Int64         // when the server had last been heard of as a ping was given up
 }
 
@@ -127,6 +128,7 @@ func (sess *session) begin(ctx context.Context) error {
 	if sess.welcome, err = sess.conn.Hello(ctx, &who, sess); err != nil {
 		return err
 	}
+	sess.local.Store(sess.welcome.Local)
 	sess.c.adopt(sess.welcome.Store)
 	if !sess.c.wantTree.Load() {
 		return nil

@@ -151,6 +151,9 @@ func (sess *session) bring(s *Service) error {
 	defer cancel()
 	for whole := false; ; {
 		err := sess.watch(sess.c.ctx, s)
+		if err == nil {
+			sess.keep(ctx, s)
+		}
 		switch {
 		case err == nil, sess.conn.Err() != nil, sess.c.ctx.Err() != nil:
 			return err

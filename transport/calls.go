@@ -127,6 +127,16 @@ func (c *Client) RevokeKey(ctx context.Context, name string) error {
 	return c.carriedOut(ctx, &RevokeKey{Name: name})
 }
 
+// CacheVariables has the server ask before changes of variables are acknowledged to others, or not ask any more (off).
+func (c *Client) CacheVariables(ctx context.Context, service uint64, ids []uint64, off bool) error {
+	return c.carriedOut(ctx, &CacheVariables{Service: service, IDs: ids, Off: off})
+}
+
+// ConfirmChanges answers what the server asks: nothing older than the revision is kept.
+func (c *Client) ConfirmChanges(ctx context.Context, service uint64, rev int64) error {
+	return c.Tell(ctx, &ChangesConfirmed{Service: service, Rev: rev})
+}
+
 // Handover asks an automatic server to leave in favour of the caller.
 func (c *Client) Handover(ctx context.Context) error { return c.carriedOut(ctx, &Handover{}) }
 

@@ -109,6 +109,19 @@ func (c *Client) Start(ctx context.Context, req Message, handle func(Message, er
 	return c.send(ctx, &Pending{client: c, done: make(chan struct{}), handle: handle}, req)
 }
 
+// Tell sends a request that has no answer, at once if that takes no waiting. An error means that it was not sent.
+func (c *Client) Tell(ctx context.Context, req Message) error {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return c.err
+	}
+	c.last++
+	id := c.last
+	c.mu.Unlock()
+	return c.conn.queue(ctx, Envelope{ID: id, Message: req}, true)
+}
+
 // maxLone is how many calls may wait for their replies so that the next one is still sent at once. Those of a crowd are sent
 // together.
 const maxLone = 2

@@ -33,7 +33,7 @@ func TestCall(t *testing.T) {
 		case *Unwatch:
 			reply(s, Envelope{ID: e.ID, Message: &Error{Code: model.CodeNotFound, Message: "no service 7"}})
 		case *GetStatus:
-			_ = s.ws.WriteMessage(2, envelope(TypePing+1, e.ID, nil))
+			_ = s.ws.WriteMessage(2, envelope(lastType+1, e.ID, nil))
 		default:
 			reply(s, Envelope{ID: e.ID, Message: &Done{}})
 		}

@@ -24,8 +24,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(b)
 		seeds++
 	}
-	if seeds != 2*int(TypePing) {
-		f.Fatalf("%d seeds for %d types", seeds, TypePing)
+	if seeds != 2*int(lastType) {
+		f.Fatalf("%d seeds for %d types", seeds, lastType)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		before := heapAllocated()

@@ -31,7 +31,7 @@ import "github.com/commy-project/commyfs/model"
 //msgp:replace model.Type with:uint8
 
 // Message is the closed set of bodies that a frame can carry. Requests are sent by the client and answered by the
-// reply named beside them, or by [Error]; pushes have request id 0 and come from the server alone.
+// reply named beside them, or by [Error], but for [ChangesConfirmed], which is not answered; pushes have request id 0 and come from the server alone.
 type Message interface {
 	messageType() Type
 	MarshalMsg([]byte) ([]byte, error)
@@ -76,6 +76,8 @@ const (
 	TypeServiceFileRotated
 	TypeGoodbye
 	TypePing
+	TypeCacheVariables
+	TypeChangesConfirmed
 )
 
 // Error answers a request that was refused. Off the wire it is a [model.Error].
@@ -317,3 +319,20 @@ type Goodbye struct{}
 
 // Ping asks for [Done]: is the other side alive?
 type Ping struct{}
+
+// CacheVariables says that the client keeps values where it cannot look at them before each use, in a kernel's page cache: a
+// change of these variables is acknowledged to nobody else before the client has answered with [ChangesConfirmed], or is cut
+// off. Only over the Unix socket, and for a service that the client watches. Answer: [Done]; every change that is acknowledged
+// without asking the client has been told before it.
+type CacheVariables struct {
+	Service uint64   `msg:"s"`
+	IDs     []uint64 `msg:"i"`
+	Off     bool     `msg:"o"` // it does not keep them any more
+}
+
+// ChangesConfirmed says that the client keeps no value any more that is older than a revision of a service which it was told.
+// There is no answer.
+type ChangesConfirmed struct {
+	Service uint64 `msg:"s"`
+	Rev     int64  `msg:"r"`
+}

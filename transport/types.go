@@ -47,6 +47,8 @@ var constructors = [...]func() Message{
 	TypeServiceFileRotated:          func() Message { return new(ServiceFileRotated) },
 	TypeGoodbye:                     func() Message { return new(Goodbye) },
 	TypePing:                        func() Message { return new(Ping) },
+	TypeCacheVariables:              func() Message { return new(CacheVariables) },
+	TypeChangesConfirmed:            func() Message { return new(ChangesConfirmed) },
 }
 
 // holdsBytes says whether messages of type t have []byte fields, which alias the buffer they are decoded from.
@@ -90,6 +92,8 @@ func (*Handover) messageType() Type                    { return TypeHandover }
 func (*ServiceFileRotated) messageType() Type          { return TypeServiceFileRotated }
 func (*Goodbye) messageType() Type                     { return TypeGoodbye }
 func (*Ping) messageType() Type                        { return TypePing }
+func (*CacheVariables) messageType() Type              { return TypeCacheVariables }
+func (*ChangesConfirmed) messageType() Type            { return TypeChangesConfirmed }
 
 var errUnknown = errors.New("messages that were not decoded cannot be encoded")
 

@@ -51,6 +51,8 @@ type Session struct {
 	feed   *feed
 	line   line // guarded by queue.mu
 	holds  holds
+	kept   kept // this and gone are guarded by caches.mu
+	gone   bool
 }
 
 // Attach makes a session its client's, in the place of one that it may still have: of that one nothing is carried out any
@@ -110,6 +112,7 @@ func (s *Session) Detach() {
 		s.client.session, s.client.left = nil, time.Now()
 	}
 	c.mu.Unlock()
+	s.uncache(0)
 	s.EndWatches()
 	s.Memory.Close()
 	c.wg.Done()

@@ -41,8 +41,9 @@ type outcome struct {
 	answer  answer
 	known   bool // it had been answered before
 	// what to wait for before the answer
-	services []*service
-	tree     bool
+	services  []*service
+	tree      bool
+	questions []*question
 }
 
 // commit carries out as many of the reports as fit into a batch, at least one, and answers them. It returns the others. here is
@@ -79,6 +80,7 @@ func (s *Core) commit(items []item, here *Session) (rest []item) {
 			s.publish(d, &touched)
 		}
 	}
+	s.ask(d, list)
 	for i := range list {
 		s.acknowledge(&list[i], d.rev)
 		touched.add(list[i].session)
@@ -265,7 +267,7 @@ func (s *Core) refuse(list []outcome, err error) {
 
 // acknowledge queues the answer to a report.
 func (s *Core) acknowledge(o *outcome, rev int64) {
-	t := told{Ticket: o.Ticket, outcome: o.message(rev), services: o.services, tree: o.tree}
+	t := told{Ticket: o.Ticket, outcome: o.message(rev), services: o.services, tree: o.tree, questions: o.questions}
 	if o.crowd != nil {
 		done := false
 		if t, done = o.crowd.add(o.place, t); !done {

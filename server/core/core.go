@@ -23,7 +23,8 @@
 //     the changes after it. A slow subscriber gets the last value of each variable; it never makes another one wait.
 //   - A session sees and does what its principal may; a hidden tenant is not there.
 //
-// Lock order: view.mu, service.watchMu, feed.mu. Core.mu, client.mu, the Authorizer's, the budget's and queue.mu are leaves.
+// Lock order: view.mu, service.watchMu, feed.mu. Core.mu, client.mu, caches.mu, the Authorizer's, the budget's and queue.mu are
+// leaves.
 // holds.mu comes before all of them. None is held across the engine.
 package core
 
@@ -89,6 +90,7 @@ type Core struct {
 	auth         *access.Authorizer
 	memory       *budget.Budget
 	treeWatchers map[*Session]struct{} // guarded by view.mu
+	caches       caches
 
 	// ctx ends when Close gives up waiting.
 	ctx    context.Context
@@ -142,7 +144,7 @@ func Open(ctx context.Context, o Options) (*Core, error) {
 		log: o.Logger, dir: o.Dir, limits: o.Limits, unused: o.Idle, minFree: o.Store.MinFree, broken: o.Broken, loading: o.Loading,
 		view: newView(), queue: newQueue(), auth: o.Auth, memory: budget.New(o.Memory), treeWatchers: map[*Session]struct{}{},
 		clients: map[string]*client{}, legacy: map[string]*client{}, marks: map[*client]struct{}{}, live: map[*Session]struct{}{},
-		idleSince: time.Now(), up: time.Now(), builds: make(chan struct{}, maxBuilds),
+		idleSince: time.Now(), up: time.Now(), builds: make(chan struct{}, maxBuilds), caches: newCaches(),
 	}
 	var err error
 	if s.engine, err = openEngine(ctx, o.Store); err != nil {

@@ -71,6 +71,7 @@ func (c *crowd) add(index int, t told) (told, bool) {
 		}
 	}
 	c.tree = c.tree || t.tree
+	c.questions = append(c.questions, t.questions...)
 	c.left--
 	return c.told, c.left == 0
 }

@@ -97,8 +97,11 @@ func (f *feed) takeLocked() (d delivery) {
 	return d
 }
 
-// heldLocked reports whether an outcome is of changes that wait for the end of a snapshot.
+// heldLocked reports whether an outcome is of changes that wait for the end of a snapshot, or to be confirmed.
 func (f *feed) heldLocked(t told) bool {
+	if t.waits() {
+		return true
+	}
 	if t.tree && f.tree != nil && !f.tree.live {
 		return true
 	}

@@ -36,13 +36,14 @@ type feed struct {
 	expected map[uint64]bool
 }
 
-// told is the outcome of a report. It waits for the snapshots of what it tells of.
+// told is the outcome of a report. It waits for the snapshots of what it tells of, and for who has to confirm it.
 type told struct {
 	Ticket
-	outcome  *model.Outcome
-	services []*service
-	tree     bool
-	reports  int // how many it is of; 0: one
+	outcome   *model.Outcome
+	services  []*service
+	tree      bool
+	reports   int // how many it is of; 0: one
+	questions []*question
 }
 
 // start is what a watch begins with, a page at a time.

@@ -111,6 +111,7 @@ func (s *Core) watchers(svc *service, fn func(*watch)) {
 		if now, err := w.session.readableLocked(svc.id); now != svc || err != nil {
 			delete(svc.watches, w)
 			w.session.feed.forget(w)
+			w.session.uncache(svc.id)
 			continue
 		}
 		fn(w)

@@ -66,6 +66,7 @@ func (s *Session) Unwatch(service uint64) {
 	if w != nil {
 		w.end()
 	}
+	s.uncache(service)
 	s.unask(service)
 }
 

@@ -1,0 +1,195 @@
+package core
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/model"
+)
+
+// cacher is a peer that watches the service of the variables and keeps them in a cache.
+func cacher(t *testing.T, s *testCore, ids ...uint64) (p *peer, service uint64) {
+	t.Helper()
+	p = connect(t, s)
+	service = p.service("t", "s")
+	if _, err := p.watch(&model.Watch{Service: service}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Cache(service, ids, false); err != nil {
+		t.Fatal(err)
+	}
+	return p, service
+}
+
+// beginDo reports a change without waiting for the outcome.
+func (p *peer) beginDo(c model.Change) <-chan any {
+	p.t.Helper()
+	p.seq++
+	return p.begin(&model.Report{Seq: p.seq, Acked: p.seq, Changes: []model.Change{c}})
+}
+
+// answered reports whether an outcome is there within a while.
+func answered(c <-chan any, within time.Duration) bool {
+	select {
+	case <-c:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
+// awaitRev waits until a peer was told of a revision of the service, and returns that.
+func (p *peer) awaitRev(after int64) (rev int64) {
+	p.t.Helper()
+	p.await("change", func(told []any) bool {
+		for _, m := range told {
+			if c, ok := m.(*model.Changes); ok && c.Rev > after {
+				rev = c.Rev
+			}
+		}
+		return rev > 0
+	})
+	return rev
+}
+
+// slack is confirmTime where nobody may be cut off for the test's being slow: less than it is waited for what must not come.
+const slack = confirmTime / 3
+
+func TestS7_ConfirmedBeforeAcknowledged(t *testing.T) {
+	s := startCore(t)
+	w := connect(t, s)
+	res := w.do(store("a", "0"), store("b", "0"))
+	p, service := cacher(t, s, res[0].ID)
+
+	asked := w.beginDo(store("a", "1"))
+	rev := p.awaitRev(0)
+	if answered(asked, slack) {
+		t.Fatal("acknowledged before it was confirmed")
+	}
+	other := connect(t, s)
+	if began := time.Now(); !answered(other.beginDo(store("b", "1")), bound) || time.Since(began) > slack {
+		t.Errorf("a change of what nobody has cached took %v", time.Since(began))
+	}
+	same := other.beginDo(store("a", "1")) // tells that it is stored
+	if answered(same, confirmTime/10) {
+		t.Error("what is not confirmed was acknowledged to one who wrote the same")
+	}
+	p.Confirm(service, rev-1)
+	p.Confirm(service+1, rev)
+	if answered(asked, confirmTime/10) {
+		t.Fatal("acknowledged by what confirms something else")
+	}
+	p.Confirm(service, rev)
+	if !answered(asked, bound) || !answered(same, bound) {
+		t.Fatal("not acknowledged")
+	}
+	if n := s.caches.asked.Load(); n != 0 {
+		t.Errorf("%d open questions", n)
+	}
+	// The own session has nobody to wait for.
+	if began := time.Now(); !answered(p.beginDo(store("a", "2")), bound) || time.Since(began) > slack {
+		t.Errorf("its own change took %v", time.Since(began))
+	}
+	p.Confirm(service, p.awaitRev(rev))
+	select {
+	case <-p.gone:
+		t.Fatal("cut off", p.err)
+	default:
+	}
+	if err := p.Cache(service, []uint64{res[0].ID}, true); err != nil {
+		t.Fatal(err)
+	}
+	if began := time.Now(); !answered(w.beginDo(store("a", "3")), bound) || time.Since(began) > slack {
+		t.Errorf("a change of what nobody keeps any more took %v", time.Since(began))
+	}
+	if n := s.caches.kept.Load(); n != 0 {
+		t.Errorf("%d registrations", n)
+	}
+}
+
+func TestS7_UnconfirmedIsCutOff(t *testing.T) {
+	s := startCore(t)
+	w := connect(t, s)
+	id := w.do(store("a", "0"))[0].ID
+	p, _ := cacher(t, s, id)
+	began := time.Now()
+	if !answered(w.beginDo(store("a", "1")), bound) {
+		t.Fatal("no answer")
+	}
+	if d := time.Since(began); d < confirmTime {
+		t.Errorf("acknowledged after %v", d)
+	}
+	<-p.left
+	if !errors.Is(p.err, errUnconfirmed) {
+		t.Errorf("it has ended by %v", p.err)
+	}
+	for range 100 { // nobody is left to wait for
+		w.do(store("a", "2"), store("a", "3"))
+	}
+	if d := time.Since(began); d > bound/2 {
+		t.Errorf("%v", d)
+	}
+}
+
+// TestS7_ConfirmedEarly has the watcher confirm before the committer asks.
+func TestS7_ConfirmedEarly(t *testing.T) {
+	s := startCore(t)
+	w := connect(t, s)
+	id := w.do(store("a", "0"))[0].ID
+	p, service := cacher(t, s, id)
+	p.Confirm(service, 1<<40)
+	if began := time.Now(); !answered(w.beginDo(store("a", "1")), bound) || time.Since(began) > slack {
+		t.Errorf("it took %v", time.Since(began))
+	}
+}
+
+func TestS7_WhoLeavesIsNotWaitedFor(t *testing.T) {
+	for name, leave := range map[string]func(*peer, uint64){
+		"detach":  func(p *peer, _ uint64) { p.close() },
+		"unwatch": func(p *peer, service uint64) { p.Unwatch(service) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startCore(t)
+			w := connect(t, s)
+			id := w.do(store("a", "0"))[0].ID
+			p, service := cacher(t, s, id)
+			asked := w.beginDo(store("a", "1"))
+			p.awaitRev(0)
+			began := time.Now()
+			leave(p, service)
+			if !answered(asked, bound) {
+				t.Fatal("no answer")
+			}
+			if d := time.Since(began); d > slack {
+				t.Errorf("acknowledged %v later", d)
+			}
+		})
+	}
+}
+
+func TestS7_CacheRefuses(t *testing.T) {
+	s := startCore(t)
+	w := connect(t, s)
+	id := w.do(store("a", "0"))[0].ID
+	if err := w.Cache(w.service("t", "s"), []uint64{id}, false); !errors.Is(err, model.ErrNotFound) {
+		t.Errorf("of a service that is not watched: %v", err)
+	}
+	p, service := cacher(t, s, id)
+	many := make([]uint64, maxCached)
+	for i := range many {
+		many[i] = uint64(1e6 + i)
+	}
+	if err := p.Cache(service, many, false); model.CodeOf(err) != model.CodeTooLarge {
+		t.Errorf("too many: %v", err)
+	}
+	p.Local = false
+	if err := p.Cache(service, many[:1], false); !errors.Is(err, model.ErrUnsupported) {
+		t.Errorf("over a network: %v", err)
+	}
+	p.Local = true
+	p.close()
+	if n := s.caches.kept.Load(); n != 0 {
+		t.Errorf("%d registrations of one that has left", n)
+	}
+}
