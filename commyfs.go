@@ -46,15 +46,15 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/commy-project/commyfs/internal/dial"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // Client is a connection to a server. It reconnects by itself.
 type Client struct {
 	opts Options
-	dial *dial.Dialer
+	dial func(context.Context) (varsync.Conn, error)
 	sync *varsync.Client
+	lent bool          // sync is somebody else's; see Attach
 	done chan struct{} // closed by Close
 
 	mu       sync.Mutex // guards the following
@@ -69,7 +69,13 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{opts: o, dial: d, done: make(chan struct{}), watchers: map[*watcher]struct{}{}}
+	c := newClient(o, func(ctx context.Context) (varsync.Conn, error) {
+		conn, err := d.Client(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return conn, nil
+	})
 	c.sync, err = varsync.New(ctx, varsync.Options{Dial: c.connect, Client: o.client(), Timeout: o.Timeout, NoTree: true,
 		Idle: o.Idle, NoMap: o.NoMap, OnChange: c.onChange, Logger: o.Logger})
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnreachable) {
@@ -81,9 +87,13 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	return c, nil
 }
 
+func newClient(o Options, dial func(context.Context) (varsync.Conn, error)) *Client {
+	return &Client{opts: o, dial: dial, done: make(chan struct{}), watchers: map[*watcher]struct{}{}}
+}
+
 // connect makes a connection. If the server refuses us, watches end: they would never report anything again.
 func (c *Client) connect(ctx context.Context) (varsync.Conn, error) {
-	conn, err := c.dial.Client(ctx)
+	conn, err := c.dial(ctx)
 	if err == nil {
 		return conn, nil
 	}
@@ -103,6 +113,9 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	if !again {
 		close(c.done)
+	}
+	if c.lent {
+		return nil
 	}
 	return c.sync.Close()
 }

@@ -75,7 +75,7 @@ func (w *watcher) changed(e *model.Event) (Event, bool) {
 func (c *Client) changesSince(ctx context.Context, service uint64, t Token) (changes []model.Event, rev int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
-	conn, err := c.dial.Client(ctx)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -27,6 +27,9 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 			return f.errno("lookup", err)
 		}
 	}
+	if isControl(h.NodeId) || h.NodeId == rootID && name == controlName {
+		return f.lookupControl(h, name, out)
+	}
 	dir := f.node(h.NodeId)
 	if s, ok := dir.(*varsync.Service); ok && f.hurried(h, s) {
 		if done, err := f.hurry(interrupt, h, s, name, out); done || err != nil {
@@ -132,6 +135,9 @@ func (f *FS) GetAttr(interrupt <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 	if isMemory(in.NodeId) {
 		return f.getMemoryAttr(in, out)
 	}
+	if isControl(in.NodeId) {
+		return f.getControlAttr(in, out)
+	}
 	if err := f.awaitEarly(t, interrupt, in.NodeId); err != nil {
 		return f.errno("getattr", err)
 	}
@@ -229,6 +235,9 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	if isMemory(in.NodeId) {
 		return f.errno("setattr", f.setMemoryAttr(in, out))
 	}
+	if isControl(in.NodeId) {
+		return fuse.EACCES
+	}
 	n := f.node(in.NodeId)
 	fh, hasFh := in.GetFh()
 	var h *handle
@@ -290,6 +299,7 @@ func (f *FS) Forget(id, n uint64) {
 	if f.kernel.Forget(id, n) {
 		f.unshared.forgotten(id)
 		f.memory.forgotten(id)
+		f.control.forgotten(id)
 		f.early.remove(id)
 	}
 }

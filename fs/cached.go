@@ -22,7 +22,11 @@ var copying = []int{unix.SYS_SENDFILE, unix.SYS_SPLICE, unix.SYS_TEE, unix.SYS_C
 // copies reports whether a thread that reads into the page cache does so to copy. One that cannot be looked at counts as
 // reading a mapping.
 func (f *FS) copies(h *handle, thread uint32) bool {
-	return !h.exec && thread != 0 && slices.Contains(copying, f.syscall(thread))
+	return !h.exec && f.copiesNow(thread)
+}
+
+func (f *FS) copiesNow(thread uint32) bool {
+	return thread != 0 && slices.Contains(copying, f.syscall(thread))
 }
 
 // readPage reads what is committed, whatever the descriptor has read so far; h.mu must be held.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -115,6 +116,8 @@ func (f *FS) structural(h *fuse.InHeader, name string, ch model.Change) (model.R
 		return model.Result{}, err
 	} else if n != nil {
 		ch.Expect = n.ID() // not what somebody else has given the name to meanwhile
+	} else if names.Reserved(name, p.level) {
+		return model.Result{}, syscall.EPERM
 	}
 	name = p.decode(name)
 	if ch.Op == model.OpMkdir {
@@ -141,6 +144,10 @@ func (f *FS) OpenDir(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 	defer f.end(t, &status)
 	if err := f.may(&in.InHeader, f.node(in.NodeId), mayRead); err != nil {
 		return f.errno("opendir", err)
+	}
+	if isControl(in.NodeId) {
+		out.Fh = f.handles.addDir(&dirHandle{})
+		return fuse.OK
 	}
 	if err := f.load(t, interrupt, f.node(in.NodeId)); err != nil {
 		return f.errno("opendir", err)

@@ -7,7 +7,10 @@ import (
 // What the kernel asks of open files. What is done depends on the state of the descriptor.
 
 // Read implements S4 and S5: at offset 0 a fresh committed value, behind it the rest of the same one.
-func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.ReadResult, status fuse.Status) {
+func (f *FS) Read(interrupt <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.ReadResult, status fuse.Status) {
+	if isControlFh(in.Fh) {
+		return f.readControl(interrupt, in, buf)
+	}
 	defer f.end(f.begin("read", &in.InHeader), &status)
 	if isMemoryFh(in.Fh) {
 		return f.readMemory(in, buf)
@@ -30,6 +33,7 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fuse.Read
 	if err != nil {
 		return nil, f.errno("read", err)
 	}
+	f.traffic.read.Add(int64(n))
 	return fuse.ReadResultData(buf[:n]), fuse.OK
 }
 
@@ -48,13 +52,14 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	if err := h.writeAt(int64(in.Offset), data, in.Pid); err != nil {
 		return 0, f.errno("write", err)
 	}
+	f.traffic.written.Add(int64(len(data)))
 	return uint32(len(data)), fuse.OK
 }
 
 // Flush is called for every close of a descriptor, also those that fork and dup made.
 func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 	defer f.end(f.begin("flush", &in.InHeader), &status)
-	if in.Fh == pokeHandle || isMemoryFh(in.Fh) {
+	if in.Fh == pokeHandle || isMemoryFh(in.Fh) || isControlFh(in.Fh) {
 		return fuse.OK
 	}
 	h := f.handles.get(in.Fh)
@@ -88,6 +93,10 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	}
 	if isMemoryFh(in.Fh) {
 		f.releaseMemory(in.Fh)
+		return
+	}
+	if isControlFh(in.Fh) {
+		f.control.release(in.Fh)
 		return
 	}
 	h := f.handles.get(in.Fh)

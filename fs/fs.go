@@ -61,6 +61,9 @@ type Options struct {
 	Temporary  Temporaries  // new files that live in the mount alone
 	FSName     string       // the source in mount tables. Default: "commyfs"
 	Logger     *slog.Logger // default: nobody
+	Log        *Log         // what Logger writes to, for the file log in .commy
+	Config     string       // the options as text, without secrets, for the file config in .commy
+	Version    string       // of the program
 }
 
 const (
@@ -92,6 +95,9 @@ type FS struct {
 	syscalls  taskFiles
 	requests  requests
 	watchdog  watchdog
+	control   control
+	streams   streams
+	traffic   traffic
 	ctx       context.Context // ends with the mount
 	cancel    context.CancelFunc
 
@@ -142,8 +148,11 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.unshared.init()
 	f.memory.init()
 	f.kernel = kernel.New(tree{f}, o.Events, o.Logger)
+	f.control.init()
+	f.traffic.connections.Store(-1) // the first is none
 	co.OnChange = f.changed
 	co.OnMemory = f.memoryChanged
+	co.OnConnection = f.connected
 	co.Client.ReadOnly = o.ReadOnly
 	client, err := varsync.New(ctx, co)
 	if err != nil {
@@ -153,6 +162,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	context.AfterFunc(f.ctx, f.syscalls.close)
 	f.watchdog.tick = f.opBound() / 2
+	f.streams.init(f, co.Dial)
 	return f, nil
 }
 
@@ -231,8 +241,14 @@ func (m *Mounted) Wait() {
 }
 
 // Unmount ends the mount; lazy takes it out of the tree now and lets open files finish. A mount that is in use fails
-// with an error that names who uses it.
-func (m *Mounted) Unmount(lazy bool) error { return m.mp.Unmount(lazy) }
+// with an error that names who uses it. A lazy one ends the streams of events: who reads them would not end by itself.
+func (m *Mounted) Unmount(lazy bool) error {
+	err := m.mp.Unmount(lazy)
+	if err == nil && lazy {
+		m.fs.streams.end()
+	}
+	return err
+}
 
 // Abort gives errors to whoever uses the mount, now and later; the mount is dead then, wherever it is.
 func (m *Mounted) Abort() error {

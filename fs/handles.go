@@ -178,6 +178,13 @@ func (a *asker) wrote(h *handle) bool {
 	return a.pid != 0 && a.process(writer) == a.pid
 }
 
+// count is how many files and directories are open.
+func (hs *handles) count() (files, dirs int) {
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	return len(hs.m), len(hs.dirs)
+}
+
 func (hs *handles) addDir(d *dirHandle) uint64 {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()

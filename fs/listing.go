@@ -47,15 +47,20 @@ type dirEntry struct {
 const pageEntries = 128
 
 func isDir(n varsync.Node) bool {
-	switch n.(type) {
+	switch n := n.(type) {
 	case *varsync.Variable, *unshared, *memoryNode:
 		return false
+	case *controlNode:
+		return n.is(syscall.S_IFDIR)
 	}
 	return true
 }
 
 // list begins to list a directory.
 func (f *FS) list(id uint64) (*listing, error) {
+	if n, ok := f.node(id).(*controlNode); ok {
+		return f.control.list(n), nil
+	}
 	p, err := f.place(id)
 	if err != nil {
 		return nil, err
@@ -197,7 +202,7 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 		if eo == nil {
 			return false
 		}
-		if !keep || d.name == "." || d.name == ".." {
+		if !keep || d.name == "." || d.name == ".." || isControl(in.NodeId) {
 			return true
 		}
 		// The listing can be older than the last change: a name that was taken away since would stay in the kernel.

@@ -39,6 +39,8 @@ func (f *FS) shown(n varsync.Node) uint32 {
 		mode, kind = n.Mode(), syscall.S_IFREG
 	case *unshared:
 		mode, kind = n.perm(), syscall.S_IFREG
+	case *controlNode:
+		return n.mode &^ (f.o.Umask & 0o077)
 	case *memoryNode:
 		// All variables are in it, also those that others may not read.
 		mode, kind = model.NewMode(0o600), syscall.S_IFREG
@@ -63,6 +65,7 @@ func (f *FS) ceiling(n varsync.Node) uint32 {
 		r, writes = n.Service().Tenant().Rights(), model.RightWrite
 	case *unshared:
 		r = writes
+	case *controlNode:
 	case *memoryNode:
 		if writes = model.RightWrite; n.s.Bare() != 0 {
 			r = n.s.Tenant().Rights()

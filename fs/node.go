@@ -22,10 +22,16 @@ type root struct{}
 func (root) ID() uint64 { return rootID }
 
 // node finds what a node id stands for, nil if it is gone. The result is a root, *varsync.Tenant, *varsync.Service,
-// *varsync.Dir, *varsync.Variable or *unshared.
+// *varsync.Dir, *varsync.Variable, *unshared or *controlNode.
 func (f *FS) node(id uint64) varsync.Node {
 	if id == rootID {
 		return root{}
+	}
+	if isControl(id) {
+		if n := f.control.node(id); n != nil {
+			return n
+		}
+		return nil
 	}
 	if l := f.unshared.byID(id); l != nil {
 		if v := l.committed(); v != nil {
@@ -70,6 +76,10 @@ func (f *FS) place(id uint64) (place, error) {
 		return place{tenant: n.Service().Tenant(), service: n.Service(), dir: n, level: names.Nested}, nil
 	case nil:
 		return place{}, syscall.ESTALE
+	case *controlNode:
+		if isDir(n) {
+			return place{}, syscall.EACCES
+		}
 	}
 	return place{}, syscall.ENOTDIR
 }

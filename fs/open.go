@@ -20,8 +20,9 @@ func writes(flags uint32) bool { return flags&syscall.O_ACCMODE != syscall.O_RDO
 
 // Open opens a file. With DIRECT_IO, and O_TRUNC as a request of its own, no reader sees a torn or empty value; readers need
 // no FLUSH at close.
-func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
-	defer f.endOpen(f.begin("open", &in.InHeader), out, &status)
+func (f *FS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status fuse.Status) {
+	t := f.begin("open", &in.InHeader)
+	defer f.endOpen(t, out, &status)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	if f.kernel.IsPoke(&in.InHeader) {
 		out.Fh, out.OpenFlags = pokeHandle, out.OpenFlags|fuse.FOPEN_NOFLUSH
@@ -29,6 +30,9 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (status
 	}
 	if isMemory(in.NodeId) {
 		return f.errno("open", f.openMemory(in, out))
+	}
+	if isControl(in.NodeId) {
+		return f.errno("open", f.openControl(interrupt, in, out))
 	}
 	n := f.node(in.NodeId)
 	if l, ok := n.(*unshared); ok && l.is(draft) && (reads(in.Flags) || in.Flags&syscall.O_APPEND != 0) {

@@ -3,6 +3,7 @@ package fs
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -21,6 +22,9 @@ type request struct {
 	// loading is the service whose pages the request waits for, heard when the last one came.
 	loading *varsync.Service
 	heard   int64
+	// blocked says that it waits for something to happen, and is not to be answered for its handler.
+	blocked bool
+	began   time.Duration // since the requests' epoch
 }
 
 // requestShards spreads requests, which come and go often.
@@ -37,6 +41,7 @@ type requestShard struct {
 	mu    sync.Mutex // guards the following
 	slots []request
 	free  []uint32 // indexes of slots
+	ops   [numOps]opStat
 	_     [64]byte // shards are used by different processors
 }
 
@@ -50,7 +55,7 @@ type ticket struct {
 func (rs *requests) enter(op string, h *fuse.InHeader) ticket {
 	// Numbers of requests are even: the lowest bit marks interrupts.
 	t := ticket{op: op, shard: uint32(h.Unique>>1) % requestShards}
-	r := request{op: op, unique: h.Unique, node: h.NodeId, thread: h.Pid, since: rs.ticks.Load()}
+	r := request{op: op, unique: h.Unique, node: h.NodeId, thread: h.Pid, since: rs.ticks.Load(), began: time.Since(epoch)}
 	s := &rs.shards[t.shard]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,9 +71,11 @@ func (rs *requests) enter(op string, h *fuse.InHeader) ticket {
 
 // leave forgets a request and reports whether the watchdog has answered it already.
 func (rs *requests) leave(t ticket) (freed bool) {
+	now, n := time.Since(epoch), opNumber(t.op)
 	s := &rs.shards[t.shard]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.ops[n].add(now - s.slots[t.slot].began)
 	freed = s.slots[t.slot].freed
 	s.slots[t.slot] = request{}
 	s.free = append(s.free, t.slot)
@@ -84,6 +91,14 @@ func (rs *requests) loads(t ticket, service *varsync.Service) {
 	s.slots[t.slot].loading = service
 }
 
+// blocks records that a request waits for something to happen, however long that takes.
+func (rs *requests) blocks(t ticket) {
+	s := &rs.shards[t.shard]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots[t.slot].blocked = true
+}
+
 // overdue returns the requests that have taken so many ticks since the last call, and those to be answered for their
 // handlers; late says whether there are any of the former at all.
 func (rs *requests) overdue(warn, free uint32) (warned, freed []request, late bool) {
@@ -94,7 +109,7 @@ func (rs *requests) overdue(warn, free uint32) (warned, freed []request, late bo
 		for k := range s.slots {
 			r := &s.slots[k]
 			age := now - r.since
-			if r.op == "" || age < min(warn, free) {
+			if r.op == "" || age < min(warn, free) || r.blocked && free > 0 {
 				continue
 			}
 			if r.loading != nil && r.loading.Heard() > r.heard {

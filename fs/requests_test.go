@@ -105,3 +105,28 @@ func TestLoadingIsNotLate(t *testing.T) {
 		t.Error("not answered by the watchdog")
 	}
 }
+
+// A request that waits for something to happen is late for nobody, until all are to end.
+func TestBlocked(t *testing.T) {
+	var rs requests
+	blocked := rs.enter("control", &fuse.InHeader{Unique: 2})
+	rs.blocks(blocked)
+	rs.enter("read", &fuse.InHeader{Unique: 4})
+	rs.ticks.Add(100)
+	warned, freed, late := rs.overdue(lateTicks, freeTicks)
+	if len(warned) != 1 || len(freed) != 1 || !late || freed[0].unique != 4 {
+		t.Errorf("warned of %v, freed %v", warned, freed)
+	}
+	if _, freed, _ = rs.overdue(lateTicks, 0); len(freed) != 1 || freed[0].unique != 2 {
+		t.Errorf("at the end freed %v", freed)
+	}
+	if rs.running() != 2 {
+		t.Errorf("%d are running", rs.running())
+	}
+	rs.leave(blocked)
+	for _, op := range rs.stats() {
+		if want := map[string]uint64{"control": 1}[op.op]; op.count != want {
+			t.Errorf("%s: %d", op.op, op.count)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/mountpoint"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -60,6 +61,8 @@ func (f *FS) rootXattr(name string) (string, bool) {
 		return formatPrivate(f.privateFiles()), true
 	case temporariesXattr:
 		return f.o.Temporary.String(), true
+	case mountpoint.BlockedXattr:
+		return strconv.FormatInt(f.streams.blocked.Load(), 10), true
 	}
 	return "", false
 }

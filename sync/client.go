@@ -146,6 +146,13 @@ func (c *Client) Welcome() model.Welcome {
 	return c.flight.welcome
 }
 
+// InFlight is how many reports have no answer yet.
+func (c *Client) InFlight() int {
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	return len(c.flight.reports) + len(c.flight.queue)
+}
+
 // MaxValue is how large a value can be, as the server said at the last connection.
 func (c *Client) MaxValue() int64 { return c.maxValue.Load() }
 

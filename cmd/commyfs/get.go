@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commy-project/commyfs"
+	"github.com/commy-project/commyfs/internal/jsonline"
 )
 
 type getOptions struct {
@@ -93,9 +94,8 @@ func describe(i *commyfs.Info) entryJSON {
 }
 
 // formatMode formats permission bits as for chmod(1).
-func formatMode(m commyfs.Mode, dir bool) string { return fmt.Sprintf("%04o", m.Perm(dir)) }
+func formatMode(m commyfs.Mode, dir bool) string { return jsonline.Mode(m, dir) }
 
-// formatTime keeps nanoseconds, which distinguish changes.
-func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }
+func formatTime(t time.Time) string { return jsonline.Time(t) }
 
 func formatNano(ns int64) string { return formatTime(time.Unix(0, ns)) }

@@ -130,11 +130,13 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	signal.Notify(signals, endSignals()...)
 	defer signal.Stop(signals)
 
-	d := a.dialer(&o.common, o.logger(a.stderr, level), false)
+	log := varfs.NewLog(o.logger(a.stderr, level).Handler())
+	d := a.dialer(&o.common, slog.New(log), false)
 	h := hello("mount")
 	h.Mount = dir
 	fo.AllowOther, fo.ReadOnly, fo.UID, fo.GID, fo.Umask = o.allowOther, o.readOnly, o.uid, o.gid, uint32(o.umask)
-	fo.Sync, fo.Logger = syncModes[o.sync.value], d.log
+	fo.Sync, fo.Logger, fo.Log = syncModes[o.sync.value], d.log, log
+	fo.Config, fo.Version = o.effective(), currentVersion()
 	m, err := varfs.Mount(ctx, varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Logger: d.log}, fo)
 	if err != nil {
 		return err

@@ -2,45 +2,21 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/commy-project/commyfs/internal/jsonline"
 	"github.com/commy-project/commyfs/internal/names"
 )
 
-// writeJSON writes v as one line. It escapes all control characters for terminals; JSON itself requires this only for ASCII.
+// writeJSON writes v as one line.
 func writeJSON(w io.Writer, v any) error {
-	b, err := json.Marshal(v)
+	line, err := jsonline.Line(v)
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(escapeJSON(b), '\n'))
+	_, err = w.Write(line)
 	return err
-}
-
-// escapeJSON escapes unprintable characters. They occur only in strings.
-func escapeJSON(b []byte) []byte {
-	hidden := func(r rune) bool { return !unicode.IsPrint(r) }
-	if !bytes.ContainsFunc(b, hidden) {
-		return b
-	}
-	out := make([]byte, 0, len(b)+32)
-	for len(b) > 0 {
-		r, n := utf8.DecodeRune(b)
-		switch {
-		case !hidden(r):
-			out = append(out, b[:n]...)
-		case r > 0xffff:
-			out = fmt.Appendf(out, `\u%04x\u%04x`, 0xd800+(r-0x10000)>>10, 0xdc00+(r-0x10000)&0x3ff)
-		default:
-			out = fmt.Appendf(out, `\u%04x`, r)
-		}
-		b = b[n:]
-	}
-	return out
 }
 
 // jsonWriter escapes JSON. Each Write must be one line, as from a logger.
@@ -48,7 +24,7 @@ type jsonWriter struct{ w io.Writer }
 
 func (j jsonWriter) Write(b []byte) (int, error) {
 	line, end := bytes.CutSuffix(b, []byte{'\n'})
-	out := escapeJSON(line)
+	out := jsonline.Escape(line)
 	if end {
 		out = append(bytes.Clone(out), '\n')
 	}
@@ -58,13 +34,8 @@ func (j jsonWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// raw returns the bytes of a string that is not valid UTF-8, otherwise nil: JSON would have U+FFFD in their place.
-func raw(s string) []byte {
-	if utf8.ValidString(s) {
-		return nil
-	}
-	return []byte(s)
-}
+// raw is [jsonline.Raw].
+func raw(s string) []byte { return jsonline.Raw(s) }
 
 func rawList(list []string) [][]byte {
 	out := make([][]byte, len(list))

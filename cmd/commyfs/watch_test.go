@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/internal/jsonline"
 	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/server"
 )
@@ -28,14 +29,14 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-func (l *lines) changes(t *testing.T) []changeJSON {
+func (l *lines) changes(t *testing.T) []jsonline.Change {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []changeJSON
+	var out []jsonline.Change
 	dec := json.NewDecoder(bytes.NewReader(l.buf.Bytes()))
 	for {
-		var c changeJSON
+		var c jsonline.Change
 		if err := dec.Decode(&c); err == io.EOF {
 			return out
 		} else if err != nil {

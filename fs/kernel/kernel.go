@@ -64,6 +64,7 @@ type Cache struct {
 	wake    chan struct{} // holds a token when there may be work
 	round   round         // touched by the goroutine that raises events alone
 	done    chan struct{}
+	counts  counts
 
 	mu         sync.Mutex // guards the following; a leaf
 	nodes      map[uint64]*node
@@ -161,6 +162,7 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 		}
 	}
 	c.mu.Lock()
+	c.counts.notices += uint64(len(notices))
 	for _, in := range notices {
 		in.Parent, in.OldParent = orRoot(in.Parent), orRoot(in.OldParent)
 		c.outdateLocked(&in)
@@ -267,6 +269,7 @@ func (c *Cache) poke(op poke.Op, p *poking) error {
 }
 
 func (c *Cache) report(op poke.Op, err error) {
+	c.counts.pokes(op, err)
 	if err != nil && !errors.Is(err, poke.ErrClosed) && !errors.Is(err, poke.ErrNotMounted) {
 		c.log.Debug("event not raised", "event", op.Kind, "path", op.Path, "err", err)
 	}

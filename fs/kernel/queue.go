@@ -24,6 +24,8 @@ type queue struct {
 	values  map[uint64]*event // of a node: the event that the next change of its value is merged into
 	leaving map[uint64]bool   // nodes whose removal is among the events, or being announced
 	limit   int
+
+	merged, dropped uint64 // see Stat
 }
 
 // event is what is to be raised for a notice.
@@ -64,6 +66,7 @@ func (q *queue) add(in varsync.Notice) {
 func (q *queue) addEvent(e *event) {
 	waiting := q.values[e.ID]
 	if waiting != nil && e.Kind == varsync.Modified {
+		q.merged++
 		waiting.merge(e)
 		if !waiting.ownValue {
 			q.hurry(waiting)
@@ -180,7 +183,9 @@ func (q *queue) compact() {
 		kept[e] = true
 	}
 	q.values, q.leaving = map[uint64]*event{}, map[uint64]bool{}
+	before := len(q.list)
 	q.list = slices.DeleteFunc(q.list, func(e *event) bool { return !kept[e] })
+	q.dropped += uint64(before - len(q.list))
 	for _, e := range q.list {
 		switch {
 		case e.Kind == varsync.Deleted:

@@ -20,6 +20,7 @@ type connection struct {
 	mount   int // O_PATH descriptor of the mount
 	abort   int // fusectl's file, -1: cannot be opened here
 	control int // fusectl's directory of the connection, or -1
+	blocked int // requests that wait for something to happen, as the mount says
 }
 
 // connect finds a way to abort the commyfs mount on dir; if it finds none, it fails.

@@ -53,6 +53,7 @@ func detachWithin(dir string, bound time.Duration) (hung bool, err error) {
 // hangs reports whether the mount does not answer: whoever asks, or somebody for as long as bound.
 func (c *connection) hangs(bound time.Duration) bool {
 	deadline := time.Now().Add(bound)
+	c.askBlocked()
 	mount, err := unix.FcntlInt(uintptr(c.mount), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return c.leastWaiting(bound) > 0
@@ -76,14 +77,35 @@ func askAt(mount int) error {
 	})
 }
 
-// leastWaiting returns how many requests waited for an answer at least, at every time within d; 0 at once if none do, or
-// if that cannot be seen.
+// BlockedXattr is the attribute of a mount's root that has the number of requests that wait for something to happen, a read of
+// events for instance, and not for the mount.
+const BlockedXattr = "user.commy.blocked"
+
+// askBlocked asks the mount for that number. A mount that does not answer has none.
+func (c *connection) askBlocked() {
+	mount, err := unix.FcntlInt(uintptr(c.mount), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	c.blocked, _ = bounded(patience, func() (int, error) {
+		defer unix.Close(mount)
+		buf := make([]byte, 32)
+		n, err := unix.Getxattr(fmt.Sprintf("/proc/self/fd/%d", mount), BlockedXattr, buf)
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(string(buf[:n]))
+	})
+}
+
+// leastWaiting returns how many requests waited for an answer at least, at every time within d, beside those that may; 0 at once
+// if none do, or if that cannot be seen.
 func (c *connection) leastWaiting(d time.Duration) int {
 	least := 0
 	for deadline := time.Now().Add(d); ; time.Sleep(waitingPoll) {
-		n := c.waitingNow()
+		n := c.waitingNow() - c.blocked
 		if least == 0 || n < least {
-			least = n
+			least = max(0, n)
 		}
 		if least == 0 || !time.Now().Before(deadline) {
 			return least
@@ -118,6 +140,7 @@ func (m Info) Stuck(d time.Duration) (int, error) {
 	if c.at.dev != m.Dev {
 		return 0, fmt.Errorf("requests to %s: %w", m.Dir, ErrNotOurs)
 	}
+	c.askBlocked()
 	unix.Close(c.mount) // it would make the mount busy
 	c.mount = -1
 	return c.leastWaiting(d), nil

@@ -1,0 +1,290 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/commy-project/commyfs"
+	"github.com/commy-project/commyfs/fs/stream"
+	"github.com/commy-project/commyfs/internal/jsonline"
+	"github.com/commy-project/commyfs/internal/names"
+	varsync "github.com/commy-project/commyfs/sync"
+)
+
+// The file events of [controlName] is a stream of lines, one for each change (S18). All who read what is about the same paths
+// share a stream, which keeps the last lines: its memory does not depend on how many read, or whether they do.
+
+const (
+	// streamKept is how long a stream goes on that nobody reads, so that one who reads it again misses nothing.
+	streamKept = time.Minute
+	// streamRetry is how long it waits before it tries again to begin.
+	streamRetry = time.Second
+	// maxStreams bounds how many there are at a time.
+	maxStreams = 64
+)
+
+// eventQuery is what a stream is asked for: events?path=TENANT/SERVICE&since=TOKEN, with the slashes of the path as %2F.
+type eventQuery struct {
+	key   string // of the paths
+	paths []commyfs.Path
+	since string
+}
+
+// parseEventQuery reads the name of a stream.
+func parseEventQuery(name string) (*eventQuery, bool) {
+	_, text, ok := strings.Cut(name, "events?")
+	if !ok || !strings.HasPrefix(name, "events?") {
+		return nil, false
+	}
+	values, err := url.ParseQuery(text)
+	if err != nil {
+		return nil, false
+	}
+	q := &eventQuery{}
+	for key, list := range values {
+		switch key {
+		case "path":
+			slices.Sort(list)
+			for _, path := range slices.Compact(list) {
+				components := strings.Split(strings.Trim(path, "/"), "/")
+				for i, file := range components {
+					if file == "" {
+						return nil, false
+					}
+					components[i] = names.Decode(file, min(names.Level(i), names.Nested))
+				}
+				q.paths = append(q.paths, commyfs.ParsePath(strings.Join(components, "/")))
+				q.key += path + "\n"
+			}
+		case "since":
+			q.since = list[len(list)-1]
+		default:
+			return nil, false
+		}
+	}
+	return q, true
+}
+
+// streams are those that go on.
+type streams struct {
+	f       *FS
+	client  *commyfs.Client
+	changed func([]varsync.Notice)
+	n       atomic.Int32 // of m; for a look without the lock
+	blocked atomic.Int64 // reads that wait
+
+	mu sync.Mutex // guards the following
+	m  map[string]*eventStream
+	// goneLines and goneMissed are of streams that have ended.
+	goneLines, goneMissed uint64
+}
+
+type eventStream struct {
+	of     *streams
+	key    string
+	lines  *stream.Stream
+	synced chan struct{} // closed when it has begun: every later change is in it
+	cancel context.CancelFunc
+
+	// Guarded by streams.mu.
+	opens int
+	idle  *time.Timer
+}
+
+// eventHandle is an open stream.
+type eventHandle struct {
+	s *eventStream
+	r *stream.Reader
+}
+
+func (ss *streams) init(f *FS, dial func(context.Context) (varsync.Conn, error)) {
+	ss.f, ss.m = f, map[string]*eventStream{}
+	ss.client, ss.changed = commyfs.Attach(commyfs.Attached{Sync: f.c, Dial: dial, Timeout: f.c.Timeout(), Logger: f.log})
+}
+
+// tell takes what the tree has changed. It never blocks.
+func (ss *streams) tell(notices []varsync.Notice) {
+	if ss.n.Load() > 0 {
+		ss.changed(notices)
+	}
+}
+
+// openEvents opens a stream. It waits until every change from then on will be in it, but not longer than for any answer.
+func (f *FS) openEvents(interrupt <-chan struct{}, q *eventQuery) (*eventHandle, error) {
+	s, err := f.streams.use(q)
+	if err != nil {
+		return nil, err
+	}
+	h := &eventHandle{s: s}
+	if q.since != "" {
+		if h.r, err = s.lines.Since(q.since); err != nil {
+			s.unuse()
+			if errors.Is(err, stream.ErrMalformed) {
+				return nil, syscall.EINVAL
+			}
+			return nil, syscall.ESTALE
+		}
+		return h, nil
+	}
+	ctx, cancel := f.askContext(interrupt)
+	defer cancel()
+	select {
+	case <-s.synced:
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			s.unuse()
+			return nil, syscall.EINTR
+		}
+	}
+	h.r = s.lines.Now()
+	return h, nil
+}
+
+// use finds or begins a stream, and keeps it until unuse.
+func (ss *streams) use(q *eventQuery) (*eventStream, error) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s := ss.m[q.key]
+	if s == nil {
+		if q.since != "" {
+			return nil, syscall.ESTALE
+		}
+		if len(ss.m) >= maxStreams {
+			return nil, syscall.EMFILE
+		}
+		s = &eventStream{of: ss, key: q.key, lines: stream.New(droppedLine), synced: make(chan struct{})}
+		var ctx context.Context
+		ctx, s.cancel = context.WithCancel(ss.f.ctx)
+		ss.m[q.key] = s
+		ss.n.Add(1)
+		go s.run(ctx, q.paths)
+	}
+	if s.idle != nil {
+		s.idle.Stop()
+		s.idle = nil
+	}
+	s.opens++
+	return s, nil
+}
+
+func (s *eventStream) unuse() {
+	ss := s.of
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if s.opens--; s.opens > 0 {
+		return
+	}
+	s.idle = time.AfterFunc(streamKept, func() {
+		ss.mu.Lock()
+		defer ss.mu.Unlock()
+		if s.opens == 0 && ss.m[s.key] == s {
+			ss.dropLocked(s)
+		}
+	})
+}
+
+func (ss *streams) dropLocked(s *eventStream) {
+	delete(ss.m, s.key)
+	ss.n.Add(-1)
+	if s.idle != nil {
+		s.idle.Stop()
+	}
+	_, lines, missed := s.lines.Stat()
+	ss.goneLines, ss.goneMissed = ss.goneLines+lines, ss.goneMissed+missed
+	s.cancel()
+}
+
+// stat adds up what the streams are.
+func (ss *streams) stat() (streams, readers int, lines, missed uint64) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for _, s := range ss.m {
+		r, l, m := s.lines.Stat()
+		readers, lines, missed = readers+r, lines+l, missed+m
+	}
+	return len(ss.m), readers, lines + ss.goneLines, missed + ss.goneMissed
+}
+
+// end ends all streams: who reads them comes to the end.
+func (ss *streams) end() {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for _, s := range ss.m {
+		ss.dropLocked(s)
+	}
+}
+
+// run adds the changes to the lines.
+func (s *eventStream) run(ctx context.Context, paths []commyfs.Path) {
+	defer s.lines.End()
+	begun := false
+	for ctx.Err() == nil {
+		for ev, err := range s.of.client.Watch(ctx, commyfs.WatchOptions{UpdatesOnly: true}, paths...) {
+			if err != nil {
+				s.of.f.log.Debug("watch for .commy/events", "err", err)
+				break
+			}
+			if ev.Kind != commyfs.EventSynced {
+				s.add(&ev)
+			} else if !begun {
+				begun = true
+				close(s.synced)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(streamRetry):
+		}
+	}
+}
+
+func (s *eventStream) add(ev *commyfs.Event) {
+	s.lines.Add(func(token string) []byte {
+		c := jsonline.ChangeOf(ev)
+		c.Token = token
+		line, err := jsonline.Line(c)
+		if err != nil { // it has nothing that JSON cannot have
+			s.of.f.log.Error("event", "err", err)
+		}
+		return line
+	})
+}
+
+// droppedLine tells a reader that was too slow what it has missed.
+func droppedLine(n uint64, token string) []byte {
+	line, _ := jsonline.Line(struct {
+		Event   string `json:"event"`
+		Dropped uint64 `json:"dropped"`
+		Time    string `json:"time"`
+		Token   string `json:"token"`
+	}{"dropped", n, jsonline.Time(time.Now()), token})
+	return line
+}
+
+// read waits for the next change, if it is to, until the caller is interrupted or the mount ends.
+func (h *eventHandle) read(buf []byte, wait bool, interrupt <-chan struct{}) (int, error) {
+	if wait {
+		h.s.of.blocked.Add(1)
+		defer h.s.of.blocked.Add(-1)
+	}
+	n, err := h.r.Read(buf, wait, interrupt)
+	switch {
+	case errors.Is(err, stream.ErrAgain):
+		return 0, syscall.EAGAIN
+	case errors.Is(err, stream.ErrInterrupted):
+		return 0, syscall.EINTR
+	}
+	return n, err
+}
+
+func (h *eventHandle) close() {
+	h.r.Close()
+	h.s.unuse()
+}
