@@ -27,8 +27,8 @@ func (f *File) end() {
 	_ = f.tell(stateClosed)
 	f.giveBack()
 	l := &left{d: f.d, service: f.service, ro: f.ro, file: f.state, state: f.stateLocked(), unsaved: f.unsaved || f.applied > f.synced, done: make(chan struct{})}
-	maps := [][]byte{f.cur, f.shadow, f.bell}
-	f.cur, f.shadow, f.bell, f.ro, f.state = nil, nil, nil, nil, nil
+	maps := [][]byte{f.cur, f.shadow, f.bell, f.records.m}
+	f.cur, f.shadow, f.bell, f.ro, f.state, f.records = nil, nil, nil, nil, nil, records{}
 	strange := f.want != 0
 	f.mu.Unlock()
 	f.d.mu.Lock()
@@ -115,10 +115,10 @@ func (d *Dir) sync(fd int) error {
 
 // release lets go of everything of a file that could not be opened.
 func (f *File) release() {
-	for _, m := range [][]byte{f.cur, f.shadow, f.bell} {
+	for _, m := range [][]byte{f.cur, f.shadow, f.bell, f.records.m} {
 		unmap(m)
 	}
-	f.cur, f.shadow, f.bell = nil, nil, nil
+	f.cur, f.shadow, f.bell, f.records = nil, nil, nil, records{}
 	for _, file := range []*os.File{f.ro, f.state} {
 		if file != nil {
 			_ = file.Close()

@@ -127,7 +127,9 @@ func (f *File) collect(left int) (found []Found, rest int, moving bool, err erro
 		t.dirty = false
 		f.setOut(t, true)
 		f.stats.Found++
-		found = append(found, Found{t.Variable, slices.Clone(f.shadow[t.Off : t.Off+t.Size])})
+		data := slices.Clone(f.shadow[t.Off : t.Off+t.Size])
+		t.hash = hashOf(data)
+		found = append(found, Found{t.Variable, data})
 	}
 	return found, left, moving, nil
 }

@@ -38,6 +38,7 @@ type File struct {
 	synced   int64
 	same     bool // see State.SameBoot, as the two before and the next
 	kept     int64
+	records  records
 	unsaved  bool   // there is something to sync
 	savedAt  int64  // when it was last synced
 	w        []byte // the file, to write; nil: we do not have it open for that
@@ -158,6 +159,7 @@ func (f *File) Applied(rev int64) {
 		return
 	}
 	f.applied, f.same, f.kept = rev, true, MaxSize
+	f.forgetBefore()
 	if err := f.saveState(); err != nil {
 		f.d.o.Logger.Error("note the state of a bare service's file", "service", f.service, "err", err)
 	}

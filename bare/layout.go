@@ -47,6 +47,7 @@ const (
 //	16  8  service
 //	24 16  store
 //	40 16  the machine's boot id     72  8  kept
+//	                                 80  1  not 0: the records hold, see records
 //
 // The boot id is 0 until the owner has put what a power cut may have taken: who dies in between leaves that to the next.
 // kept is there before what was lost is made anew, until the owner has put what it knows of it: who dies in between must not
@@ -59,6 +60,7 @@ const (
 	offApplied   = 56
 	offSynced    = 64
 	offKept      = 72
+	offRecords   = stateSize
 )
 
 var bootID = sync.OnceValue(func() (id [16]byte) {

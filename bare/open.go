@@ -78,6 +78,7 @@ func (f *File) begin(before *left) (err error) {
 	if err = f.mapAll(f.size); err != nil {
 		return err
 	}
+	f.openRecords()
 	if err = f.openBell(); err != nil {
 		return err
 	}
@@ -173,13 +174,14 @@ func (f *File) openState() error {
 	if f.state, err = f.d.open(name(f.service, "state"), os.O_RDWR|os.O_CREATE); err != nil {
 		return err
 	}
-	b := make([]byte, stateSize)
+	b := make([]byte, stateSize+1)
 	n, _ := f.state.ReadAt(b, 0) // what cannot be read says nothing
 	f.noted = decodeState(b[:n], f.service, f.d.o.Store)
 	f.synced, f.applied, f.kept, f.same = f.noted.Synced, f.noted.Synced, f.noted.Kept, f.noted.SameBoot
 	if f.noted.SameBoot {
 		f.applied = f.noted.Applied
 	}
+	f.records.hold = f.same && n > offRecords && b[offRecords] != 0
 	f.unsaved = f.applied > f.synced // who had it before has not come to it
 	return f.saveState()
 }
@@ -187,7 +189,11 @@ func (f *File) openState() error {
 func (f *File) stateLocked() State { return State{f.applied, f.synced, f.same, f.kept} }
 
 func (f *File) saveState() error {
-	_, err := f.state.WriteAt(encodeState(f.service, f.d.o.Store, f.stateLocked()), 0)
+	b := append(encodeState(f.service, f.d.o.Store, f.stateLocked()), 0)
+	if f.records.hold {
+		b[offRecords] = 1
+	}
+	_, err := f.state.WriteAt(b, 0)
 	return err
 }
 

@@ -24,11 +24,13 @@ func (f *File) check(v *Variable, data []byte) error {
 func (f *File) placeLocked(v Variable) *tracked {
 	t := f.vars[v.ID]
 	if t == nil {
-		t = &tracked{}
+		t = &tracked{record: noRecord}
 		f.vars[v.ID] = t
 	}
 	if t.Off != v.Off || t.Size != v.Size {
 		f.index = nil
+		f.forgetRecord(t.record)
+		t.record = noRecord
 	}
 	t.Variable = v
 	return t
@@ -43,6 +45,7 @@ func (f *File) Track(v Variable, data []byte) error {
 		return err
 	}
 	t := f.placeLocked(v)
+	f.know(t, hashOf(data))
 	if !bytes.Equal(f.shadow[v.Off:v.Off+v.Size], data) {
 		f.markLocked(t, 0)
 		f.wakeLocked()
@@ -57,6 +60,7 @@ func (f *File) Forget(id uint64) {
 	if t := f.vars[id]; t != nil {
 		t.dirty = false
 		f.setOut(t, false)
+		f.forgetRecord(t.record)
 		delete(f.vars, id)
 		f.index = nil
 	}
@@ -67,7 +71,9 @@ func (f *File) Took(id, version uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if t := f.vars[id]; t != nil {
-		t.Version = version
+		if t.Version = version; t.out {
+			f.know(t, t.hash)
+		}
 		f.setOut(t, false)
 	}
 }
@@ -104,10 +110,12 @@ func (f *File) Put(v Variable, data []byte) (err error) {
 	if err := f.makeRoom(v.Off, v.Size); err != nil {
 		return err
 	}
+	t := f.placeLocked(v)
+	f.putting(t)
 	if err := f.write(v, data); err != nil && !f.cutBefore(v.Off+v.Size) {
 		return err
 	}
-	t := f.placeLocked(v)
+	f.know(t, hashOf(data))
 	t.dirty = false
 	f.setOut(t, false)
 	f.unsavedLocked()

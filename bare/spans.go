@@ -8,12 +8,14 @@ import (
 // tracked is a variable as a file knows it.
 type tracked struct {
 	Variable
-	dirty bool  // its bytes are not those that the owner knows
-	out   bool  // the owner has been told of it,
-	told  int64 // with so many bytes
+	dirty bool   // its bytes are not those that the owner knows
+	out   bool   // the owner has been told of it,
+	told  int64  // with so many bytes,
+	hash  uint64 // which have this hash
 	// since is when it was first seen to differ, and moved when it last did, by the directory's clock. since 0: it need not hold
 	// still.
 	since, moved int64
+	record       int32 // see records; noRecord: it has none
 }
 
 // spans are the variables of a file in the order of their offsets.

@@ -17,8 +17,8 @@ import (
 //
 // A change is stored first, then written into the file. The server may die in between, and programs go on storing into the
 // file meanwhile. So when a service is loaded, each variable whose value is not what the file has is one of two: the file is
-// behind, if the value was stored after the last change that is known to be in the file, and was not itself found there; else
-// the file is ahead.
+// behind, if the value was stored after the last change that is known to be in the file, was not itself found there, and nobody has
+// stored into it since; else the file is ahead.
 
 // barePath is the directory of the files, beside the store.
 func barePath(store string) string { return filepath.Join(filepath.Dir(store), "bare") }
@@ -194,7 +194,7 @@ func (s *Core) reconcile(f *bare.File, c *content, revs map[string]int64) error 
 		if err != nil {
 			return fmt.Errorf("%w: variable %d: %w", engine.ErrCorrupt, v.id, err)
 		}
-		behind := revs[v.name] > written && !(st.SameBoot && v.kind == kindFound)
+		behind := revs[v.name] > written && !(st.SameBoot && v.kind == kindFound) && !f.Newer(at, memory)
 		if l.End() > st.Kept || behind {
 			if err := f.Track(at, memory); err != nil {
 				return err
