@@ -83,13 +83,12 @@ func OpenDir(o Options) (*Dir, error) {
 		_ = dir.Close()
 		return nil, err
 	}
-	d.bells = newBells()
+	d.bells = newBells(d)
 	if d.watch, err = newWatch(d); err != nil {
 		o.Logger.Warn("the files of bare services cannot be watched: stores are found later", "err", err)
 	} else {
 		d.wg.Go(d.watch.run)
 	}
-	d.wg.Go(d.bells.run)
 	d.wg.Go(func() { d.every(lendFor/2, d.tick, d.keep) })
 	d.wg.Go(func() { d.every(syncEvery/4, d.news, d.save) })
 	d.wg.Go(d.greet)
@@ -228,7 +227,7 @@ func (d *Dir) keep() (more bool) {
 	more = len(files) > 0 || d.watch == nil && len(d.files) > 0
 	d.mu.Unlock()
 	for _, f := range around {
-		f.happened(watched)
+		f.happened(anything)
 	}
 	for _, f := range files {
 		f.tend()

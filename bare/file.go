@@ -44,6 +44,8 @@ type File struct {
 	w        []byte // the file, to write; nil: we do not have it open for that
 	wf       *os.File
 	lent     int64 // until when we keep it so
+	asked    bool  // somebody else had it open for that before we had it again
+	opened   int   // how often the kernel will tell that we have opened it
 	touched  pages // of which some bytes were not 0, or are not
 	room     pages // that have room on the disk
 	during   pages // that were put while the file is being copied; nil: it is not
@@ -53,6 +55,8 @@ type File struct {
 	retry    int64  // nothing is told of before
 	want     uint32 // what has happened that nobody has looked at
 	rung     bool
+	owed     int64 // nanoseconds that the bell has cost for nothing, at a moment
+	owedAt   int64
 	late     bool  // it was written to, and has to wait to be looked at
 	scanned  int64 // when it was last looked through
 	probed   int64 // when it was last asked who has it open; run's own

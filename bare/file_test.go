@@ -727,3 +727,41 @@ func FuzzFiles(f *testing.F) {
 		k.f.Applied(1)
 	})
 }
+
+// A program that opens the file while changes are being put into it is seen soon.
+func TestPut_Opened(t *testing.T) {
+	k := openDir(t, filepath.Join(t.TempDir(), "bare")).start(t, 1<<16, Variable{ID: 1, Off: 0, Size: 8})
+	word := Variable{ID: 2, Off: 8, Size: 8}
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; !stop.Load(); i++ {
+			if err := k.f.Put(word, fmt.Appendf(nil, "%08d", i)); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+	})
+	defer wg.Wait()
+	defer stop.Store(true)
+	const rounds = 9
+	late := 0
+	for i := range rounds {
+		b := program(t, k.f)
+		value := fmt.Sprintf("round%03d", i)
+		began := time.Now()
+		copy(b, value)
+		k.want(1, value)
+		if time.Since(began) > lendFor/2 {
+			late++
+		}
+		if err := unix.Munmap(b); err != nil {
+			t.Fatal(err)
+		}
+		k.writable(false)
+		time.Sleep(2 * lendFor / rounds) // at another moment of lending
+	}
+	if late > rounds/3 {
+		t.Errorf("%d of %d stores were found late", late, rounds)
+	}
+}

@@ -186,7 +186,7 @@ func (f *File) borrow() error {
 		_ = wf.Close()
 		return err
 	}
-	f.w, f.wf = w, wf
+	f.w, f.wf, f.opened = w, wf, 1
 	f.lent = f.d.now() + max(int64(lendFor), 100*int64(f.stats.Cost)) // however much is put: a writer is not seen meanwhile
 	f.d.note(f.d.lent, f, f.d.tick)
 	return nil

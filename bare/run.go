@@ -17,14 +17,27 @@ func (f *File) Start() {
 }
 
 // happened is told of what was done to the file.
-func (f *File) happened(mask uint32) {
+func (f *File) happened(e events) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.cur == nil { // closed since
 		f.d.stranger(f.service)
 		return
 	}
-	f.want |= mask
+	if e.mask&unix.IN_OPEN != 0 {
+		own := min(e.opens, f.opened)
+		f.opened -= own
+		switch {
+		case own == e.opens:
+			e.mask &^= unix.IN_OPEN
+		default:
+			f.ask()
+		}
+		if e.mask == 0 {
+			return
+		}
+	}
+	f.want |= e.mask
 	f.wakeLocked()
 }
 
@@ -178,15 +191,19 @@ func (f *File) mendBell() error {
 	return nil
 }
 
-// probe finds out whether somebody else has the file open for writing. While we have, nobody can say: it is asked again when we
-// let go of it, before long.
+// probe finds out whether somebody else has the file open for writing. While we have, nobody can say: it is asked again when
+// somebody opens it or we let go of it, before long.
 func (f *File) probe() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.probed = f.d.now()
-	if f.w == nil {
+	switch {
+	case f.w == nil:
 		f.writable = writers(f.ro)
+	case f.asked:
+		f.writable = true
 	}
+	f.asked = false
 	f.stats.Writable = f.writable
 	f.setIntervalLocked()
 }

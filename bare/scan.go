@@ -200,16 +200,47 @@ func (f *File) syncShadow(dst []diff.Range, from, to int64) (found []diff.Range,
 // lookWhereRung looks at the pages for which programs have rung the bell.
 func (f *File) lookWhereRung() (err error) {
 	stored := false
+	began := time.Now()
 	f.mu.Lock()
 	f.stats.Rung++
+	hot := f.hot
 	f.mu.Unlock()
 	for w, more := int64(0), true; err == nil && more; {
 		var s bool
 		s, w, more, err = f.lookAtWords(w)
 		stored = stored || s
 	}
+	f.mu.Lock()
+	mute := f.charge(f.hot == hot, time.Since(began)+ringWakes*wakeCost())
+	f.mu.Unlock()
+	if mute != 0 {
+		f.d.bells.mute(f, mute)
+	}
 	f.tellStored(stored)
 	return err
+}
+
+const (
+	ringWakes  = 3                     // those of the thread that hears it and of the goroutine that looks, and going to sleep
+	bellShare  = 50                    // bells that were rung for nothing take at most this part of the time,
+	bellCredit = 20 * time.Millisecond // and so much of it at once
+	bellPause  = time.Millisecond      // of it is there when a bell is heard again
+)
+
+// charge takes what it has cost to look where the bell was rung from the file's credit, if there was nothing, or gives it back. It
+// returns until when the bell is not to be heard, 0 if it is.
+func (f *File) charge(nothing bool, cost time.Duration) (mute int64) {
+	now := f.d.now()
+	f.owed = max(0, f.owed-(now-f.owedAt)/bellShare)
+	f.owedAt = now
+	if !nothing {
+		f.owed = max(0, f.owed-int64(cost))
+		return 0
+	}
+	if f.owed += int64(cost); f.owed <= int64(bellCredit) {
+		return 0
+	}
+	return now + (f.owed-int64(bellCredit-bellPause))*bellShare
 }
 
 // lookAtWords looks at pages from a word of the bitmap on, as many as are compared under one lock.

@@ -7,7 +7,16 @@ func (f *File) giveBack() {
 	if f.w != nil {
 		unmap(f.w)
 		_ = f.wf.Close()
-		f.w, f.wf = nil, nil
+		f.w, f.wf, f.opened = nil, nil, 0
+	}
+}
+
+// ask lets go of the file for writing if we have it open, and asks at once whether somebody else has: the next put may come before
+// that can be asked again.
+func (f *File) ask() {
+	if f.w != nil {
+		f.giveBack()
+		f.asked = f.asked || writers(f.ro)
 	}
 }
 
@@ -15,9 +24,13 @@ func (f *File) giveBack() {
 func (f *File) tend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.closed && f.w != nil && f.d.now() >= f.lent {
-		f.giveBack()
-		f.want |= unix.IN_OPEN // who has it open can be asked again
+	switch {
+	case f.closed:
+	case f.w == nil:
+		f.d.forget(f.d.lent, f)
+	case f.d.now() >= f.lent:
+		f.ask()
+		f.want |= unix.IN_OPEN
 		f.d.forget(f.d.lent, f)
 		f.wakeLocked()
 	}

@@ -44,24 +44,37 @@ func (w *watch) run() {
 		if err != nil {
 			return // closed
 		}
-		masks := map[string]uint32{}
+		masks := map[string]events{}
 		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
 			ev := (*unix.InotifyEvent)(unsafe.Pointer(&b[0]))
 			end := unix.SizeofInotifyEvent + int(ev.Len)
 			file, _, _ := bytes.Cut(b[unix.SizeofInotifyEvent:end], []byte{0})
-			masks[string(file)] |= ev.Mask
+			e := masks[string(file)]
+			if e.mask |= ev.Mask; ev.Mask&unix.IN_OPEN != 0 {
+				e.opens++
+			}
+			masks[string(file)] = e
 			b = b[end:]
 		}
-		for file, mask := range masks {
-			w.tell(file, mask)
+		for file, e := range masks {
+			w.tell(file, e)
 		}
 	}
 }
 
+// events are what the kernel has told of a file.
+type events struct {
+	mask  uint32
+	opens int // how often it was opened
+}
+
+// anything stands for all that can have happened to a file.
+var anything = events{watched, 1 << 30}
+
 // tell says what has happened to a file. When events were lost anything can have happened to all.
-func (w *watch) tell(file string, mask uint32) {
+func (w *watch) tell(file string, e events) {
 	d := w.d
-	if mask&unix.IN_Q_OVERFLOW != 0 {
+	if e.mask&unix.IN_Q_OVERFLOW != 0 {
 		d.mu.Lock()
 		var files []*File
 		for _, f := range d.files {
@@ -69,20 +82,20 @@ func (w *watch) tell(file string, mask uint32) {
 		}
 		d.mu.Unlock()
 		for _, f := range files {
-			f.happened(watched)
+			f.happened(anything)
 		}
 		list, err := d.Services()
 		if err != nil {
 			d.o.Logger.Warn("list the files of bare services", "err", err)
 		}
 		for _, service := range list {
-			w.tell(name(service, "mem"), unix.IN_MODIFY)
+			w.tell(name(service, "mem"), events{mask: unix.IN_MODIFY})
 		}
 		return
 	}
 	service, kind, ok := parse(file)
-	if ok && kind == "bell" && mask&(unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO) != 0 {
-		mask = bellLost
+	if ok && kind == "bell" && e.mask&(unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO) != 0 {
+		e = events{mask: bellLost}
 	} else if !ok || kind != "mem" {
 		return
 	}
@@ -91,8 +104,8 @@ func (w *watch) tell(file string, mask uint32) {
 	d.mu.Unlock()
 	switch {
 	case f != nil:
-		f.happened(mask)
-	case mask&(unix.IN_OPEN|unix.IN_MODIFY|unix.IN_CLOSE_WRITE) != 0:
+		f.happened(e)
+	case e.mask&(unix.IN_OPEN|unix.IN_MODIFY|unix.IN_CLOSE_WRITE) != 0:
 		d.stranger(service)
 	}
 }
