@@ -61,6 +61,25 @@ func TestValueOperations(t *testing.T) {
 	}
 }
 
+// A change of one variable can depend on the version of another: writing nothing to that changes nothing, on a condition.
+func TestConditionOnAnother(t *testing.T) {
+	p := connect(t, startServer(t))
+	p.do(store("a", "1"), store("b", "2"))
+	if r := p.do(store("a", "3"))[0]; r.Version != 2 {
+		t.Fatalf("version %d", r.Version)
+	}
+	when := at(model.OpWrite, "t", "s", "a")
+	when.HasVersion, when.IfVersion = true, 1
+	p.refused(model.CodeConflict, when, store("b", "x"))
+	p.wantValue("b", "2")
+	when.IfVersion = 2
+	if r := p.do(when, store("b", "y")); !r[0].Unchanged || r[0].Version != 2 {
+		t.Errorf("results %+v", r)
+	}
+	p.wantValue("a", "3")
+	p.wantValue("b", "y")
+}
+
 func TestRefusals(t *testing.T) {
 	p := connect(t, startServer(t, func(o *Options) { o.Limits.Value = 1000 }))
 	p.do(store("v", "x"), store("d/w", "y"), at(model.OpMkdir, "t", "s", "e"), at(model.OpMkdir, "u", "", ""))

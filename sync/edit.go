@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/commy-project/commyfs/diff"
 	"github.com/commy-project/commyfs/model"
@@ -32,11 +33,57 @@ type Edit struct {
 	// HasVersion makes an EditReplace conditional: model.ErrConflict unless the variable's version is IfVersion.
 	HasVersion bool
 	IfVersion  uint64
+	// Seen makes any edit but an EditMeta conditional on the version that it has when the edit is sent.
+	Seen *Seen
+}
+
+// Seen is the version of a variable that somebody has seen. An edit that has it is refused with model.ErrConflict if the
+// variable has another one by then, and sets it to the version that it leads to. So edits that are made one after the other, of
+// which none waits for the one before, are carried out as long as nobody else changes the variable.
+type Seen struct{ version atomic.Uint64 }
+
+// NewSeen returns one that has a version; 0: there is no such variable.
+func NewSeen(version uint64) *Seen {
+	s := &Seen{}
+	s.version.Store(version)
+	return s
+}
+
+// Version returns the version.
+func (s *Seen) Version() uint64 { return s.version.Load() }
+
+// Set sets the version.
+func (s *Seen) Set(version uint64) { s.version.Store(version) }
+
+// Follow sets the version to what a change has led to that somebody else has made over the version that was seen.
+func (s *Seen) Follow(from, to uint64) { s.version.CompareAndSwap(from, to) }
+
+// saw takes what has become of edits that travelled together.
+func saw(batch []*Ack, res model.Result, err error) {
+	if s := batch[0].edit.Seen; s != nil && err == nil {
+		s.Set(res.Version)
+	}
+}
+
+// condition makes a change conditional on what its edit says.
+func (e *Edit) condition(change *model.Change) {
+	switch {
+	case e.Kind == EditMeta:
+	case e.Seen != nil:
+		change.HasVersion, change.IfVersion = true, e.Seen.Version()
+	case e.Kind == EditReplace:
+		change.HasVersion, change.IfVersion = e.HasVersion, e.IfVersion
+	}
 }
 
 // merges reports whether the edit can be carried out as one with its neighbours of the same kind.
 func (e *Edit) merges() bool {
 	return (e.Kind == EditWrite || e.Kind == EditAppend) && e.Mode == 0 && !e.HasMTime
+}
+
+// mergesWith reports whether it can be carried out as one with that which follows.
+func (e *Edit) mergesWith(next *Edit) bool {
+	return e.merges() && next.merges() && e.Kind == next.Kind && e.Seen == next.Seen
 }
 
 const (
@@ -81,8 +128,10 @@ func (v *Variable) change(batch []*Ack) (change model.Change, value []byte) {
 	if cost >= len(e.Data) {
 		return v.wholeChange(batch)
 	}
-	return model.Change{Op: model.OpPatch, ID: v.id, In: v.s.id, Base: meta.Version, Ranges: ranges, Size: size,
-		Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}, value
+	change = model.Change{Op: model.OpPatch, ID: v.id, In: v.s.id, Base: meta.Version, Ranges: ranges, Size: size,
+		Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}
+	e.condition(&change)
+	return change, value
 }
 
 // rangesOf returns the differences found in the first n bytes of data, and all behind them, as ranges that begin at extent,
@@ -107,10 +156,10 @@ func (v *Variable) wholeChange(batch []*Ack) (change model.Change, value []byte)
 	e := batch[0].edit
 	change.ID, change.In = v.id, v.s.id
 	change.Mode, change.HasMTime, change.MTime = e.Mode, e.HasMTime, e.MTime
+	e.condition(&change)
 	switch e.Kind {
 	case EditReplace:
 		change.Op, change.Data = model.OpStore, e.Data
-		change.HasVersion, change.IfVersion = e.HasVersion, e.IfVersion
 		value = e.Data
 		if value == nil {
 			value = []byte{}

@@ -63,6 +63,7 @@ func (p *posted) finish() {
 	if a.err = p.err; a.err == nil {
 		a.result = p.results[0]
 	}
+	saw(p.queue[:], a.result, a.err)
 	b.mu.Lock()
 	b.queue[0] = nil
 	b.queue = b.queue[1:]

@@ -229,7 +229,7 @@ func (v *Variable) take(b *writeBack) []*Ack {
 	}
 	n, size := 1, len(b.queue[0].edit.Data)
 	first := &b.queue[0].edit
-	for n < len(b.queue) && n < mergeCount && first.merges() && b.queue[n].edit.Kind == first.Kind && b.queue[n].edit.merges() {
+	for n < len(b.queue) && n < mergeCount && first.mergesWith(&b.queue[n].edit) {
 		size += len(b.queue[n].edit.Data)
 		if size > mergeBytes {
 			break
@@ -261,10 +261,13 @@ func (v *Variable) send(ctx context.Context, batch []*Ack) (model.Result, error)
 		defer cancel()
 		return v.sendWhole(ctx, batch)
 	}
+	saw(batch, result, err)
 	return result, err
 }
 
 func (v *Variable) sendWhole(ctx context.Context, batch []*Ack) (model.Result, error) {
 	change, value := v.wholeChange(batch)
-	return v.s.c.change(ctx, v.s.epoch, value, &change)
+	result, err := v.s.c.change(ctx, v.s.epoch, value, &change)
+	saw(batch, result, err)
+	return result, err
 }
