@@ -178,6 +178,12 @@ func (c *callers) process(tid uint32) int {
 	return pid
 }
 
+// parent returns the process that has started a process, 0 if it cannot be seen.
+func (c *callers) parent(pid int) int {
+	ppid, _ := strconv.Atoi(string(field(c.status(uint32(pid)), "PPid")))
+	return ppid
+}
+
 // program is what a thread's program calls itself.
 func (c *callers) program(tid uint32) string { return string(field(c.status(tid), "Name")) }
 

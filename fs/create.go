@@ -45,9 +45,13 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		}
 		return open(l, trunc)
 	}
-	if v := f.reclaim(in.NodeId, name); v != nil && !v.Gone() {
+	if v, version := f.reclaim(in.NodeId, name); v != nil && !v.Gone() {
 		// The editor that renamed the variable to a backup writes it anew: one update of the variable that it was.
-		return open(v, true)
+		n, h, err := open(v, true)
+		if err == nil {
+			h.sees(version)
+		}
+		return n, h, err
 	}
 	if f.o.Temporary.makes(name, in.Flags, in.Mode) && f.lookup(p, name) == nil {
 		return open(f.unshared.add(0, in.NodeId, name, temporary, model.NewMode(in.Mode)), false)
@@ -87,6 +91,7 @@ func (f *FS) make(in *fuse.CreateIn, p place, name string) (n varsync.Node, h *h
 	if h.writes && (!h.appends || in.Flags&syscall.O_TRUNC != 0) {
 		h.state = r
 	}
+	h.opened()
 	return n, h, nil
 }
 

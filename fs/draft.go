@@ -66,6 +66,9 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit) error {
 		}
 		change := *e
 		change.HasMTime, change.MTime = d.hasMTime, d.mtime
+		if version, ok := l.movedOver(); ok && change.Seen != nil && f.failsConflicts() {
+			change.Seen.Set(version)
+		}
 		_, err := v.Commit(ctx, change)
 		return err
 	}
@@ -89,6 +92,9 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit) error {
 	default:
 		ch.Data = edited(nil, *e)
 	}
+	if e != nil && e.Seen != nil {
+		ch.HasVersion, ch.IfVersion = true, e.Seen.Version()
+	}
 	res, err := f.c.Report(ctx, ch)
 	if errors.Is(err, model.ErrExists) && e == nil {
 		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // somebody else made it: that is as good
@@ -98,6 +104,9 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit) error {
 	}
 	if err != nil {
 		return err
+	}
+	if e != nil && e.Seen != nil {
+		e.Seen.Set(res[0].Version)
 	}
 	v, ok := f.c.Node(res[0].ID).(*varsync.Variable)
 	if !ok {

@@ -49,6 +49,9 @@ func (e *editor) write(off int64, data []byte) error {
 		if err := e.fs.commitDraft(e.l, &ch); err != nil {
 			return e.orMoved(err)
 		}
+		if ch.Seen != nil {
+			e.made(ch.Seen.Version())
+		}
 		e.begun = true
 		e.remember(ch)
 		return nil
@@ -62,12 +65,13 @@ func (e *editor) write(off int64, data []byte) error {
 		}
 	}
 	// The first write waits for its own acknowledgement: shells ignore what close says.
-	if e.fs.o.Sync == SyncAlways || e.fs.o.Sync == SyncClose && !e.begun || e.registered() {
+	if e.fs.o.Sync == SyncAlways || e.fs.o.Sync == SyncClose && !e.begun || e.registered() || e.cond.given {
 		res, err := v.Commit(e.fs.ctx, ch)
 		if err != nil {
 			return e.orMoved(err)
 		}
 		e.begun, e.snap.version = true, res.Version
+		e.made(res.Version)
 		e.remember(ch)
 		return nil
 	}
@@ -86,10 +90,16 @@ func (e *editor) truncate(size int64) error {
 	if size == 0 && !e.appends && e.variable() != nil && e.fs.o.Sync != SyncAlways {
 		return e.clear()
 	}
-	if err := e.fs.truncateNode(e.file(), size); err != nil {
+	ch := varsync.Edit{Kind: varsync.EditTruncate, Size: size, Seen: e.cond.seen.Load()}
+	if ch.Seen != nil {
+		e.await() // it has what they lead to
+	}
+	version, err := e.fs.truncateNode(e.file(), ch)
+	if err != nil {
 		return e.orMoved(err)
 	}
-	e.remember(varsync.Edit{Kind: varsync.EditTruncate, Size: size})
+	e.made(version)
+	e.remember(ch)
 	return nil
 }
 
@@ -144,6 +154,7 @@ func (e *editor) collect() {
 	switch {
 	case err == nil:
 		e.snap.version = max(e.snap.version, res.Version)
+		e.made(res.Version)
 	case errors.Is(err, model.ErrNotFound):
 		e.late = append(e.late, p.edit)
 	case e.err == nil:

@@ -34,6 +34,7 @@ func (f *FS) Read(interrupt <-chan struct{}, in *fuse.ReadIn, buf []byte) (res f
 		return nil, f.errno("read", err)
 	}
 	f.traffic.read.Add(int64(n))
+	h.noteRead(in.Pid)
 	return fuse.ReadResultData(buf[:n]), fuse.OK
 }
 

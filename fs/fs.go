@@ -57,6 +57,7 @@ type Options struct {
 	UID, GID   uint32 // who owns the files
 	Umask      uint32 // bits taken from 0777 and 0666
 	Sync       SyncMode
+	Conflict   ConflictMode
 	Events     kernel.Events
 	Temporary  Temporaries  // new files that live in the mount alone
 	FSName     string       // the source in mount tables. Default: "commyfs"
@@ -92,6 +93,7 @@ type FS struct {
 	openings  openings
 	questions questions
 	callers   callers
+	sightings sightings
 	syscalls  taskFiles
 	requests  requests
 	watchdog  watchdog
@@ -143,6 +145,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.rootOnly = !o.AllowOther && os.Geteuid() == 0
 	f.questions.init(f)
 	f.callers.init()
+	f.sightings.init()
 	f.syscalls.init()
 	f.watchdog.init(f)
 	f.unshared.init()

@@ -27,6 +27,8 @@ type handle struct {
 	l     *unshared // a draft or a temporary; v takes over when the draft is committed
 	state state
 	ahead *question // asked at the open, nil once that is used
+	cond  condition
+	noted noted
 }
 
 // state is what requests do with an open file description:
@@ -98,6 +100,7 @@ func (h *handle) now() state {
 			return p
 		}
 		h.state = h.fresh()
+		h.opened()
 	}
 	if h.isRemoved() {
 		h.adopt()
@@ -132,7 +135,11 @@ func (h *handle) note() {
 // variable returns the handle's variable, nil for a draft that is not committed; h.mu must be held.
 func (h *handle) variable() *varsync.Variable {
 	if h.v == nil && h.l != nil {
-		h.v = h.l.committed()
+		if h.v = h.l.committed(); h.v != nil {
+			if version, ok := h.l.movedOver(); ok {
+				h.sees(version)
+			}
+		}
 	}
 	if h.v != nil {
 		h.v = h.v.Now()
@@ -163,8 +170,10 @@ func (h *handle) file() varsync.Node {
 
 // change is what a write changes.
 func (h *handle) change(off int64, data []byte) varsync.Edit {
+	e := varsync.Edit{Kind: varsync.EditWrite, Off: off, Data: data}
 	if h.appends {
-		return varsync.Edit{Kind: varsync.EditAppend, Data: data}
+		e = varsync.Edit{Kind: varsync.EditAppend, Data: data}
 	}
-	return varsync.Edit{Kind: varsync.EditWrite, Off: off, Data: data}
+	e.Seen = h.under(&e)
+	return e
 }

@@ -88,11 +88,18 @@ func (f *FS) draftOver(m move) error {
 	if f.handles.edited(l.id) {
 		return syscall.EBUSY // an edit of the draft would become one of the variable's old value
 	}
+	version := v.Current().Version
+	if seen := f.seenBy(m.thread, v); seen != nil && seen.Version() != version {
+		return errConflict
+	}
 	ctx, cancel := f.opContext()
 	defer cancel()
 	if _, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditMeta, Mode: l.perm()}); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	l.over = version
+	l.mu.Unlock()
 	f.become(l, v)
 	return nil
 }
@@ -121,13 +128,17 @@ func (f *FS) publishTemporary(m move) error {
 // publish makes data the value of what the move leads to. The variable that it returns is nil if it is gone again.
 func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*varsync.Variable, error) {
 	if v, ok := m.dst.(*varsync.Variable); ok {
-		_, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime})
+		seen := f.seenBy(m.thread, v)
+		res, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime, Seen: seen})
+		if err == nil && seen != nil {
+			f.sightings.note(f.callers.process(m.thread), v.ID(), res.Version)
+		}
 		if !errors.Is(err, model.ErrNotFound) { // else it has just been removed: the name is free
 			return v, err
 		}
 	}
 	ch := model.Change{
-		Op: model.OpStore, Data: data, Create: true, HasVersion: m.noReplace, // version 0: it must not exist
+		Op: model.OpStore, Data: data, Create: true, HasVersion: m.noReplace || f.failsConflicts(), // version 0: it must not exist
 		Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime,
 	}
 	ch.Tenant, ch.Service, ch.Name = m.to.target(m.newName)
@@ -140,6 +151,38 @@ func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*va
 	}
 	v, _ := f.c.Node(res[0].ID).(*varsync.Variable)
 	return v, nil
+}
+
+// reportRename asks the server for a rename, and where conflicts fail, only over what the caller has seen.
+func (f *FS) reportRename(ctx context.Context, m move, ch model.Change) error {
+	src, _ := m.src.(*varsync.Variable)
+	dst, _ := m.dst.(*varsync.Variable)
+	if !f.failsConflicts() || src == nil {
+		_, err := f.c.Report(ctx, ch)
+		return err
+	}
+	changes := []model.Change{ch}
+	seen := (*varsync.Seen)(nil)
+	if dst == nil {
+		changes[0].NoReplace = true
+	} else if seen = f.seenBy(m.thread, dst); seen != nil {
+		// Writing nothing changes nothing, on a condition.
+		changes = []model.Change{{Op: model.OpWrite, ID: dst.ID(), HasVersion: true, IfVersion: seen.Version()}, ch}
+	}
+	res, err := f.c.Report(ctx, changes...)
+	var refused *varsync.RefusedError
+	switch {
+	case errors.Is(err, model.ErrExists) && !m.noReplace, errors.As(err, &refused) && refused.Index == 0 && errors.Is(err, model.ErrNotFound):
+		return syscall.ESTALE // it has just come, or gone: the kernel looks again
+	case err != nil:
+		return err
+	}
+	version := res[len(res)-1].Version
+	f.follow(src.ID(), src.Meta().Version, version)
+	if seen != nil {
+		f.sightings.note(f.callers.process(m.thread), dst.ID(), version)
+	}
+	return nil
 }
 
 // handOver makes v what the descriptors of a temporary stand for from now on. v was given the bytes in was: what has
@@ -190,7 +233,7 @@ func (f *FS) renameShared(m move) error {
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	if _, err := f.c.Report(ctx, ch); err != nil {
+	if err := f.reportRename(ctx, m, ch); err != nil {
 		return err
 	}
 	if err := f.discardReplaced(m); err != nil {

@@ -106,6 +106,7 @@ func (f *FS) open(n varsync.Node, node uint64, thread, flags uint32, trunc bool)
 	default:
 		return nil, syscall.EISDIR
 	}
+	h.opened()
 	if trunc {
 		if err := h.empty(thread); err != nil {
 			return nil, err
@@ -115,6 +116,7 @@ func (f *FS) open(n varsync.Node, node uint64, thread, flags uint32, trunc bool)
 		if err := r.refresh(); errors.Is(err, model.ErrNotFound) {
 			return nil, syscall.ESTALE
 		}
+		h.opened()
 	}
 	if h.l != nil && !f.unshared.ref(h.l) {
 		return nil, syscall.ESTALE // its last writer has just given it up

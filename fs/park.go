@@ -23,12 +23,13 @@ const parkTime = 2 * time.Second
 // watchers and, for everybody else, its value. In this mount its name is gone, and the temporary name is a file of the mount
 // with the value it had.
 type backup struct {
-	v      *varsync.Variable
-	was    []byte // the value that the file began with
-	key    fileKey
-	timer  *time.Timer
-	moved  chan struct{} // closed when the file is not moving any more
-	warned atomic.Bool   // it could not be carried out, and that was logged
+	v       *varsync.Variable
+	was     []byte // the value that the file began with
+	version uint64 // of that value
+	key     fileKey
+	timer   *time.Timer
+	moved   chan struct{} // closed when the file is not moving any more
+	warned  atomic.Bool   // it could not be carried out, and that was logged
 }
 
 // mayPark reports whether the server can be expected to carry the rename out later: a refusal has to come at once.
@@ -45,7 +46,7 @@ func (f *FS) park(m move) error {
 	if err := v.Flush(ctx); err != nil {
 		f.log.Debug("writes before a rename", "err", err)
 	}
-	value, _, err := v.Load(nil)
+	value, meta, err := v.Load(nil)
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func (f *FS) park(m move) error {
 	l.mu.Lock()
 	l.data = slices.Clone(value)
 	l.mu.Unlock()
-	l.backup = &backup{v: v, was: value, key: fileKey{m.oldDir, m.oldName}}
+	l.backup = &backup{v: v, was: value, version: meta.Version, key: fileKey{m.oldDir, m.oldName}}
 	l.backup.timer = time.AfterFunc(parkTime, func() { f.later(l) })
 	f.unshared.to(l, temporary, parked)
 	return nil
@@ -103,13 +104,13 @@ func (f *FS) stays(l *unshared, again bool) bool {
 }
 
 // reclaim makes the name of a parked variable stand for it again: somebody creates the file, or moves another over it.
-// It returns nil if nothing of that name is parked.
-func (f *FS) reclaim(parent uint64, name string) *varsync.Variable {
+// It returns nil if nothing of that name is parked, else also the version that the variable had when it was.
+func (f *FS) reclaim(parent uint64, name string) (v *varsync.Variable, version uint64) {
 	l := f.unshared.parkedOf(parent, name)
 	if l == nil || !f.unshared.to(l, parked, temporary) {
-		return nil
+		return nil, 0
 	}
-	return l.backup.v
+	return l.backup.v, l.backup.version
 }
 
 // unpark carries the rename out at the server: nobody has made the name again. It does nothing if somebody has, or is

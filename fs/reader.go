@@ -60,6 +60,7 @@ func (r *reader) read(buf []byte, off uint64) (int, error) {
 			return 0, err
 		}
 		r.taken = true
+		r.sees(r.snap.version)
 	case off >= uint64(len(r.snap.data)):
 		r.follow(off)
 	}
@@ -119,6 +120,7 @@ func (r *reader) follow(off uint64) {
 		case err != nil:
 		case back, bytes.HasPrefix(s.data, r.snap.data):
 			r.take(s)
+			r.sees(s.version)
 		default:
 			r.ended.version = s.version
 			if s.own {

@@ -60,7 +60,7 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 		return syscall.EEXIST
 	}
 	m := move{oldDir: in.NodeId, newDir: in.Newdir, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName),
-		newName: to.decode(newName), noReplace: in.Flags&unix.RENAME_NOREPLACE != 0}
+		newName: to.decode(newName), noReplace: in.Flags&unix.RENAME_NOREPLACE != 0, thread: in.Pid}
 	if v, ok := dst.(*varsync.Variable); ok && v.ID() != src.ID() {
 		before := v.Current().Version
 		answered := f.kernel.KeepWatches(in.Pid, v.ID(), pathOf(v), in.Newdir, newName)
@@ -82,6 +82,7 @@ type move struct {
 	src, dst         varsync.Node
 	oldName, newName string // components
 	noReplace        bool
+	thread           uint32
 }
 
 // What is renamed.
@@ -152,7 +153,7 @@ func (f *FS) move(m move) error {
 			return err
 		}
 	default:
-		if v := f.reclaim(m.newDir, m.newName); v != nil && !v.Gone() {
+		if v, _ := f.reclaim(m.newDir, m.newName); v != nil && !v.Gone() {
 			m.dst, m.noReplace = v, false
 		}
 	}

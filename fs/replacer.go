@@ -51,6 +51,7 @@ func (old *reader) replace(thread uint32) error {
 			return orStale(err)
 		}
 	}
+	r.sees(r.base)
 	r.writer.Store(thread)
 	r.state = r
 	return nil
@@ -172,27 +173,39 @@ func (r *replacer) commit() error {
 func (r *replacer) publish() ([]pendingEdit, error) {
 	v := r.variable()
 	e := varsync.Edit{Kind: varsync.EditReplace, Data: r.buf}
+	e.Seen = r.under(&e)
 	switch {
 	case v == nil && r.stage == dirty:
-		return nil, r.fs.commitDraft(r.l, &e)
+		err := r.fs.commitDraft(r.l, &e)
+		if err == nil && e.Seen != nil {
+			r.made(e.Seen.Version())
+		}
+		return nil, err
 	case v == nil: // it is whose value it is that was first
-		return nil, r.fs.commitDraft(r.l, nil)
+		err := r.fs.commitDraft(r.l, nil)
+		if err == nil && r.variable() != nil {
+			r.sees(r.v.Current().Version)
+		}
+		return nil, err
 	case r.stage == emptied && r.l != nil && r.l.id == v.ID():
 		return nil, nil // another descriptor has made the variable of the draft
-	case r.stage == emptied:
+	case r.stage == emptied && e.Seen == nil:
 		e.HasVersion, e.IfVersion = r.l == nil, r.base // a draft that was moved over the variable is its value
 	}
 	if !r.stamp.IsZero() {
 		e.HasMTime, e.MTime = true, r.stamp.UnixNano()
 	}
-	if r.fs.o.Sync == SyncNever {
+	if r.fs.o.Sync == SyncNever && !r.cond.given {
 		return []pendingEdit{{v.Enqueue(e), e}}, nil // its own reads wait for it
 	}
 	res, err := v.Commit(r.fs.ctx, e)
 	if e.HasVersion && errors.Is(err, model.ErrConflict) {
 		return nil, nil // somebody has committed since the open: that is the value
 	}
-	r.snap.version = res.Version
+	if err == nil {
+		r.snap.version = res.Version
+		r.made(res.Version)
+	}
 	return nil, err
 }
 

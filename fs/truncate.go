@@ -35,7 +35,11 @@ func (f *FS) truncatePath(n varsync.Node, node uint64, size int64) error {
 	if l, ok := n.(*unshared); ok && gathered && l.committed() == nil {
 		return nil
 	}
-	return f.truncateNode(n, size)
+	version, err := f.truncateNode(n, varsync.Edit{Kind: varsync.EditTruncate, Size: size})
+	if err == nil {
+		f.follow(node, version-1, version)
+	}
+	return err
 }
 
 // eachGathering calls change for the descriptors of a file that are gathering a value.
@@ -52,8 +56,8 @@ func (f *FS) eachGathering(node uint64, change func(*replacer)) {
 	}
 }
 
-func (f *FS) truncateNode(n varsync.Node, size int64) error {
-	e := varsync.Edit{Kind: varsync.EditTruncate, Size: size}
+// truncateNode returns the version that the variable has then, 0 if the file is none or was not one before.
+func (f *FS) truncateNode(n varsync.Node, e varsync.Edit) (version uint64, err error) {
 	l, _ := n.(*unshared)
 	if o := f.handles.orphan(n.ID()); o != nil {
 		l = o
@@ -62,19 +66,23 @@ func (f *FS) truncateNode(n varsync.Node, size int64) error {
 	switch {
 	case l != nil && !l.is(draft):
 		if err := l.carryOut(e); err != errMoved {
-			return err
+			return 0, err
 		}
 		v = l.committed()
 	case l != nil:
-		return f.commitDraft(l, &e)
+		err := f.commitDraft(l, &e)
+		if err == nil && e.Seen != nil {
+			version = e.Seen.Version()
+		}
+		return version, err
 	case v == nil:
-		return syscall.EISDIR
+		return 0, syscall.EISDIR
 	}
 	if v.Service().Tenant().Rights()&model.RightWrite == 0 {
-		return syscall.EACCES
+		return 0, syscall.EACCES
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	_, err := v.Commit(ctx, e)
-	return err
+	res, err := v.Commit(ctx, e)
+	return res.Version, err
 }

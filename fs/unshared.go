@@ -43,6 +43,8 @@ type unshared struct {
 	// stamped: somebody has set mtime since the last write.
 	stamped bool
 	v       *varsync.Variable // what it has become
+	// over is the version of the variable that a draft was moved over, as who moved it has seen it; 0: it was not.
+	over uint64
 
 	done chan struct{} // closed when it is shared or removed
 }
@@ -101,6 +103,13 @@ func (l *unshared) committed() *varsync.Variable {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.v
+}
+
+// movedOver returns the version of the variable that a draft was moved over.
+func (l *unshared) movedOver() (version uint64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over, l.over != 0
 }
 
 type fileKey struct {

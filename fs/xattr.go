@@ -41,7 +41,13 @@ func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []b
 	ok := false
 	switch n := f.node(h.NodeId).(type) {
 	case *varsync.Variable:
-		value, ok = f.xattr(n, name)
+		if value, ok = f.xattr(n, name); name == ifVersion {
+			value, ok = f.givenVersion(h)
+		}
+	case *unshared:
+		if name == ifVersion {
+			value, ok = f.givenVersion(h)
+		}
 	case root:
 		if err := f.may(h, f.node(h.NodeId), mayRead); err != nil {
 			return 0, f.errno("getxattr", err)
@@ -79,13 +85,22 @@ func fill(dest []byte, value string) (uint32, fuse.Status) {
 	return uint32(copy(dest, value)), fuse.OK
 }
 
-// SetXAttr refuses: ours are read-only, others have no place. Programs that copy attributes are quiet about this errno.
-func (f *FS) SetXAttr(<-chan struct{}, *fuse.SetXAttrIn, string, []byte) fuse.Status {
-	return fuse.Status(syscall.ENOTSUP)
+// SetXAttr takes the version that a descriptor's next change depends on. It refuses all else: ours are read-only, others have
+// no place. Programs that copy attributes are quiet about this errno.
+func (f *FS) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) (status fuse.Status) {
+	if name != ifVersion {
+		return fuse.Status(syscall.ENOTSUP)
+	}
+	defer f.end(f.begin("setxattr", &in.InHeader), &status)
+	return f.errno("setxattr", f.setIfVersion(&in.InHeader, string(value)))
 }
 
-// RemoveXAttr refuses to remove ours; there are no others.
-func (f *FS) RemoveXAttr(_ <-chan struct{}, _ *fuse.InHeader, name string) fuse.Status {
+// RemoveXAttr takes that version back, and refuses to remove others of ours; there are no more.
+func (f *FS) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, name string) (status fuse.Status) {
+	if name == ifVersion {
+		defer f.end(f.begin("removexattr", in), &status)
+		return f.errno("removexattr", f.clearIfVersion(in))
+	}
 	if strings.HasPrefix(name, "user.commy.") {
 		return fuse.Status(syscall.ENOTSUP)
 	}

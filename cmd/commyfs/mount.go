@@ -33,6 +33,7 @@ type mountOptions struct {
 	uid, gid   uint32
 	umask      octal
 	sync       choice
+	conflict   choice
 	events     string
 	temporary  []string
 }
@@ -58,6 +59,7 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	o.common.addFlags(fs)
 	o.umask = 0o022
 	o.sync = newChoice("close", "close", "always", "never")
+	o.conflict = newChoice("overwrite", "overwrite", "fail")
 	fs.StringArrayVar(&o.tenants, "tenant", nil, "show only this `tenant`; repeatable")
 	fs.BoolVar(&o.daemon, "daemon", false, "run in the background and log to the state directory")
 	fs.BoolVar(&o.readOnly, "read-only", false, "refuse all changes")
@@ -66,15 +68,18 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Uint32Var(&o.gid, "gid", uint32(os.Getegid()), "group ID of the files")
 	fs.Var(&o.umask, "umask", "permission bits to clear (octal)")
 	fs.Var(&o.sync, "sync", "when to wait for the server: close (on close, fsync and the first write), always (on every write) or never")
+	fs.Var(&o.conflict, "conflict", "what becomes of a change of a version that its writer has not seen: overwrite (it is made) or fail (with ESTALE)")
 	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes made elsewhere: `list` of create, modify, close_write, attrib, delete, move; or all, none")
 	fs.StringArrayVar(&o.temporary, "temporary", nil, "`pattern` of new files that stay private to this mount until they are renamed; replaces the built-in patterns\n"+
 		"(\"defaults\" adds them, \"none\" matches no file); excl:PATTERN matches only files created with O_EXCL,\n"+
 		"mkstemp:PATTERN only files created by mkstemp; repeatable")
-	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "events", "temporary")
+	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "conflict", "events", "temporary")
 	fs.VarP(&mountFlags{fs}, "option", "o", "`options` in the form of mount(8): k[=v],... for --k v")
 }
 
 var syncModes = map[string]varfs.SyncMode{"close": varfs.SyncClose, "always": varfs.SyncAlways, "never": varfs.SyncNever}
+
+var conflictModes = map[string]varfs.ConflictMode{"overwrite": varfs.ConflictOverwrite, "fail": varfs.ConflictFail}
 
 func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	if dir == "" {
@@ -135,6 +140,7 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	h := hello("mount")
 	h.Mount = dir
 	fo.AllowOther, fo.ReadOnly, fo.UID, fo.GID, fo.Umask = o.allowOther, o.readOnly, o.uid, o.gid, uint32(o.umask)
+	fo.Conflict = conflictModes[o.conflict.value]
 	fo.Sync, fo.Logger, fo.Log = syncModes[o.sync.value], d.log, log
 	fo.Config, fo.Version = o.effective(), currentVersion()
 	m, err := varfs.Mount(ctx, varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Logger: d.log}, fo)
