@@ -76,6 +76,7 @@ func (a *app) newRootCommand() *cobra.Command {
 		a.newGetCommand(),
 		a.newSetCommand(),
 		a.newIncrCommand(),
+		a.newEditCommand(),
 		a.newRmCommand(),
 		a.newLsCommand(),
 		a.newStatCommand(),
