@@ -163,7 +163,7 @@ func TestREADME_WithoutMount(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(ran, " "); got != "set get ls watch rm status" {
+	if got := strings.Join(ran, " "); got != "set get ls watch incr rm status" {
 		t.Fatalf("commands: %s", got)
 	}
 	watch.Signal(syscall.SIGINT)
