@@ -477,3 +477,27 @@ for line in sys.stdin:
 		wantErrno(t, "of a removed file", give(w, version), syscall.ENOTSUP)
 	})
 }
+
+// Programs that save files in their own ways have seen what they overwrite.
+func TestS14_ProgramsDoNotConflict(t *testing.T) {
+	testenv.Need(t, "sed", "vim", "rsync", "install", "tar", "dd", "truncate", "tee", "perl", "git")
+	h, a, _ := failing(t)
+	for _, script := range []string{
+		`echo one > v && sed -i s/one/two/ v && sed -i s/two/three/ v && [ "$(cat v)" = three ]`,
+		`cp /etc/hostname v && cp /etc/passwd v && cp -p /etc/passwd v && cmp v /etc/passwd`,
+		`install -m 644 /etc/hostname v && install -m 600 /etc/passwd v && cmp v /etc/passwd`,
+		`rsync -a /etc/passwd v && rsync -a /etc/group v && rsync --inplace /etc/passwd v && cmp v /etc/passwd`,
+		`tar -C /etc -cf - passwd group | tar xf - && tar -C /etc -cf - passwd group | tar xf - && cmp passwd /etc/passwd`,
+		`dd if=/etc/passwd of=v bs=100 && dd if=/etc/passwd of=v bs=10 conv=notrunc,fsync && cmp v /etc/passwd`,
+		`truncate -s 10 v && truncate -s 3 v && [ $(stat -c %s v) = 3 ]`,
+		`echo a | tee v && echo b | tee v && echo c | tee -a v && [ "$(echo $(cat v))" = 'b c' ]`,
+		`echo a > v && perl -i -pe s/a/b/ v && perl -e 'open F, "+<", "v"; $_ = <F>; seek F, 0, 0; print F "c"; close F or die "$!"' && [ "$(cat v)" = c ]`,
+		`git init -q g && cd g && git config user.email a@b && git config user.name n && for i in 1 2 3; do echo $i > f; git add f; git commit -qm $i || exit 1; done && git fsck --strict`,
+		`for o in yes no auto; do echo line > v; vim -N -u NONE -n -es -c "set backupcopy=$o" -c 'normal cwvim' -c w -c 'normal A again' -c wq v; [ "$(cat v)" = 'vim again' ] || exit 1; done`,
+		`echo 1 > v && for i in 1 2 3; do flock v sh -c 'n=$(cat v); echo $((n + 1)) > v' || exit 1; done && [ "$(cat v)" = 4 ]`,
+	} {
+		if r := h.Shell(`cd "$1" && `+script, a.Path("t/s")); r.Code != 0 || strings.Contains(r.Stderr, "tale") {
+			t.Errorf("%s: %v", script, r)
+		}
+	}
+}
