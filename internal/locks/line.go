@@ -1,0 +1,248 @@
+package locks
+
+import (
+	"slices"
+)
+
+// holder returns a lock that somebody has and that keeps l from being granted, nil if there is none.
+func (t *Table) holder(f *file, l *Lock) *Lock {
+	for i := range f.held[l.Kind] {
+		if h := &f.held[l.Kind][i]; h.conflicts(l) {
+			return h
+		}
+	}
+	return nil
+}
+
+// ahead calls fn with those of the first n in the line that l has to wait behind, until that returns false. Who waits for l's own
+// owner is none of them.
+func (t *Table) ahead(f *file, l *Lock, n int, fn func(*Waiter) bool) {
+	for _, w := range f.line[l.Kind][:n] {
+		if w.conflicts(l) && !t.blocks(f, l.Owner, &w.Lock) && !fn(w) {
+			return
+		}
+	}
+}
+
+// blocks reports whether an owner has what keeps a lock from being granted.
+func (t *Table) blocks(f *file, o Owner, l *Lock) bool {
+	for i := range f.held[l.Kind] {
+		if h := &f.held[l.Kind][i]; h.Owner == o && h.conflicts(l) {
+			return true
+		}
+	}
+	return false
+}
+
+// free reports whether l can be granted behind the first n in the line, or, with pass, by them.
+func (t *Table) free(f *file, l *Lock, n int, pass bool) bool {
+	if t.holder(f, l) != nil {
+		return false
+	}
+	free := true
+	if !pass {
+		t.ahead(f, l, n, func(*Waiter) bool { free = false; return false })
+	}
+	return free
+}
+
+// enter puts a waiter into the line, behind all who have asked no later.
+func (t *Table) enter(f *file, w *Waiter) {
+	line := f.line[w.Kind]
+	i := len(line)
+	for i > 0 && line[i-1].Since > w.Since {
+		i--
+	}
+	f.line[w.Kind] = slices.Insert(line, i, w)
+	t.countWaiter(w, 1)
+	if w.Kind == Posix {
+		t.waiting[w.Owner] = append(t.waiting[w.Owner], w)
+	}
+	a := t.act(w.actor())
+	a.waits = append(a.waits, w)
+}
+
+// leave takes it out.
+func (t *Table) leave(f *file, w *Waiter) {
+	f.line[w.Kind] = remove(f.line[w.Kind], w)
+	t.countWaiter(w, -1)
+	if w.Kind == Posix {
+		if left := remove(t.waiting[w.Owner], w); len(left) > 0 {
+			t.waiting[w.Owner] = left
+		} else {
+			delete(t.waiting, w.Owner)
+		}
+	}
+	a := t.act(w.actor())
+	a.waits = remove(a.waits, w)
+	t.rest(w.actor(), a)
+}
+
+func remove(list []*Waiter, w *Waiter) []*Waiter {
+	if i := slices.Index(list, w); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
+}
+
+// serve grants what can be granted of a line, in order, and returns it.
+func (t *Table) serve(f *file, k Kind) (granted []*Waiter) {
+	for i := 0; i < len(f.line[k]); {
+		w := f.line[k][i]
+		if !t.free(f, &w.Lock, i, w.pass) || t.crowded(f, &w.Lock, true, 1) {
+			i++
+			continue
+		}
+		t.leave(f, w)
+		t.put(w.File, f, w.Lock, true)
+		granted = append(granted, w)
+		if t.lets(&w.Lock) {
+			i = 0
+		}
+	}
+	return granted
+}
+
+// lets reports whether others may get something because of a posix lock that was granted: what was exclusive can be shared now,
+// and other threads of its owner need not wait any more behind who waits for it.
+func (t *Table) lets(l *Lock) bool {
+	return l.Kind == Posix && (!l.Exclusive || len(t.waiting[l.Owner]) > 0)
+}
+
+// set is put, and serves who waits.
+func (t *Table) set(id uint64, f *file, l Lock, keep bool) (granted []*Waiter, err error) {
+	if t.crowded(f, &l, keep, 0) {
+		return nil, ErrTooMany
+	}
+	t.files[id] = f
+	t.put(id, f, l, keep)
+	if len(f.line[l.Kind]) > 0 && (!keep || t.lets(&l)) {
+		granted = t.serve(f, l.Kind)
+	}
+	t.tidy(id, f)
+	return granted, nil
+}
+
+// crowded reports whether there is no room for what a change of l's range adds, when less of the client's has gone. Taking
+// something away, which can cut one range in two, has the same bound.
+func (t *Table) crowded(f *file, l *Lock, keep bool, less int) bool {
+	if !t.full(l.Owner.Client, 2) { // the most that it can be
+		return false
+	}
+	after := replaced(f.held[l.Kind], *l, keep)
+	return t.full(l.Owner.Client, len(after)-len(f.held[l.Kind])-less)
+}
+
+// full reports whether there is no room for n more of a client's.
+func (t *Table) full(name string, n int) bool {
+	return n > 0 && (t.limits.Client > 0 && t.LenOf(name)+n > t.limits.Client || t.limits.Total > 0 && t.total+n > t.limits.Total)
+}
+
+// put makes the owner's locks of a range be l, or none.
+func (t *Table) put(id uint64, f *file, l Lock, keep bool) {
+	for i := range f.held[l.Kind] {
+		if h := &f.held[l.Kind][i]; h.Owner == l.Owner {
+			t.count(id, h, -1)
+		}
+	}
+	f.held[l.Kind] = replaced(f.held[l.Kind], l, keep)
+	for i := range f.held[l.Kind] {
+		if h := &f.held[l.Kind][i]; h.Owner == l.Owner {
+			t.count(id, h, 1)
+		}
+	}
+}
+
+// replaced is a list of locks with l, or with nothing, in the place of what its owner has of the range. Locks of an owner that
+// touch and are alike become one.
+func replaced(list []Lock, l Lock, keep bool) []Lock {
+	out := make([]Lock, 0, len(list)+2)
+	at := -1 // where l goes: the order of an owner's is that of their ranges
+	for _, h := range list {
+		switch {
+		case h.Owner != l.Owner:
+			out = append(out, h)
+		case keep && h.Exclusive == l.Exclusive && h.Start <= l.End+1 && l.Start <= h.End+1:
+			l.Start, l.End, l.Since = min(l.Start, h.Start), max(l.End, h.End), min(l.Since, h.Since)
+		case h.End < l.Start:
+			out = append(out, h)
+		case h.Start > l.End:
+			if at < 0 {
+				at = len(out)
+			}
+			out = append(out, h)
+		default:
+			if h.Start < l.Start {
+				left := h
+				left.End = l.Start - 1
+				out = append(out, left)
+			}
+			if h.End > l.End {
+				if at < 0 {
+					at = len(out)
+				}
+				right := h
+				right.Start = l.End + 1
+				out = append(out, right)
+			}
+		}
+	}
+	if !keep {
+		return out
+	}
+	if at < 0 {
+		at = len(out)
+	}
+	return slices.Insert(out, at, l)
+}
+
+func (t *Table) countWaiter(w *Waiter, n int) { t.add(w.File, w.Owner.Client, n) }
+
+func (t *Table) count(id uint64, l *Lock, n int) {
+	t.add(id, l.Owner.Client, n)
+	a := t.act(l.actor())
+	a.held += n
+	t.rest(l.actor(), a)
+}
+
+// add counts n locks or waiters of a client.
+func (t *Table) add(id uint64, name string, n int) {
+	c := t.clients[name]
+	if c == nil {
+		c = &client{files: map[uint64]int{}}
+		t.clients[name] = c
+	}
+	t.total += n
+	c.total += n
+	if c.files[id] += n; c.files[id] == 0 {
+		delete(c.files, id)
+	}
+	if c.total == 0 {
+		delete(t.clients, name)
+	}
+}
+
+func (t *Table) act(k actor) *acting {
+	a := t.acting[k]
+	if a == nil {
+		a = &acting{}
+		t.acting[k] = a
+	}
+	return a
+}
+
+func (t *Table) rest(k actor, a *acting) {
+	if a.held == 0 && len(a.waits) == 0 {
+		delete(t.acting, k)
+	}
+}
+
+// tidy forgets a file of which nobody has or wants anything.
+func (t *Table) tidy(id uint64, f *file) {
+	for k := range kinds {
+		if len(f.held[k])+len(f.line[k]) > 0 {
+			return
+		}
+	}
+	delete(t.files, id)
+}

@@ -1,0 +1,76 @@
+package locks
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// Entry is a lock of a file that somebody has or waits for.
+type Entry struct {
+	Lock
+	File  uint64
+	Token uint64
+	Waits bool
+}
+
+// Of returns the locks of a file, and then who waits, in order.
+func (t *Table) Of(id uint64) (list []Entry) {
+	f := t.files[id]
+	if f == nil {
+		return nil
+	}
+	for k := range f.held {
+		for _, h := range f.held[k] {
+			list = append(list, Entry{Lock: h, File: id})
+		}
+	}
+	for k := range f.line {
+		for _, w := range f.line[k] {
+			list = append(list, Entry{Lock: w.Lock, File: id, Token: w.Token, Waits: true})
+		}
+	}
+	return list
+}
+
+// OfClient returns the locks of a client, and those that it waits for, by files.
+func (t *Table) OfClient(name string) (list []Entry) {
+	c := t.clients[name]
+	if c == nil {
+		return nil
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.files)) {
+		for _, e := range t.Of(id) {
+			if e.Owner.Client == name {
+				list = append(list, e)
+			}
+		}
+	}
+	return list
+}
+
+// Waits returns what a client waits for by a token, nil if it does not.
+func (t *Table) Waits(name string, id, token uint64) *Waiter {
+	f := t.files[id]
+	if f == nil {
+		return nil
+	}
+	for k := range f.line {
+		for _, w := range f.line[k] {
+			if w.Owner.Client == name && w.Token == token {
+				return w
+			}
+		}
+	}
+	return nil
+}
+
+// Files returns the numbers of the files of which somebody has or wants a lock, in order.
+func (t *Table) Files() []uint64 { return slices.Sorted(maps.Keys(t.files)) }
+
+// Sort puts entries into the order of files, of kinds, and of time.
+func Sort(list []Entry) {
+	slices.SortStableFunc(list, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Kind, b.Kind))
+	})
+}
