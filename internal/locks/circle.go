@@ -22,7 +22,7 @@ func (t *Table) deadlock(f *file, l *Lock) bool {
 	for steps := 0; len(next) > 0 && steps < maxSteps; steps++ {
 		o := next[0]
 		next = next[1:]
-		for _, w := range t.waiting[o] {
+		for _, w := range t.waiting[owning{Posix, o}] {
 			if w.Described {
 				continue // others can unlock what its owner has
 			}

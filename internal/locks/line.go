@@ -55,9 +55,8 @@ func (t *Table) enter(f *file, w *Waiter) {
 	}
 	f.line[w.Kind] = slices.Insert(line, i, w)
 	t.countWaiter(w, 1)
-	if w.Kind == Posix {
-		t.waiting[w.Owner] = append(t.waiting[w.Owner], w)
-	}
+	by := owning{w.Kind, w.Owner}
+	t.waiting[by] = append(t.waiting[by], w)
 	a := t.act(w.actor())
 	a.waits = append(a.waits, w)
 }
@@ -66,12 +65,11 @@ func (t *Table) enter(f *file, w *Waiter) {
 func (t *Table) leave(f *file, w *Waiter) {
 	f.line[w.Kind] = remove(f.line[w.Kind], w)
 	t.countWaiter(w, -1)
-	if w.Kind == Posix {
-		if left := remove(t.waiting[w.Owner], w); len(left) > 0 {
-			t.waiting[w.Owner] = left
-		} else {
-			delete(t.waiting, w.Owner)
-		}
+	by := owning{w.Kind, w.Owner}
+	if left := remove(t.waiting[by], w); len(left) > 0 {
+		t.waiting[by] = left
+	} else {
+		delete(t.waiting, by)
 	}
 	a := t.act(w.actor())
 	a.waits = remove(a.waits, w)
@@ -103,10 +101,10 @@ func (t *Table) serve(f *file, k Kind) (granted []*Waiter) {
 	return granted
 }
 
-// lets reports whether others may get something because of a posix lock that was granted: what was exclusive can be shared now,
-// and other threads of its owner need not wait any more behind who waits for it.
+// lets reports whether others may get something because of a lock that was granted: what was exclusive can be shared now, and
+// other threads of its owner need not wait any more behind who waits for it.
 func (t *Table) lets(l *Lock) bool {
-	return l.Kind == Posix && (!l.Exclusive || len(t.waiting[l.Owner]) > 0)
+	return l.Kind == Posix && !l.Exclusive || len(t.waiting[owning{l.Kind, l.Owner}]) > 0
 }
 
 // set is put, and serves who waits.

@@ -105,7 +105,7 @@ type Table struct {
 	files   map[uint64]*file
 	clients map[string]*client
 	total   int
-	waiting map[Owner][]*Waiter // of posix locks
+	waiting map[owning][]*Waiter
 	acting  map[actor]*acting
 }
 
@@ -121,6 +121,12 @@ type client struct {
 	total int
 }
 
+// owning is an owner of one kind of locks.
+type owning struct {
+	kind Kind
+	Owner
+}
+
 // acting is what a process has and waits for.
 type acting struct {
 	held  int
@@ -129,7 +135,7 @@ type acting struct {
 
 // New returns an empty table.
 func New(l Limits) *Table {
-	return &Table{limits: l, files: map[uint64]*file{}, clients: map[string]*client{}, waiting: map[Owner][]*Waiter{}, acting: map[actor]*acting{}}
+	return &Table{limits: l, files: map[uint64]*file{}, clients: map[string]*client{}, waiting: map[owning][]*Waiter{}, acting: map[actor]*acting{}}
 }
 
 // Len is how many locks there are, with those that are waited for.
