@@ -104,7 +104,7 @@ func (t *Table) serve(f *file, k Kind) (granted []*Waiter) {
 // lets reports whether others may get something because of a lock that was granted: what was exclusive can be shared now, and
 // other threads of its owner need not wait any more behind who waits for it.
 func (t *Table) lets(l *Lock) bool {
-	return l.Kind == Posix && !l.Exclusive || len(t.waiting[owning{l.Kind, l.Owner}]) > 0
+	return !l.Exclusive || len(t.waiting[owning{l.Kind, l.Owner}]) > 0
 }
 
 // set is put, and serves who waits.
