@@ -60,6 +60,8 @@ type Client struct {
 	mu       sync.Mutex // guards the following
 	closed   bool
 	watchers map[*watcher]struct{}
+	locks    map[uint64]*Lock // by the number of their owner
+	owner    uint64
 }
 
 // Connect connects to a server, and starts your own server if the options select it and it is not running. Errors match
@@ -77,7 +79,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		return conn, nil
 	})
 	c.sync, err = varsync.New(ctx, varsync.Options{Dial: c.connect, Client: o.client(), Timeout: o.Timeout, NoTree: true,
-		Idle: o.Idle, NoMap: o.NoMap, OnChange: c.onChange, Logger: o.Logger})
+		Idle: o.Idle, NoMap: o.NoMap, OnChange: c.onChange, OnLocksLost: c.onLocksLost, Logger: o.Logger})
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnreachable) {
 		err = fmt.Errorf("%w: timed out waiting for an answer: %w", ErrUnreachable, err)
 	}
@@ -88,7 +90,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 }
 
 func newClient(o Options, dial func(context.Context) (varsync.Conn, error)) *Client {
-	return &Client{opts: o, dial: dial, done: make(chan struct{}), watchers: map[*watcher]struct{}{}}
+	return &Client{opts: o, dial: dial, done: make(chan struct{}), watchers: map[*watcher]struct{}{}, locks: map[uint64]*Lock{}}
 }
 
 // connect makes a connection. If the server refuses us, watches end: they would never report anything again.

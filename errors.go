@@ -27,6 +27,11 @@ var (
 	// ErrUnavailable: the server is starting or stopping, or cannot load the service.
 	ErrUnavailable error = model.ErrUnavailable
 
+	// ErrLocked: somebody else has the lock.
+	ErrLocked error = model.ErrLocked
+	// ErrLockLost: the server has ended the client's locks, or may have, because it was not heard of for a while.
+	ErrLockLost error = model.ErrLockLost
+
 	// ErrClosed: the client has been closed.
 	ErrClosed = errors.New("the client is closed")
 	// ErrTokenExpired: the server no longer knows what has changed since the token. Start a watch without it.

@@ -30,6 +30,7 @@
 //	/1/forgot                     of the clients that were forgotten early, when the last one left
 //	/1/reserved                   ids that are set aside for clients, while no server runs
 //	/1/k/<name>                   API key
+//	/1/h/<client>                 the lease by which a client may have locks; a program that knows none can leave it
 //
 // <sid> is the service's id in 16 hexadecimal digits, <client> hexadecimal too. Names may hold any byte; in <tenant> the
 // bytes 0 and 1 are escaped. Every record begins with the number of its format.

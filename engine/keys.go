@@ -31,6 +31,7 @@ const (
 	prefixClient   = "/1/c/"
 	prefixResult   = "/1/r/"
 	prefixAPIKey   = "/1/k/"
+	prefixLease    = "/1/h/"
 )
 
 // The first NUL of a service's key ends the tenant's name, so a NUL inside it, which raw names may have, is written in
@@ -92,5 +93,7 @@ func splitResultKey(key string) (client string, slot uint64, err error) {
 	}
 	return string(id), slot, nil
 }
+
+func leaseKey(client string) string { return prefixLease + hex.EncodeToString([]byte(client)) }
 
 func apiKeyKey(name string) string { return prefixAPIKey + name }

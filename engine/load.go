@@ -176,6 +176,26 @@ func (e *Engine) LoadKeys(ctx context.Context, aside Aside) (keys []Key, err err
 	return keys, err
 }
 
+// LoadLeases reads by which leases clients may have locks. One that cannot be read is of no use to anybody.
+func (e *Engine) LoadLeases(ctx context.Context, aside Aside) (leases map[string]uint64, err error) {
+	_, err = e.load(ctx, func(ctx context.Context, rev int64) error {
+		leases = map[string]uint64{}
+		return e.pages(ctx, prefixLease, rev, func(key string, value []byte) error {
+			client, err := hex.DecodeString(key)
+			if err != nil {
+				return aside.put(Damaged{}, fmt.Errorf("%w: lease key %q", ErrCorrupt, key))
+			}
+			lease, err := decodeNumber(value)
+			if err != nil {
+				return aside.put(Damaged{Client: string(client)}, err)
+			}
+			leases[string(client)] = lease
+			return nil
+		}, nil)
+	})
+	return leases, err
+}
+
 // LoadForgot reads what PutForgot has stored, 0 if nothing.
 func (e *Engine) LoadForgot(ctx context.Context) (nanos int64, err error) {
 	err = e.loadKey(ctx, keyForgot, func(value []byte) error {

@@ -118,6 +118,14 @@ func DeleteReserved() Op { return Op{key: keyReserved} }
 // DeleteClient forgets what schema 1 had of a client.
 func DeleteClient(id string) Op { return Op{key: clientKey(id)} }
 
+// PutLease stores by which lease a client may have locks.
+func PutLease(client string, lease uint64) Op {
+	return Op{key: leaseKey(client), value: encodeNumber(lease)}
+}
+
+// DeleteLease forgets that.
+func DeleteLease(client string) Op { return Op{key: leaseKey(client)} }
+
 // PutKey stores an API key under its name.
 func PutKey(k Key) Op { return Op{key: apiKeyKey(k.Name), value: k.encode()} }
 

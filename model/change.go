@@ -65,6 +65,8 @@ type Change struct {
 	MTime    int64 // Unix nanoseconds
 	// Expect is the id that a target named by its name must have: CodeConflict if the name has come to stand for another.
 	Expect uint64
+	// Lease is the one by which the client had locks when it made the change, 0: none. CodeLockLost if that is over.
+	Lease uint64
 }
 
 // RangeData is bytes at an offset.

@@ -32,6 +32,10 @@ const (
 	CodeDisconnected // no connection within the bound; made by the client itself
 	CodeForgotten    // the report was sent before, and what became of it is no longer known
 	CodeRange        // a number that does not fit
+	CodeLocked       // somebody else has the lock
+	CodeDeadlock     // who has the lock waits for the caller
+	CodeNoLocks      // there are too many locks
+	CodeLockLost     // the lock, under which the change was made, was lost
 )
 
 // Sentinels, matched by code with errors.Is.
@@ -57,6 +61,10 @@ var (
 	ErrDisconnected = &Error{Code: CodeDisconnected, Message: "server unreachable"}
 	ErrForgotten    = &Error{Code: CodeForgotten, Message: "the server no longer knows whether it carried out the report"}
 	ErrRange        = &Error{Code: CodeRange, Message: "number out of range"}
+	ErrLocked       = &Error{Code: CodeLocked, Message: "somebody else has the lock"}
+	ErrDeadlock     = &Error{Code: CodeDeadlock, Message: "who has the lock waits for the caller"}
+	ErrNoLocks      = &Error{Code: CodeNoLocks, Message: "too many locks"}
+	ErrLockLost     = &Error{Code: CodeLockLost, Message: "the lock was lost"}
 )
 
 // Error is a refusal: what a request that was not carried out is answered with.

@@ -22,6 +22,8 @@ type Welcome struct {
 	Local bool
 	// Each is true where reports can have Each set.
 	Each bool
+	// Lease is how long, in nanoseconds, a client keeps its locks that is not heard of; 0: the server has no locks.
+	Lease int64
 }
 
 // TreePage is a page of all tenants and services that a session may see. The last has More false.
@@ -79,6 +81,9 @@ type Watcher interface {
 	MemoryFileMoved(service uint64, f *MemoryFile)
 	// MemoryStored says that bytes of a bare service on this host have changed that no variable has.
 	MemoryStored(service uint64)
+	// Locked says what has become of a request for a lock that has waited, LeaseEnded that all locks by a lease are gone.
+	Locked(*LockAnswer)
+	LeaseEnded(lease uint64)
 }
 
 // Report asks for changes, all or none of them, in order, exactly once for each (principal, client, Seq).

@@ -70,7 +70,8 @@ func (r request) refuse(err error) {
 func quick(m transport.Message) bool {
 	switch m.(type) {
 	case *transport.ReportVariableChanges, *transport.Ping, *transport.Probe, *transport.ReadVariable,
-		*transport.CacheVariables, *transport.ChangesConfirmed:
+		*transport.CacheVariables, *transport.ChangesConfirmed,
+		*transport.Lock, *transport.Unlock, *transport.CancelLock, *transport.TestLock:
 		return true
 	}
 	return false
@@ -117,6 +118,18 @@ func (r request) handle(m transport.Message) {
 		r.handover()
 	case *transport.Goodbye:
 		r.refuse(r.Goodbye(func() { r.answer(&transport.Done{}) }))
+	case *transport.Lock:
+		r.lock((*model.LockRequest)(m))
+	case *transport.Unlock:
+		r.unlock(&m.Lock)
+	case *transport.CancelLock:
+		r.CancelLock(r.Ticket, m.ID, m.Token)
+	case *transport.TestLock:
+		r.testLock(&m.Lock)
+	case *transport.ReclaimLocks:
+		r.reclaimLocks((*model.Reclaim)(m))
+	case *transport.ListLocks:
+		r.inTurn(func() { r.listLocks((*model.ListLocks)(m)) })
 	case *transport.Hello:
 		r.refuse(&model.Error{Code: model.CodeInvalid, Message: "hello was said already"})
 	case *transport.Oversized:

@@ -58,6 +58,8 @@ type Options struct {
 	Timeout time.Duration
 	// Idle is how long a service that nobody uses is kept in memory. Default: 1 min.
 	Idle time.Duration
+	// Lease is how long a client keeps its locks that is not heard of. Default: 10 s.
+	Lease time.Duration
 	// Transport are options for connections.
 	Transport transport.Options
 	// Logger gets what happens. Default: discard.
@@ -172,7 +174,7 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	co := core.Options{
-		Dir: o.RuntimeDir, Auth: s.auth, Limits: o.Limits, Memory: o.Memory - o.Memory/sendingPart, Idle: o.Idle, Logger: o.Logger,
+		Dir: o.RuntimeDir, Auth: s.auth, Limits: o.Limits, Memory: o.Memory - o.Memory/sendingPart, Idle: o.Idle, Logger: o.Logger, Lease: o.Lease,
 		Broken: s.leave,
 	}
 	co.Store.Dir, co.Store.MinFree, co.Store.Logger = filepath.Join(o.StateDir, "store"), MinFree, o.Logger

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"runtime/debug"
 	"strconv"
@@ -41,6 +42,8 @@ type session struct {
 	// speaking is held by who tells the client something: the writer, or who reads. It guards the parcel.
 	speaking sync.Mutex
 	parcel   parcel
+
+	process atomic.Pointer[os.File] // pidfd of the client's, once it has locks; nil: there is none
 
 	sending *budget.Account // for what is being sent
 	// sendingSince is since when the writer has waited for the client to take something, 0 if it does not.
@@ -150,7 +153,7 @@ func identity(who model.Principal, name string, hello *transport.Hello, conn *tr
 
 func (c *session) welcome() *transport.Welcome {
 	s := c.server
-	return &transport.Welcome{Store: s.core.StoreID(), Server: s.info, Limits: s.core.Limits(), Local: c.Local, Each: true}
+	return &transport.Welcome{Store: s.core.StoreID(), Server: s.info, Limits: s.core.Limits(), Local: c.Local, Each: true, Lease: int64(s.core.LeaseTime())}
 }
 
 // Ready wakes the writer.

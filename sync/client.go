@@ -49,6 +49,7 @@ type Client struct {
 	}
 
 	index index
+	locks heldLocks
 }
 
 func newClient(opts Options) *Client {
@@ -58,6 +59,7 @@ func newClient(opts Options) *Client {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wantTree.Store(!c.opts.NoTree)
 	c.treeTurn = make(chan struct{}, 1)
+	c.locks.init()
 	return c
 }
 
@@ -107,6 +109,7 @@ func (c *Client) Close() error {
 				f.expiry.Stop() // all reports are over
 			}
 		})
+		c.endLocks()
 		c.cancel()
 		c.wg.Wait()
 		for _, s := range c.services(func(*Service) bool { return true }) {

@@ -41,6 +41,13 @@ type Conn interface {
 	// CacheVariables has the server ask before it acknowledges changes of variables to others; ConfirmChanges answers.
 	CacheVariables(ctx context.Context, service uint64, ids []uint64, off bool) error
 	ConfirmChanges(ctx context.Context, service uint64, rev int64) error
+	// Lock and CancelLock return when the request is sent, and have its answer handled once. If they return an error, neither.
+	Lock(ctx context.Context, r *model.LockRequest, handle func(*model.LockAnswer, error)) error
+	CancelLock(ctx context.Context, id, token uint64, handle func(*model.LockAnswer, error)) error
+	Unlock(ctx context.Context, l *model.Lock) error
+	TestLock(ctx context.Context, l *model.Lock) (*model.LockTest, error)
+	Reclaim(ctx context.Context, r *model.Reclaim) (*model.Reclaimed, error)
+	Locks(ctx context.Context, l *model.ListLocks, page func(*model.LockPage) error) error
 	// Ping returns when everything that the server sent before has been handled.
 	Ping(ctx context.Context) error
 

@@ -35,6 +35,8 @@ type Edit struct {
 	IfVersion  uint64
 	// Seen makes any edit but an EditMeta conditional on the version that it has when the edit is sent.
 	Seen *Seen
+
+	lease uint64 // by which the client had locks
 }
 
 // Seen is the version of a variable that somebody has seen. An edit that has it is refused with model.ErrConflict if the
@@ -129,7 +131,7 @@ func (v *Variable) change(batch []*Ack) (change model.Change, value []byte) {
 		return v.wholeChange(batch)
 	}
 	change = model.Change{Op: model.OpPatch, ID: v.id, In: v.s.id, Base: meta.Version, Ranges: ranges, Size: size,
-		Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}
+		Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime, Lease: e.lease}
 	e.condition(&change)
 	return change, value
 }
@@ -155,6 +157,9 @@ func rangesOf(data []byte, found []diff.Range, n int, extent int64) (ranges []mo
 func (v *Variable) wholeChange(batch []*Ack) (change model.Change, value []byte) {
 	e := batch[0].edit
 	change.ID, change.In = v.id, v.s.id
+	for _, a := range batch {
+		change.Lease = max(change.Lease, a.edit.lease)
+	}
 	change.Mode, change.HasMTime, change.MTime = e.Mode, e.HasMTime, e.MTime
 	e.condition(&change)
 	switch e.Kind {
@@ -204,6 +209,7 @@ func (s *Service) Put(ctx context.Context, name string, value []byte) (res model
 	// The name counts: somebody may have given it to another variable.
 	change.ID, change.In, change.Expect = 0, 0, v.id
 	change.Tenant, change.Service, change.Name = prefix[0], prefix[1], name
+	change.Lease = s.c.locks.under.Load()
 	res, err = s.c.change(ctx, s.epoch, value, &change)
 	switch model.CodeOf(err) {
 	case model.CodeOK:

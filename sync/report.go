@@ -16,6 +16,11 @@ import (
 // they were sent; before that the error is that of ctx alone. The bytes in changes must not be modified afterwards: they can
 // become the value that this client reads.
 func (c *Client) Report(ctx context.Context, changes ...model.Change) ([]model.Result, error) {
+	if lease := c.locks.under.Load(); lease != 0 {
+		for i := range changes {
+			changes[i].Lease = lease
+		}
+	}
 	return c.report(ctx, 0, nil, changes...)
 }
 
@@ -26,6 +31,7 @@ var errSent = &model.Error{Code: model.CodeDisconnected, Message: "the change wa
 
 // Change is [Client.Report] for one change.
 func (c *Client) Change(ctx context.Context, change model.Change) (model.Result, error) {
+	change.Lease = c.locks.under.Load()
 	return c.change(ctx, 0, nil, &change)
 }
 

@@ -100,6 +100,7 @@ func (c *Client) keep(s *session) {
 func (c *Client) use(s *session) {
 	c.opts.Logger.Info("connected", "server", s.welcome.Server.URL, "pid", s.welcome.Server.Pid)
 	c.update(func(f *inFlight) { f.made(s) })
+	c.spawn(c.askLocks)
 	if c.opts.OnConnection != nil {
 		c.opts.OnConnection(true)
 	}
@@ -130,6 +131,9 @@ func (sess *session) begin(ctx context.Context) error {
 	}
 	sess.local.Store(sess.welcome.Local)
 	sess.c.adopt(sess.welcome.Store)
+	if err := sess.reclaim(ctx); err != nil {
+		return err
+	}
 	if !sess.c.wantTree.Load() {
 		return nil
 	}

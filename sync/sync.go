@@ -56,6 +56,8 @@ type Options struct {
 	OnKeeping func(ids []uint64)
 	// OnConnection is called when the connection is made or lost. The same restrictions hold.
 	OnConnection func(connected bool)
+	// OnLocksLost is called with the locks that the client has no more without having unlocked them. It must not block.
+	OnLocksLost func([]model.Lock)
 	// Logger is told of the connection's fate. Default: nobody.
 	Logger *slog.Logger
 }

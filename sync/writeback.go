@@ -77,6 +77,9 @@ const (
 // Enqueue starts an edit. Edits of one variable are carried out in the order of the calls; neighbouring ones may become
 // one version.
 func (v *Variable) Enqueue(e Edit) *Ack {
+	h := &v.s.c.locks
+	e.lease = h.under.Load()
+	defer h.edited(v)
 	if a := v.post(e); a != nil {
 		return a
 	}
@@ -95,6 +98,7 @@ func (v *Variable) Enqueue(e Edit) *Ack {
 
 // Commit carries out an edit after those already queued and waits for it.
 func (v *Variable) Commit(ctx context.Context, e Edit) (model.Result, error) {
+	e.lease = v.s.c.locks.under.Load()
 	b := v.tryBusy()
 	if b == nil {
 		return v.Enqueue(e).Wait(ctx)

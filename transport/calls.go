@@ -35,6 +35,10 @@ func tell(w model.Watcher) func(Message) {
 				return
 			}
 			w.MemoryFileMoved(m.Service, &model.MemoryFile{Path: m.Path, Generation: m.Generation})
+		case *Locked:
+			w.Locked((*model.LockAnswer)(m))
+		case *LeaseEnded:
+			w.LeaseEnded(m.Lease)
 		}
 	}
 }

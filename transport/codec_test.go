@@ -65,7 +65,7 @@ func fill(v reflect.Value, seed *uint64) {
 }
 
 // lastType is the highest that is known.
-const lastType = TypeChangesConfirmed
+const lastType = TypeLeaseEnded
 
 // samples returns all messages by name. Every known type is there: TestTypes sees to it.
 func samples() (names []string, envs []Envelope) {
@@ -285,20 +285,20 @@ func TestDecodeRefuses(t *testing.T) {
 		in   []byte
 	}{
 		{"no type", []byte{0, 0, 0, 0}},
-		{"id does not end", envelope(TypePing, 0, nil)[:5]},
-		{"id over 64 bits", append([]byte{12, 0, 0, 0, byte(TypePing)}, bytes.Repeat([]byte{0xff}, 11)...)},
-		{"no body", envelope(TypePing, 1, nil)},
-		{"bytes after the body", envelope(TypePing, 1, []byte{0x80, 0x80})},
+		{"id does not end", envelope(TypeLeaseEnded, 0, nil)[:5]},
+		{"id over 64 bits", append([]byte{12, 0, 0, 0, byte(TypeLeaseEnded)}, bytes.Repeat([]byte{0xff}, 11)...)},
+		{"no body", envelope(TypeLeaseEnded, 1, nil)},
+		{"bytes after the body", envelope(TypeLeaseEnded, 1, []byte{0x80, 0x80})},
 		{"wrong type of field", envelope(TypeUnwatch, 1, []byte{0x81, 0xa1, 's', 0xa1, 'x'})},
 		{"not a map", envelope(TypeUnwatch, 1, []byte{0x93, 1, 2, 3})},
 		{"reserved byte", envelope(TypeUnwatch, 1, []byte{0x81, 0xa1, 's', 0xc1})},
 		{"array of 4 billion", envelope(TypeVariableChanged, 0, array(1<<32-1))},
 		{"array of a million, 1 byte each", envelope(TypeVariableChanged, 0, append(array(1e6), bytes.Repeat([]byte{0x80}, 1e6)...))},
-		{"map of 4 billion", envelope(TypePing, 1, []byte{0xdf, 0xff, 0xff, 0xff, 0xff})},
-		{"string of 4 billion", envelope(TypePing, 1, []byte{0xdb, 0xff, 0xff, 0xff, 0xff})},
-		{"ext of 4 billion", envelope(TypePing, 1, []byte{0xc9, 0xff, 0xff, 0xff, 0xff, 1})},
-		{"nested without end", envelope(TypePing, 1, append([]byte{0x81, 0xa1, 'x'}, bytes.Repeat([]byte{0x91}, 1e6)...))},
-		{"nested too deep", envelope(TypePing, 1, append(append([]byte{0x81, 0xa1, 'x'}, bytes.Repeat([]byte{0x91}, 100)...), 0xc0))},
+		{"map of 4 billion", envelope(TypeLeaseEnded, 1, []byte{0xdf, 0xff, 0xff, 0xff, 0xff})},
+		{"string of 4 billion", envelope(TypeLeaseEnded, 1, []byte{0xdb, 0xff, 0xff, 0xff, 0xff})},
+		{"ext of 4 billion", envelope(TypeLeaseEnded, 1, []byte{0xc9, 0xff, 0xff, 0xff, 0xff, 1})},
+		{"nested without end", envelope(TypeLeaseEnded, 1, append([]byte{0x81, 0xa1, 'x'}, bytes.Repeat([]byte{0x91}, 1e6)...))},
+		{"nested too deep", envelope(TypeLeaseEnded, 1, append(append([]byte{0x81, 0xa1, 'x'}, bytes.Repeat([]byte{0x91}, 100)...), 0xc0))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := heapAllocated()

@@ -30,7 +30,7 @@ type Conn struct {
 	in  receiver
 
 	pong    chan string  // pings to answer; the heartbeat does it, so that reading never waits for writing
-	waiting atomic.Int64 // Unix nanoseconds since when Receive waits, 0 if it does not
+	waiting atomic.Int64 // by net's clock, since when Receive waits, 0 if it does not
 	silence *time.Timer
 	wg      sync.WaitGroup
 
@@ -83,7 +83,10 @@ func (c *Conn) Header() http.Header { return c.head }
 func (c *Conn) RemoteAddr() net.Addr { return c.net.RemoteAddr() }
 
 // LastReceived returns when something was last received, pings included.
-func (c *Conn) LastReceived() time.Time { return time.Unix(0, c.net.received.Load()) }
+func (c *Conn) LastReceived() time.Time { return c.net.began.Add(time.Duration(c.net.received.Load())) }
+
+// PeerClosed reports, of a connection that is over, whether that is because the peer has closed it, or its host has.
+func (c *Conn) PeerClosed() bool { return c.net.closed.Load() }
 
 // Done is closed when the connection is over; Err then says why.
 func (c *Conn) Done() <-chan struct{} { return c.done }

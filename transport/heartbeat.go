@@ -50,7 +50,7 @@ func (c *Conn) watchSilence() {
 		}
 		var idle time.Duration
 		if since := c.waiting.Load(); since != 0 {
-			idle = time.Since(time.Unix(0, max(since, c.net.received.Load())))
+			idle = time.Duration(c.net.now() - max(since, c.net.received.Load()))
 		}
 		if idle < c.opts.Silence {
 			c.silence.Reset(c.opts.Silence - idle)

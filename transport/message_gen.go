@@ -94,6 +94,67 @@ func (z *CacheVariables) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z CancelLock) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 2
+	// string "id"
+	o = append(o, 0x82, 0xa2, 0x69, 0x64)
+	o = msgp.AppendUint64(o, z.ID)
+	// string "t"
+	o = append(o, 0xa1, 0x74)
+	o = msgp.AppendUint64(o, z.Token)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *CancelLock) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "id":
+			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "ID")
+				return
+			}
+		case "t":
+			z.Token, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Token")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z CancelLock) Msgsize() (s int) {
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z ChangesConfirmed) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 2
@@ -888,6 +949,58 @@ func (z *Keys) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z LeaseEnded) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 1
+	// string "le"
+	o = append(o, 0x81, 0xa2, 0x6c, 0x65)
+	o = msgp.AppendUint64(o, z.Lease)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *LeaseEnded) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "le":
+			z.Lease, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lease")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z LeaseEnded) Msgsize() (s int) {
+	s = 1 + 3 + msgp.Uint64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *List) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 4
@@ -1008,6 +1121,598 @@ func (z *ListKeys) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z ListKeys) Msgsize() (s int) {
 	s = 1
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z ListLocks) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 3
+	// string "t"
+	o = append(o, 0x83, 0xa1, 0x74)
+	o = msgp.AppendString(o, z.Tenant)
+	// string "s"
+	o = append(o, 0xa1, 0x73)
+	o = msgp.AppendString(o, z.Service)
+	// string "n"
+	o = append(o, 0xa1, 0x6e)
+	o = msgp.AppendString(o, z.Name)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *ListLocks) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "t":
+			z.Tenant, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Tenant")
+				return
+			}
+		case "s":
+			z.Service, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Service")
+				return
+			}
+		case "n":
+			z.Name, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Name")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z ListLocks) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Lock) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(4)
+	var zb0001Mask uint8 /* 4 bits */
+	_ = zb0001Mask
+	if z.Wait == false {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	if z.Age == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "l"
+		o = append(o, 0xa1, 0x6c)
+		o, err = (*wireLock)(&z.Lock).MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Lock")
+			return
+		}
+		// string "t"
+		o = append(o, 0xa1, 0x74)
+		o = msgp.AppendUint64(o, z.Token)
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "w"
+			o = append(o, 0xa1, 0x77)
+			o = msgp.AppendBool(o, z.Wait)
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "a"
+			o = append(o, 0xa1, 0x61)
+			o = msgp.AppendInt64(o, z.Age)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Lock) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "l":
+			bts, err = (*wireLock)(&z.Lock).UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lock")
+				return
+			}
+		case "t":
+			z.Token, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Token")
+				return
+			}
+		case "w":
+			z.Wait, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Wait")
+				return
+			}
+		case "a":
+			z.Age, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Age")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Lock) Msgsize() (s int) {
+	s = 1 + 2 + (*wireLock)(&z.Lock).Msgsize() + 2 + msgp.Uint64Size + 2 + msgp.BoolSize + 2 + msgp.Int64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *LockTested) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(3)
+	var zb0001Mask uint8 /* 3 bits */
+	_ = zb0001Mask
+	if z.Held == false {
+		zb0001Len--
+		zb0001Mask |= 0x1
+	}
+	if z.Near == false {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		if (zb0001Mask & 0x1) == 0 { // if not omitted
+			// string "h"
+			o = append(o, 0xa1, 0x68)
+			o = msgp.AppendBool(o, z.Held)
+		}
+		// string "b"
+		o = append(o, 0xa1, 0x62)
+		o, err = (*wireLock)(&z.By).MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "By")
+			return
+		}
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "n"
+			o = append(o, 0xa1, 0x6e)
+			o = msgp.AppendBool(o, z.Near)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *LockTested) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "h":
+			z.Held, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Held")
+				return
+			}
+		case "b":
+			bts, err = (*wireLock)(&z.By).UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "By")
+				return
+			}
+		case "n":
+			z.Near, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Near")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *LockTested) Msgsize() (s int) {
+	s = 1 + 2 + msgp.BoolSize + 2 + (*wireLock)(&z.By).Msgsize() + 2 + msgp.BoolSize
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Locked) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(5)
+	var zb0001Mask uint8 /* 5 bits */
+	_ = zb0001Mask
+	if z.State == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	if z.Code == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	if z.Message == "" {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	if z.Lease == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x10
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "t"
+		o = append(o, 0xa1, 0x74)
+		o = msgp.AppendUint64(o, z.Token)
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "s"
+			o = append(o, 0xa1, 0x73)
+			o = msgp.AppendUint8(o, uint8(z.State))
+		}
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "e"
+			o = append(o, 0xa1, 0x65)
+			o = msgp.AppendUint8(o, uint8(z.Code))
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "em"
+			o = append(o, 0xa2, 0x65, 0x6d)
+			o = msgp.AppendString(o, z.Message)
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
+			// string "le"
+			o = append(o, 0xa2, 0x6c, 0x65)
+			o = msgp.AppendUint64(o, z.Lease)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Locked) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "t":
+			z.Token, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Token")
+				return
+			}
+		case "s":
+			{
+				var zb0002 uint8
+				zb0002, bts, err = msgp.ReadUint8Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "State")
+					return
+				}
+				z.State = model.LockState(zb0002)
+			}
+		case "e":
+			{
+				var zb0003 uint8
+				zb0003, bts, err = msgp.ReadUint8Bytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Code")
+					return
+				}
+				z.Code = model.Code(zb0003)
+			}
+		case "em":
+			z.Message, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Message")
+				return
+			}
+		case "le":
+			z.Lease, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lease")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Locked) Msgsize() (s int) {
+	s = 1 + 2 + msgp.Uint64Size + 2 + msgp.Uint8Size + 2 + msgp.Uint8Size + 3 + msgp.StringPrefixSize + len(z.Message) + 3 + msgp.Uint64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Locks) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 2
+	// string "l"
+	o = append(o, 0x82, 0xa1, 0x6c)
+	o = msgp.AppendArrayHeader(o, uint32(len(z.Locks)))
+	for za0001 := range z.Locks {
+		o, err = (*wireLockInfo)(&z.Locks[za0001]).MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Locks", za0001)
+			return
+		}
+	}
+	// string "m"
+	o = append(o, 0xa1, 0x6d)
+	o = msgp.AppendBool(o, z.More)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Locks) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "l":
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Locks")
+				return
+			}
+			if cap(z.Locks) >= int(zb0002) {
+				z.Locks = (z.Locks)[:zb0002]
+			} else {
+				z.Locks = make([]model.LockInfo, zb0002)
+			}
+			for za0001 := range z.Locks {
+				bts, err = (*wireLockInfo)(&z.Locks[za0001]).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Locks", za0001)
+					return
+				}
+			}
+		case "m":
+			z.More, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "More")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Locks) Msgsize() (s int) {
+	s = 1 + 2 + msgp.ArrayHeaderSize
+	for za0001 := range z.Locks {
+		s += (*wireLockInfo)(&z.Locks[za0001]).Msgsize()
+	}
+	s += 2 + msgp.BoolSize
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *LocksReclaimed) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 3
+	// string "le"
+	o = append(o, 0x83, 0xa2, 0x6c, 0x65)
+	o = msgp.AppendUint64(o, z.Lease)
+	// string "x"
+	o = append(o, 0xa1, 0x78)
+	o = msgp.AppendArrayHeader(o, uint32(len(z.Lost)))
+	for za0001 := range z.Lost {
+		o = msgp.AppendInt(o, z.Lost[za0001])
+	}
+	// string "w"
+	o = append(o, 0xa1, 0x77)
+	o = msgp.AppendArrayHeader(o, uint32(len(z.Waits)))
+	for za0002 := range z.Waits {
+		o, err = (*wireLockAnswer)(&z.Waits[za0002]).MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Waits", za0002)
+			return
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *LocksReclaimed) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "le":
+			z.Lease, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lease")
+				return
+			}
+		case "x":
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lost")
+				return
+			}
+			if cap(z.Lost) >= int(zb0002) {
+				z.Lost = (z.Lost)[:zb0002]
+			} else {
+				z.Lost = make([]int, zb0002)
+			}
+			for za0001 := range z.Lost {
+				z.Lost[za0001], bts, err = msgp.ReadIntBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Lost", za0001)
+					return
+				}
+			}
+		case "w":
+			var zb0003 uint32
+			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Waits")
+				return
+			}
+			if cap(z.Waits) >= int(zb0003) {
+				z.Waits = (z.Waits)[:zb0003]
+			} else {
+				z.Waits = make([]model.LockAnswer, zb0003)
+			}
+			for za0002 := range z.Waits {
+				bts, err = (*wireLockAnswer)(&z.Waits[za0002]).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Waits", za0002)
+					return
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *LocksReclaimed) Msgsize() (s int) {
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.ArrayHeaderSize + (len(z.Lost) * (msgp.IntSize)) + 2 + msgp.ArrayHeaderSize
+	for za0002 := range z.Waits {
+		s += (*wireLockAnswer)(&z.Waits[za0002]).Msgsize()
+	}
 	return
 }
 
@@ -1303,6 +2008,147 @@ func (z *ReadVariable) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *ReadVariable) Msgsize() (s int) {
 	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tenant) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.BoolSize
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *ReclaimLocks) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(4)
+	var zb0001Mask uint8 /* 4 bits */
+	_ = zb0001Mask
+	if z.Lost == false {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "le"
+		o = append(o, 0xa2, 0x6c, 0x65)
+		o = msgp.AppendUint64(o, z.Lease)
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "x"
+			o = append(o, 0xa1, 0x78)
+			o = msgp.AppendBool(o, z.Lost)
+		}
+		// string "h"
+		o = append(o, 0xa1, 0x68)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Held)))
+		for za0001 := range z.Held {
+			o, err = (*wireHeldLock)(&z.Held[za0001]).MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Held", za0001)
+				return
+			}
+		}
+		// string "w"
+		o = append(o, 0xa1, 0x77)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Waits)))
+		for za0002 := range z.Waits {
+			o, err = (*wireLockRequest)(&z.Waits[za0002]).MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Waits", za0002)
+				return
+			}
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *ReclaimLocks) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "le":
+			z.Lease, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lease")
+				return
+			}
+		case "x":
+			z.Lost, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lost")
+				return
+			}
+		case "h":
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Held")
+				return
+			}
+			if cap(z.Held) >= int(zb0002) {
+				z.Held = (z.Held)[:zb0002]
+			} else {
+				z.Held = make([]model.HeldLock, zb0002)
+			}
+			for za0001 := range z.Held {
+				bts, err = (*wireHeldLock)(&z.Held[za0001]).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Held", za0001)
+					return
+				}
+			}
+		case "w":
+			var zb0003 uint32
+			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Waits")
+				return
+			}
+			if cap(z.Waits) >= int(zb0003) {
+				z.Waits = (z.Waits)[:zb0003]
+			} else {
+				z.Waits = make([]model.LockRequest, zb0003)
+			}
+			for za0002 := range z.Waits {
+				bts, err = (*wireLockRequest)(&z.Waits[za0002]).UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Waits", za0002)
+					return
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *ReclaimLocks) Msgsize() (s int) {
+	s = 1 + 3 + msgp.Uint64Size + 2 + msgp.BoolSize + 2 + msgp.ArrayHeaderSize
+	for za0001 := range z.Held {
+		s += (*wireHeldLock)(&z.Held[za0001]).Msgsize()
+	}
+	s += 2 + msgp.ArrayHeaderSize
+	for za0002 := range z.Waits {
+		s += (*wireLockRequest)(&z.Waits[za0002]).Msgsize()
+	}
 	return
 }
 
@@ -2111,6 +2957,62 @@ func (z *Status) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z *TestLock) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 1
+	// string "l"
+	o = append(o, 0x81, 0xa1, 0x6c)
+	o, err = (*wireLock)(&z.Lock).MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Lock")
+		return
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *TestLock) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "l":
+			bts, err = (*wireLock)(&z.Lock).UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lock")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *TestLock) Msgsize() (s int) {
+	s = 1 + 2 + (*wireLock)(&z.Lock).Msgsize()
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *Tree) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 4
@@ -2346,6 +3248,62 @@ func (z *Type) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z Type) Msgsize() (s int) {
 	s = msgp.Uint8Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Unlock) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 1
+	// string "l"
+	o = append(o, 0x81, 0xa1, 0x6c)
+	o, err = (*wireLock)(&z.Lock).MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Lock")
+		return
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Unlock) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "l":
+			bts, err = (*wireLock)(&z.Lock).UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lock")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Unlock) Msgsize() (s int) {
+	s = 1 + 2 + (*wireLock)(&z.Lock).Msgsize()
 	return
 }
 
@@ -2834,30 +3792,48 @@ func (z WatchTree) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Welcome) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "st"
-	o = append(o, 0x85, 0xa2, 0x73, 0x74)
-	o = msgp.AppendString(o, z.Store)
-	// string "srv"
-	o = append(o, 0xa3, 0x73, 0x72, 0x76)
-	o, err = (*wireServerInfo)(&z.Server).MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Server")
-		return
+	// check for omitted fields
+	zb0001Len := uint32(6)
+	var zb0001Mask uint8 /* 6 bits */
+	_ = zb0001Mask
+	if z.Lease == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x20
 	}
-	// string "lim"
-	o = append(o, 0xa3, 0x6c, 0x69, 0x6d)
-	o, err = (*wireLimits)(&z.Limits).MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Limits")
-		return
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "st"
+		o = append(o, 0xa2, 0x73, 0x74)
+		o = msgp.AppendString(o, z.Store)
+		// string "srv"
+		o = append(o, 0xa3, 0x73, 0x72, 0x76)
+		o, err = (*wireServerInfo)(&z.Server).MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Server")
+			return
+		}
+		// string "lim"
+		o = append(o, 0xa3, 0x6c, 0x69, 0x6d)
+		o, err = (*wireLimits)(&z.Limits).MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Limits")
+			return
+		}
+		// string "l"
+		o = append(o, 0xa1, 0x6c)
+		o = msgp.AppendBool(o, z.Local)
+		// string "ea"
+		o = append(o, 0xa2, 0x65, 0x61)
+		o = msgp.AppendBool(o, z.Each)
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "le"
+			o = append(o, 0xa2, 0x6c, 0x65)
+			o = msgp.AppendInt64(o, z.Lease)
+		}
 	}
-	// string "l"
-	o = append(o, 0xa1, 0x6c)
-	o = msgp.AppendBool(o, z.Local)
-	// string "ea"
-	o = append(o, 0xa2, 0x65, 0x61)
-	o = msgp.AppendBool(o, z.Each)
 	return
 }
 
@@ -2909,6 +3885,12 @@ func (z *Welcome) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Each")
 				return
 			}
+		case "le":
+			z.Lease, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lease")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -2923,6 +3905,6 @@ func (z *Welcome) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Welcome) Msgsize() (s int) {
-	s = 1 + 3 + msgp.StringPrefixSize + len(z.Store) + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 4 + (*wireLimits)(&z.Limits).Msgsize() + 2 + msgp.BoolSize + 3 + msgp.BoolSize
+	s = 1 + 3 + msgp.StringPrefixSize + len(z.Store) + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 4 + (*wireLimits)(&z.Limits).Msgsize() + 2 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Int64Size
 	return
 }

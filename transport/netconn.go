@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,7 +18,9 @@ type netConn struct {
 	net.Conn
 	raw          net.Conn // what is below TLS, else Conn itself
 	writeTimeout time.Duration
-	received     atomic.Int64 // Unix nanoseconds
+	began        time.Time    // when its clock began, which nobody sets
+	received     atomic.Int64 // by that clock
+	closed       atomic.Bool  // by the peer
 	broken       atomic.Bool  // a write has failed
 
 	direct *directWriter // nil: there is TLS, or no socket, and Write always waits for the peer
@@ -36,16 +40,32 @@ func newNetConn(c net.Conn, writeTimeout time.Duration) *netConn {
 		n.direct = newDirectWriter(c)
 	}
 	n.patient.Store(true) // until the handshake is over
-	n.received.Store(time.Now().UnixNano())
+	n.began = time.Now().Add(-time.Nanosecond)
+	n.received.Store(n.now())
 	return n
 }
+
+// now is the time by the connection's clock, > 0.
+func (n *netConn) now() int64 { return int64(time.Since(n.began)) }
 
 func (n *netConn) Read(p []byte) (int, error) {
 	k, err := n.Conn.Read(p)
 	if k > 0 {
-		n.received.Store(time.Now().UnixNano())
+		n.received.Store(n.now())
+	}
+	if err != nil {
+		n.failed(err)
 	}
 	return k, err
+}
+
+// failed notes it if it is the peer that has closed the connection, or its host for a process that has ended.
+func (n *netConn) failed(err error) {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			n.closed.Store(true)
+		}
+	}
 }
 
 func (n *netConn) Write(p []byte) (int, error) {
@@ -65,6 +85,7 @@ func (n *netConn) Write(p []byte) (int, error) {
 		var err error
 		if done, err = n.direct.write(p); err != nil {
 			n.broken.Store(true)
+			n.failed(err)
 			return done, err
 		}
 	}
@@ -114,6 +135,7 @@ func (n *netConn) write(p []byte) (int, error) {
 		}
 		if err != nil {
 			n.broken.Store(true)
+			n.failed(err)
 			return done, err
 		}
 		if done == len(p) {

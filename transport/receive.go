@@ -47,6 +47,10 @@ func (c *Conn) Receive() ([]Envelope, error) {
 	}
 	envs, err := c.receive()
 	if err != nil {
+		var ce *websocket.CloseError
+		if errors.As(err, &ce) {
+			c.net.closed.Store(true)
+		}
 		c.Fail(receiveError(err))
 		return nil, c.Err()
 	}
@@ -80,7 +84,7 @@ func (c *Conn) receive() ([]Envelope, error) {
 
 // next reads a WebSocket message into in.rest.
 func (c *Conn) next() error {
-	c.waiting.Store(time.Now().UnixNano())
+	c.waiting.Store(c.net.now())
 	defer c.waiting.Store(0)
 	kind, r, err := c.ws.NextReader()
 	if err != nil {

@@ -49,6 +49,17 @@ var constructors = [...]func() Message{
 	TypePing:                        func() Message { return new(Ping) },
 	TypeCacheVariables:              func() Message { return new(CacheVariables) },
 	TypeChangesConfirmed:            func() Message { return new(ChangesConfirmed) },
+	TypeLock:                        func() Message { return new(Lock) },
+	TypeLocked:                      func() Message { return new(Locked) },
+	TypeUnlock:                      func() Message { return new(Unlock) },
+	TypeCancelLock:                  func() Message { return new(CancelLock) },
+	TypeTestLock:                    func() Message { return new(TestLock) },
+	TypeLockTested:                  func() Message { return new(LockTested) },
+	TypeReclaimLocks:                func() Message { return new(ReclaimLocks) },
+	TypeLocksReclaimed:              func() Message { return new(LocksReclaimed) },
+	TypeListLocks:                   func() Message { return new(ListLocks) },
+	TypeLocks:                       func() Message { return new(Locks) },
+	TypeLeaseEnded:                  func() Message { return new(LeaseEnded) },
 }
 
 // holdsBytes says whether messages of type t have []byte fields, which alias the buffer they are decoded from.
@@ -94,6 +105,17 @@ func (*Goodbye) messageType() Type                     { return TypeGoodbye }
 func (*Ping) messageType() Type                        { return TypePing }
 func (*CacheVariables) messageType() Type              { return TypeCacheVariables }
 func (*ChangesConfirmed) messageType() Type            { return TypeChangesConfirmed }
+func (*Lock) messageType() Type                        { return TypeLock }
+func (*Locked) messageType() Type                      { return TypeLocked }
+func (*Unlock) messageType() Type                      { return TypeUnlock }
+func (*CancelLock) messageType() Type                  { return TypeCancelLock }
+func (*TestLock) messageType() Type                    { return TypeTestLock }
+func (*LockTested) messageType() Type                  { return TypeLockTested }
+func (*ReclaimLocks) messageType() Type                { return TypeReclaimLocks }
+func (*LocksReclaimed) messageType() Type              { return TypeLocksReclaimed }
+func (*ListLocks) messageType() Type                   { return TypeListLocks }
+func (*Locks) messageType() Type                       { return TypeLocks }
+func (*LeaseEnded) messageType() Type                  { return TypeLeaseEnded }
 
 var errUnknown = errors.New("messages that were not decoded cannot be encoded")
 

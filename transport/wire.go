@@ -23,6 +23,13 @@ import "github.com/commy-project/commyfs/model"
 //msgp:replace model.KeyInfo with:wireKeyInfo
 //msgp:replace model.BareInfo with:wireBareInfo
 //msgp:replace model.MemoryInfo with:wireMemoryInfo
+//msgp:replace model.Lock with:wireLock
+//msgp:replace model.HeldLock with:wireHeldLock
+//msgp:replace model.LockRequest with:wireLockRequest
+//msgp:replace model.LockAnswer with:wireLockAnswer
+//msgp:replace model.LockInfo with:wireLockInfo
+//msgp:replace model.LockKind with:uint8
+//msgp:replace model.LockState with:uint8
 //msgp:replace model.Code with:uint8
 //msgp:replace model.Rights with:uint32
 //msgp:replace model.Mode with:uint16
@@ -157,6 +164,59 @@ type wireChange struct {
 	HasMTime   bool       `msg:"ht,omitempty"`
 	MTime      int64      `msg:"mt,omitempty"`
 	Expect     uint64     `msg:"x,omitempty"`
+	Lease      uint64     `msg:"le,omitempty"`
+}
+
+type wireLock struct {
+	ID        uint64         `msg:"id"`
+	In        uint64         `msg:"in,omitempty"`
+	Kind      model.LockKind `msg:"k,omitempty"`
+	Owner     uint64         `msg:"o"`
+	Exclusive bool           `msg:"x,omitempty"`
+	Described bool           `msg:"d,omitempty"`
+	Start     uint64         `msg:"s,omitempty"`
+	End       uint64         `msg:"e,omitempty"`
+	Pid       int            `msg:"p,omitempty"`
+	Program   string         `msg:"pr,omitempty"`
+}
+
+type wireHeldLock struct {
+	model.Lock `msg:"l"`
+	Leaving    bool `msg:"g,omitempty"`
+}
+
+type wireLockRequest struct {
+	model.Lock `msg:"l"`
+	Token      uint64 `msg:"t"`
+	Wait       bool   `msg:"w,omitempty"`
+	Age        int64  `msg:"a,omitempty"`
+}
+
+type wireLockAnswer struct {
+	Token   uint64          `msg:"t"`
+	State   model.LockState `msg:"s,omitempty"`
+	Code    model.Code      `msg:"e,omitempty"`
+	Message string          `msg:"em,omitempty"`
+	Lease   uint64          `msg:"le,omitempty"`
+}
+
+type wireLockInfo struct {
+	ID        uint64         `msg:"id"`
+	Tenant    string         `msg:"t,omitempty"`
+	Service   string         `msg:"s,omitempty"`
+	Name      string         `msg:"n,omitempty"`
+	Kind      model.LockKind `msg:"k,omitempty"`
+	Exclusive bool           `msg:"x,omitempty"`
+	Start     uint64         `msg:"a,omitempty"`
+	End       uint64         `msg:"e,omitempty"`
+	Waits     bool           `msg:"w,omitempty"`
+	Since     int64          `msg:"si"`
+	Host      string         `msg:"h,omitempty"`
+	Pid       int            `msg:"p,omitempty"`
+	Program   string         `msg:"pr,omitempty"`
+	User      string         `msg:"u,omitempty"`
+	Mount     string         `msg:"m,omitempty"`
+	Away      int64          `msg:"aw,omitempty"`
 }
 
 type wireResult struct {

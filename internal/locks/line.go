@@ -85,6 +85,9 @@ func remove(list []*Waiter, w *Waiter) []*Waiter {
 
 // serve grants what can be granted of a line, in order, and returns it.
 func (t *Table) serve(f *file, k Kind) (granted []*Waiter) {
+	if t.frozen {
+		return nil
+	}
 	for i := 0; i < len(f.line[k]); {
 		w := f.line[k][i]
 		if !t.free(f, &w.Lock, i, w.pass) || t.crowded(f, &w.Lock, true, 1) {

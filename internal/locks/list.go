@@ -74,3 +74,17 @@ func Sort(list []Entry) {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Kind, b.Kind))
 	})
 }
+
+// Without returns the parts of a lock that none of others has in its mode, all being of one owner.
+func Without(l Lock, others []Lock) []Lock {
+	left := []Lock{l}
+	for _, o := range others {
+		if o.Exclusive != l.Exclusive {
+			continue
+		}
+		o.whole()
+		o.Owner, o.Kind = l.Owner, l.Kind
+		left = replaced(left, o, false)
+	}
+	return left
+}

@@ -90,6 +90,7 @@ type Waiter struct {
 	Lock
 	File  uint64
 	Token uint64 // the caller's
+	Try   bool   // it waits only until the table is thawed
 	pass  bool   // goes by those before it in the line
 }
 
@@ -107,6 +108,7 @@ type Table struct {
 	total   int
 	waiting map[owning][]*Waiter
 	acting  map[actor]*acting
+	frozen  bool
 }
 
 // file is what there is of one: files nobody wants are not kept.
@@ -172,6 +174,15 @@ func (t *Table) Acquire(id uint64, l Lock, wait bool, token uint64) (w *Waiter, 
 			}
 		}
 	}
+	if t.frozen && !t.Holds(id, l) {
+		if t.full(l.Owner.Client, 1) {
+			return nil, granted, ErrTooMany
+		}
+		w = &Waiter{Lock: l, File: id, Token: token, Try: !wait}
+		t.files[id] = f
+		t.enter(f, w)
+		return w, granted, nil
+	}
 	if t.free(f, &l, len(f.line[l.Kind]), false) {
 		more, err := t.set(id, f, l, true)
 		return nil, append(granted, more...), err
@@ -194,6 +205,29 @@ func (t *Table) Acquire(id uint64, l Lock, wait bool, token uint64) (w *Waiter, 
 		}
 	}
 	return w, granted, nil
+}
+
+// Freeze has all requests wait until Thaw, also those that would not, but those for what their owners have.
+func (t *Table) Freeze() { t.frozen = true }
+
+// Thaw grants what can be granted, and refuses those that do not wait.
+func (t *Table) Thaw() (granted, refused []*Waiter) {
+	t.frozen = false
+	for _, id := range t.Files() {
+		f := t.files[id]
+		for k := range kinds {
+			granted = append(granted, t.serve(f, k)...)
+			for _, w := range slices.Clone(f.line[k]) {
+				if w.Try {
+					t.leave(f, w)
+					refused = append(refused, w)
+				}
+			}
+			granted = append(granted, t.serve(f, k)...)
+		}
+		t.tidy(id, f)
+	}
+	return granted, refused
 }
 
 // Restore gives a lock to who had it before, without regard to the line. It reports whether nobody else has it.
@@ -317,4 +351,18 @@ func (t *Table) Holds(id uint64, l Lock) bool {
 func (t *Table) Has(id uint64, k Kind, o Owner) bool {
 	f := t.files[id]
 	return f != nil && slices.ContainsFunc(f.held[k], func(h Lock) bool { return h.Owner == o })
+}
+
+// Force makes a lock the owner's whatever others have, for a table that does not decide but repeats.
+func (t *Table) Force(id uint64, l Lock) {
+	l.whole()
+	if l.check() != nil {
+		return
+	}
+	f := t.files[id]
+	if f == nil {
+		f = &file{}
+		t.files[id] = f
+	}
+	t.put(id, f, l, true)
 }

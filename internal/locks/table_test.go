@@ -345,6 +345,37 @@ func TestRestore(t *testing.T) {
 	x.release(1, flock(1, shared), 5)
 }
 
+func TestFreeze(t *testing.T) {
+	x := newTester(t)
+	x.Freeze()
+	early, late := flock(2, exclusive), flock(3, exclusive)
+	early.Since, late.Since = 10, 20
+	x.waits(1, late)
+	x.waits(1, early)
+	try := flock(4, shared)
+	try.Since = 30
+	w, _, err := x.Acquire(1, try, false, 0)
+	if w == nil || !w.Try || err != nil {
+		t.Fatalf("%v, %v", w, err)
+	}
+	if _, _, err := x.Acquire(2, flock(4, shared), false, 0); err != nil {
+		t.Fatal(err)
+	}
+	if !x.Restore(1, flock(1, shared)) {
+		t.Error("not restored")
+	}
+	x.get(1, flock(1, shared))
+	granted, refused := x.Thaw()
+	if !slices.Equal(ids(granted), []uint64{4}) || !slices.Equal(ids(refused), []uint64{4}) || granted[0].File != 2 {
+		t.Errorf("granted %v, refused %v", ids(granted), ids(refused))
+	}
+	x.release(1, flock(1, shared), 2)
+	x.release(1, flock(2, shared), 3)
+	x.release(1, flock(3, shared))
+	x.release(2, flock(4, shared))
+	x.empty()
+}
+
 func TestLimits(t *testing.T) {
 	x := &tester{t, New(Limits{Client: 3, Total: 4})}
 	x.get(1, posix(1, exclusive, 0, 9))

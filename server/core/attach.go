@@ -27,6 +27,11 @@ type Subscriber interface {
 	// Fail has the subscriber go at once, End when it has told the other end why. Fail does not wait.
 	Fail(reason error)
 	End(reason *model.Error)
+	// Heard is when the other end was last heard of. Left reports, when the subscriber is gone, whether the other end has closed
+	// the connection; Gone waits for a while at most until its process is known to have ended.
+	Heard() time.Time
+	Left() bool
+	Gone(wait time.Duration) bool
 }
 
 // Identity is who attaches to a [Core].
@@ -92,6 +97,7 @@ func (s *Core) Attach(id Identity, sub Subscriber) (*Session, error) {
 	if old != nil {
 		old.sub.Fail(errReplaced)
 	}
+	s.locking.attached(c)
 	// The key may have been revoked since it was checked; from here on revoking finds the session.
 	if err := s.auth.Check(id.Principal); err != nil {
 		c.Detach()
@@ -113,6 +119,7 @@ func (s *Session) Detach() {
 	}
 	c.mu.Unlock()
 	s.uncache(0)
+	c.locking.detached(s)
 	s.EndWatches()
 	s.Memory.Close()
 	c.wg.Done()

@@ -24,7 +24,7 @@
 //   - A session sees and does what its principal may; a hidden tenant is not there.
 //
 // Lock order: view.mu, service.watchMu, feed.mu. Core.mu, client.mu, caches.mu, the Authorizer's, the budget's and queue.mu are
-// leaves.
+// leaves. locking.mu comes before feed.mu.
 // holds.mu comes before all of them. None is held across the engine.
 package core
 
@@ -66,6 +66,8 @@ type Options struct {
 	Broken func(error)
 	// Loading is called before a service is loaded, step as often as something is done. For tests.
 	Loading func(service uint64, step func())
+	// Lease is how long a client keeps its locks that is not heard of. Default: LeaseTime.
+	Lease time.Duration
 }
 
 func (o *Options) setDefaults() {
@@ -102,6 +104,7 @@ type Core struct {
 	bare       *bare.Dir
 	bareLog    rarely
 	finds      finds
+	locking    *locking
 	swept      int // how far the last sweep came; the committer's own
 
 	// up is when the server was started.
@@ -146,6 +149,7 @@ func Open(ctx context.Context, o Options) (*Core, error) {
 		clients: map[string]*client{}, legacy: map[string]*client{}, marks: map[*client]struct{}{}, live: map[*Session]struct{}{},
 		idleSince: time.Now(), up: time.Now(), builds: make(chan struct{}, maxBuilds), caches: newCaches(),
 	}
+	s.initLocks(&o)
 	var err error
 	if s.engine, err = openEngine(ctx, o.Store); err != nil {
 		return nil, err
@@ -162,6 +166,9 @@ func Open(ctx context.Context, o Options) (*Core, error) {
 	s.removeStrays()
 	s.sayBareStrays()
 	s.committer.Go(s.commitLoop)
+	if err := s.loadLeases(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("load leases: %w", err), s.Close(ctx))
+	}
 	s.wg.Go(s.lookAtBare)
 	return s, nil
 }
@@ -196,6 +203,7 @@ func (s *Core) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
+	s.locking.close()
 	s.queue.close()
 	s.committer.Wait()
 	s.endSessions(&model.Error{Code: model.CodeUnavailable, Message: "the server stops"}, func(*Session) bool { return true })
@@ -210,6 +218,7 @@ func (s *Core) Close(ctx context.Context) error {
 func (s *Core) Tidy() {
 	s.queue.call(s.sweep)
 	s.queue.call(s.forgetClients)
+	s.locking.look()
 }
 
 // Done is closed when the store has ended by itself.

@@ -17,6 +17,10 @@ type Receiver interface {
 	// Shared is Changes that others are handed too.
 	Shared(*Shared)
 	Outcome(request uint64, o *model.Outcome)
+	// Locked answers a request about a lock, or, request 0, says what became of one that has waited. LeaseEnded says that all are
+	// lost.
+	Locked(request uint64, a *model.LockAnswer)
+	LeaseEnded(lease uint64)
 	// Tree and Snapshot are pages of what a watch begins with. Request 0: nobody asked, the watch starts anew, or it is a
 	// step that is too large for one Changes.
 	Tree(request uint64, page *model.TreePage)
@@ -102,6 +106,9 @@ func (f *feed) heldLocked(t told) bool {
 	if t.waits() {
 		return true
 	}
+	if t.lock != nil {
+		return f.behindLocked()
+	}
 	if t.tree && f.tree != nil && !f.tree.live {
 		return true
 	}
@@ -175,7 +182,14 @@ func (s *Session) deliver(to Receiver, d delivery) (bool, error) {
 		}
 	}
 	for _, t := range d.outcomes {
-		to.Outcome(t.ID, t.outcome)
+		switch {
+		case t.lock == nil:
+			to.Outcome(t.ID, t.outcome)
+		case t.lock.answer != nil:
+			to.Locked(t.ID, t.lock.answer)
+		default:
+			to.LeaseEnded(t.lock.ended)
+		}
 		held += t.Cost
 	}
 	more := true

@@ -29,6 +29,7 @@ type evaluator struct {
 	writer  unique.Handle[string]
 	kind    uint8 // of the values, see kindFound
 	reserve func(id uint64) bool
+	leased  func(client string, lease uint64) bool
 }
 
 // Bounds of one report.
@@ -88,6 +89,9 @@ func (e *evaluator) report(r *model.Report) (results []model.Result, index int, 
 }
 
 func (e *evaluator) change(c *model.Change) (model.Result, error) {
+	if c.Lease != 0 && !e.leased(e.Client, c.Lease) {
+		return model.Result{}, model.ErrLockLost
+	}
 	if err := e.expected(c); err != nil {
 		return model.Result{}, err
 	}

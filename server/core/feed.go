@@ -44,6 +44,8 @@ type told struct {
 	tree      bool
 	reports   int // how many it is of; 0: one
 	questions []*question
+	// lock is what became of a lock, in the place of an outcome.
+	lock *lockNews
 }
 
 // start is what a watch begins with, a page at a time.

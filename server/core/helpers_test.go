@@ -196,7 +196,23 @@ func (p *peer) Ready() {
 	}
 }
 
-func (p *peer) Stalled() int64        { return 0 }
+func (p *peer) Stalled() int64          { return 0 }
+func (p *peer) Heard() time.Time        { return time.Now() }
+func (p *peer) Left() bool              { return p.err == errTest }
+func (p *peer) Gone(time.Duration) bool { return false }
+
+func (p *peer) Locked(request uint64, a *model.LockAnswer) {
+	if request == 0 {
+		p.tell(a)
+	} else {
+		p.answer(request, a)
+	}
+}
+
+func (p *peer) LeaseEnded(lease uint64) { p.tell(leaseEnded(lease)) }
+
+type leaseEnded uint64
+
 func (p *peer) Done() <-chan struct{} { return p.gone }
 
 func (p *peer) Fail(err error) {

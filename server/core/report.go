@@ -98,6 +98,7 @@ func (s *Session) goodbye() {
 	}
 	srv.mu.Unlock()
 	if mine {
+		srv.locking.goodbye(s.client.id)
 		srv.forget(s.client)
 		srv.forgetResults()
 	}

@@ -1,0 +1,342 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/model"
+)
+
+// withLease has leases end soon.
+func withLease(d time.Duration) func(*setup) { return func(o *setup) { o.Lease = d } }
+
+// lock asks for an exclusive flock, and returns the first answer.
+func (p *peer) lock(id, owner uint64, wait bool) *model.LockAnswer {
+	p.t.Helper()
+	return p.lockAs(model.Lock{ID: id, Owner: owner, Exclusive: true, Pid: int(owner)}, wait)
+}
+
+func (p *peer) lockAs(l model.Lock, wait bool) *model.LockAnswer {
+	p.t.Helper()
+	if !p.HasLease() {
+		if err := p.BeginLease(); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	c, err := p.ask(func(t Ticket) error {
+		err := p.Session.Lock(t, &model.LockRequest{Lock: l, Token: l.Owner, Wait: wait})
+		p.Ready()
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	got, err := p.await1(c)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return got.(*model.LockAnswer)
+}
+
+func (p *peer) wantLock(id, owner uint64, wait bool, want model.LockState) *model.LockAnswer {
+	p.t.Helper()
+	a := p.lock(id, owner, wait)
+	if a.State != want {
+		p.t.Errorf("lock of %d: %+v, want state %d", id, a, want)
+	}
+	return a
+}
+
+func (p *peer) unlock(id, owner uint64) {
+	p.t.Helper()
+	done := make(chan error, 1)
+	if err := p.Session.Unlock(&model.Lock{ID: id, Owner: owner}, func(err error) { done <- err }); err != nil {
+		p.t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			p.t.Fatal(err)
+		}
+	case <-time.After(bound):
+		p.t.Fatal("not unlocked")
+	}
+}
+
+// granted waits for the push that a lock was granted.
+func (p *peer) granted(token uint64) {
+	p.t.Helper()
+	p.await(fmt.Sprint("lock ", token), func(told []any) bool {
+		return slices.ContainsFunc(told, func(m any) bool {
+			a, ok := m.(*model.LockAnswer)
+			return ok && a.Token == token && a.State == model.LockGranted
+		})
+	})
+}
+
+func (p *peer) reclaim(r *model.Reclaim) *model.Reclaimed {
+	p.t.Helper()
+	done := make(chan *model.Reclaimed, 1)
+	if err := p.Reclaim(r, func(m *model.Reclaimed) { done <- m }); err != nil {
+		p.t.Fatal(err)
+	}
+	select {
+	case m := <-done:
+		return m
+	case <-time.After(bound):
+		p.t.Fatal("not reclaimed")
+		return nil
+	}
+}
+
+// load has a server that was started anew know the variables.
+func load(t *testing.T, s *testCore) {
+	t.Helper()
+	if err := s.load(t.Context(), s.view.lookup("t", "s")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestS15_LockBehindChanges(t *testing.T) {
+	s := startCore(t)
+	a, b := connect(t, s), connect(t, s)
+	id := a.do(store("v", "0"))[0].ID
+	sid := b.service("t", "s")
+	b.mustWatch(&model.Watch{Service: sid, Values: true})
+	a.wantLock(id, 1, false, model.LockGranted)
+	b.wantLock(id, 2, false, model.LockRefused)
+	b.wantLock(id, 2, true, model.LockWaits)
+	a.do(store("v", "1"))
+	a.unlock(id, 1)
+	b.granted(2)
+	at, locked := -1, -1
+	for i, m := range b.taken() {
+		switch m := m.(type) {
+		case *model.Changes:
+			at = i
+		case *model.LockAnswer:
+			if m.State == model.LockGranted {
+				locked = i
+			}
+		}
+	}
+	if at < 0 || locked < at {
+		t.Errorf("told of the change as %dth, of the lock as %dth", at, locked)
+	}
+}
+
+// An unlock comes behind all that the session has reported before, also if that has to wait.
+func TestS15_UnlockBehindReports(t *testing.T) {
+	s := startCore(t)
+	a, b := connect(t, s), connect(t, s)
+	id := a.do(store("v", "0"))[0].ID
+	a.wantLock(id, 1, false, model.LockGranted)
+	b.wantLock(id, 2, true, model.LockWaits)
+	hold := make(chan struct{})
+	s.queue.call(func() { <-hold })
+	c := a.begin(&model.Report{Seq: a.seq + 1, Changes: []model.Change{store("v", "1")}})
+	a.seq++
+	done := make(chan error, 1)
+	if err := a.Session.Unlock(&model.Lock{ID: id, Owner: 1}, func(err error) { done <- err }); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-done:
+		t.Error("unlocked before the report was carried out")
+	default:
+	}
+	close(hold)
+	if o := a.outcome(c); o.Code != 0 {
+		t.Error(o)
+	}
+	<-done
+	b.granted(2)
+	b.wantValue("v", "1")
+}
+
+func TestS15_LockRights(t *testing.T) {
+	s := startCore(t)
+	admin := connect(t, s)
+	id := admin.do(store("v", "0"))[0].ID
+	key := admin.createKey("reader", model.RightRead)
+	reader := connect(t, s, s.by(key))
+	if a := reader.lockAs(model.Lock{ID: id, Owner: 1}, false); a.State != model.LockGranted {
+		t.Errorf("shared: %+v", a)
+	}
+	if err := reader.Session.Lock(Ticket{}, &model.LockRequest{Lock: model.Lock{ID: id, Owner: 1, Exclusive: true}}); model.CodeOf(err) != model.CodeDenied {
+		t.Errorf("exclusive: %v", err)
+	}
+	if err := reader.Session.Lock(Ticket{}, &model.LockRequest{Lock: model.Lock{ID: id + 99, Owner: 1}}); model.CodeOf(err) != model.CodeNotFound {
+		t.Errorf("not there: %v", err)
+	}
+	other := connect(t, s, s.by(admin.createKey("other", model.RightRead|model.RightWrite, "elsewhere")))
+	if err := other.Session.Lock(Ticket{}, &model.LockRequest{Lock: model.Lock{ID: id, Owner: 1}}); model.CodeOf(err) != model.CodeNotFound {
+		t.Errorf("hidden: %v", err)
+	}
+	if page := other.ListLocks(&model.ListLocks{}).Page(); len(page.Locks) != 0 {
+		t.Errorf("hidden locks are listed: %+v", page.Locks)
+	}
+}
+
+// A client that goes without a word loses its locks, and what it has reported under them is refused then.
+func TestS15_LeaseEnds(t *testing.T) {
+	s := startCore(t, withLease(200*time.Millisecond))
+	a, b := connect(t, s), connect(t, s)
+	id := a.do(store("v", "0"))[0].ID
+	lease := a.wantLock(id, 1, false, model.LockGranted).Lease
+	b.wantLock(id, 2, true, model.LockWaits)
+	under := store("v", "under")
+	under.Lease = lease
+	a.do(under)
+	a.close()
+	b.granted(2)
+	back := connect(t, s, as(a.id))
+	back.seq = a.seq
+	under = store("v", "late")
+	under.Lease = lease
+	back.refused(model.CodeLockLost, under)
+	if m := back.reclaim(&model.Reclaim{Lease: lease, Held: []model.HeldLock{{Lock: model.Lock{ID: id, Owner: 1, Exclusive: true}}}}); m.Lease != 0 {
+		t.Errorf("reclaimed %+v", m)
+	}
+	b.wantValue("v", "under")
+	if now := back.wantLock(id, 1, true, model.LockWaits); now.Lease <= lease {
+		t.Errorf("lease %d after %d", now.Lease, lease)
+	}
+}
+
+// A client that comes back in time has its locks, and its place in the line.
+func TestS15_LeaseOutlivesConnections(t *testing.T) {
+	s := startCore(t, withLease(5*time.Second))
+	a, b, c := connect(t, s), connect(t, s), connect(t, s)
+	id := a.do(store("v", "0"), store("w", "0"))[0].ID
+	lease := a.wantLock(id, 1, false, model.LockGranted).Lease
+	lb := b.wantLock(id, 2, true, model.LockWaits).Lease
+	c.wantLock(id, 3, true, model.LockWaits)
+	held := model.HeldLock{Lock: model.Lock{ID: id, Owner: 1, Exclusive: true}}
+	waits := model.LockRequest{Lock: model.Lock{ID: id, Owner: 2, Exclusive: true}, Token: 2, Wait: true}
+	a.close()
+	b.close()
+	a, b = connect(t, s, as(a.id)), connect(t, s, as(b.id))
+	if m := b.reclaim(&model.Reclaim{Lease: lb, Waits: []model.LockRequest{waits}}); m.Lease != lb || m.Waits[0].State != model.LockWaits {
+		t.Errorf("waits: %+v", m)
+	}
+	if m := a.reclaim(&model.Reclaim{Lease: lease, Held: []model.HeldLock{held}}); m.Lease != lease || len(m.Lost) > 0 {
+		t.Errorf("held: %+v", m)
+	}
+	c.wantLock(id, 4, false, model.LockRefused)
+	a.unlock(id, 1)
+	b.granted(2)
+	// The answer was lost: it says so again.
+	b.close()
+	b = connect(t, s, as(b.id))
+	if m := b.reclaim(&model.Reclaim{Lease: lb, Waits: []model.LockRequest{waits}}); m.Lease != lb || m.Waits[0].State != model.LockGranted {
+		t.Errorf("granted meanwhile: %+v", m)
+	}
+	// What it does not claim it has no more.
+	if m := b.reclaim(&model.Reclaim{Lease: lb}); m.Lease != lb {
+		t.Errorf("nothing claimed: %+v", m)
+	}
+	c.granted(3)
+}
+
+// The next server gives locks back to who had them, and nobody else gets one before.
+func TestS15_LocksOutliveServers(t *testing.T) {
+	dirs := newDirs(t)
+	s := dirs.start(t, withLease(3*time.Second))
+	a, b, c := connect(t, s), connect(t, s), connect(t, s)
+	res := a.do(store("v", "0"), store("w", "0"))
+	id := res[0].ID
+	la := a.wantLock(id, 1, false, model.LockGranted).Lease
+	lb := b.wantLock(res[1].ID, 2, false, model.LockGranted).Lease
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = dirs.start(t, withLease(3*time.Second))
+	load(t, s)
+	a2, b2, c2 := connect(t, s, as(a.id)), connect(t, s, as(b.id)), connect(t, s, as(c.id))
+	a2.seq = a.seq
+	c2.wantLock(id, 3, false, model.LockWaits) // also who would not wait: nobody knows yet
+	if m := c2.reclaim(&model.Reclaim{Lease: la, Held: []model.HeldLock{{Lock: model.Lock{ID: id, Owner: 1, Exclusive: true}}}}); m.Lease != 0 {
+		t.Errorf("another client's lease: %+v", m)
+	}
+	under := store("v", "under")
+	under.Lease = la
+	a2.do(under)
+	if m := a2.reclaim(&model.Reclaim{Lease: la, Held: []model.HeldLock{{Lock: model.Lock{ID: id, Owner: 1, Exclusive: true}}}}); m.Lease != la || len(m.Lost) > 0 {
+		t.Errorf("a: %+v", m)
+	}
+	if m := b2.reclaim(&model.Reclaim{Lease: lb}); m.Lease != lb {
+		t.Errorf("b: %+v", m)
+	}
+	c2.await("the refusal", func(told []any) bool {
+		return slices.ContainsFunc(told, func(m any) bool { a, ok := m.(*model.LockAnswer); return ok && a.State == model.LockRefused })
+	})
+	c2.wantLock(res[1].ID, 4, false, model.LockGranted)
+	c2.wantLock(id, 3, false, model.LockRefused)
+}
+
+// Who does not come back to the next server loses its locks there.
+func TestS15_UnclaimedLocks(t *testing.T) {
+	dirs := newDirs(t)
+	s := dirs.start(t, withLease(300*time.Millisecond))
+	a := connect(t, s)
+	id := a.do(store("v", "0"))[0].ID
+	la := a.wantLock(id, 1, false, model.LockGranted).Lease
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = dirs.start(t, withLease(300*time.Millisecond))
+	load(t, s)
+	b := connect(t, s)
+	b.wantLock(id, 2, true, model.LockWaits)
+	b.granted(2)
+	a2 := connect(t, s, as(a.id))
+	if m := a2.reclaim(&model.Reclaim{Lease: la, Held: []model.HeldLock{{Lock: model.Lock{ID: id, Owner: 1, Exclusive: true}}}}); m.Lease != 0 {
+		t.Errorf("%+v", m)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = dirs.start(t)
+	if leases, err := s.engine.LoadLeases(t.Context(), nil); err != nil || len(leases) != 1 {
+		t.Errorf("leases in the store: %v, %v", leases, err)
+	}
+}
+
+func TestS15_ListLocks(t *testing.T) {
+	s := startCore(t)
+	a := connect(t, s)
+	res := a.do(store("v", "0"), store("d/w", "0"))
+	a.lockAs(model.Lock{ID: res[0].ID, Owner: 1, Exclusive: true, Pid: 42, Program: "flock"}, false)
+	a.lockAs(model.Lock{ID: res[0].ID, Owner: 2, Pid: 43}, true)
+	a.lockAs(model.Lock{ID: res[1].ID, Kind: model.LockRange, Owner: 1, Start: 3, End: 4}, false)
+	all := a.ListLocks(&model.ListLocks{}).Page()
+	if len(all.Locks) != 3 || all.More {
+		t.Fatalf("%+v", all)
+	}
+	if l := all.Locks[0]; l.Name != "d/w" || l.Tenant != "t" || l.Service != "s" || l.Kind != model.LockRange || l.Start != 3 || l.End != 4 || l.Exclusive || l.Waits {
+		t.Errorf("%+v", l)
+	}
+	if l := all.Locks[1]; l.Name != "v" || l.Pid != 42 || l.Program != "flock" || l.Host != "here" || !l.Exclusive || l.Since == 0 {
+		t.Errorf("%+v", l)
+	}
+	if l := all.Locks[2]; !l.Waits || l.Pid != 43 || l.Program != "test" {
+		t.Errorf("%+v", l)
+	}
+	for name, want := range map[string]int{"d": 1, "d/w": 1, "v": 2, "x": 0, "d/": 0} {
+		if page := a.ListLocks(&model.ListLocks{Tenant: "t", Service: "s", Name: name}).Page(); len(page.Locks) != want {
+			t.Errorf("%s: %+v", name, page.Locks)
+		}
+	}
+	a.do(at(model.OpDelete, "t", "s", "v"))
+	if l := a.ListLocks(&model.ListLocks{}).Page().Locks[0]; l.Name != "" || l.ID != res[0].ID {
+		t.Errorf("deleted: %+v", l)
+	}
+	a.unlock(res[0].ID, 1)
+	a.granted(2)
+	if test, err := a.TestLock(&model.Lock{ID: res[1].ID, Kind: model.LockRange, Owner: 9, Exclusive: true, End: 9}); err != nil || !test.Held || test.By.Start != 3 || !test.Near {
+		t.Errorf("%+v, %v", test, err)
+	}
+}

@@ -1,0 +1,425 @@
+package sync
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/internal/locks"
+	"github.com/commy-project/commyfs/model"
+)
+
+// Locks are the server's, and the client has them by a lease: as long as the server is heard to hear of it. The client takes the
+// lease for lost before the server does. It repeats what it has in a table of its own, which it shows to the server after each
+// reconnect. A lock is granted behind all changes that were made under it before, and an unlock is sent when all edits before it are
+// answered. What is changed while the client has a lock names the lease, and is refused when that is over.
+
+// heldLocks are the locks that a client has and waits for.
+type heldLocks struct {
+	// under is the lease by which the client has locks now, 0 if it has none.
+	under atomic.Uint64
+	used  atomic.Bool // somebody has asked for a lock
+
+	mu      sync.Mutex // guards the following; a leaf
+	table   *locks.Table
+	lease   uint64
+	until   time.Duration // by sinceBoot: when it is lost
+	giving  uint64        // a lease that is lost and that the server does not know of yet
+	waits   map[uint64]*lockWait
+	token   uint64
+	leaving map[*model.Lock]struct{} // being unlocked
+	keeping bool                     // somebody looks after the lease
+	pinging bool
+	homes   map[uint64]uint64      // the services of the variables of which there are locks
+	dirty   map[*Variable]struct{} // that were edited since somebody has asked for a lock, and perhaps more
+}
+
+// lockWait is a request for a lock that is not answered for good.
+type lockWait struct {
+	model.LockRequest
+	asked     time.Time
+	on        *session      // the connection over which the server knows of it
+	first     chan struct{} // closed with the first answer
+	known     bool          // it is
+	converts  bool          // it takes the place of a flock that the owner has, which ends with the request
+	abandoned bool          // nobody waits, and the server is to be told
+	done      chan struct{}
+	err       error // once it is done
+}
+
+func (h *heldLocks) init() {
+	h.table = locks.New(locks.Limits{})
+	h.waits, h.leaving, h.dirty = map[uint64]*lockWait{}, map[*model.Lock]struct{}{}, map[*Variable]struct{}{}
+	h.homes = map[uint64]uint64{}
+}
+
+// sinceBoot is a clock that nobody sets, and that goes on while the machine sleeps.
+func sinceBoot() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // does not fail
+	return time.Duration(t.Nano())
+}
+
+// The lease is lost for the client after so much of the time after which it is for the server, without a sign that the server has
+// heard of it. It says something so often.
+func lostAfter(lease time.Duration) time.Duration { return lease * 4 / 5 }
+func sayEvery(lease time.Duration) time.Duration  { return lease / 5 }
+
+func tableLock(l *model.Lock) locks.Lock {
+	return locks.Lock{
+		Kind: locks.Kind(l.Kind), Owner: locks.Owner{ID: l.Owner}, Exclusive: l.Exclusive, Start: l.Start, End: l.End, Described: l.Described,
+		Pid: l.Pid, Program: l.Program,
+	}
+}
+
+func modelLock(id uint64, l *locks.Lock) model.Lock {
+	return model.Lock{
+		ID: id, Kind: model.LockKind(l.Kind), Owner: l.Owner.ID, Exclusive: l.Exclusive, Start: l.Start, End: l.End, Described: l.Described,
+		Pid: l.Pid, Program: l.Program,
+	}
+}
+
+// LeaseTime is how long the server keeps the locks of a client that it does not hear of, as it said at the last connection; 0: it
+// has no locks.
+func (c *Client) LeaseTime() time.Duration {
+	c.flight.mu.Lock()
+	defer c.flight.mu.Unlock()
+	return time.Duration(c.flight.welcome.Lease)
+}
+
+// Lock asks for a lock in the place of what its owner has of the range. Without wait the error is model.ErrLocked if somebody else
+// has it, and it waits for the server no longer than [Options.Timeout]. With wait it returns when the lock is granted, and as
+// canceled when ctx ends before. Other errors: model.ErrDeadlock, ErrNoLocks, ErrDenied, ErrNotFound, and ErrUnsupported if
+// the server has no locks. When it returns without an error, the copy has what was changed under the lock before.
+func (c *Client) Lock(ctx context.Context, l model.Lock, wait bool) error {
+	h := &c.locks
+	bound, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	s, err := c.session(bound)
+	if err != nil {
+		return err
+	}
+	if c.LeaseTime() == 0 {
+		return model.ErrUnsupported
+	}
+	h.used.Store(true)
+	if l.In == 0 {
+		l.In = c.serviceOf(l.ID)
+	}
+	h.mu.Lock()
+	has := h.table.Has(l.ID, locks.Kind(l.Kind), locks.Owner{ID: l.Owner})
+	h.mu.Unlock()
+	if has {
+		c.Settle(bound) // another mode can let others in
+	}
+	w := h.begin(l, wait)
+	w.converts = has && l.Kind == model.LockFile
+	c.askLock(s, w)
+	if !wait {
+		ctx = bound
+	}
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+		reason := ctx.Err()
+		if !wait {
+			reason = timedOut(ctx)
+		}
+		return c.cancelLock(w, reason)
+	}
+}
+
+func (h *heldLocks) begin(l model.Lock, wait bool) *lockWait {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.token++
+	h.homes[l.ID] = l.In
+	w := &lockWait{LockRequest: model.LockRequest{Lock: l, Token: h.token, Wait: wait}, asked: time.Now(), first: make(chan struct{}), done: make(chan struct{})}
+	h.waits[w.Token] = w
+	return w
+}
+
+// askLock asks for a lock over a connection, unless the server has to be told first that a lease is lost.
+func (c *Client) askLock(s *session, w *lockWait) {
+	h := &c.locks
+	h.mu.Lock()
+	if h.giving != 0 || h.waits[w.Token] != w || w.on == s {
+		h.mu.Unlock()
+		return
+	}
+	w.on, w.known = s, false
+	req := w.LockRequest
+	h.mu.Unlock()
+	sent := sinceBoot()
+	ctx, cancel := context.WithTimeout(c.ctx, c.opts.Timeout)
+	defer cancel()
+	err := s.conn.Lock(ctx, &req, func(a *model.LockAnswer, err error) { c.lockAnswered(s, w, sent, a, err) })
+	if err != nil {
+		c.lockAnswered(s, w, 0, nil, err)
+	}
+}
+
+// askLocks asks for the locks that the server of the present connection does not know of.
+func (c *Client) askLocks() {
+	h := &c.locks
+	c.flight.mu.Lock()
+	s := c.flight.session
+	c.flight.mu.Unlock()
+	if s == nil {
+		return
+	}
+	h.mu.Lock()
+	var list []*lockWait
+	for _, w := range h.waits {
+		if w.on != s {
+			list = append(list, w)
+		}
+	}
+	h.mu.Unlock()
+	for _, w := range list {
+		c.askLock(s, w)
+	}
+}
+
+// lockAnswered takes an answer to a request for a lock, that came at once. It runs on the receiving goroutine, or where it could not
+// be sent.
+func (c *Client) lockAnswered(s *session, w *lockWait, sent time.Duration, a *model.LockAnswer, err error) {
+	if err == nil && a.State == model.LockFailed {
+		err = &model.Error{Code: a.Code, Message: a.Message}
+	}
+	h := &c.locks
+	h.mu.Lock()
+	switch code := model.CodeOf(err); {
+	case h.waits[w.Token] != w || w.on != s:
+		h.mu.Unlock()
+		return
+	case code == model.CodeDisconnected || code == model.CodeUnavailable:
+		w.on = nil
+		h.mu.Unlock()
+		time.AfterFunc(retryAfter, func() { c.spawn(c.askLocks) })
+		return
+	case err != nil:
+		h.finishLocked(w, err)
+		h.mu.Unlock()
+		return
+	}
+	if a.Lease != 0 {
+		h.leaseLocked(c, a.Lease, sent)
+	}
+	h.mu.Unlock()
+	c.lockTold(s, w, a)
+}
+
+// lockTold takes what has become of a request.
+func (c *Client) lockTold(s *session, w *lockWait, a *model.LockAnswer) {
+	h := &c.locks
+	h.mu.Lock()
+	if h.waits[w.Token] != w {
+		h.mu.Unlock()
+		return
+	}
+	if !w.known {
+		w.known = true
+		select {
+		case <-w.first:
+		default:
+			close(w.first)
+		}
+	}
+	l, abandoned := w.Lock, w.abandoned
+	if w.converts && a.State != model.LockGranted {
+		_, _ = h.table.Release(l.ID, tableLock(&l)) // as on Linux
+		w.converts = false
+	}
+	switch a.State {
+	case model.LockGranted:
+		h.table.Force(l.ID, tableLock(&l))
+		h.finishLocked(w, nil)
+	case model.LockRefused:
+		h.finishLocked(w, model.ErrLocked)
+	case model.LockFailed:
+		h.finishLocked(w, &model.Error{Code: a.Code, Message: a.Message})
+	}
+	h.noteLocked()
+	h.mu.Unlock()
+	if !abandoned {
+		return
+	}
+	switch a.State { // it comes too late
+	case model.LockGranted:
+		c.spawn(func() { _ = c.Unlock(c.ctx, l) })
+	case model.LockWaits:
+		c.spawn(func() { c.sendCancel(s, w) })
+	}
+}
+
+func (h *heldLocks) finishLocked(w *lockWait, err error) {
+	w.err = err
+	delete(h.waits, w.Token)
+	close(w.done)
+}
+
+// noteLocked says by which lease there are locks.
+func (h *heldLocks) noteLocked() {
+	under := h.lease
+	if h.table.Len() == 0 {
+		under = 0
+		if len(h.waits) == 0 {
+			clear(h.homes)
+		}
+	}
+	h.under.Store(under)
+}
+
+// cancelLock takes back a request that nobody waits for any more. It returns nil if the lock was granted all the same.
+func (c *Client) cancelLock(w *lockWait, reason error) error {
+	h := &c.locks
+	bound := time.NewTimer(c.opts.Timeout)
+	defer bound.Stop()
+	h.mu.Lock()
+	s := w.on
+	if s == nil && h.waits[w.Token] == w { // nobody knows of it
+		h.finishLocked(w, reason)
+	}
+	h.mu.Unlock()
+	select {
+	case <-w.done:
+		return w.err
+	case <-w.first:
+		c.spawn(func() { c.sendCancel(s, w) })
+	case <-bound.C:
+	case <-s.conn.Done():
+	}
+	select {
+	case <-w.done:
+		if w.err == model.ErrLocked {
+			return reason
+		}
+		return w.err
+	case <-bound.C:
+	case <-s.conn.Done():
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waits[w.Token] == w {
+		w.abandoned = true
+		return reason
+	}
+	return w.err
+}
+
+// sendCancel asks the server to take a request out.
+func (c *Client) sendCancel(s *session, w *lockWait) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.opts.Timeout)
+	defer cancel()
+	_ = s.conn.CancelLock(ctx, w.ID, w.Token, func(a *model.LockAnswer, err error) {
+		if err == nil {
+			c.lockTold(s, w, a)
+		}
+	})
+}
+
+// HasLock reports whether an owner has, or had when last heard of, a lock of a kind of a variable.
+func (c *Client) HasLock(id uint64, kind model.LockKind, owner uint64) bool {
+	h := &c.locks
+	if !h.used.Load() {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.table.Has(id, locks.Kind(kind), locks.Owner{ID: owner})
+}
+
+// Locked reports whether this client has any lock of a variable.
+func (c *Client) Locked(id uint64) bool {
+	h := &c.locks
+	if h.under.Load() == 0 {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.table.Of(id)) > 0
+}
+
+// Unlock takes a lock, or part of one, from its owner, when the edits made so far are answered. If the server cannot be asked it
+// learns it at the next connection.
+func (c *Client) Unlock(ctx context.Context, l model.Lock) error {
+	h := &c.locks
+	if !c.HasLock(l.ID, l.Kind, l.Owner) {
+		return nil
+	}
+	c.Settle(ctx)
+	h.mu.Lock()
+	h.leaving[&l] = struct{}{}
+	h.mu.Unlock()
+	_, err := call(ctx, c, func(ctx context.Context, conn Conn) (struct{}, error) {
+		sent := sinceBoot()
+		err := conn.Unlock(ctx, &l)
+		if err == nil {
+			h.mu.Lock()
+			h.renewLocked(c, sent)
+			h.mu.Unlock()
+		}
+		return struct{}{}, err
+	})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.leaving, &l)
+	if model.CodeOf(err) != model.CodeNoLocks { // a part of one
+		_, _ = h.table.Release(l.ID, tableLock(&l))
+		h.noteLocked()
+	}
+	return err
+}
+
+// TestLock tells who is in the way of a lock.
+func (c *Client) TestLock(ctx context.Context, l model.Lock) (*model.LockTest, error) {
+	if l.In == 0 {
+		l.In = c.serviceOf(l.ID)
+	}
+	return call(ctx, c, func(ctx context.Context, conn Conn) (*model.LockTest, error) { return conn.TestLock(ctx, &l) })
+}
+
+// Locks calls fn with the locks of what is at or below a path.
+func (c *Client) Locks(ctx context.Context, l *model.ListLocks, fn func([]model.LockInfo) error) error {
+	return patient(ctx, c.opts.Timeout, func() int64 { return 0 }, func(ctx context.Context, progress func()) error {
+		s, err := c.session(ctx)
+		if err != nil {
+			return err
+		}
+		return s.conn.Locks(ctx, l, func(p *model.LockPage) error {
+			progress()
+			return fn(p.Locks)
+		})
+	})
+}
+
+// edited notes a variable that an unlock waits for.
+func (h *heldLocks) edited(v *Variable) {
+	if !h.used.Load() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dirty[v] = struct{}{}
+}
+
+// Settle returns when the edits enqueued so far are answered, as far as any were since somebody has asked for a lock, or when
+// ctx ends.
+func (c *Client) Settle(ctx context.Context) {
+	h := &c.locks
+	h.mu.Lock()
+	list := h.dirty
+	h.dirty = map[*Variable]struct{}{}
+	h.mu.Unlock()
+	for v := range list {
+		_ = v.Flush(ctx)
+		if v.Dirty() { // by others, or ctx has ended
+			h.edited(v)
+		}
+	}
+}
