@@ -280,7 +280,7 @@ func (f *FS) readControl(interrupt <-chan struct{}, in *fuse.ReadIn, buf []byte)
 		if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
 			return nil, fuse.EINVAL
 		}
-		f.requests.blocks(t)
+		f.requests.blocks(t, true)
 		n, err := h.read(buf, in.Flags&syscall.O_NONBLOCK == 0, interrupt)
 		if err != nil {
 			return nil, f.errno("events", err)

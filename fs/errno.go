@@ -31,6 +31,10 @@ var codeErrno = map[model.Code]syscall.Errno{
 	model.CodeUnavailable:  syscall.EIO,
 	model.CodeDisconnected: syscall.EIO,
 	model.CodeForgotten:    syscall.EIO,
+	model.CodeLocked:       syscall.EAGAIN,
+	model.CodeDeadlock:     syscall.EDEADLK,
+	model.CodeNoLocks:      syscall.ENOLCK,
+	model.CodeLockLost:     syscall.EIO,
 	model.CodeRange:        syscall.ERANGE,
 }
 

@@ -2,6 +2,8 @@ package fs
 
 import (
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/commy-project/commyfs/model"
 )
 
 // What the kernel asks of open files. What is done depends on the state of the descriptor.
@@ -50,7 +52,11 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	}
 	h.mu.Lock()
 	defer h.unlock()
-	if err := h.writeAt(int64(in.Offset), data, in.Pid); err != nil {
+	err := f.fenced(h.v)
+	if err == nil {
+		err = h.writeAt(int64(in.Offset), data, in.Pid)
+	}
+	if err != nil {
 		return 0, f.errno("write", err)
 	}
 	f.traffic.written.Add(int64(len(data)))
@@ -68,8 +74,12 @@ func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 		return fuse.EBADF
 	}
 	h.mu.Lock()
-	defer h.unlock()
-	return f.errno("close", h.do(func(s state) error { return s.flush(in.Pid) }))
+	err := h.do(func(s state) error { return s.flush(in.Pid) })
+	h.unlock()
+	if f.locks.isRanged(in.NodeId) { // the process gives up its fcntl locks of the file, whatever it has closed
+		f.unlockAll(h, model.LockRange, in.LockOwner)
+	}
+	return f.errno("close", err)
 }
 
 // Fsync commits what the descriptor has.
@@ -108,6 +118,15 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	f.openings.closed(h)
 	var status fuse.Status
 	defer f.end(f.begin("release", &in.InHeader), &status)
+	if h.locked.Load() {
+		owners, closed := f.locks.closes(h)
+		defer func() {
+			for _, o := range owners {
+				f.unlockAll(h, o.kind, o.owner)
+			}
+			closed()
+		}()
+	}
 	h.mu.Lock()
 	defer h.unlock()
 	if h.ahead != nil {

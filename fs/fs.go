@@ -87,6 +87,7 @@ type FS struct {
 	unshared unsharedFiles
 	early    early
 	memory   memoryFiles
+	locks    fileLocks
 
 	handles   handles
 	rootOnly  bool // nobody but root can come in
@@ -150,10 +151,12 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.watchdog.init(f)
 	f.unshared.init()
 	f.memory.init()
+	f.locks.init()
 	f.kernel = kernel.New(tree{f}, o.Events, o.Logger)
 	f.control.init()
 	f.traffic.connections.Store(-1) // the first is none
 	co.OnChange = f.changed
+	co.OnLocksLost = f.locksLost
 	co.OnMemory = f.memoryChanged
 	co.OnConnection = f.connected
 	co.Client.ReadOnly = o.ReadOnly
@@ -188,6 +191,7 @@ func (m *Mounted) mount(o Options) error {
 		// seen. See copies.
 		DisabledCapabilities: fuse.CAP_ASYNC_READ,
 		MaxBackground:        64,
+		EnableLocks:          true,
 		Logger:               log.New(io.Discard, "", 0),
 		Name:                 "commyfs",
 	})

@@ -22,6 +22,9 @@ type handle struct {
 	gathered atomic.Int64  // one more than the size of what a replacer has gathered, 0 if it has not
 	editing  atomic.Bool   // it is an editor
 
+	locked   atomic.Bool // locks were taken by it
+	relocked atomic.Bool // since the last read: what it goes on reading is of before
+
 	mu    sync.Mutex // guards the following
 	v     *varsync.Variable
 	l     *unshared // a draft or a temporary; v takes over when the draft is committed

@@ -58,7 +58,7 @@ func (f *FS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 		return f.errno("open", err)
 	}
 	h.ahead = ahead
-	if !h.writes {
+	if !h.writes && !f.locks.isRanged(in.NodeId) {
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
 	}
 	out.Fh = f.handles.add(h)

@@ -51,7 +51,7 @@ func (r *reader) read(buf []byte, off uint64) (int, error) {
 	switch {
 	case r.variable() == nil:
 		return 0, nil // a draft that nobody has written yet
-	case off == 0 || !r.taken || len(r.snap.edits) > 0:
+	case off == 0 || !r.taken || len(r.snap.edits) > 0 || r.relocked.Swap(false):
 		err := r.orMoved(r.refresh())
 		if errors.Is(err, model.ErrNotFound) {
 			break // removed elsewhere: the last value stays readable, as in any file system

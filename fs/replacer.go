@@ -172,6 +172,9 @@ func (r *replacer) commit() error {
 // publish returns the edits that nobody has waited for.
 func (r *replacer) publish() ([]pendingEdit, error) {
 	v := r.variable()
+	if err := r.fs.fenced(v); err != nil {
+		return nil, err
+	}
 	e := varsync.Edit{Kind: varsync.EditReplace, Data: r.buf}
 	e.Seen = r.under(&e)
 	switch {

@@ -91,12 +91,13 @@ func (rs *requests) loads(t ticket, service *varsync.Service) {
 	s.slots[t.slot].loading = service
 }
 
-// blocks records that a request waits for something to happen, however long that takes.
-func (rs *requests) blocks(t ticket) {
+// blocks records that a request waits for something to happen, however long that takes, or does not any more.
+func (rs *requests) blocks(t ticket, blocked bool) {
 	s := &rs.shards[t.shard]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.slots[t.slot].blocked = true
+	r := &s.slots[t.slot]
+	r.blocked, r.since = blocked, rs.ticks.Load()
 }
 
 // overdue returns the requests that have taken so many ticks since the last call, and those to be answered for their

@@ -33,6 +33,24 @@ func (f *FS) truncates(thread uint32) bool {
 	})
 }
 
+// systemCall returns the number of the system call that a thread is in that waits for a request, and its arguments.
+func (f *FS) systemCall(thread uint32) (number int, args []uint64) {
+	if thread == 0 {
+		return sysUnknown, nil
+	}
+	number = awaitSyscall(func() ([]byte, error) {
+		data, err := f.syscalls.read(thread)
+		args = args[:0]
+		for i, field := range strings.Fields(string(data)) {
+			if n, err := strconv.ParseUint(field, 0, 64); err == nil && i > 0 {
+				args = append(args, n)
+			}
+		}
+		return data, err
+	})
+	return number, args
+}
+
 func awaitSyscall(read func() ([]byte, error)) int {
 	for range 100 {
 		data, err := read()

@@ -81,6 +81,9 @@ func (f *FS) truncateNode(n varsync.Node, e varsync.Edit) (version uint64, err e
 	if v.Service().Tenant().Rights()&model.RightWrite == 0 {
 		return 0, syscall.EACCES
 	}
+	if err := f.fenced(v); err != nil {
+		return err
+	}
 	ctx, cancel := f.opContext()
 	defer cancel()
 	res, err := v.Commit(ctx, e)

@@ -334,6 +334,15 @@ func (c *Client) HasLock(id uint64, kind model.LockKind, owner uint64) bool {
 	return h.table.Has(id, locks.Kind(kind), locks.Owner{ID: owner})
 }
 
+// LockedByOther reports whether another owner on this client has what is in the way of a lock.
+func (c *Client) LockedByOther(l model.Lock) bool {
+	h := &c.locks
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.table.Conflict(l.ID, tableLock(&l))
+	return ok
+}
+
 // Locked reports whether this client has any lock of a variable.
 func (c *Client) Locked(id uint64) bool {
 	h := &c.locks

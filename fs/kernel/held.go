@@ -3,6 +3,7 @@ package kernel
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -311,13 +312,21 @@ func (c *Cache) outdateLocked(in *varsync.Notice) {
 // invalidate has the kernel drop what is stale, and reports whether there was any.
 func (c *Cache) invalidate() bool {
 	c.mu.Lock()
-	stale, nodes := c.staleNames, c.staleNodes
-	if len(stale)+len(nodes) == 0 {
+	stale, nodes, awaiting := c.staleNames, c.staleNodes, c.awaiting
+	if len(stale)+len(nodes)+len(awaiting) == 0 {
 		c.mu.Unlock()
 		return false
 	}
-	c.staleNames, c.staleNodes = map[name]struct{}{}, map[uint64]bool{}
+	c.staleNames, c.staleNodes, c.awaiting, c.dropping = map[name]struct{}{}, map[uint64]bool{}, nil, true
 	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.dropping = false
+		c.mu.Unlock()
+		for _, done := range awaiting {
+			close(done)
+		}
+	}()
 	for id, own := range nodes {
 		// What this mount's writers have written the kernel knows. Invalidating it has the kernel drop the reply to a question
 		// for attributes that is under way: lseek to the end would go by an older size. The poke tells them.
@@ -329,6 +338,34 @@ func (c *Cache) invalidate() bool {
 		c.forgetName(k)
 	}
 	return true
+}
+
+// Await returns when the kernel has dropped what the tree had made stale at the call, or reports false when most is over.
+func (c *Cache) Await(most time.Duration) bool {
+	c.mu.Lock()
+	stale := c.dropping || len(c.staleNames) > 0
+	for _, own := range c.staleNodes {
+		if stale = stale || !own; stale {
+			break
+		}
+	}
+	if !stale || c.threads.Load() == nil {
+		c.mu.Unlock()
+		return true
+	}
+	done := make(chan struct{})
+	c.awaiting = append(c.awaiting, done)
+	c.mu.Unlock()
+	c.wakeUp()
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+	case <-c.done:
+	}
+	return false
 }
 
 // forgetNode drops attributes and pages of a node.

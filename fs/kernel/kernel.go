@@ -77,7 +77,9 @@ type Cache struct {
 	quiet      map[uint64]quiet                 // of nodes that may be watched by nobody
 	lingers    map[*varsync.Service]*time.Timer // services whose nodes the kernel was asked to drop
 	pruning    *pruning
-	kept       bool // the kernel drops nothing when asked: it is too old
+	kept       bool            // the kernel drops nothing when asked: it is too old
+	dropping   bool            // what was stale is being invalidated
+	awaiting   []chan struct{} // closed when what is stale has been
 }
 
 // threads make system calls on the mount.
@@ -244,7 +246,7 @@ func (c *Cache) step() bool {
 		return true
 	}
 	c.mu.Lock()
-	if len(c.staleNames)+len(c.staleNodes) > 0 {
+	if len(c.staleNames)+len(c.staleNodes)+len(c.awaiting) > 0 {
 		c.mu.Unlock()
 		return true // an event comes behind
 	}
