@@ -103,10 +103,12 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 		return
 	}
 	if isMemoryFh(in.Fh) {
+		f.locks.closesOther(in)
 		f.releaseMemory(in.Fh)
 		return
 	}
 	if isControlFh(in.Fh) {
+		f.locks.closesOther(in)
 		f.control.release(in.Fh)
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
+
 	"github.com/commy-project/commyfs/internal/locks"
 	"github.com/commy-project/commyfs/model"
 )
@@ -23,7 +25,8 @@ type fileLocks struct {
 	losers  map[*handle]map[lockOwner]struct{}
 	fences  map[uint64]int // descriptors that have lost a lock of a variable
 	ranged  map[uint64]struct{}
-	closing map[*handle]chan struct{} // descriptors with locks that are being released
+	closing map[*handle]chan struct{}         // descriptors with locks that are being released
+	others  map[uint64]map[lockOwner]struct{} // by which owners locks were taken by a descriptor of what is neither variable nor its like
 }
 
 // lockOwner is who has locks of a variable.
@@ -42,7 +45,7 @@ func (ls *fileLocks) init() {
 	ls.table = locks.New(locks.Limits{Total: maxLocksHere})
 	ls.waits, ls.owners, ls.ids = map[*locks.Waiter]chan struct{}{}, map[lockOwner]map[*handle]struct{}{}, map[*handle]map[lockOwner]struct{}{}
 	ls.losers, ls.fences, ls.ranged = map[*handle]map[lockOwner]struct{}{}, map[uint64]int{}, map[uint64]struct{}{}
-	ls.closing = map[*handle]chan struct{}{}
+	ls.closing, ls.others = map[*handle]chan struct{}{}, map[uint64]map[lockOwner]struct{}{}
 }
 
 // ranges notes that somebody uses fcntl locks of a file: who closes it from now on says so.
@@ -170,6 +173,20 @@ func (ls *fileLocks) closes(h *handle) (owners []lockOwner, closed func()) {
 	}
 }
 
+// closesOther gives up the locks of a descriptor that has no handle.
+func (ls *fileLocks) closesOther(in *fuse.ReleaseIn) {
+	if !ls.some.Load() {
+		return
+	}
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for o := range ls.others[in.Fh] {
+		granted, _ := ls.table.Release(in.NodeId, hereLock(model.Lock{Kind: o.kind, Owner: o.owner, End: model.MaxLockOffset}))
+		ls.wakeLocked(granted)
+	}
+	delete(ls.others, in.Fh)
+}
+
 // awaitReleases waits for the descriptors that are being released.
 func (ls *fileLocks) awaitReleases(most time.Duration) {
 	ls.mu.Lock()
@@ -197,17 +214,22 @@ func hereLock(l model.Lock) locks.Lock {
 }
 
 // here gets a lock of a file that only this mount has, or a place in the line, and what is closed when that is granted.
-func (ls *fileLocks) here(h *handle, node uint64, l model.Lock, wait bool) (<-chan struct{}, *locks.Waiter, error) {
+func (ls *fileLocks) here(h *handle, in *fuse.LkIn, l model.Lock, wait bool) (<-chan struct{}, *locks.Waiter, error) {
 	ls.some.Store(true)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	w, granted, err := ls.table.Acquire(node, hereLock(l), wait, 0)
+	w, granted, err := ls.table.Acquire(in.NodeId, hereLock(l), wait, 0)
 	ls.wakeLocked(granted)
 	if err != nil {
 		return nil, nil, lockErrno[err]
 	}
-	if h != nil {
-		o := lockOwner{0, l.Kind, l.Owner}
+	o := lockOwner{0, l.Kind, l.Owner}
+	if h == nil {
+		if ls.others[in.Fh] == nil {
+			ls.others[in.Fh] = map[lockOwner]struct{}{}
+		}
+		ls.others[in.Fh][o] = struct{}{}
+	} else {
 		if ls.ids[h] == nil {
 			ls.ids[h] = map[lockOwner]struct{}{}
 		}

@@ -91,7 +91,7 @@ func (f *FS) lockOf(in *fuse.LkIn) model.Lock {
 // lockable returns the variable of a file, nil of one that only this mount has, which commit makes a variable if it is a draft.
 // The handle is nil for what has none.
 func (f *FS) lockable(in *fuse.LkIn, commit bool) (*varsync.Variable, *handle, error) {
-	if isMemoryFh(in.Fh) || in.Fh == pokeHandle {
+	if isMemoryFh(in.Fh) || isControlFh(in.Fh) || in.Fh == pokeHandle {
 		return nil, nil, nil
 	}
 	h := f.handles.get(in.Fh)
@@ -133,7 +133,7 @@ func (f *FS) lock(t ticket, interrupt <-chan struct{}, in *fuse.LkIn) error {
 	ctx, cancel := f.lockContext(interrupt)
 	defer cancel()
 	if v == nil {
-		return f.lockHere(ctx, h, in.NodeId, l, wait)
+		return f.lockHere(ctx, h, in, l, wait)
 	}
 	l.ID, l.In = v.ID(), v.Service().ID()
 	f.locks.takes(h, l) // before it is granted: it can be lost at once
@@ -146,9 +146,9 @@ func (f *FS) lock(t ticket, interrupt <-chan struct{}, in *fuse.LkIn) error {
 		f.locks.old.Do(func() {
 			f.log.Warn("the server is too old to know of locks: flock and fcntl locks exclude only programs that use this mount")
 		})
-		return f.lockHere(ctx, h, in.NodeId, l, wait)
+		return f.lockHere(ctx, h, in, l, wait)
 	case model.CodeNotFound: // removed elsewhere
-		return f.lockHere(ctx, h, in.NodeId, l, wait)
+		return f.lockHere(ctx, h, in, l, wait)
 	}
 	if err != nil {
 		return err
@@ -287,8 +287,8 @@ func (f *FS) locksLost(lost []model.Lock) {
 }
 
 // lockHere gets a lock of a file that only this mount has.
-func (f *FS) lockHere(ctx context.Context, h *handle, node uint64, l model.Lock, wait bool) error {
-	granted, w, err := f.locks.here(h, node, l, wait)
+func (f *FS) lockHere(ctx context.Context, h *handle, in *fuse.LkIn, l model.Lock, wait bool) error {
+	granted, w, err := f.locks.here(h, in, l, wait)
 	if err != nil || w == nil {
 		return err
 	}

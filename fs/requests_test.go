@@ -110,7 +110,7 @@ func TestLoadingIsNotLate(t *testing.T) {
 func TestBlocked(t *testing.T) {
 	var rs requests
 	blocked := rs.enter("control", &fuse.InHeader{Unique: 2})
-	rs.blocks(blocked)
+	rs.blocks(blocked, true)
 	rs.enter("read", &fuse.InHeader{Unique: 4})
 	rs.ticks.Add(100)
 	warned, freed, late := rs.overdue(lateTicks, freeTicks)

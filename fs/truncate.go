@@ -82,7 +82,7 @@ func (f *FS) truncateNode(n varsync.Node, e varsync.Edit) (version uint64, err e
 		return 0, syscall.EACCES
 	}
 	if err := f.fenced(v); err != nil {
-		return err
+		return 0, err
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()

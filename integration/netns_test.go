@@ -42,6 +42,22 @@ func Link(t testing.TB) (a, b Netns) {
 	return a, b
 }
 
+// Beside makes another namespace with a cable of its own to that of a.
+func Beside(t testing.TB, a Netns) Netns {
+	t.Helper()
+	n := Netns{t, fmt.Sprintf("commyfs-%d-%d-c", os.Getpid(), links.Add(1)), "10.84.0.2"}
+	ip(t, "netns add "+n.Name)
+	t.Cleanup(func() { ip(t, "netns del "+n.Name) })
+	ip(t, "-n "+n.Name+" link set lo up")
+	ip(t, "-n "+a.Name+" link add cable2 type veth peer name cable netns "+n.Name)
+	ip(t, "-n "+a.Name+" addr add 10.84.0.1/24 dev cable2")
+	ip(t, "-n "+a.Name+" link set cable2 up")
+	ip(t, "-n "+n.Name+" addr add "+n.Addr+"/24 dev cable")
+	n.Plug()
+	ip(t, "-n "+n.Name+" route add "+a.Addr+"/32 via 10.84.0.1")
+	return n
+}
+
 // Plug connects the namespace to its cable.
 func (n Netns) Plug() { n.t.Helper(); ip(n.t, "-n "+n.Name+" link set cable up") }
 

@@ -105,7 +105,9 @@ func (c *Client) loseLease(lease uint64, tell bool) {
 	}
 	h.noteLocked()
 	h.mu.Unlock()
-	c.opts.Logger.Warn("the lease of all locks is lost", "locks", len(lost))
+	if len(lost) > 0 {
+		c.opts.Logger.Warn("the lease of all locks is lost", "locks", len(lost))
+	}
 	c.locksLost(lost)
 	if tell {
 		c.spawn(c.giveUpLease)

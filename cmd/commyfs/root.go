@@ -81,6 +81,7 @@ func (a *app) newRootCommand() *cobra.Command {
 		a.newLsCommand(),
 		a.newStatCommand(),
 		a.newWatchCommand(),
+		a.newLocksCommand(),
 		a.newCreateCommand(),
 		a.newResizeCommand(),
 		a.newRegisterCommand(),
