@@ -503,3 +503,34 @@ func TestS15_Sqlite(t *testing.T) {
 		}
 	}
 }
+
+// TestS15_Git: git on two mounts at once, with its own lock files, loses no commit and breaks nothing.
+func TestS15_Git(t *testing.T) {
+	t.Parallel()
+	testenv.Need(t, "git")
+	h, a, b := twoMounts(t)
+	a.Mkdir("t/repo")
+	b.WaitFor("t/repo")
+	h.MustShell(`cd "$1"; git init -q -b main .; git config user.name x; git config user.email x@x; git config gc.auto 0
+		git commit -q --allow-empty -m first`, a.Path("t/repo"))
+	const each = 6
+	var wg sync.WaitGroup
+	for i, m := range []*Mount{a, b} {
+		wg.Go(func() {
+			// Whoever finds the lock file or the branch taken tries again, as with any shared repository.
+			r := h.Shell(`cd "$1"; n=0; tries=0; while [ $n -lt $3 ] && [ $tries -lt 500 ]; do tries=$((tries + 1))
+				if git commit -q --allow-empty -m "$2-$n" 2> "$4"; then n=$((n + 1)); else grep -qE "lock|cannot update|unable to|failed|but expected" "$4" || { cat "$4" >&2; exit 1; }; fi
+				done; [ $n -eq $3 ]`, m.Path("t/repo"), fmt.Sprint("m", i), strconv.Itoa(each), h.path(fmt.Sprint("err", i)))
+			if r.Code != 0 {
+				t.Error(r)
+			}
+		})
+	}
+	wg.Wait()
+	for _, m := range []*Mount{a, b} {
+		out := h.MustShell(`cd "$1"; git fsck --strict 2>&1 | grep -v ^dangling || true; git log --format=%s | grep -c ^m`, m.Path("t/repo"))
+		if strings.TrimSpace(out) != strconv.Itoa(2*each) {
+			t.Errorf("%s: %q", m.Dir, out)
+		}
+	}
+}

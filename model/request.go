@@ -187,6 +187,10 @@ type Status struct {
 	// Memory has the named services that somebody uses, and MoreMemory is how many are not in the list.
 	Memory     []MemoryInfo
 	MoreMemory int
+	// Lease is as in [Welcome]; Locks and LockWaits are how many locks clients have and wait for.
+	Lease     int64
+	Locks     int
+	LockWaits int
 }
 
 // NewKey asks for an API key.

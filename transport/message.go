@@ -294,6 +294,9 @@ type Status struct {
 
 	Memory     []model.MemoryInfo `msg:"m"` // named services that somebody uses
 	MoreMemory int                `msg:"mm"`
+	Lease      int64              `msg:"le,omitempty"`
+	Locks      int                `msg:"lk,omitempty"`
+	LockWaits  int                `msg:"lw,omitempty"`
 }
 
 // CreateKey asks for a new API key; it needs RightAdmin. Answer: [KeyCreated].

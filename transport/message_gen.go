@@ -2719,75 +2719,111 @@ func (z *Snapshot) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Status) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 13
-	// string "srv"
-	o = append(o, 0x8d, 0xa3, 0x73, 0x72, 0x76)
-	o, err = (*wireServerInfo)(&z.Server).MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Server")
-		return
+	// check for omitted fields
+	zb0001Len := uint32(16)
+	var zb0001Mask uint16 /* 16 bits */
+	_ = zb0001Mask
+	if z.Lease == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x2000
 	}
-	// string "st"
-	o = append(o, 0xa2, 0x73, 0x74)
-	o = msgp.AppendString(o, z.Store)
-	// string "r"
-	o = append(o, 0xa1, 0x72)
-	o = msgp.AppendInt64(o, z.Rev)
-	// string "lim"
-	o = append(o, 0xa3, 0x6c, 0x69, 0x6d)
-	o, err = (*wireLimits)(&z.Limits).MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Limits")
-		return
+	if z.Locks == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x4000
 	}
-	// string "sv"
-	o = append(o, 0xa2, 0x73, 0x76)
-	o = msgp.AppendInt(o, z.Services)
-	// string "ld"
-	o = append(o, 0xa2, 0x6c, 0x64)
-	o = msgp.AppendInt(o, z.Loaded)
-	// string "ss"
-	o = append(o, 0xa2, 0x73, 0x73)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Sessions)))
-	for za0001 := range z.Sessions {
-		o, err = (*wireSessionInfo)(&z.Sessions[za0001]).MarshalMsg(o)
+	if z.LockWaits == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x8000
+	}
+	// variable map header, size zb0001Len
+	o = msgp.AppendMapHeader(o, zb0001Len)
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "srv"
+		o = append(o, 0xa3, 0x73, 0x72, 0x76)
+		o, err = (*wireServerInfo)(&z.Server).MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Sessions", za0001)
+			err = msgp.WrapError(err, "Server")
 			return
 		}
-	}
-	// string "mo"
-	o = append(o, 0xa2, 0x6d, 0x6f)
-	o = msgp.AppendInt(o, z.More)
-	// string "dm"
-	o = append(o, 0xa2, 0x64, 0x6d)
-	o = msgp.AppendInt(o, z.Damaged)
-	// string "b"
-	o = append(o, 0xa1, 0x62)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Bare)))
-	for za0002 := range z.Bare {
-		o, err = (*wireBareInfo)(&z.Bare[za0002]).MarshalMsg(o)
+		// string "st"
+		o = append(o, 0xa2, 0x73, 0x74)
+		o = msgp.AppendString(o, z.Store)
+		// string "r"
+		o = append(o, 0xa1, 0x72)
+		o = msgp.AppendInt64(o, z.Rev)
+		// string "lim"
+		o = append(o, 0xa3, 0x6c, 0x69, 0x6d)
+		o, err = (*wireLimits)(&z.Limits).MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Bare", za0002)
+			err = msgp.WrapError(err, "Limits")
 			return
 		}
-	}
-	// string "mb"
-	o = append(o, 0xa2, 0x6d, 0x62)
-	o = msgp.AppendInt(o, z.MoreBare)
-	// string "m"
-	o = append(o, 0xa1, 0x6d)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Memory)))
-	for za0003 := range z.Memory {
-		o, err = (*wireMemoryInfo)(&z.Memory[za0003]).MarshalMsg(o)
-		if err != nil {
-			err = msgp.WrapError(err, "Memory", za0003)
-			return
+		// string "sv"
+		o = append(o, 0xa2, 0x73, 0x76)
+		o = msgp.AppendInt(o, z.Services)
+		// string "ld"
+		o = append(o, 0xa2, 0x6c, 0x64)
+		o = msgp.AppendInt(o, z.Loaded)
+		// string "ss"
+		o = append(o, 0xa2, 0x73, 0x73)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Sessions)))
+		for za0001 := range z.Sessions {
+			o, err = (*wireSessionInfo)(&z.Sessions[za0001]).MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Sessions", za0001)
+				return
+			}
+		}
+		// string "mo"
+		o = append(o, 0xa2, 0x6d, 0x6f)
+		o = msgp.AppendInt(o, z.More)
+		// string "dm"
+		o = append(o, 0xa2, 0x64, 0x6d)
+		o = msgp.AppendInt(o, z.Damaged)
+		// string "b"
+		o = append(o, 0xa1, 0x62)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Bare)))
+		for za0002 := range z.Bare {
+			o, err = (*wireBareInfo)(&z.Bare[za0002]).MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Bare", za0002)
+				return
+			}
+		}
+		// string "mb"
+		o = append(o, 0xa2, 0x6d, 0x62)
+		o = msgp.AppendInt(o, z.MoreBare)
+		// string "m"
+		o = append(o, 0xa1, 0x6d)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Memory)))
+		for za0003 := range z.Memory {
+			o, err = (*wireMemoryInfo)(&z.Memory[za0003]).MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Memory", za0003)
+				return
+			}
+		}
+		// string "mm"
+		o = append(o, 0xa2, 0x6d, 0x6d)
+		o = msgp.AppendInt(o, z.MoreMemory)
+		if (zb0001Mask & 0x2000) == 0 { // if not omitted
+			// string "le"
+			o = append(o, 0xa2, 0x6c, 0x65)
+			o = msgp.AppendInt64(o, z.Lease)
+		}
+		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+			// string "lk"
+			o = append(o, 0xa2, 0x6c, 0x6b)
+			o = msgp.AppendInt(o, z.Locks)
+		}
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
+			// string "lw"
+			o = append(o, 0xa2, 0x6c, 0x77)
+			o = msgp.AppendInt(o, z.LockWaits)
 		}
 	}
-	// string "mm"
-	o = append(o, 0xa2, 0x6d, 0x6d)
-	o = msgp.AppendInt(o, z.MoreMemory)
 	return
 }
 
@@ -2926,6 +2962,24 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "MoreMemory")
 				return
 			}
+		case "le":
+			z.Lease, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Lease")
+				return
+			}
+		case "lk":
+			z.Locks, bts, err = msgp.ReadIntBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Locks")
+				return
+			}
+		case "lw":
+			z.LockWaits, bts, err = msgp.ReadIntBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "LockWaits")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -2940,7 +2994,7 @@ func (z *Status) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Status) Msgsize() (s int) {
-	s = 1 + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 3 + msgp.StringPrefixSize + len(z.Store) + 2 + msgp.Int64Size + 4 + (*wireLimits)(&z.Limits).Msgsize() + 3 + msgp.IntSize + 3 + msgp.IntSize + 3 + msgp.ArrayHeaderSize
+	s = 3 + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 3 + msgp.StringPrefixSize + len(z.Store) + 2 + msgp.Int64Size + 4 + (*wireLimits)(&z.Limits).Msgsize() + 3 + msgp.IntSize + 3 + msgp.IntSize + 3 + msgp.ArrayHeaderSize
 	for za0001 := range z.Sessions {
 		s += (*wireSessionInfo)(&z.Sessions[za0001]).Msgsize()
 	}
@@ -2952,7 +3006,7 @@ func (z *Status) Msgsize() (s int) {
 	for za0003 := range z.Memory {
 		s += (*wireMemoryInfo)(&z.Memory[za0003]).Msgsize()
 	}
-	s += 3 + msgp.IntSize
+	s += 3 + msgp.IntSize + 3 + msgp.Int64Size + 3 + msgp.IntSize + 3 + msgp.IntSize
 	return
 }
 

@@ -184,6 +184,9 @@ func judgeJourney(j *journey, now time.Time) []finding {
 			found = append(found, made[step])
 		}
 	}
+	if j.talk != nil {
+		found = append(found, judgeLocks(j.talk)...)
+	}
 	return found
 }
 

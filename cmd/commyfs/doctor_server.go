@@ -56,6 +56,7 @@ type talk struct {
 	local    bool
 	median   time.Duration
 	bare     []model.BareInfo
+	noLocks  bool // the server is too old to have any
 }
 
 // talkTo sends a hello, measures and closes the connection.
@@ -74,7 +75,7 @@ func talkTo(ctx context.Context, conn *transport.Conn) (*talk, error) {
 			return nil, noAnswer(ctx, err)
 		}
 		took = append(took, time.Since(began))
-		t.server, t.services, t.rev, t.bare = st.Server, st.Services, st.Rev, st.Bare
+		t.server, t.services, t.rev, t.bare, t.noLocks = st.Server, st.Services, st.Rev, st.Bare, st.Lease == 0
 	}
 	slices.Sort(took)
 	t.median = took[len(took)/2]
@@ -153,7 +154,7 @@ func judgeLocal(s localServer, version string) []finding {
 				f.Fix = "it has another version: restart `commyfs serve`"
 			}
 		}
-		return append([]finding{f, judgeRoundTrip(t)}, judgeBare(t.bare)...)
+		return append(append([]finding{f, judgeRoundTrip(t)}, judgeLocks(t)...), judgeBare(t.bare)...)
 	case held && s.holder.Socket != socket:
 		return []finding{good("server", "pid %d serves %s, but on %s", s.holder.PID, s.state, s.holder.Socket).but(statusFail,
 			"use --runtime-dir "+quoted(filepath.Dir(s.holder.Socket))), none}
@@ -164,6 +165,15 @@ func judgeLocal(s localServer, version string) []finding {
 		return []finding{good("server", "not running: the next mount or command starts it"), none}
 	}
 	return []finding{troubled("server", s.err, "see server.log in "+quoted(s.state)), none}
+}
+
+// judgeLocks says so if the server has no locks.
+func judgeLocks(t *talk) []finding {
+	if !t.noLocks {
+		return nil
+	}
+	return []finding{good("locks", "the server is too old to have locks: flock and fcntl exclude only programs on the same mount").but(statusWarn,
+		"update the server")}
 }
 
 // slowScan is from where on stores into a bare service take noticeably long to be found.

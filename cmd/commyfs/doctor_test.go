@@ -115,6 +115,7 @@ func TestJudgeServerAndMounts(t *testing.T) {
 	fast := &talk{local: true, median: time.Millisecond}
 	wantFindings(t, []judgement{
 		{"fast", judgeRoundTrip(fast), "ok", "1ms"},
+		{"without locks", judgeLocks(&talk{noLocks: true})[0], "warn", "update"},
 		{"slow socket", judgeRoundTrip(&talk{local: true, median: 30 * time.Millisecond}), "warn", "top"},
 		{"network", judgeRoundTrip(&talk{median: 30 * time.Millisecond}), "ok", ""},
 		{"bare services", judgeBare([]model.BareInfo{{}, {Writable: true, Interval: 5e6}})[0], "ok", "2 bare services in memory, 1 open"},

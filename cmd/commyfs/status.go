@@ -47,8 +47,12 @@ type statusJSON struct {
 	// Memory has the named services that somebody uses.
 	Memory     []commyfs.MemoryInfo `json:"memory,omitempty"`
 	MoreMemory int                  `json:"more_memory,omitempty"`
-	Mounts     []mountJSON          `json:"mounts"`
-	Sessions   []sessionJSON        `json:"sessions"` // including those of mounts
+	// NoLocks: the server is too old to have locks.
+	NoLocks   bool          `json:"no_locks,omitempty"`
+	Locks     int           `json:"locks,omitempty"`
+	LockWaits int           `json:"lock_waits,omitempty"`
+	Mounts    []mountJSON   `json:"mounts"`
+	Sessions  []sessionJSON `json:"sessions"` // including those of mounts
 }
 
 type sessionJSON struct {
@@ -100,7 +104,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 		st.Server.Mode = "remote"
 	}
 	s := &statusJSON{Connected: true, Server: &st.Server, Store: st.Store, Rev: st.Rev, Limits: &st.Limits, Services: st.Services,
-		Loaded: st.Loaded, Damaged: st.Damaged, Bare: st.Bare, MoreBare: st.MoreBare, Memory: st.Memory, MoreMemory: st.MoreMemory, Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
+		Loaded: st.Loaded, Damaged: st.Damaged, Bare: st.Bare, MoreBare: st.MoreBare, Memory: st.Memory, MoreMemory: st.MoreMemory, NoLocks: st.Lease == 0, Locks: st.Locks, LockWaits: st.LockWaits, Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
 	me := hello("status")
 	for _, info := range st.Sessions {
 		if info.Program == me.Program && info.Pid == me.Pid && info.Host == me.Host {
@@ -142,6 +146,11 @@ func (s *statusJSON) print(a *app) error {
 	}
 	if err == nil {
 		err = printMemory(a.stdout, s.Memory, s.MoreMemory)
+	}
+	if err == nil && s.NoLocks {
+		err = showf(a.stdout, "locks     the server is too old to have any: flock and fcntl exclude only programs on the same mount\n")
+	} else if err == nil && s.Locks+s.LockWaits > 0 {
+		err = showf(a.stdout, "locks     %d held, %d waited for: see `commyfs locks`\n", s.Locks, s.LockWaits)
 	}
 	host, _ := os.Hostname()
 	mounts := s.Mounts

@@ -143,6 +143,14 @@ func New(l Limits) *Table {
 // Len is how many locks there are, with those that are waited for.
 func (t *Table) Len() int { return t.total }
 
+// Waiting is how many of them are waited for.
+func (t *Table) Waiting() (n int) {
+	for _, list := range t.waiting {
+		n += len(list)
+	}
+	return n
+}
+
 // LenOf is how many of them are a client's.
 func (t *Table) LenOf(name string) int {
 	if c := t.clients[name]; c != nil {

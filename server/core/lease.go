@@ -81,6 +81,14 @@ func (s *Core) initLocks(o *Options) {
 // LeaseTime is how long a client keeps its locks that is not heard of.
 func (s *Core) LeaseTime() time.Duration { return s.locking.away }
 
+// count returns how many locks there are, and how many are waited for.
+func (k *locking) count() (held, waits int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	waits = k.table.Waiting()
+	return k.table.Len() - waits, waits
+}
+
 // now is the time in Unix nanoseconds, by a clock that nobody sets.
 func (k *locking) now() int64 { return k.wall + int64(time.Since(k.began)) }
 

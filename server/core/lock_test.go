@@ -340,3 +340,57 @@ func TestS15_ListLocks(t *testing.T) {
 		t.Errorf("%+v, %v", test, err)
 	}
 }
+
+// Locks cost no transactions, but for the first one of a client.
+func TestS15_NoTransactions(t *testing.T) {
+	s := startCore(t)
+	a, b := connect(t, s), connect(t, s)
+	id := a.do(store("v", "0"))[0].ID
+	a.wantLock(id, 1, false, model.LockGranted)
+	b.wantLock(id, 2, false, model.LockRefused)
+	a.unlock(id, 1)
+	rev := s.engine.Rev()
+	for range 100 {
+		a.wantLock(id, 1, false, model.LockGranted)
+		a.unlock(id, 1)
+		b.wantLock(id, 2, false, model.LockGranted)
+		b.unlock(id, 2)
+	}
+	if now := s.engine.Rev(); now != rev {
+		t.Errorf("revision %d, was %d", now, rev)
+	}
+}
+
+// A lease that nobody has a lock by leaves the store, and the next lock begins another.
+func TestS15_UnusedLease(t *testing.T) {
+	s := startCore(t, func(o *setup) { o.interval = 10 * time.Millisecond })
+	s.locking.mu.Lock()
+	s.locking.idle = 50 * time.Millisecond
+	s.locking.mu.Unlock()
+	a := connect(t, s)
+	id := a.do(store("v", "0"))[0].ID
+	lease := a.wantLock(id, 1, false, model.LockGranted).Lease
+	time.Sleep(200 * time.Millisecond) // it is used
+	if !a.HasLease() {
+		t.Error("a lease with a lock has ended")
+	}
+	a.unlock(id, 1)
+	a.await("the end of the lease", func(told []any) bool { return slices.Contains(told, any(leaseEnded(lease))) })
+	if leases, err := s.engine.LoadLeases(t.Context(), nil); err != nil || len(leases) != 0 {
+		t.Errorf("leases in the store: %v, %v", leases, err)
+	}
+	if now := a.wantLock(id, 1, false, model.LockGranted).Lease; now <= lease {
+		t.Errorf("lease %d after %d", now, lease)
+	}
+}
+
+// Who says goodbye has no locks any more.
+func TestS15_Goodbye(t *testing.T) {
+	s := startCore(t)
+	a, b := connect(t, s), connect(t, s)
+	id := a.do(store("v", "0"))[0].ID
+	a.wantLock(id, 1, false, model.LockGranted)
+	b.wantLock(id, 2, true, model.LockWaits)
+	a.goodbye()
+	b.granted(2)
+}

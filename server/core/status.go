@@ -18,7 +18,9 @@ func (s *Session) Status() *model.Status {
 	if s.auth.Oversees(s.Principal, model.Itself) {
 		m.Damaged = c.damaged
 		c.damagedVars.Range(func(any, any) bool { m.Damaged++; return true })
+		m.Locks, m.LockWaits = c.locking.count()
 	}
+	m.Lease = int64(c.LeaseTime())
 	v.mu.RLock()
 	m.Rev = v.rev
 	for _, svc := range v.services {
