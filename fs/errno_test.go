@@ -28,12 +28,16 @@ func TestErrnoIsTotal(t *testing.T) {
 		model.CodeDisconnected: syscall.EIO,
 		model.CodeForgotten:    syscall.EIO,
 		model.CodeRange:        syscall.ERANGE,
+		model.CodeLocked:       syscall.EAGAIN,
+		model.CodeDeadlock:     syscall.EDEADLK,
+		model.CodeNoLocks:      syscall.ENOLCK,
+		model.CodeLockLost:     syscall.EIO,
 	}
 	for c := range model.Code(255) {
 		code := c + 1
 		expected, known := want[code]
 		if !known {
-			if code <= model.CodeRange {
+			if code <= model.CodeLockLost {
 				t.Errorf("code %d has no errno in this table", code)
 			}
 			expected = syscall.EIO // of a newer server
