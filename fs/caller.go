@@ -184,6 +184,15 @@ func (c *callers) parent(pid int) int {
 	return ppid
 }
 
+// programOf is what a thread's program calls itself. It can be read at any time, also inside execve.
+func programOf(tid uint32) string {
+	if tid == 0 {
+		return ""
+	}
+	name, _ := readFile(taskFile(tid, "comm"))
+	return string(bytes.TrimSuffix(name, []byte("\n")))
+}
+
 // program is what a thread's program calls itself.
 func (c *callers) program(tid uint32) string { return string(field(c.status(tid), "Name")) }
 

@@ -52,7 +52,7 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	}
 	h.mu.Lock()
 	defer h.unlock()
-	err := f.fenced(h.v)
+	err := f.fenced(h.variable())
 	if err == nil {
 		err = h.writeAt(int64(in.Offset), data, in.Pid)
 	}

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,14 +87,15 @@ func (ls *fileLocks) takes(h *handle, l model.Lock) {
 
 // idsOf returns the variables of which an owner can have locks by a descriptor, with the present one of the descriptor.
 func (ls *fileLocks) idsOf(h *handle, l model.Lock, present uint64) (ids []uint64) {
+	handles := append(h.fs.handles.of(h.node), h)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if present != 0 {
 		ids = append(ids, present)
 	}
-	for _, other := range append(h.fs.handles.of(h.node), h) {
+	for _, other := range handles {
 		for o := range ls.ids[other] {
-			if o.kind == l.Kind && o.owner == l.Owner && o.id != present {
+			if o.kind == l.Kind && o.owner == l.Owner && o.id != 0 && !slices.Contains(ids, o.id) {
 				ids = append(ids, o.id)
 			}
 		}

@@ -129,7 +129,7 @@ func (f *FS) lock(t ticket, interrupt <-chan struct{}, in *fuse.LkIn) error {
 		f.locks.ranges(in.NodeId)
 		l.Described = wait && f.describes(in.Pid)
 	}
-	l.Program = f.callers.program(in.Pid)
+	l.Program = programOf(in.Pid)
 	ctx, cancel := f.lockContext(interrupt)
 	defer cancel()
 	if v == nil {
@@ -270,12 +270,6 @@ func (f *FS) fenced(v *varsync.Variable) error {
 		return model.ErrLockLost
 	}
 	return nil
-}
-
-// fencedNode is fenced for what a file is.
-func (f *FS) fencedNode(n varsync.Node) error {
-	v, _ := n.(*varsync.Variable)
-	return f.fenced(v)
 }
 
 // locksLost is told by the client, which must not wait.

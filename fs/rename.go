@@ -62,6 +62,9 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	m := move{oldDir: in.NodeId, newDir: in.Newdir, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName),
 		newName: to.decode(newName), noReplace: in.Flags&unix.RENAME_NOREPLACE != 0, thread: in.Pid}
 	if v, ok := dst.(*varsync.Variable); ok && v.ID() != src.ID() {
+		if err := f.fenced(v); err != nil {
+			return err
+		}
 		before := v.Current().Version
 		answered := f.kernel.KeepWatches(in.Pid, v.ID(), pathOf(v), in.Newdir, newName)
 		defer func() { answered(v.Current().Version != before) }()

@@ -44,6 +44,28 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// Who waits for a lock is not late, but does not outlive the mount.
+func TestParkedRequests(t *testing.T) {
+	var f FS
+	h := &fuse.InHeader{Unique: 2}
+	ticket := f.begin("lock", h)
+	f.requests.blocks(ticket, true)
+	f.requests.ticks.Add(100)
+	if warned, freed, late := f.requests.overdue(lateTicks, freeTicks); late || len(warned)+len(freed) > 0 {
+		t.Errorf("late: %v, %v", warned, freed)
+	}
+	f.requests.blocks(ticket, false)
+	if _, _, late := f.requests.overdue(lateTicks, freeTicks); late {
+		t.Error("late at once when it waits no more")
+	}
+	f.requests.blocks(ticket, true)
+	if _, freed, _ := f.requests.overdue(lateTicks, 0); len(freed) != 1 {
+		t.Errorf("at the end: %v", freed)
+	}
+	var status fuse.Status
+	f.end(ticket, &status)
+}
+
 // What was opened for nobody is closed.
 func TestAnsweredOpen(t *testing.T) {
 	m := newMount(t, Options{})

@@ -90,8 +90,8 @@ func TestS15_Increments(t *testing.T) {
 	third.netns = Beside(t, r.cable).Name
 	var hosts []*Host
 	var mounts []*Mount
-	for range 3 {
-		hosts, mounts = append(hosts, r.server), append(mounts, r.server.Mount())
+	for _, sync := range []string{"close", "never", "always"} {
+		hosts, mounts = append(hosts, r.server), append(mounts, r.server.Mount("--sync", sync))
 	}
 	for range 3 {
 		hosts, mounts = append(hosts, r.client), append(mounts, r.client.Mount(r.args()...))
@@ -241,6 +241,31 @@ func TestS15_Cut(t *testing.T) {
 	if r := r.client.Shell(`echo after > "$1"`, far.Path("t/s/v")); r.Code != 0 { // it is closed
 		t.Error(r)
 	}
+}
+
+// TestS15_Stopped: a mount that was stopped for too long finds its lock lost, and what was to be written is not.
+func TestS15_Stopped(t *testing.T) {
+	t.Parallel()
+	testenv.Need(t, "flock")
+	h, a, b := twoMounts(t)
+	a.Write("t/s/v", "0")
+	b.WaitFor("t/s/v")
+	const holds = `exec 9<>"$1"; flock 9; echo locked; while [ ! -e "$2" ]; do sleep 0.05; done; echo late >&9 || echo failed`
+	cue := h.path("cue")
+	holder := h.StartCommand("dash", "-uc", holds, "dash", a.Path("t/s/v"), cue)
+	holder.WaitLine(readyBound, "locke")
+	w := h.StartCommand("dash", "-c", `flock "$1" sh -c 'echo got; echo next > "$1"' sh "$1"`, "dash", b.Path("t/s/v"))
+	h.waitLocks(1, 1)
+	a.Signal(syscall.SIGSTOP)
+	if err := os.WriteFile(cue, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.WaitLine(readyBound+20*time.Second, "go")
+	w.Wait(readyBound)
+	a.Signal(syscall.SIGCONT)
+	holder.WaitLine(readyBound, "faile")
+	holder.Wait(readyBound)
+	a.WaitValue("t/s/v", "next\n")
 }
 
 // TestS15_Interrupted: a signal ends the waiting, and others do not wait for who was interrupted.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -18,6 +19,7 @@ type fake struct {
 	handle  func(send func(id uint64, m transport.Message), id uint64, m transport.Message)
 	options transporttest.Options
 	value   string // of v
+	lease   time.Duration
 	// watch answers what asks for the service in the place of the fake, unless it is nil or says no
 	watch func(send func(id uint64, m transport.Message), id uint64) bool
 
@@ -56,7 +58,7 @@ func (f *fake) serve(conn *transport.Conn) {
 		for _, e := range envs {
 			switch m := e.Message.(type) {
 			case *transport.Hello:
-				send(e.ID, &transport.Welcome{Store: "store", Limits: model.Limits{Value: 1 << 20}})
+				send(e.ID, &transport.Welcome{Store: "store", Limits: model.Limits{Value: 1 << 20}, Lease: int64(f.lease)})
 			case *transport.WatchTree:
 				send(e.ID, &transport.Tree{Tenants: []model.Tenant{{ID: fakeTenant, Name: "t", Rights: 31}},
 					Services: []model.Service{{ID: fakeService, Tenant: fakeTenant, Name: "s"}}})

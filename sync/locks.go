@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,8 @@ type heldLocks struct {
 	keeping bool                     // somebody looks after the lease
 	pinging bool
 	homes   map[uint64]uint64      // the services of the variables of which there are locks
-	dirty   map[*Variable]struct{} // that were edited since somebody has asked for a lock, and perhaps more
+	dirty   map[*Variable]struct{} // that were edited while there were locks, with others
+	look    int                    // how many there are when they are looked through
 }
 
 // lockWait is a request for a lock that is not answered for good.
@@ -268,6 +270,7 @@ func (h *heldLocks) noteLocked() {
 	under := h.lease
 	if h.table.Len() == 0 {
 		under = 0
+		clear(h.dirty)
 		if len(h.waits) == 0 {
 			clear(h.homes)
 		}
@@ -278,35 +281,37 @@ func (h *heldLocks) noteLocked() {
 // cancelLock takes back a request that nobody waits for any more. It returns nil if the lock was granted all the same.
 func (c *Client) cancelLock(w *lockWait, reason error) error {
 	h := &c.locks
-	bound := time.NewTimer(c.opts.Timeout)
-	defer bound.Stop()
+	bound, cancel := context.WithTimeout(context.Background(), c.opts.Timeout)
+	defer cancel()
 	h.mu.Lock()
 	s := w.on
-	if s == nil && h.waits[w.Token] == w { // nobody knows of it
-		h.finishLocked(w, reason)
+	if s == nil { // the server does not know of it
+		if h.waits[w.Token] == w {
+			h.finishLocked(w, reason)
+		}
+		h.mu.Unlock()
+		return w.err
 	}
 	h.mu.Unlock()
 	select {
 	case <-w.done:
-		return w.err
 	case <-w.first:
 		c.spawn(func() { c.sendCancel(s, w) })
-	case <-bound.C:
-	case <-s.conn.Done():
-	}
-	select {
-	case <-w.done:
-		if w.err == model.ErrLocked {
-			return reason
+		select {
+		case <-w.done:
+		case <-bound.Done():
+		case <-s.conn.Done():
 		}
-		return w.err
-	case <-bound.C:
+	case <-bound.Done():
 	case <-s.conn.Done():
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.waits[w.Token] == w {
+	switch {
+	case h.waits[w.Token] == w:
 		w.abandoned = true
+		return reason
+	case w.err == model.ErrLocked:
 		return reason
 	}
 	return w.err
@@ -380,9 +385,23 @@ func (c *Client) Unlock(ctx context.Context, l model.Lock) error {
 	delete(h.leaving, &l)
 	if model.CodeOf(err) != model.CodeNoLocks { // a part of one
 		_, _ = h.table.Release(l.ID, tableLock(&l))
+		h.leftLocked(l.ID)
 		h.noteLocked()
 	}
 	return err
+}
+
+// leftLocked forgets a variable of which there is no lock.
+func (h *heldLocks) leftLocked(id uint64) {
+	if len(h.table.Of(id)) > 0 {
+		return
+	}
+	for _, w := range h.waits {
+		if w.ID == id {
+			return
+		}
+	}
+	delete(h.homes, id)
 }
 
 // TestLock tells who is in the way of a lock.
@@ -409,16 +428,22 @@ func (c *Client) Locks(ctx context.Context, l *model.ListLocks, fn func([]model.
 
 // edited notes a variable that an unlock waits for.
 func (h *heldLocks) edited(v *Variable) {
-	if !h.used.Load() {
+	if h.under.Load() == 0 {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.dirty[v] = struct{}{}
+	if h.dirty[v] = struct{}{}; len(h.dirty) < h.look {
+		return
+	}
+	maps.DeleteFunc(h.dirty, func(v *Variable, _ struct{}) bool { return !v.Dirty() })
+	h.look = 2*len(h.dirty) + fewDirty
 }
 
-// Settle returns when the edits enqueued so far are answered, as far as any were since somebody has asked for a lock, or when
-// ctx ends.
+// fewDirty is how many variables are noted without looking which of them are not dirty any more.
+const fewDirty = 1024
+
+// Settle returns when the edits enqueued so far, while there were locks, are answered, or when ctx ends.
 func (c *Client) Settle(ctx context.Context) {
 	h := &c.locks
 	h.mu.Lock()
