@@ -60,6 +60,29 @@ func TestWake(t *testing.T) {
 	}
 }
 
+func TestLocks(t *testing.T) {
+	testenv.NoLeaks(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "v")
+	if err := createFile(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, open := range []func(context.Context, *runner, *system, string) (*work, error){lockFree, handover} {
+		w, err := open(t.Context(), nil, &system{dir: dir, far: dir}, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if d, err := w.op(); err != nil || d <= 0 {
+				t.Fatalf("took %v, %v", d, err)
+			}
+		}
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // An event without the value waited for is not the end of the wait.
 func TestWatcher_OlderValue(t *testing.T) {
 	testenv.NoLeaks(t)

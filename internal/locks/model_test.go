@@ -285,7 +285,7 @@ func (m *model) run(data []byte) {
 
 func FuzzTable(f *testing.F) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 8 {
+	for range 4 {
 		data := make([]byte, 200)
 		for i := range data {
 			data[i] = byte(rng.Uint32())
@@ -299,7 +299,7 @@ func FuzzTable(f *testing.F) {
 
 func TestTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	for range 150 {
+	for range 50 {
 		data := make([]byte, 600)
 		for i := range data {
 			data[i] = byte(rng.Uint32())
