@@ -218,3 +218,20 @@ func TestDirectoryTimes(t *testing.T) {
 		t.Errorf("after a restart\n%v\nwant\n%v", got, want)
 	}
 }
+
+// TestMetaCondition: a mode or a time can depend on the version of the value that it goes with.
+func TestMetaCondition(t *testing.T) {
+	p := connect(t, newDirs(t).start(t))
+	version := p.do(store("v", "value"))[0].Version
+	c := setMeta("t", "s", "v", model.NewMode(0o600))
+	c.HasVersion, c.IfVersion = true, version+1
+	p.refused(model.CodeConflict, c)
+	if got := metaOf(p)["t/s/v"].mode; got != 0 {
+		t.Errorf("mode %o", got)
+	}
+	c.IfVersion = version
+	p.do(c)
+	if got := metaOf(p)["t/s/v"].mode; got != model.NewMode(0o600) {
+		t.Errorf("mode %o", got)
+	}
+}

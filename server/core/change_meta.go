@@ -23,6 +23,9 @@ func (e *evaluator) setMeta(c *model.Change) (model.Result, error) {
 	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightWrite); err != nil {
 		return model.Result{}, err
 	}
+	if t.v != nil && c.HasVersion && c.IfVersion != t.v.version {
+		return model.Result{}, model.ErrConflict
+	}
 	if t.v != nil {
 		return e.describe(t.v, t.v.meta().with(c)), nil
 	}
