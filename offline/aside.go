@@ -35,17 +35,8 @@ type Aside struct {
 	Part bool `json:"part,omitempty"`
 	// Doubt: the first edits may have been carried out.
 	Doubt bool `json:"doubt,omitempty"`
-	// NoValue: the edits have not changed the value, or what they led to is not known; see Steps.
-	NoValue bool   `json:"no_value,omitempty"`
-	Steps   []Step `json:"steps,omitempty"`
-}
-
-// Step is one of the edits that were set aside, where the value that they lead to is not known.
-type Step struct {
-	Kind Kind   `json:"kind"`
-	Off  int64  `json:"off,omitempty"`
-	Size int64  `json:"size,omitempty"`
-	Data []byte `json:"data,omitempty"`
+	// NoValue: the edits have not changed the value.
+	NoValue bool `json:"no_value,omitempty"`
 }
 
 // Path is the variable's path from the root.
@@ -58,28 +49,28 @@ const (
 	asideValue = ".value"
 )
 
-// SetAside stores a value as a file, with what describes it, and takes entries out of the queue. Should it be interrupted it
-// is to be called again with the same entries; then the file is written once more.
-func (q *Queue) SetAside(a Aside, value []byte, entries []uint64) error {
+// SetAside stores a value as a file, with what describes it, and takes entries out of the queue. It returns the number under which
+// it is. Should it be interrupted it is to be called again with the same entries; then the file is written once more.
+func (q *Queue) SetAside(a Aside, value []byte, entries []uint64, progress []Progress) (id uint64, err error) {
 	if len(entries) == 0 {
-		return nil
+		return 0, errors.New("nothing to set aside")
 	}
 	a.ID, a.Size = entries[0], int64(len(value))
 	meta, err := json.MarshalIndent(&a, "", "\t")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	name := filepath.Join(q.dir, asideDir, strconv.FormatUint(a.ID, 10))
 	if err := writeFile(name+asideValue, value); err != nil {
-		return err
+		return 0, err
 	}
 	if err := writeFile(name+asideMeta, append(meta, '\n')); err != nil { // from now on it is there
-		return err
+		return 0, err
 	}
 	if err := syncDir(filepath.Dir(name)); err != nil {
-		return err
+		return 0, err
 	}
-	return q.Done(entries, nil)
+	return a.ID, q.Done(entries, progress)
 }
 
 // writeFile has a whole file or none, also after a crash.

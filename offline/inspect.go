@@ -19,7 +19,18 @@ const queuesDir = "offline"
 // Dir is the directory of the queue of a mount.
 func Dir(state, server, mount string) string {
 	sum := sha256.Sum256([]byte(server + "\x00" + mount))
-	return filepath.Join(state, queuesDir, hex.EncodeToString(sum[:6]))
+	return QueueDir(state, hex.EncodeToString(sum[:6]))
+}
+
+// QueueDir is the directory of the queue of a name.
+func QueueDir(state, name string) string { return filepath.Join(state, queuesDir, name) }
+
+// Inspect describes the queue in a directory, without changing anything; ok is false if there is none.
+func Inspect(dir string) (i Info, ok bool) {
+	if _, err := os.Stat(dir); err != nil {
+		return Info{}, false
+	}
+	return inspect(dir), true
 }
 
 // Info describes a queue that a mount may be using.

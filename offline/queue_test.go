@@ -131,7 +131,8 @@ func TestQueue(t *testing.T) {
 	}
 	must(t, q.rewrite())
 	check("written anew")
-	must(t, q.SetAside(Aside{Tenant: []byte("t"), Service: []byte("s"), Name: []byte("v3"), Reason: "why"}, []byte("value"), []uint64{4}))
+	_, err := q.SetAside(Aside{Tenant: []byte("t"), Service: []byte("s"), Name: []byte("v3"), Reason: "why"}, []byte("value"), []uint64{4}, nil)
+	must(t, err)
 	check("set aside")
 	list, err := Asides(dir)
 	must(t, err)

@@ -68,6 +68,9 @@ func (s *Service) metaLocked(prefix []string, e *model.Event) ([]Notice, bool) {
 			return nil, true
 		}
 		x.mtime, x.mode = e.MTime, e.Mode
+		if e.Own {
+			s.c.keeper.saw(x.id)
+		}
 		n.Parent, n.Path = x.parent.id, join(prefix, x.pathLocked())
 	case *Dir:
 		x.mtime, x.mode = e.MTime, e.Mode
@@ -114,6 +117,9 @@ func (s *Service) setLocked(out []Notice, prefix []string, e *model.Event) ([]No
 	}
 	v.version, v.mtime, v.mode, v.writer = e.Version, e.MTime, e.Mode, unique.Make(e.Writer)
 	v.setSlot(e.Slot)
+	if e.Own {
+		s.c.keeper.saw(v.id)
+	}
 	n := Notice{Kind: Modified, Own: e.Own, ID: v.id, Variable: v, Parent: v.parent.id, MTime: v.mtime,
 		Path: join(prefix, v.pathLocked())}
 	if created {

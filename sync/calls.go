@@ -24,12 +24,17 @@ func repeated[Reply any](ctx context.Context, c *Client, request func(context.Co
 		if err != nil {
 			return none, err
 		}
+		began := time.Now()
 		reply, err := request(ctx, sess.conn)
 		switch {
 		case err == nil:
 			return reply, nil
 		case ctx.Err() != nil:
-			return none, timedOut(ctx)
+			err := timedOut(ctx)
+			if err == errNoAnswer {
+				sess.unheard(began)
+			}
+			return none, err
 		case !isRetryable(err) || pause(ctx) != nil:
 			return none, err
 		}

@@ -50,6 +50,8 @@ type Client struct {
 
 	index index
 	locks heldLocks
+
+	keeper *keeper // nil: what cannot be sent fails
 }
 
 func newClient(opts Options) *Client {
@@ -60,6 +62,9 @@ func newClient(opts Options) *Client {
 	c.wantTree.Store(!c.opts.NoTree)
 	c.treeTurn = make(chan struct{}, 1)
 	c.locks.init()
+	if c.opts.Offline != nil {
+		c.keeper = newKeeper(c, c.opts.Offline)
+	}
 	return c
 }
 
@@ -74,6 +79,9 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 	}
 	c.use(s)
 	c.wg.Go(func() { c.run(s) })
+	if c.keeper != nil {
+		c.wg.Go(c.keeper.run)
+	}
 	return c, nil
 }
 
@@ -98,7 +106,7 @@ func (c *Client) Close() error {
 		c.flight.mu.Lock()
 		s := c.flight.session
 		c.flight.mu.Unlock()
-		if s != nil {
+		if s != nil && !c.keeper.asks(c.id) { // else the next mount asks for answers to this client
 			ctx, cancel := context.WithTimeout(context.Background(), min(c.opts.Timeout, time.Second))
 			_ = s.conn.Goodbye(ctx) // a server that is gone needs none
 			cancel()

@@ -39,6 +39,8 @@ type report struct {
 	value   []byte          // what the variable holds once a store or patch of ours is accepted: the server does not send it back
 	*bell                   // of who waits
 	posted  *posted         // nobody waits; see post.go
+	lasting bool            // who gives up waiting keeps the edit: see pursue
+	ask     []model.Change  // what is sent in place of changes, to learn what became of them; who sends it sets it
 
 	// guarded by inFlight.mu
 	state   reportState
@@ -135,6 +137,10 @@ func (c *Client) decide(fn func(f *inFlight)) (todo errands) {
 		}
 	default:
 		for _, r := range slices.Clone(f.queue) {
+			if r.lasting && !r.first.IsZero() && f.state != closed {
+				r.ring() // who waits for it need not; it goes on
+				continue
+			}
 			if r.state == queued || f.state != refused { // what was sent may have been carried out: it waits for its answer
 				f.end(r, nil, f.failure())
 			}

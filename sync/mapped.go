@@ -90,7 +90,7 @@ func (v *Variable) loadFast(dst []byte) ([]byte, Meta, bool) {
 // a copy where one is needed.
 func (v *Variable) View(buf []byte, fn func([]byte, Meta) error) error {
 	v.s.use()
-	if a := v.s.mapped.Load(); a != nil {
+	if a := v.s.mapped.Load(); a != nil && v.s.c.keeper.overlay(v.id) == nil {
 		slot, r := atomic.LoadUint32(&v.slot), a.r.Load()
 		if r != nil && slot != noSlot && a.c.up.Load() {
 			var got error

@@ -30,7 +30,7 @@ type posted struct {
 // post carries out an edit if there are no others, else it returns nil.
 func (v *Variable) post(e Edit) *Ack {
 	c := v.s.c
-	if len(e.Data) > maxPosted || !c.up.Load() || v.back.Load() != nil {
+	if len(e.Data) > maxPosted || !c.up.Load() || v.back.Load() != nil || c.keeper != nil {
 		return nil
 	}
 	p := &posted{v: v}

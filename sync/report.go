@@ -37,7 +37,7 @@ func (c *Client) Change(ctx context.Context, change model.Change) (model.Result,
 
 // change is report for one change.
 func (c *Client) change(ctx context.Context, epoch uint64, value []byte, change *model.Change) (model.Result, error) {
-	r := &report{value: value}
+	r := &report{value: value, lasting: c.keeper != nil && change.ID != 0}
 	r.one[0] = *change
 	r.changes = r.one[:]
 	results, err := c.carryOut(ctx, epoch, r)
@@ -63,7 +63,12 @@ func (c *Client) carryOut(ctx context.Context, epoch uint64, r *report) ([]model
 	}
 	r.bell = bells.Get().(*bell)
 	r.set(c.opts.Timeout)
-	defer r.put()
+	pursued := false
+	defer func() {
+		if !pursued {
+			r.put()
+		}
+	}()
 	wait := patience{ctx, r.bell}
 	c.enqueue(epoch, r)
 	for {
@@ -76,13 +81,22 @@ func (c *Client) carryOut(ctx context.Context, epoch uint64, r *report) ([]model
 			if t != nil {
 				c.send(wait, t)
 			}
-			continue
+			if t != nil || !r.lasting || !c.cut() {
+				continue
+			}
 		case <-r.late():
 			if c.extend(r) {
 				continue
 			}
 			r.expired = true
 		case <-ctx.Done():
+		}
+		c.unheard(r)
+		if r.lasting {
+			if p := c.pursue(r); p != nil {
+				pursued = true
+				return nil, &doubtError{p}
+			}
 		}
 		if !c.giveUp(r) {
 			return r.results, r.err // it came in at the last moment
@@ -136,6 +150,9 @@ func (c *Client) send(ctx context.Context, t *turn) {
 // they are over, which is looked at before.
 func (c *Client) tell(ctx context.Context, t *turn) error {
 	msg := &model.Report{Seq: t.reports[0].seq, Acked: t.acked, Age: t.age, Changes: t.reports[0].changes, Each: t.crowd()}
+	if ask := t.reports[0].ask; ask != nil {
+		msg.Changes = ask
+	}
 	if msg.Each {
 		c.telling.RLock()
 		defer c.telling.RUnlock()

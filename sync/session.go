@@ -19,6 +19,7 @@ type session struct {
 	resyncs map[uint64]*snapshot // listings that are arriving unasked; touched by the receiving goroutine alone
 	local   atomic.Bool          // welcome.Local, for the receiving goroutine
 	mute    atomic.Int64         // when the server had last been heard of as a ping was given up
+	quiet   atomic.Int64         // the same of a request or a report
 }
 
 // session returns the one that requests go to, waiting for it until ctx ends, unless nobody waits any more.

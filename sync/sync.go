@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/offline"
 )
 
 // Options configure [New]. The zero value of every field but Dial is usable.
@@ -58,6 +59,11 @@ type Options struct {
 	OnConnection func(connected bool)
 	// OnLocksLost is called with the locks that the client has no more without having unlocked them. It must not block.
 	OnLocksLost func([]model.Lock)
+	// Offline has the edits that are made while the server cannot be reached, and is replayed when it can be; nil: they fail.
+	Offline *offline.Queue
+	// OnReplayed is called when all edits of a variable that was new are over, with the key of [Client.KeepNew], and the id that
+	// it has got, 0 if they were set aside. It must not wait on the network.
+	OnReplayed func(key, id uint64)
 	// Logger is told of the connection's fate. Default: nobody.
 	Logger *slog.Logger
 }

@@ -102,6 +102,14 @@ func (v *Variable) Known() Known {
 // Current describes the value that [Variable.Load] would return: where it is mapped it is not older than what any client
 // on this host was told is stored.
 func (v *Variable) Current() Meta {
+	m := v.currentShared()
+	if o := v.s.c.keeper.overlay(v.id); o != nil {
+		return o.meta(m)
+	}
+	return m
+}
+
+func (v *Variable) currentShared() Meta {
 	v.s.mu.RLock()
 	m, slot, acc := Meta{v.version, v.mtime, v.size}, v.slot, v.s.acc
 	v.s.mu.RUnlock()
@@ -119,6 +127,9 @@ func (v *Variable) Current() Meta {
 
 // Mode returns the permission bits that the variable has been given.
 func (v *Variable) Mode() model.Mode {
+	if o := v.s.c.keeper.overlay(v.id); o != nil && o.mode != 0 {
+		return o.mode
+	}
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
 	return v.mode
@@ -171,6 +182,14 @@ func (v *Variable) Now() *Variable {
 // wait on the network, but for a moment while a server that died is being replaced.
 func (v *Variable) Load(dst []byte) ([]byte, Meta, error) {
 	v.s.use()
+	if o := v.s.c.keeper.overlay(v.id); o != nil {
+		return o.load(v)
+	}
+	return v.loadShared(dst)
+}
+
+// loadShared is Load of what the server has.
+func (v *Variable) loadShared(dst []byte) ([]byte, Meta, error) {
 	if data, meta, ok := v.loadFast(dst); ok {
 		return data, meta, nil
 	}

@@ -253,8 +253,15 @@ func (b *writeBack) finish(a *Ack) {
 	close(a.done)
 }
 
-// send reports edits of one kind and waits for the answer.
+// send reports edits of one kind and waits for the answer, or keeps them until they can be replayed.
 func (v *Variable) send(ctx context.Context, batch []*Ack) (model.Result, error) {
+	if k := v.s.c.keeper; k != nil && v.s.Bare() == 0 {
+		return k.send(ctx, v, batch)
+	}
+	return v.sendNow(ctx, batch)
+}
+
+func (v *Variable) sendNow(ctx context.Context, batch []*Ack) (model.Result, error) {
 	v.s.use()
 	began := time.Now()
 	change, value := v.change(batch)

@@ -1,0 +1,144 @@
+package sync
+
+import (
+	"time"
+
+	"github.com/commy-project/commyfs/model"
+	"github.com/commy-project/commyfs/offline"
+)
+
+// batch is a report that replays entries.
+type batch struct {
+	entries []offline.Entry
+	changes []model.Change
+	vars    map[uint64]*replayed
+	bytes   int
+}
+
+// replayed is how far a variable comes with a batch.
+type replayed struct {
+	offline.Progress
+	known   bool // Progress has the variable's id
+	guarded bool // a change of it has a condition: those behind it need none
+	begun   bool // a change of it is in the batch
+	appends uint64
+	created bool // by an append: its version is not known before the answer
+}
+
+// next makes a batch of the entries that can be replayed.
+func (k *keeper) next() (*batch, error) {
+	b := &batch{vars: map[uint64]*replayed{}}
+	held := map[uint64]bool{}
+	for key, until := range k.stalled {
+		if time.Now().Before(until) {
+			held[key] = true
+		} else {
+			delete(k.stalled, key)
+		}
+	}
+	for after := uint64(0); ; {
+		list := k.q.Next(after, 2*maxReplay)
+		for i := range list {
+			e := &list[i]
+			after = e.N
+			if held[e.Key] {
+				continue
+			}
+			if r := b.vars[e.Key]; e.Doubt != nil || r != nil && r.created && e.Kind != offline.Append {
+				held[e.Key] = true
+				continue
+			}
+			if err := k.q.Load(e); err != nil {
+				return nil, err
+			}
+			if b.bytes += len(e.Data); len(b.entries) > 0 && b.bytes > maxReplayBytes {
+				return b, nil
+			}
+			k.add(b, e)
+			if len(b.entries) == k.most {
+				return b, nil
+			}
+		}
+		if len(list) == 0 {
+			return b, nil
+		}
+	}
+}
+
+// add puts an entry into a batch.
+func (k *keeper) add(b *batch, e *offline.Entry) {
+	r := b.vars[e.Key]
+	if r == nil {
+		r = &replayed{}
+		if r.Progress, r.known = k.q.Progress(e.Key); !r.known {
+			r.Key, r.Version = e.Key, e.Base
+			if !e.New {
+				r.ID, r.known = e.Key, true
+			}
+		}
+		b.vars[e.Key] = r
+	}
+	ch := model.Change{ID: r.ID, In: e.In, Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}
+	if !r.known {
+		ch.In, ch.Tenant, ch.Service, ch.Name = 0, e.Tenant, e.Service, e.Name
+		if !r.begun {
+			ch.Create, ch.NewMode, ch.Mode = true, e.Mode, 0
+		}
+	}
+	switch e.Kind {
+	case offline.Replace:
+		ch.Op, ch.Data = model.OpStore, e.Data
+	case offline.Write:
+		ch.Op, ch.Ranges = model.OpWrite, []model.RangeData{{Off: e.Off, Data: e.Data}}
+	case offline.Append:
+		ch.Op, ch.Data = model.OpAppend, e.Data
+	case offline.Truncate:
+		ch.Op, ch.Size = model.OpTruncate, e.Size
+	case offline.Meta:
+		ch.Op = model.OpSetMeta
+	}
+	switch {
+	case e.Kind != offline.Append && !r.guarded:
+		ch.HasVersion, ch.IfVersion, r.guarded = true, r.Version+r.appends, true
+	case e.Kind == offline.Append && !r.guarded && len(e.Data) > 0:
+		r.appends++
+		r.created = !r.known
+	}
+	r.begun = true
+	b.entries, b.changes = append(b.entries, *e), append(b.changes, ch)
+}
+
+// progress is how far the server has come by the results of a batch.
+func (b *batch) progress(results []model.Result) (list []offline.Progress) {
+	last := map[uint64]model.Result{}
+	for i, e := range b.entries {
+		last[e.Key] = results[i]
+	}
+	for key, r := range b.vars {
+		p := offline.Progress{Key: key, ID: last[key].ID, Version: last[key].Version}
+		if expected := r.Version + r.appends; !r.guarded && !r.created && p.Version != expected {
+			p.Version = expected // others have written: an edit that is no append is one over what they have not seen
+		}
+		if r.created && last[key].Size != b.sizeOf(key) {
+			p.Version = 0 // it was there already
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+func (b *batch) sizeOf(key uint64) (n int64) {
+	for i := range b.entries {
+		if b.entries[i].Key == key {
+			n += int64(len(b.entries[i].Data))
+		}
+	}
+	return n
+}
+
+func (b *batch) numbers() (list []uint64) {
+	for i := range b.entries {
+		list = append(list, b.entries[i].N)
+	}
+	return list
+}
