@@ -72,6 +72,18 @@ func (f *FS) statusText() []byte {
 	t.put("allow_other", yesNo(f.o.AllowOther))
 	t.put("timeout", f.c.Timeout())
 	t.put("private_files", len(f.privateFiles()))
+	if q, ok := f.c.Offline(); ok {
+		t.put("offline_queue_edits", q.Entries)
+		t.put("offline_queue_edits_most", q.Limits.Entries)
+		t.put("offline_queue_bytes", q.Bytes)
+		t.put("offline_queue_bytes_most", q.Limits.Bytes)
+		t.put("offline_queue_since", "")
+		if !q.Oldest.IsZero() {
+			t.put("offline_queue_since", jsonline.Time(q.Oldest))
+		}
+		t.put("offline_set_aside", q.Aside)
+		t.put("offline_damaged", q.Damaged)
+	}
 	return t.Bytes()
 }
 

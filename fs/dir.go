@@ -84,8 +84,14 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 		p, err := f.place(h.NodeId)
 		return errors.Join(err, f.nothing(p, name))
 	case *unshared:
+		if err := f.replayed(n); err != nil {
+			return err
+		}
 		return f.discard(n)
 	case *varsync.Variable:
+		if err := f.replayed(n); err != nil {
+			return err
+		}
 		if f.kernel.Settled(n.ID()) {
 			return syscall.ESTALE // the kernel asks again, and hears of one link
 		}

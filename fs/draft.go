@@ -72,6 +72,12 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit) error {
 		_, err := v.Commit(ctx, change)
 		return err
 	}
+	if l.is(kept) {
+		if e == nil {
+			return nil
+		}
+		return f.keepEdit(ctx, l, *e)
+	}
 	parent, name, gone := f.unshared.where(l)
 	if gone {
 		return model.ErrNotFound // like writing to an unlinked file
@@ -80,7 +86,10 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit) error {
 	if err != nil {
 		return err
 	}
-	ch := model.Change{Op: model.OpStore, Create: true, NewID: l.id, NewMode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
+	ch := model.Change{Op: model.OpStore, Create: true, NewMode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}
+	if l.id&unsharedBit == 0 {
+		ch.NewID = l.id
+	}
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	switch {
 	case e == nil:
@@ -95,7 +104,7 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit) error {
 	if e != nil && e.Seen != nil {
 		ch.HasVersion, ch.IfVersion = true, e.Seen.Version()
 	}
-	res, err := f.c.Report(ctx, ch)
+	res, queued, err := f.c.CreateOrKeep(ctx, l.id, ch)
 	if errors.Is(err, model.ErrExists) && e == nil {
 		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // somebody else made it: that is as good
 			f.become(l, v)
@@ -105,10 +114,14 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit) error {
 	if err != nil {
 		return err
 	}
-	if e != nil && e.Seen != nil {
-		e.Seen.Set(res[0].Version)
+	if queued {
+		f.keep(l, ch.Data)
+		return nil
 	}
-	v, ok := f.c.Node(res[0].ID).(*varsync.Variable)
+	if e != nil && e.Seen != nil {
+		e.Seen.Set(res.Version)
+	}
+	v, ok := f.c.Node(res.ID).(*varsync.Variable)
 	if !ok {
 		f.unshared.end(l, removed)
 		return model.ErrNotFound // it was stored, and is gone again: somebody removed it

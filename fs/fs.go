@@ -127,6 +127,8 @@ func Mount(ctx context.Context, co varsync.Options, o Options) (*Mounted, error)
 	if err != nil {
 		return nil, err
 	}
+	// What an earlier mount has queued comes first.
+	f.c.AwaitReplay(ctx, 0)
 	m := &Mounted{fs: f, client: f.c}
 	if err := m.mount(f.o); err != nil {
 		f.cancel()
@@ -159,6 +161,14 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	co.OnLocksLost = f.locksLost
 	co.OnMemory = f.memoryChanged
 	co.OnConnection = f.connected
+	co.OnReplayed = f.onReplayed
+	if co.Offline != nil {
+		for _, key := range co.Offline.Keys() { // of mounts before this one
+			if key&unsharedBit != 0 {
+				f.unshared.next = max(f.unshared.next, key&^unsharedBit)
+			}
+		}
+	}
 	co.Client.ReadOnly = o.ReadOnly
 	client, err := varsync.New(ctx, co)
 	if err != nil {

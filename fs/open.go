@@ -94,7 +94,7 @@ func (f *FS) open(n varsync.Node, node uint64, thread, flags uint32, trunc bool)
 		h.v, h.state = n, h.fresh()
 	case *unshared:
 		h.l, h.state = n, h.fresh()
-		if !n.is(draft) {
+		if !n.is(draft) && !n.is(kept) {
 			h.state = &private{h, n}
 		}
 	case nil: // by /proc/self/fd

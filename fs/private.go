@@ -56,9 +56,14 @@ func (l *unshared) carryOut(e varsync.Edit) error {
 	if l.v != nil {
 		return errMoved
 	}
+	l.changeLocked(e)
+	return nil
+}
+
+func (l *unshared) changeLocked(e varsync.Edit) {
 	l.data = edited(l.data, e)
 	l.mtime, l.stamped = time.Now(), false
-	return nil
+	l.edits++
 }
 
 // unstamp forgets a time that was set: something was written since.

@@ -49,7 +49,7 @@ func (r *reader) release() error            { return nil }
 
 func (r *reader) read(buf []byte, off uint64) (int, error) {
 	switch {
-	case r.variable() == nil:
+	case r.variable() == nil && !r.l.is(kept):
 		return 0, nil // a draft that nobody has written yet
 	case off == 0 || !r.taken || len(r.snap.edits) > 0 || r.relocked.Swap(false):
 		err := r.orMoved(r.refresh())
@@ -82,6 +82,10 @@ func (r *reader) refresh() error {
 // load returns the value, in memory of ours if it can: polling one descriptor makes no garbage.
 func (r *reader) load() (snapshot, error) {
 	v, dst := r.variable(), r.spare[:0]
+	if v == nil {
+		data, version := r.l.value()
+		return snapshot{data: data, version: version}, nil
+	}
 	if v.Service().Mapped() {
 		if size := v.Current().Size; int64(cap(dst)) < size {
 			dst = make([]byte, 0, size)
@@ -115,7 +119,14 @@ const comesBack = 100 * time.Millisecond
 func (r *reader) follow(off uint64) {
 	now := time.Now()
 	back := !r.ended.at.IsZero() && now.Sub(r.ended.at) >= comesBack
-	if m := r.v.Current(); m.Version != r.snap.version && (back || m.Version != r.ended.version) {
+	if r.v == nil {
+		if version := r.l.version(); version == r.snap.version {
+			return
+		}
+		if s, err := r.load(); err == nil && (back || bytes.HasPrefix(s.data, r.snap.data)) {
+			r.take(s)
+		}
+	} else if m := r.v.Current(); m.Version != r.snap.version && (back || m.Version != r.ended.version) {
 		switch s, err := r.load(); {
 		case err != nil:
 		case back, bytes.HasPrefix(s.data, r.snap.data):

@@ -59,6 +59,9 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	if dst != nil && in.Flags&unix.RENAME_NOREPLACE != 0 {
 		return syscall.EEXIST
 	}
+	if err := errors.Join(f.replayed(src), f.replayedOver(dst)); err != nil {
+		return err
+	}
 	m := move{oldDir: in.NodeId, newDir: in.Newdir, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName),
 		newName: to.decode(newName), noReplace: in.Flags&unix.RENAME_NOREPLACE != 0, thread: in.Pid}
 	if v, ok := dst.(*varsync.Variable); ok && v.ID() != src.ID() {

@@ -22,6 +22,7 @@ type replacer struct {
 	buf    []byte    // the value
 	base   uint64    // the version at the open
 	asked  time.Time // when the server said last that it would keep a change
+	queues bool      // what it said was that it cannot be reached: the value is to be queued
 	stamp  time.Time // the time that somebody has given the value; zero: when it is committed
 	failed error     // why a write was refused: what has a part missing is never published
 	// Why release publishes nothing.
@@ -45,9 +46,11 @@ func (old *reader) replace(thread uint32) error {
 	r := &replacer{reader: *old, stage: emptied}
 	if v := r.variable(); v != nil {
 		r.base = v.Current().Version
+	} else {
+		r.base = r.l.version()
 	}
 	if r.fs.o.Sync != SyncNever {
-		if err := r.ask(); err != nil {
+		if err := r.ask(0); err != nil {
 			return orStale(err)
 		}
 	}
@@ -76,10 +79,15 @@ func (r *replacer) write(off int64, data []byte) error {
 	}
 	err := r.fs.checkSize(off, int64(len(data)))
 	now := r.fs.o.Sync == SyncAlways || r.registered()
+	size := max(int64(len(r.buf)), off+int64(len(data)))
 	if err == nil && !now && r.stage != dirty && r.fs.o.Sync != SyncNever && time.Since(r.asked) > r.fs.freshAnswer {
 		// Shells ignore what close says: a value that cannot be kept has to fail here.
-		if err = r.orMoved(r.ask()); err == errMoved {
+		if err = r.orMoved(r.ask(size)); err == errMoved {
 			return err
+		}
+	} else if err == nil && r.queues {
+		if s := r.service(); s != nil {
+			_, err = s.Keeps(size)
 		}
 	}
 	if err == nil {
@@ -178,7 +186,7 @@ func (r *replacer) publish() ([]pendingEdit, error) {
 	e := varsync.Edit{Kind: varsync.EditReplace, Data: r.buf}
 	e.Seen = r.under(&e)
 	switch {
-	case v == nil && r.stage == dirty:
+	case v == nil && (r.stage == dirty || r.l.is(kept) && r.l.version() == r.base):
 		err := r.fs.commitDraft(r.l, &e)
 		if err == nil && e.Seen != nil {
 			r.made(e.Seen.Version())
@@ -212,8 +220,37 @@ func (r *replacer) publish() ([]pendingEdit, error) {
 	return nil, err
 }
 
-// ask asks the server whether it would keep a change of the file now.
-func (r *replacer) ask() error {
+// ask asks the server whether it would keep a change of the file now, to size bytes. If it cannot be reached the offline queue, if
+// there is one, is asked in its place.
+func (r *replacer) ask(size int64) error {
+	s := r.service()
+	if s == nil {
+		return r.askServer()
+	}
+	var err error
+	if r.queues, err = s.Keeps(size); r.queues {
+		r.asked = time.Now()
+		return err
+	}
+	if err = r.askServer(); err == nil {
+		return nil
+	}
+	if err = s.OrKeep(err, size); err == nil {
+		r.queues, r.asked = true, time.Now()
+	}
+	return err
+}
+
+// service is the one that the file is in, nil if that is not known.
+func (r *replacer) service() *varsync.Service {
+	if v := r.variable(); v != nil {
+		return v.Service()
+	}
+	parent, _, _ := r.fs.unshared.where(r.l)
+	return serviceOf(r.fs.node(parent))
+}
+
+func (r *replacer) askServer() error {
 	if v := r.variable(); v != nil {
 		version, at, err := r.keeps(v)
 		if err == nil {

@@ -27,7 +27,7 @@ func (e *editor) clear() error {
 	}
 	r := &replacer{reader: e.reader, stage: dirty}
 	if e.fs.o.Sync != SyncNever {
-		if err := r.ask(); err != nil {
+		if err := r.ask(0); err != nil {
 			return e.orMoved(err)
 		}
 	}

@@ -80,6 +80,9 @@ func (f *FS) describe(n varsync.Node, node uint64, d described) error {
 	}
 	if l, ok := n.(*unshared); ok {
 		v := l.describe(d)
+		if v == nil && l.is(kept) {
+			return f.commitDraft(l, &varsync.Edit{Kind: varsync.EditMeta, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime})
+		}
 		if v == nil {
 			return nil
 		}

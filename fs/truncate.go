@@ -64,7 +64,7 @@ func (f *FS) truncateNode(n varsync.Node, e varsync.Edit) (version uint64, err e
 	}
 	v, _ := n.(*varsync.Variable)
 	switch {
-	case l != nil && !l.is(draft):
+	case l != nil && !l.is(draft) && !l.is(kept):
 		if err := l.carryOut(e); err != errMoved {
 			return 0, err
 		}

@@ -14,7 +14,10 @@ import (
 //
 //	from       to         when
 //	draft      shared     its first value is committed, or it is moved over a variable
+//	           kept       its first value is in the offline queue
 //	           removed    it is removed, another file is moved over it, or it is closed and was never committed
+//	kept       shared     the queue was replayed: it is a variable
+//	           removed    it was set aside
 //	temporary  shared     it is renamed to a name that is none of a temporary, or over a variable
 //	           removed    it is removed, or another file is moved over it
 //	parked     temporary  the variable's name is made again
@@ -42,11 +45,13 @@ type unshared struct {
 	mode  model.Mode
 	// stamped: somebody has set mtime since the last write.
 	stamped bool
+	edits   uint64            // of one that is kept, so far
 	v       *varsync.Variable // what it has become
 	// over is the version of the variable that a draft was moved over, as who moved it has seen it; 0: it was not.
 	over uint64
 
-	done chan struct{} // closed when it is shared or removed
+	done  chan struct{} // closed when it is no draft any more
+	ended chan struct{} // closed when it is shared or removed
 }
 
 // fileState is what an unshared file is.
@@ -60,11 +65,13 @@ const (
 	moving                     // it was parked, and the server is being told
 	shared                     // it is a variable; its number stands for that until the kernel forgets it
 	removed                    // only its descriptors have it
+	kept                       // a variable that the server does not know yet, because it cannot be reached
 )
 
 // becomes is the table above.
 var becomes = map[fileState][]fileState{
-	draft:     {shared, removed},
+	draft:     {shared, removed, kept},
+	kept:      {shared, removed},
 	temporary: {shared, removed, parked}, // parked: as it is made
 	parked:    {temporary, moving},
 	moving:    {shared, removed, parked, temporary},
@@ -79,10 +86,24 @@ func (l *unshared) is(s fileState) bool { return fileState(l.state.Load()) == s 
 // that goes on.
 func (l *unshared) private() bool {
 	switch fileState(l.state.Load()) {
-	case temporary, parked, moving:
+	case temporary, parked, moving, kept:
 		return true
 	}
 	return false
+}
+
+// version tells the values of a kept file apart.
+func (l *unshared) version() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.edits
+}
+
+// value returns a copy of what a kept file has.
+func (l *unshared) value() (data []byte, version uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]byte{}, l.data...), l.edits
 }
 
 func (l *unshared) stat() (size, mtime int64) {
@@ -158,7 +179,12 @@ func (ls *unsharedFiles) toLocked(l *unshared, from, to fileState) bool {
 		b.moved = make(chan struct{})
 	case temporary:
 		ls.backups.Done()
+	case kept:
+		close(l.done)
 	case shared, removed:
+		if from != kept {
+			close(l.done)
+		}
 		if from == moving {
 			ls.backups.Done()
 		}
@@ -170,7 +196,7 @@ func (ls *unsharedFiles) toLocked(l *unshared, from, to fileState) bool {
 // forgetLocked takes a file that is shared or removed out of its directory. Descriptors keep it. The number of one that is
 // shared goes on standing for the variable, if that has another (somebody else made it first, or the file was a temporary).
 func (ls *unsharedFiles) forgetLocked(l *unshared, to fileState) {
-	close(l.done)
+	close(l.ended)
 	if k := (fileKey{l.parent, l.name}); ls.names[k] == l {
 		delete(ls.names, k)
 	}
@@ -219,7 +245,7 @@ func (ls *unsharedFiles) add(id, parent uint64, name string, s fileState, mode m
 		ls.next++
 		id = unsharedBit | ls.next
 	}
-	l := &unshared{id: id, parent: parent, name: name, mode: mode, mtime: time.Now(), done: make(chan struct{})}
+	l := &unshared{id: id, parent: parent, name: name, mode: mode, mtime: time.Now(), done: make(chan struct{}), ended: make(chan struct{})}
 	l.state.Store(uint32(s))
 	ls.ids[id] = l
 	ls.names[fileKey{parent, name}] = l

@@ -11,12 +11,21 @@ import (
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
+// Attributes of a file: since when it can be old, and how many edits of it are in the offline queue.
+const (
+	staleXattr  = "user.commy.stale"
+	queuedXattr = "user.commy.queued"
+)
+
 // xattr is an attribute of a variable that can be read (S24). They are not listed: what copies a file would take them for
 // its own, and a copy with the version of the original tells something wrong.
 func (f *FS) xattr(v *varsync.Variable, name string) (string, bool) {
 	m := v.Current()
 	switch name {
 	case "user.commy.version":
+		if f.c.Queued(v.ID()) > 0 {
+			m = v.Meta() // what is queued has none yet
+		}
 		return strconv.FormatUint(m.Version, 10), true
 	case "user.commy.size":
 		return strconv.FormatInt(m.Size, 10), true
@@ -24,14 +33,21 @@ func (f *FS) xattr(v *varsync.Variable, name string) (string, bool) {
 		return strconv.FormatInt(m.MTime, 10), true
 	case "user.commy.writer":
 		return v.Writer(), true
-	case "user.commy.stale":
-		connected, down, _ := f.c.Connection()
-		if connected {
-			return "0", true
-		}
-		return strconv.FormatInt(down.UnixNano(), 10), true
+	case queuedXattr:
+		return strconv.Itoa(f.c.Queued(v.ID())), true
+	case staleXattr:
+		return f.staleSince()
 	}
 	return "", false
+}
+
+// staleSince is the time since when there is no connection, 0 if there is one.
+func (f *FS) staleSince() (string, bool) {
+	connected, down, _ := f.c.Connection()
+	if connected {
+		return "0", true
+	}
+	return strconv.FormatInt(down.UnixNano(), 10), true
 }
 
 // GetXAttr reads one attribute.
@@ -45,8 +61,13 @@ func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []b
 			value, ok = f.givenVersion(h)
 		}
 	case *unshared:
-		if name == ifVersion {
+		switch {
+		case name == ifVersion:
 			value, ok = f.givenVersion(h)
+		case name == queuedXattr && n.is(kept):
+			value, ok = strconv.Itoa(f.c.Queued(n.ID())), true
+		case name == staleXattr && n.is(kept):
+			value, ok = f.staleSince()
 		}
 	case root:
 		if err := f.may(h, f.node(h.NodeId), mayRead); err != nil {
@@ -69,6 +90,8 @@ func (f *FS) rootXattr(name string) (string, bool) {
 		return f.o.Temporary.String(), true
 	case mountpoint.BlockedXattr:
 		return strconv.FormatInt(f.streams.blocked.Load(), 10), true
+	case offlineXattr:
+		return f.offlineStats()
 	}
 	return "", false
 }
