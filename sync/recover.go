@@ -312,3 +312,5 @@ func (nobody) Changed(*model.Changes)                    {}
 func (nobody) Replaced(*model.Snapshot)                  {}
 func (nobody) MemoryFileMoved(uint64, *model.MemoryFile) {}
 func (nobody) MemoryStored(uint64)                       {}
+func (nobody) Locked(*model.LockAnswer)                  {}
+func (nobody) LeaseEnded(uint64)                         {}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/fs/mountpoint"
 	"github.com/commy-project/commyfs/internal/heap"
+	"github.com/commy-project/commyfs/offline"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -36,6 +38,10 @@ type mountOptions struct {
 	conflict   choice
 	events     string
 	temporary  []string
+
+	offline        choice
+	offlineEntries uint32
+	offlineBytes   uint64
 }
 
 func (a *app) newMountCommand() *cobra.Command {
@@ -73,7 +79,12 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.temporary, "temporary", nil, "`pattern` of new files that stay private to this mount until they are renamed; replaces the built-in patterns\n"+
 		"(\"defaults\" adds them, \"none\" matches no file); excl:PATTERN matches only files created with O_EXCL,\n"+
 		"mkstemp:PATTERN only files created by mkstemp; repeatable")
-	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "conflict", "events", "temporary")
+	o.offline = newChoice("fail", "fail", "queue")
+	fs.Var(&o.offline, "offline", "what to do with writes while the server cannot be reached: fail, or queue (keep them on disk and replay them)")
+	fs.Uint32Var(&o.offlineEntries, "offline-entries", offline.DefaultEntries, "how many writes the offline queue holds")
+	fs.Uint64Var(&o.offlineBytes, "offline-bytes", offline.DefaultBytes, "how many bytes the offline queue holds")
+	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "conflict", "events", "temporary", "offline",
+		"offline-entries", "offline-bytes")
 	fs.VarP(&mountFlags{fs}, "option", "o", "`options` in the form of mount(8): k[=v],... for --k v")
 }
 
@@ -92,6 +103,9 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	temporary, err := varfs.ParseTemporaries(o.temporary)
 	if err != nil {
 		return usagef("%s: %w", origin(o.fs, "temporary"), err)
+	}
+	if o.offlineEntries == 0 || o.offlineBytes == 0 || o.offlineBytes > math.MaxInt64 {
+		return usagef("--offline-entries and --offline-bytes must be greater than 0")
 	}
 	if err := o.resolve(a); err != nil {
 		return err
@@ -143,7 +157,14 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	fo.Conflict = conflictModes[o.conflict.value]
 	fo.Sync, fo.Logger, fo.Log = syncModes[o.sync.value], d.log, log
 	fo.Config, fo.Version = o.effective(), currentVersion()
-	m, err := varfs.Mount(ctx, varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Logger: d.log}, fo)
+	q, err := o.openQueue(ctx, dir, d.log)
+	if err != nil {
+		return err
+	}
+	if q != nil {
+		defer q.Close()
+	}
+	m, err := varfs.Mount(ctx, varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Offline: q, Logger: d.log}, fo)
 	if err != nil {
 		return err
 	}

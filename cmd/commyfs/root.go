@@ -88,6 +88,7 @@ func (a *app) newRootCommand() *cobra.Command {
 		a.newUnregisterCommand(),
 		a.newStatusCommand(),
 		a.newDoctorCommand(),
+		a.newOfflineCommand(),
 		a.newKeyCommand(),
 		a.newVersionCommand(),
 		a.newBenchCommand(), a.newBenchFSCommand(),

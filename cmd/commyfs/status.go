@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,11 +49,13 @@ type statusJSON struct {
 	Memory     []commyfs.MemoryInfo `json:"memory,omitempty"`
 	MoreMemory int                  `json:"more_memory,omitempty"`
 	// NoLocks: the server is too old to have locks.
-	NoLocks   bool          `json:"no_locks,omitempty"`
-	Locks     int           `json:"locks,omitempty"`
-	LockWaits int           `json:"lock_waits,omitempty"`
-	Mounts    []mountJSON   `json:"mounts"`
-	Sessions  []sessionJSON `json:"sessions"` // including those of mounts
+	NoLocks   bool `json:"no_locks,omitempty"`
+	Locks     int  `json:"locks,omitempty"`
+	LockWaits int  `json:"lock_waits,omitempty"`
+	// Queues are the offline queues of this host's mounts, as they are on the disk.
+	Queues   []queueJSON   `json:"offline_queues,omitempty"`
+	Mounts   []mountJSON   `json:"mounts"`
+	Sessions []sessionJSON `json:"sessions"` // including those of mounts
 }
 
 type sessionJSON struct {
@@ -63,7 +66,8 @@ type sessionJSON struct {
 type mountJSON struct {
 	Dir     string       `json:"dir"`
 	RawDir  []byte       `json:"dir_base64,omitempty"`
-	Private privateFiles `json:"private,omitzero"` // only for mounts on this host
+	Private privateFiles `json:"private,omitzero"`  // only for mounts on this host
+	Offline *offlineJSON `json:"offline,omitempty"` // the same, and only for those with a queue
 	commyfs.SessionInfo
 }
 
@@ -76,6 +80,10 @@ func (a *app) runStatus(ctx context.Context, o *statusOptions) error {
 		s = &statusJSON{Error: errorLine(err), Mounts: []mountJSON{}, Sessions: []sessionJSON{}}
 		err = &exitError{code: exitCode(err), err: err}
 	}
+	var qerr error
+	if s.Queues, qerr = listQueues(o.state); err == nil {
+		err = qerr
+	}
 	if o.json() {
 		if werr := writeJSON(a.stdout, s); werr != nil {
 			return werr
@@ -84,6 +92,9 @@ func (a *app) runStatus(ctx context.Context, o *statusOptions) error {
 	}
 	if err == nil {
 		err = s.print(a)
+	}
+	for i := range s.Queues { // also without a server
+		err = errors.Join(err, s.Queues[i].print(a, false))
 	}
 	return err
 }
@@ -115,6 +126,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 			m := mountJSON{Dir: info.Mount, RawDir: raw(info.Mount), SessionInfo: info}
 			if info.Host == me.Host {
 				m.Private, _ = privateOf(ctx, info.Mount, askingBound)
+				m.Offline, _ = offlineOf(ctx, info.Mount, askingBound)
 			}
 			s.Mounts = append(s.Mounts, m)
 		}
@@ -170,6 +182,9 @@ func (s *statusJSON) print(a *app) error {
 		if c.Mount != "" {
 			if p := mounts[0].Private; err == nil && p.Total > 0 {
 				err = showf(a.stdout, "          private files: %s\n", p)
+			}
+			if o := mounts[0].Offline; err == nil && o != nil {
+				err = showf(a.stdout, "          offline queue: %s\n", o)
 			}
 			mounts = mounts[1:]
 		}
