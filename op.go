@@ -72,6 +72,16 @@ func (s *Service) OpRename(name string, to *Service, newName string) Op {
 	return Op{c}
 }
 
+// OpExchange is [Service.Exchange].
+func (s *Service) OpExchange(name string, with *Service, other string) Op {
+	if with == nil {
+		with = s
+	}
+	c := s.op(model.OpExchange, name, nil)
+	c.ToTenant, c.ToService, c.ToName = with.tenant, with.name, other
+	return Op{c}
+}
+
 // TxnError says which change made a [Client.Txn] of several fail, by its index.
 type TxnError = varsync.RefusedError
 
@@ -175,5 +185,12 @@ func (s *Service) Rmdir(ctx context.Context, name string) error {
 // parents of the new name, and replaces a variable of that name.
 func (s *Service) Rename(ctx context.Context, name string, to *Service, newName string) error {
 	_, err := s.c.one(ctx, s.OpRename(name, to, newName))
+	return err
+}
+
+// Exchange gives two variables or directories, which must exist, each other's names, in one step; a nil service is the same one.
+// It is announced as two renamings.
+func (s *Service) Exchange(ctx context.Context, name string, with *Service, other string) error {
+	_, err := s.c.one(ctx, s.OpExchange(name, with, other))
 	return err
 }

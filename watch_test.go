@@ -133,6 +133,8 @@ func TestWatch_Names(t *testing.T) {
 		put(t, s, "up/above/v", "2")
 		check(t, s.Rename(t.Context(), "d/v", s, "away"))
 		w.want("modified t/s/up/above/v=2", "renamed t/s/d/v>t/s/away=2")
+		check(t, s.Exchange(t.Context(), "up", nil, "new"))
+		w.want("renamed t/s/up>t/s/new/", "renamed t/s/new>t/s/up=1")
 	})
 }
 

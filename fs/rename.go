@@ -25,7 +25,8 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	if err := errors.Join(checkName(newName), f.mayChangeIn(&in.InHeader, in.NodeId), f.mayChangeIn(&in.InHeader, in.Newdir)); err != nil {
 		return err
 	}
-	if in.Flags&^unix.RENAME_NOREPLACE != 0 {
+	exchange := in.Flags&unix.RENAME_EXCHANGE != 0
+	if in.Flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 || exchange && in.Flags&unix.RENAME_NOREPLACE != 0 {
 		return syscall.EINVAL
 	}
 	from, err := f.place(in.NodeId)
@@ -49,6 +50,9 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 	}
 	if f.stale(in.NodeId, oldName, src) || dst != nil && f.stale(in.Newdir, newName, dst) {
 		return syscall.ESTALE
+	}
+	if exchange {
+		return f.exchange(in, from, to, src, dst, oldName, newName)
 	}
 	if err := f.checkNew(to, newName); err != nil {
 		return err

@@ -151,8 +151,49 @@ func TestRenameNoReplace(t *testing.T) {
 			m.want("rename", m.rename("t/s/"+tt.from, "t/s/"+tt.to, unix.RENAME_NOREPLACE), tt.want)
 		})
 	}
-	m := matrix(t)
-	m.want("exchange", m.rename("t/s/var", "t/s/var2", unix.RENAME_EXCHANGE), syscall.EINVAL)
+}
+
+func TestExchange(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		flags    uint32
+		want     syscall.Errno
+	}{
+		{"var", "var2", 0, 0},
+		{"var", "dir", 0, 0},
+		{"full", "dir", 0, 0},
+		{"full/x", "var", 0, 0},
+		{"var", "full", 0, 0},
+		{"var", "new", 0, syscall.ENOENT},
+		{"var", "saved", 0, syscall.ENOENT}, // it is parked
+		{"full/x", "full", 0, syscall.EINVAL},
+		{"full", "full/x", 0, syscall.EINVAL},
+		{"var", "draft", 0, syscall.EBUSY},
+		{"draft", "draft2", 0, syscall.EBUSY},
+		{"tmp~", "tmp2~", 0, syscall.EINVAL},
+		{"var", "tmp~", 0, syscall.EINVAL},
+		{"var", "saved~", 0, syscall.EINVAL},
+		{"var", "var2", unix.RENAME_NOREPLACE, syscall.EINVAL},
+		{"var", "var2", unix.RENAME_WHITEOUT, syscall.EINVAL},
+	} {
+		t.Run(tt.from+" and "+tt.to, func(t *testing.T) {
+			m := matrix(t)
+			id := func(name string) (id uint64) {
+				if n := m.found("t/s/" + name); n != nil {
+					id = n.ID()
+				}
+				return id
+			}
+			from, to := id(tt.from), id(tt.to)
+			m.want("exchange", m.rename("t/s/"+tt.from, "t/s/"+tt.to, unix.RENAME_EXCHANGE|tt.flags), tt.want)
+			if tt.want == 0 {
+				from, to = to, from
+			}
+			if id(tt.from) != from || id(tt.to) != to {
+				t.Errorf("they are %d and %d, want %d and %d", id(tt.from), id(tt.to), from, to)
+			}
+		})
+	}
 }
 
 func TestRenameAcrossLevels(t *testing.T) {

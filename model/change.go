@@ -20,6 +20,7 @@ const (
 	OpResize                 // the bare service has Size bytes
 	OpBare                   // a new bare service of Size bytes, which are rounded up to whole pages
 	OpAdd                    // the number Data, to the number that is current; creates if Create is set
+	OpExchange               // what has the name and what has the name To* get each other's; both are there
 )
 
 // Change is one step of a report. The target is named by ID (a variable, wherever it has been moved to) or by Tenant,
@@ -64,7 +65,9 @@ type Change struct {
 	HasMTime bool
 	MTime    int64 // Unix nanoseconds
 	// Expect is the id that a target named by its name must have: CodeConflict if the name has come to stand for another.
-	Expect uint64
+	// ToExpect is the same for what has the name To* (OpExchange).
+	Expect   uint64
+	ToExpect uint64
 	// Lease is the one by which the client had locks when it made the change, 0: none. CodeLockLost if that is over.
 	Lease uint64
 }

@@ -20,6 +20,9 @@ type Event struct {
 	ID      uint64
 	Name    string
 	OldName string
+	// Other is the id of what gets OldName at the same moment, and had Name: the two are exchanged. Its own event comes right
+	// behind the first, and tells nothing new. Else 0.
+	Other   uint64
 	Version uint64
 	MTime   int64
 	Mode    Mode

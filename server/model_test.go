@@ -123,6 +123,10 @@ func (r *replica) event(e model.Event) {
 		}
 		delete(r.vars, e.ID)
 	case model.EventRename:
+		if e.Other != 0 {
+			r.exchange(e)
+			return
+		}
 		if v == nil || v.Name != e.OldName {
 			r.fail("rename of %s to %s: not there", e.OldName, e.Name)
 			return
@@ -136,6 +140,10 @@ func (r *replica) event(e model.Event) {
 		}
 		delete(r.dirs, e.ID)
 	case model.EventRenameDir:
+		if e.Other != 0 {
+			r.exchange(e)
+			return
+		}
 		move := func(name string) string {
 			if name == e.OldName || below(name, e.OldName) {
 				return e.Name + name[len(e.OldName):]
@@ -159,6 +167,36 @@ func (r *replica) event(e model.Event) {
 		}
 	default:
 		r.fail("event of kind %d", e.Kind)
+	}
+}
+
+// exchange applies one of the two events of an exchange: the first does it, the second finds it done.
+func (r *replica) exchange(e model.Event) {
+	name := map[uint64]*string{}
+	for id, d := range r.dirs {
+		name[id] = &d.Name
+	}
+	for id, v := range r.vars {
+		name[id] = &v.Name
+	}
+	one, other := name[e.ID], name[e.Other]
+	switch {
+	case one == nil || other == nil:
+		r.fail("exchange of %s and %s: not there", e.OldName, e.Name)
+		return
+	case *one == e.Name && *other == e.OldName:
+		return
+	case *one != e.OldName || *other != e.Name:
+		r.fail("exchange of %s and %s: they are %s and %s", e.OldName, e.Name, *one, *other)
+		return
+	}
+	for _, n := range name {
+		for _, way := range [][2]string{{e.OldName, e.Name}, {e.Name, e.OldName}} {
+			if *n == way[0] || below(*n, way[0]) {
+				*n = way[1] + (*n)[len(way[0]):]
+				break
+			}
+		}
 	}
 }
 

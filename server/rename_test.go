@@ -109,6 +109,126 @@ func TestRenameMatrix(t *testing.T) {
 	}
 }
 
+// TestExchangeMatrix: two that exist get each other's name, with their ids, values and all that is below them, or nothing
+// happens.
+func TestExchangeMatrix(t *testing.T) {
+	v, d, f, n := "t/s/v", "t/s/d", "t/s/f", "t/s/n"
+	cases := []struct {
+		from, to string
+		code     model.Code
+	}{
+		{v, "t/s/w", model.CodeOK},
+		{v, "t/s/f/1", model.CodeOK},
+		{v, v, model.CodeOK},
+		{v, n, model.CodeNotFound},
+		{n, v, model.CodeNotFound},
+		{v, "t/s/n/x", model.CodeNotFound},
+		{v, "t/s/w/x", model.CodeNotDirectory},
+		{v, d, model.CodeOK},
+		{v, f, model.CodeOK},
+		{f, v, model.CodeOK},
+		{d, f, model.CodeOK},
+		{f, d, model.CodeOK},
+		{f, "t/s/g", model.CodeOK},
+		{"t/s/f/sub", "t/s/g", model.CodeOK},
+		{"t/s/f/sub", "t/s/g/sub", model.CodeOK},
+		{f, f, model.CodeOK},
+		{f, "t/s/f/sub", model.CodeInvalid},
+		{"t/s/f/sub", f, model.CodeInvalid},
+		{"t/s/f/1", f, model.CodeInvalid},
+		{v, "t/S/v", model.CodeOK},
+		{v, "T/S/v", model.CodeOK},
+		{"t/s/f/1", "T/S/v", model.CodeOK},
+		{v, "t/S/n", model.CodeNotFound},
+		{v, "t/x/n", model.CodeNotFound},
+		{v, "t/S", model.CodeCrossDevice},
+		{"t/S", v, model.CodeCrossDevice},
+		{"t/s", "t/S", model.CodeOK},
+		{"t/s", "T/S", model.CodeOK},
+		{"t/s", "t/e", model.CodeOK},
+		{"t/s", "t/n", model.CodeNotFound},
+		{"t/s", "t/s", model.CodeOK},
+		{"t/s", "T", model.CodeCrossDevice},
+		{"t", "T/S", model.CodeCrossDevice},
+		{"t", "T", model.CodeOK},
+		{"t", "e", model.CodeOK},
+		{"t", "n", model.CodeNotFound},
+		{"t", "t", model.CodeOK},
+	}
+	s := startServer(t)
+	p := connect(t, s)
+	for _, c := range cases {
+		t.Run(strings.ReplaceAll(c.from+"-"+c.to, "/", "."), func(t *testing.T) {
+			p.t = t
+			p.clear()
+			for _, name := range []string{"v", "w", "f/1", "f/sub/2", "g/1", "g/3", "g/sub/sub/4"} {
+				p.do(store(name, "value of "+name))
+			}
+			p.do(store("v", "again"), store("v", "and again"))
+			p.do(at(model.OpMkdir, "t", "s", "d"), at(model.OpMkdir, "t", "e", ""), at(model.OpMkdir, "e", "", ""))
+			other := store("v", "other")
+			other.Service = "S"
+			p.do(other)
+			other.Tenant = "T"
+			p.do(other)
+
+			before := p.everything()
+			ch := model.Change{Op: model.OpExchange, Expect: before[c.from].id, ToExpect: before[c.to].id}
+			ch.Tenant, ch.Service, ch.Name = cut(c.from)
+			ch.ToTenant, ch.ToService, ch.ToName = cut(c.to)
+			stranger := ch
+			if c.code == model.CodeOK {
+				stranger.ToExpect = 1
+				p.refused(model.CodeConflict, stranger)
+				stranger.ToExpect, stranger.Expect = ch.ToExpect, 1
+				p.refused(model.CodeConflict, stranger)
+			}
+			a := p.send(ch)
+			if a.Code != c.code {
+				t.Fatalf("code %d (%s), want %d", a.Code, a.Message, c.code)
+			}
+			want := before
+			if c.code == model.CodeOK && c.from != c.to {
+				want = map[string]thing{}
+				for path, x := range before {
+					want[exchanged(path, c.from, c.to)] = x
+				}
+			}
+			after := p.everything()
+			if !maps.EqualFunc(want, after, func(a, b thing) bool { return a.id == b.id && a.dir == b.dir && bytes.Equal(a.data, b.data) }) {
+				t.Errorf("after the exchange:\n%v\nwant\n%v", after, want)
+			}
+			for path, x := range after {
+				if was := want[path]; x.version < was.version {
+					t.Errorf("%s went from version %d to %d", path, was.version, x.version)
+				}
+				if was := before[path]; cutsService(c.from) != cutsService(c.to) && was.id != x.id && !x.dir && !was.dir && x.version <= was.version {
+					t.Errorf("the name %s went from version %d to %d", path, was.version, x.version)
+				}
+			}
+		})
+	}
+}
+
+// cutsService is the service of a variable's path.
+func cutsService(path string) string {
+	tenant, service, name := cut(path)
+	if name == "" {
+		return ""
+	}
+	return tenant + "/" + service
+}
+
+// exchanged is the path that something has after an exchange.
+func exchanged(path, from, to string) string {
+	for _, way := range [][2]string{{from, to}, {to, from}} {
+		if path == way[0] || below(path, way[0]) {
+			return way[1] + path[len(way[0]):]
+		}
+	}
+	return path
+}
+
 // thing is what a test knows of an entry.
 type thing struct {
 	id, version uint64

@@ -188,7 +188,10 @@ func TestReplicaFollows(t *testing.T) {
 	dirs := []string{"d", "f"}
 	for range 600 {
 		ch := model.Change{Tenant: "t", Service: "s", Name: names[rng.IntN(len(names))]}
-		switch rng.IntN(8) {
+		switch rng.IntN(9) {
+		case 8:
+			any := append(names, dirs...)
+			ch.Op, ch.Name, ch.ToName = model.OpExchange, any[rng.IntN(len(any))], any[rng.IntN(len(any))]
 		case 0, 1, 2:
 			ch.Op, ch.Create, ch.Data = model.OpStore, true, fmt.Appendf(nil, "%d", rng.IntN(1000))
 		case 3:

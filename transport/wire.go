@@ -111,6 +111,7 @@ type wireEvent struct {
 	ID      uint64            `msg:"id"`
 	Name    string            `msg:"n,omitempty"`
 	OldName string            `msg:"on,omitempty"`
+	Other   uint64            `msg:"ot,omitempty"`
 	Version uint64            `msg:"v,omitempty"`
 	MTime   int64             `msg:"mt,omitempty"`
 	Mode    model.Mode        `msg:"mo,omitempty"`
@@ -164,6 +165,7 @@ type wireChange struct {
 	HasMTime   bool       `msg:"ht,omitempty"`
 	MTime      int64      `msg:"mt,omitempty"`
 	Expect     uint64     `msg:"x,omitempty"`
+	ToExpect   uint64     `msg:"tx,omitempty"`
 	Lease      uint64     `msg:"le,omitempty"`
 }
 

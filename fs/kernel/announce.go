@@ -127,22 +127,39 @@ func (c *Cache) disappeared(e *event) {
 	c.report(op, err)
 }
 
-// moved announces a new name.
+// moved announces a new name, or two.
 func (c *Cache) moved(e *event) {
-	if !c.Knows(e.ID, e.Parent, e.OldParent) {
+	if !c.Knows(e.ID, e.Parent, e.OldParent) && (e.with == nil || !c.Knows(e.with.ID)) {
 		return
 	}
 	from, to := name{e.OldParent, names.File(e.OldPath)}, name{e.Parent, names.File(e.Path)}
-	c.forgetName(to)
-	c.forgetName(from)
+	forget := func() {
+		c.forgetName(to)
+		c.forgetName(from)
+	}
 	if !c.Raises(Move) {
+		forget()
 		return
 	}
 	op := poke.Op{Kind: poke.Rename, Path: names.Path(e.OldPath), NewPath: names.Path(e.Path)}
-	err := c.poke(op, &poking{kind: op.Kind, at: from, to: to, id: e.ID, dir: e.Dir})
+	if e.with != nil {
+		op.Kind = poke.Exchange
+	}
+	var err error
+	for range 5 {
+		p := &poking{kind: op.Kind, at: from, to: to, id: e.ID, dir: e.Dir}
+		if e.with != nil {
+			p.other, p.otherDir = e.with.ID, e.with.Dir
+		}
+		c.current.Store(p) // from now on nobody else's answer is kept
+		forget()
+		err = c.poke(op, p)
+		if err == nil && p.moved.Load() || err != nil && !errors.Is(err, syscall.EBUSY) {
+			break
+		}
+	}
 	if err != nil {
-		c.forgetName(from)
-		c.forgetName(to)
+		forget()
 	}
 	c.report(op, err)
 }

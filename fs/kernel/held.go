@@ -192,11 +192,11 @@ func (c *Cache) Told(thread uint32, dir uint64, file string, id uint64) bool {
 		n.look(thread, k)
 	}
 	c.mu.Unlock()
-	if c.stands(k, id) {
-		return true
+	if !c.stands(k, id) {
+		c.Refresh(dir, file)
+		return false
 	}
-	c.Refresh(dir, file)
-	return false
+	return !c.current.Load().moves(k)
 }
 
 // tell records that the kernel is told of a node under a name, whatever it had there.
@@ -247,6 +247,23 @@ func (c *Cache) Renamed(id, oldDir uint64, oldFile string, newDir uint64, newFil
 	c.mu.Unlock()
 	if !c.stands(name{newDir, newFile}, id) {
 		c.Refresh(newDir, newFile)
+	}
+}
+
+// Exchanged records that the kernel carries out itself that two names get each other's node: id has the new name then, other
+// the old one.
+func (c *Cache) Exchanged(id, other, oldDir uint64, oldFile string, newDir uint64, newFile string) {
+	at, to := name{oldDir, oldFile}, name{newDir, newFile}
+	c.mu.Lock()
+	c.nameLocked(at, 0)
+	c.nameLocked(to, id)
+	c.nameLocked(at, other)
+	c.mu.Unlock()
+	if !c.stands(to, id) {
+		c.Refresh(newDir, newFile)
+	}
+	if !c.stands(at, other) {
+		c.Refresh(oldDir, oldFile)
 	}
 }
 

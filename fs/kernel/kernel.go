@@ -165,11 +165,20 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 	}
 	c.mu.Lock()
 	c.counts.notices += uint64(len(notices))
-	for _, in := range notices {
+	for i := 0; i < len(notices); i++ {
+		in := notices[i]
 		in.Parent, in.OldParent = orRoot(in.Parent), orRoot(in.OldParent)
 		c.outdateLocked(&in)
-		if c.nodes[in.ID] != nil || c.nodes[in.Parent] != nil || in.Kind == varsync.Renamed && c.nodes[in.OldParent] != nil {
-			c.queue.add(in)
+		var with *varsync.Notice
+		if i+1 < len(notices) && exchanged(&notices[i], &notices[i+1]) {
+			i++
+			with = &notices[i]
+			c.outdateLocked(&varsync.Notice{Kind: with.Kind, Dir: with.Dir, Own: with.Own, ID: with.ID, Parent: in.OldParent,
+				OldParent: in.Parent, Path: with.Path, OldPath: with.OldPath})
+		}
+		if c.nodes[in.ID] != nil || c.nodes[in.Parent] != nil || in.Kind == varsync.Renamed && c.nodes[in.OldParent] != nil ||
+			with != nil && c.nodes[with.ID] != nil {
+			c.queue.addWith(in, with)
 		}
 	}
 	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list)+len(c.queue.own) > 0

@@ -34,6 +34,8 @@ type event struct {
 	ownValue bool // every change of the value in it is ours: the kernel has raised CLOSE_WRITE
 	deferred bool // it is in queue.own
 	memory   bool // of a service's memory file, which the tree does not have: the path is as the mount shows it
+	// with is what got the old name at the same moment, and had the new one: the two were exchanged.
+	with *varsync.Notice
 }
 
 // at is its path in the mount.
@@ -44,13 +46,29 @@ func (e *event) at() string {
 	return names.Path(e.Path)
 }
 
+// exchanged reports whether two notices, one right behind the other, say that two nodes got each other's name.
+func exchanged(first, then *varsync.Notice) bool {
+	return first.Kind == varsync.Renamed && then.Kind == varsync.Renamed && first.ID != then.ID &&
+		first.Parent == then.OldParent && first.OldParent == then.Parent &&
+		slices.Equal(first.Path, then.OldPath) && slices.Equal(first.OldPath, then.Path)
+}
+
 func newQueue() queue {
 	return queue{values: map[uint64]*event{}, leaving: map[uint64]bool{}, limit: maxQueued}
 }
 
 // add has an event raised. What this mount changes the kernel raises itself, but the value of what is new.
-func (q *queue) add(in varsync.Notice) {
-	e := &event{Notice: in, ownValue: in.Own}
+func (q *queue) add(in varsync.Notice) { q.addWith(in, nil) }
+
+// addWith is add of a renaming that is half of an exchange; with is the other half, or nil.
+func (q *queue) addWith(in varsync.Notice, with *varsync.Notice) {
+	e := &event{Notice: in, ownValue: in.Own, with: with}
+	if with != nil {
+		if waiting := q.values[with.ID]; waiting != nil && !in.Own {
+			q.hurry(waiting)
+		}
+		delete(q.values, with.ID)
+	}
 	if in.Own && in.Kind != varsync.Modified {
 		if in.Kind == varsync.Renamed {
 			delete(q.values, e.ID) // what comes now is of the new name
@@ -157,6 +175,7 @@ func (q *queue) compact() {
 		kind varsync.NoticeKind
 	}
 	last := map[part]*event{}
+	q.list = apart(q.list)
 	for _, e := range q.list {
 		k := part{e.ID, e.Kind}
 		if e.Kind == varsync.Created || e.Kind == varsync.Deleted {
@@ -186,6 +205,7 @@ func (q *queue) compact() {
 	before := len(q.list)
 	q.list = slices.DeleteFunc(q.list, func(e *event) bool { return !kept[e] })
 	q.dropped += uint64(before - len(q.list))
+	q.list = together(q.list)
 	for _, e := range q.list {
 		switch {
 		case e.Kind == varsync.Deleted:
@@ -199,6 +219,36 @@ func (q *queue) compact() {
 			q.values[e.ID] = e
 		}
 	}
+}
+
+// apart makes two events of each exchange.
+func apart(list []*event) []*event {
+	if !slices.ContainsFunc(list, func(e *event) bool { return e.with != nil }) {
+		return list
+	}
+	var out []*event
+	for _, e := range list {
+		out = append(out, e)
+		if e.with != nil {
+			out = append(out, &event{Notice: *e.with})
+			e.with = nil
+		}
+	}
+	return out
+}
+
+// together makes one event of two that are an exchange.
+func together(list []*event) []*event {
+	var out []*event
+	for i := 0; i < len(list); i++ {
+		e := list[i]
+		if i+1 < len(list) && exchanged(&e.Notice, &list[i+1].Notice) {
+			i++
+			e.with = &list[i].Notice
+		}
+		out = append(out, e)
+	}
+	return out
 }
 
 // joined is one event for what has happened to a node's name twice, nil if it is what it was. It is the later of them, changed.

@@ -60,6 +60,42 @@ func TestQueueAfterOwnRename(t *testing.T) {
 	}
 }
 
+// An exchange is one event, also of nodes of which only the second is known, and whatever comes between in the queue.
+func TestQueueOfExchanges(t *testing.T) {
+	const dir, other, id, with = 3, 4, 100, 101
+	a, b := []string{"t", "s", "a"}, []string{"t", "s", "d", "b"}
+	notices := []varsync.Notice{
+		{Kind: varsync.Modified, ID: with, Parent: other, Path: b},
+		{Kind: varsync.Renamed, ID: id, Parent: other, OldParent: dir, Path: b, OldPath: a},
+		{Kind: varsync.Renamed, ID: with, Parent: dir, OldParent: other, Path: a, OldPath: b, Dir: true},
+		{Kind: varsync.Modified, ID: with, Parent: dir, Path: a},
+	}
+	for _, known := range []uint64{dir, other, id, with} {
+		for _, compact := range []bool{false, true} {
+			c := newCache(fakeTree{})
+			c.Learn(0, known, nil)
+			c.Changed(notices)
+			if compact {
+				c.queue.compact()
+			}
+			var events []*event
+			for e := c.queue.next(); e != nil; e = c.queue.next() {
+				events = append(events, e)
+			}
+			i := slices.IndexFunc(events, func(e *event) bool { return e.Kind == varsync.Renamed })
+			if i < 0 {
+				t.Fatalf("node %d known: %v", known, events)
+			}
+			if e := events[i]; e.ID != id || e.with == nil || e.with.ID != with || !e.with.Dir {
+				t.Errorf("node %d known: %+v", known, e)
+			}
+			if slices.ContainsFunc(events[i+1:], func(e *event) bool { return e.Kind == varsync.Renamed }) {
+				t.Errorf("node %d known: renamed twice: %v", known, events)
+			}
+		}
+	}
+}
+
 // While nothing can be announced the queue stays bounded, however many changes there are, and what is left of them leads
 // from what was announced to how things are.
 func TestQueueIsBounded(t *testing.T) {

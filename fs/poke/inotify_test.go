@@ -89,6 +89,15 @@ func TestEvents(t *testing.T) {
 			asked:  []string{"rename"},
 		},
 		{
+			name:   "exchange",
+			before: []poke.Op{{Kind: poke.Create, Path: "d/f"}, {Kind: poke.Mkdir, Path: "d/s"}},
+			op:     poke.Op{Kind: poke.Exchange, Path: "d/f", NewPath: "d/s"},
+			watch:  "d/f",
+			want: []string{"d: MOVED_FROM f", "d: MOVED_TO s", "d/f: MOVE_SELF",
+				"d: MOVED_FROM|ISDIR s", "d: MOVED_TO|ISDIR f"},
+			asked: []string{"rename"},
+		},
+		{
 			name:   "stat",
 			before: []poke.Op{{Kind: poke.Create, Path: "d/f"}},
 			op:     poke.Op{Kind: poke.StatSync, Path: "d/f"},

@@ -21,7 +21,7 @@ func (op Op) check() error {
 	if int(op.Kind) >= len(kindNames) || op.Kind == 0 || !valid(op.Path) {
 		return unix.EINVAL
 	}
-	if op.Kind == Rename && !valid(op.NewPath) {
+	if (op.Kind == Rename || op.Kind == Exchange) && !valid(op.NewPath) {
 		return unix.EINVAL
 	}
 	if (op.Kind == Modify || op.Kind == Attrib) && op.MTime.IsZero() {
@@ -72,12 +72,15 @@ func (p *Poker) perform(op Op) error {
 		var st unix.Statx_t
 		flags := unix.AT_STATX_FORCE_SYNC | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
 		return retry(func() error { return unix.Statx(parent, name, flags, unix.STATX_BASIC_STATS, &st) })
-	default: // Rename
+	default: // Rename, Exchange
 		newParent, newName, err := openParent(root, op.NewPath)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(newParent)
+		if op.Kind == Exchange {
+			return retry(func() error { return unix.Renameat2(parent, name, newParent, newName, unix.RENAME_EXCHANGE) })
+		}
 		return retry(func() error { return unix.Renameat(parent, name, newParent, newName) })
 	}
 }

@@ -49,13 +49,15 @@ const (
 	Rename
 	// Attrib sets both times, to Op.MTime: ATTRIB; ATTRIB.
 	Attrib
+	// Exchange gives Op.Path and Op.NewPath, which are both there, each other's name: two times MOVED_FROM, MOVED_TO; MOVE_SELF.
+	Exchange
 	// StatSync makes the kernel ask the daemon for the attributes again. It raises no event.
 	StatSync
 )
 
 var kindNames = [...]string{
 	Modify: "modify", CloseWrite: "close-write", Create: "create", Mkdir: "mkdir",
-	Unlink: "unlink", Rmdir: "rmdir", Rename: "rename", Attrib: "attrib", StatSync: "stat",
+	Unlink: "unlink", Rmdir: "rmdir", Rename: "rename", Attrib: "attrib", Exchange: "exchange", StatSync: "stat",
 }
 
 // String names the kind for messages.
@@ -72,7 +74,7 @@ type Op struct {
 	// Path is relative to the mount and of any length, e.g. "plant/line1/temp", or "." for the mount's root. It has no
 	// empty, "." or ".." components. Neither symbolic links nor mounts inside the mount are followed.
 	Path string
-	// NewPath is where Rename moves to.
+	// NewPath is where Rename moves to, or what Exchange exchanges Path with.
 	NewPath string
 	// Mode holds the permission bits for Create and Mkdir, before the process's umask.
 	Mode uint32

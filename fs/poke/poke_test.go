@@ -38,6 +38,7 @@ func TestDoRefuses(t *testing.T) {
 		{"trailing slash", poke.Op{Kind: poke.Mkdir, Path: "d/"}, unix.EINVAL},
 		{"zero byte", poke.Op{Kind: poke.Create, Path: "d\x00"}, unix.EINVAL},
 		{"no new path", poke.Op{Kind: poke.Rename, Path: "f"}, unix.EINVAL},
+		{"nothing to exchange with", poke.Op{Kind: poke.Exchange, Path: "f"}, unix.EINVAL},
 		{"new path outside", poke.Op{Kind: poke.Rename, Path: "f", NewPath: "../f"}, unix.EINVAL},
 		{"no time", poke.Op{Kind: poke.Modify, Path: "f"}, unix.EINVAL},
 		{"no times", poke.Op{Kind: poke.Attrib, Path: "f"}, unix.EINVAL},

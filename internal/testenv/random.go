@@ -77,6 +77,9 @@ func randomChange(rnd *rand.Rand) model.Change {
 		c.Op = model.OpDelete
 	case 8:
 		c.Op, c.ToName, c.NoReplace = model.OpRename, name(), rnd.IntN(3) == 0
+		if rnd.IntN(3) == 0 {
+			c.Op = model.OpExchange
+		}
 	case 9:
 		c.Op = model.OpMkdir
 	case 10:

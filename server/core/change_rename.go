@@ -114,9 +114,14 @@ func (e *evaluator) relabel(was *variable, name string) *variable {
 	return &v
 }
 
-// move takes a variable to another service. It keeps its id, and its version rises above both floors.
+// move takes a variable to another service.
 func (e *evaluator) move(was *variable, s *service, name string) model.Result {
 	e.drop(was)
+	return e.settle(was, s, name)
+}
+
+// settle puts a variable that was dropped into another service. It keeps its id, and its version rises above both floors.
+func (e *evaluator) settle(was *variable, s *service, name string) model.Result {
 	v := *was
 	v.service = s
 	v.name = name

@@ -290,8 +290,11 @@ func randomTreeChanges(rnd *rand.Rand) []model.Change {
 		}
 		if c.Name != "" && rnd.IntN(8) == 0 {
 			c.Op, c.ToName = model.OpRename, c.Name // to another service, or nowhere
+			if rnd.IntN(3) == 0 {
+				c.Op = model.OpExchange
+			}
 		}
-		if c.Op == model.OpRename && rnd.IntN(3) > 0 {
+		if (c.Op == model.OpRename || c.Op == model.OpExchange) && rnd.IntN(3) > 0 {
 			c.ToTenant, c.ToService = pick("t", "u", "w", ""), pick("s", "r", "q", "")
 		}
 		if rnd.IntN(8) > 0 {
@@ -300,7 +303,7 @@ func randomTreeChanges(rnd *rand.Rand) []model.Change {
 		switch c.Op {
 		case model.OpMkdir, model.OpRmdir, model.OpSetMeta:
 			c.Name, c.Service = "", pick(c.Service, "")
-		case model.OpRename:
+		case model.OpRename, model.OpExchange:
 			c.Name, c.ToName, c.Service = "", "", pick(c.Service, "")
 			if c.ToTenant, c.ToService = pick("t", "u", "w", "x"), ""; c.Service != "" {
 				c.ToService = pick("s", "r", "q")
@@ -309,7 +312,8 @@ func randomTreeChanges(rnd *rand.Rand) []model.Change {
 	}
 	if rnd.IntN(10) == 0 {
 		tenant := pick("t", "u", "w", "x")
-		list = append(list, model.Change{Op: model.OpRename, Tenant: tenant, ToTenant: pick("t", "u", "w", "x")})
+		op := []model.Op{model.OpRename, model.OpExchange}[rnd.IntN(2)]
+		list = append(list, model.Change{Op: op, Tenant: tenant, ToTenant: pick("t", "u", "w", "x")})
 	}
 	return list
 }

@@ -72,7 +72,7 @@ func (e *evaluator) report(r *model.Report) (results []model.Result, index int, 
 			return nil, i, err
 		}
 		if e.bytes-e.saved.bytes > maxReportBytes || e.keys()-keys > maxReportKeys {
-			if r.Changes[i].Op == model.OpRename {
+			if op := r.Changes[i].Op; op == model.OpRename || op == model.OpExchange {
 				return nil, i, model.ErrCrossDevice
 			}
 			return nil, i, model.ErrTooLarge
@@ -104,6 +104,8 @@ func (e *evaluator) change(c *model.Change) (model.Result, error) {
 		return e.remove(c)
 	case model.OpRename:
 		return e.rename(c)
+	case model.OpExchange:
+		return e.exchange(c)
 	case model.OpMkdir:
 		return e.mkdir(c)
 	case model.OpRmdir:
@@ -147,10 +149,12 @@ func (e *evaluator) expected(c *model.Change) error {
 		id = t.id()
 	}
 	if id != c.Expect {
-		return &model.Error{Code: model.CodeConflict, Message: "the name stands for something else by now"}
+		return errOther
 	}
 	return nil
 }
+
+var errOther = &model.Error{Code: model.CodeConflict, Message: "the name stands for something else by now"}
 
 // target is an existing variable or directory of a service.
 type target struct {

@@ -19,6 +19,8 @@ type event struct {
 	// was and v are the variable before and after; EventDelete has was alone, a variable that is new v alone.
 	was, v *variable
 	d      *dirInfo
+	// other is the id of what gets the old name; see model.Event.Other.
+	other uint64
 	// echo: the writer's report holds the whole new value, or the way to it from what it had seen.
 	echo bool
 	// within is where the values can differ; nil: anywhere.

@@ -20,6 +20,7 @@ type record struct {
 	client  string
 	name    string
 	oldName string
+	other   uint64
 	time    int64
 	version uint64   // EventDelete: of the variable that is gone
 	d       *dirInfo // of the events of directories
@@ -28,7 +29,7 @@ type record struct {
 func (l *eventLog) add(ev *event) {
 	r := record{
 		rev: ev.rev, kind: ev.kind, created: ev.created(), id: ev.id(), client: ev.Client, name: ev.name, oldName: ev.oldName, d: ev.d,
-		time: ev.time,
+		time: ev.time, other: ev.other,
 	}
 	if ev.kind == model.EventDelete {
 		r.version = ev.was.version
