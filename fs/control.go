@@ -263,6 +263,7 @@ func (f *FS) openControl(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.O
 	// A stream has no position, over whose lock its readers would wait for each other.
 	out.OpenFlags |= fuse.FOPEN_STREAM | fuse.FOPEN_NONSEEKABLE
 	out.Fh = f.control.add(h)
+	h.fh = out.Fh
 	return nil
 }
 

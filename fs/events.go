@@ -96,12 +96,18 @@ type eventStream struct {
 	// Guarded by streams.mu.
 	opens int
 	idle  *time.Timer
+
+	awaiting struct {
+		sync.Mutex
+		files map[uint64]uint64 // descriptor -> the kernel's number of it, of those that are polled
+	}
 }
 
 // eventHandle is an open stream.
 type eventHandle struct {
-	s *eventStream
-	r *stream.Reader
+	s  *eventStream
+	r  *stream.Reader
+	fh uint64
 }
 
 func (ss *streams) init(f *FS, dial func(context.Context) (varsync.Conn, error)) {
@@ -160,6 +166,8 @@ func (ss *streams) use(q *eventQuery) (*eventStream, error) {
 			return nil, syscall.EMFILE
 		}
 		s = &eventStream{of: ss, key: q.key, lines: stream.New(droppedLine), synced: make(chan struct{})}
+		s.awaiting.files = map[uint64]uint64{}
+		s.lines.OnMore(s.wakePolls)
 		var ctx context.Context
 		ctx, s.cancel = context.WithCancel(ss.f.ctx)
 		ss.m[q.key] = s
@@ -257,6 +265,26 @@ func (s *eventStream) add(ev *commyfs.Event) {
 	})
 }
 
+// await has the kernel told when there is more to read for a descriptor.
+func (s *eventStream) await(fh, file uint64) {
+	s.awaiting.Lock()
+	defer s.awaiting.Unlock()
+	s.awaiting.files[fh] = file
+}
+
+// wakePolls tells the kernel that there is more.
+func (s *eventStream) wakePolls() {
+	s.awaiting.Lock()
+	files := s.awaiting.files
+	if len(files) > 0 {
+		s.awaiting.files = map[uint64]uint64{}
+	}
+	s.awaiting.Unlock()
+	for _, file := range files {
+		s.of.f.kernel.WakePoll(file)
+	}
+}
+
 // droppedLine tells a reader that was too slow what it has missed.
 func droppedLine(n uint64, token string) []byte {
 	line, _ := jsonline.Line(struct {
@@ -285,6 +313,9 @@ func (h *eventHandle) read(buf []byte, wait bool, interrupt <-chan struct{}) (in
 }
 
 func (h *eventHandle) close() {
+	h.s.awaiting.Lock()
+	delete(h.s.awaiting.files, h.fh)
+	h.s.awaiting.Unlock()
 	h.r.Close()
 	h.s.unuse()
 }

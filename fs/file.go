@@ -117,6 +117,7 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 		return
 	}
 	defer f.handles.remove(in.Fh)
+	defer f.endAwait(h)
 	f.openings.closed(h)
 	var status fuse.Status
 	defer f.end(f.begin("release", &in.InHeader), &status)

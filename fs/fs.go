@@ -26,7 +26,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"os"
 	"sync"
@@ -34,6 +33,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/device"
 	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/fs/mountpoint"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -101,7 +101,8 @@ type FS struct {
 	control   control
 	streams   streams
 	traffic   traffic
-	ctx       context.Context // ends with the mount
+	interrupt func(unique uint64) // ends the waiting of a request
+	ctx       context.Context     // ends with the mount
 	cancel    context.CancelFunc
 
 	draftWait   time.Duration
@@ -112,7 +113,7 @@ type FS struct {
 type Mounted struct {
 	fs     *FS
 	mp     *mountpoint.Mountpoint
-	server *fuse.Server
+	server *device.Server
 	client *varsync.Client
 	served chan struct{} // closed when the server has ended
 	abort  *os.File      // nil: there is no way but to answer every request
@@ -189,25 +190,15 @@ func (m *Mounted) mount(o Options) error {
 	}
 	m.mp = mp
 	m.fs.kernel.Connect(mp.FD())
-	fd, err := mp.Dup() // go-fuse closes its descriptor when the mount ends; notifications must not hit a reused number
+	fd, err := mp.Dup() // the server closes its descriptor when the mount ends; notifications must not hit a reused number
 	if err != nil {
 		return errors.Join(err, mp.Unmount(true), mp.Close())
 	}
-	server, err := fuse.NewServer(m.fs, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
-		MaxWrite:          maxWrite,
-		DisableSplice:     true, // with writes of 1 MiB a pipe is too small
-		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
-		// Reads into the page cache are made by the thread that asks for them, which waits meanwhile: what it is doing can be
-		// seen. See copies.
-		DisabledCapabilities: fuse.CAP_ASYNC_READ,
-		MaxBackground:        64,
-		EnableLocks:          true,
-		Logger:               log.New(io.Discard, "", 0),
-		Name:                 "commyfs",
-	})
+	server, err := newServer(m.fs, fd, nil)
 	if err != nil { // it has closed its descriptor
-		return errors.Join(fmt.Errorf("fuse: %w", err), mp.Unmount(true), mp.Close())
+		return errors.Join(err, mp.Unmount(true), mp.Close())
 	}
+	m.fs.interrupt = server.Interrupt
 	m.server, m.served = server, make(chan struct{})
 	go func() {
 		defer close(m.served)
@@ -307,7 +298,7 @@ func (m *Mounted) close() error {
 // String names the file system in go-fuse's messages.
 func (f *FS) String() string { return "commyfs" }
 
-// Init is called by go-fuse when the kernel has connected.
+// Init is part of go-fuse's interface, and not called.
 func (f *FS) Init(*fuse.Server) {}
 
 // opContext bounds a request. It does not end when the caller is interrupted: a change that was sent happens whether or not

@@ -24,6 +24,9 @@ type handle struct {
 
 	locked   atomic.Bool // locks were taken by it
 	relocked atomic.Bool // since the last read: what it goes on reading is of before
+	// For poll, which does not take it either.
+	seen   atomic.Uint64            // version that was read last; 0: none
+	awaits atomic.Pointer[awaiting] // what a poller was told that it would be told; nil: nothing
 
 	mu    sync.Mutex // guards the following
 	v     *varsync.Variable
@@ -133,6 +136,9 @@ func (h *handle) note() {
 		gathered = int64(len(r.buf)) + 1
 	}
 	h.gathered.Store(gathered)
+	if r := h.state.view(); r != nil && r.taken {
+		h.seen.Store(r.snap.version)
+	}
 }
 
 // variable returns the handle's variable, nil for a draft that is not committed; h.mu must be held.

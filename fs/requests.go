@@ -82,6 +82,21 @@ func (rs *requests) leave(t ticket) (freed bool) {
 	return freed
 }
 
+// uniques are the kernel's numbers of what is being handled.
+func (rs *requests) uniques() (list []uint64) {
+	for i := range rs.shards {
+		s := &rs.shards[i]
+		s.mu.Lock()
+		for k := range s.slots {
+			if s.slots[k].op != "" {
+				list = append(list, s.slots[k].unique)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return list
+}
+
 // loads records that a request waits for a service to be loaded, nil: that it does not any more. As long as something of it
 // comes the request is not late.
 func (rs *requests) loads(t ticket, service *varsync.Service) {

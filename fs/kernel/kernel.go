@@ -76,6 +76,7 @@ type Cache struct {
 	staleNames map[name]struct{} // of names
 	staleNodes map[uint64]bool   // of nodes; true: only by what this mount has written
 	queue      queue
+	polls      polls
 	quiet      map[uint64]quiet                 // of nodes that may be watched by nobody
 	lingers    map[*varsync.Service]*time.Timer // services whose nodes the kernel was asked to drop
 	pruning    *pruning
@@ -104,6 +105,7 @@ func New(tree Tree, events Events, log *slog.Logger) *Cache {
 		staleNames: map[name]struct{}{},
 		staleNodes: map[uint64]bool{},
 		queue:      newQueue(),
+		polls:      polls{waiting: map[uint64]map[uint64]struct{}{}},
 		quiet:      map[uint64]quiet{},
 		lingers:    map[*varsync.Service]*time.Timer{},
 	}
@@ -174,6 +176,9 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 		in := notices[i]
 		in.Parent, in.OldParent = orRoot(in.Parent), orRoot(in.OldParent)
 		c.outdateLocked(&in)
+		if in.Kind == varsync.Modified || in.Kind == varsync.Deleted {
+			c.polls.changed(in.ID)
+		}
 		var with *varsync.Notice
 		if i+1 < len(notices) && exchanged(&notices[i], &notices[i+1]) {
 			i++
@@ -186,7 +191,7 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 			c.queue.addWith(in, with)
 		}
 	}
-	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list)+len(c.queue.own) > 0
+	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list)+len(c.queue.own)+len(c.polls.due) > 0
 	c.mu.Unlock()
 	if work {
 		c.wakeUp()
@@ -264,6 +269,9 @@ func (c *Cache) step() bool {
 		c.mu.Unlock()
 		return true // an event comes behind
 	}
+	c.mu.Unlock()
+	woken := c.wakePolls()
+	c.mu.Lock()
 	e := c.queue.next()
 	own := c.round.take(&c.queue)
 	c.mu.Unlock()
@@ -274,7 +282,7 @@ func (c *Cache) step() bool {
 			c.announced(e.ID, e.Parent)
 		}
 	}
-	return e != nil || own != nil
+	return e != nil || own != nil || woken
 }
 
 // poke has the poke thread make a system call, with p as what its requests are answered from.
