@@ -3,6 +3,7 @@ module github.com/commy-project/commyfs
 go 1.26.8
 
 require (
+	github.com/fsnotify/fsnotify v1.10.1
 	github.com/gorilla/websocket v1.5.3
 	github.com/hanwen/go-fuse/v2 v2.10.1
 	github.com/klauspost/cpuid/v2 v2.4.2

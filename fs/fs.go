@@ -59,12 +59,13 @@ type Options struct {
 	Sync       SyncMode
 	Conflict   ConflictMode
 	Events     kernel.Events
-	Temporary  Temporaries  // new files that live in the mount alone
-	FSName     string       // the source in mount tables. Default: "commyfs"
-	Logger     *slog.Logger // default: nobody
-	Log        *Log         // what Logger writes to, for the file log in .commy
-	Config     string       // the options as text, without secrets, for the file config in .commy
-	Version    string       // of the program
+	EventDelay time.Duration // how long events of changes of a value wait for others of it
+	Temporary  Temporaries   // new files that live in the mount alone
+	FSName     string        // the source in mount tables. Default: "commyfs"
+	Logger     *slog.Logger  // default: nobody
+	Log        *Log          // what Logger writes to, for the file log in .commy
+	Config     string        // the options as text, without secrets, for the file config in .commy
+	Version    string        // of the program
 }
 
 const (
@@ -156,6 +157,7 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.memory.init()
 	f.locks.init()
 	f.kernel = kernel.New(tree{f}, o.Events, o.Logger)
+	f.kernel.Gather(o.EventDelay)
 	f.control.init()
 	f.traffic.connections.Store(-1) // the first is none
 	co.OnChange = f.changed

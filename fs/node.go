@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -171,9 +172,9 @@ func serviceOf(n varsync.Node) *varsync.Service {
 }
 
 // attrValidity is how long the kernel may keep attributes. A reply that is on its way to the kernel can miss the
-// invalidation; the poke that raises MODIFY comes behind it. Without that poke they have to expire.
+// invalidation; the poke that raises MODIFY comes behind it. Without that poke, or if it comes late, they have to expire.
 func (f *FS) attrValidity() uint64 {
-	if f.kernel.Raises(kernel.Modify | kernel.Attrib) {
+	if f.kernel.Raises(kernel.Modify|kernel.Attrib) && f.o.EventDelay < time.Second {
 		return validity
 	}
 	return 1

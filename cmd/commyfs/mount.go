@@ -37,6 +37,7 @@ type mountOptions struct {
 	sync       choice
 	conflict   choice
 	events     string
+	delay      time.Duration
 	temporary  []string
 
 	offline        choice
@@ -76,6 +77,7 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.sync, "sync", "when to wait for the server: close (on close, fsync and the first write), always (on every write) or never")
 	fs.Var(&o.conflict, "conflict", "what becomes of a change of a version that its writer has not seen: overwrite (it is made) or fail (with ESTALE)")
 	fs.StringVar(&o.events, "events", "all", "inotify events to raise for changes made elsewhere: `list` of create, modify, close_write, attrib, delete, move; or all, none")
+	fs.DurationVar(&o.delay, "event-delay", 0, "how long to gather the changes of a value made elsewhere into one event (at most 1m)")
 	fs.StringArrayVar(&o.temporary, "temporary", nil, "`pattern` of new files that stay private to this mount until they are renamed; replaces the built-in patterns\n"+
 		"(\"defaults\" adds them, \"none\" matches no file); excl:PATTERN matches only files created with O_EXCL,\n"+
 		"mkstemp:PATTERN only files created by mkstemp; repeatable")
@@ -83,8 +85,8 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.offline, "offline", "what to do with writes while the server cannot be reached: fail, or queue (keep them on disk and replay them)")
 	fs.Uint32Var(&o.offlineEntries, "offline-entries", offline.DefaultEntries, "how many writes the offline queue holds")
 	fs.Uint64Var(&o.offlineBytes, "offline-bytes", offline.DefaultBytes, "how many bytes the offline queue holds")
-	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "conflict", "events", "temporary", "offline",
-		"offline-entries", "offline-bytes")
+	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "conflict", "events", "event-delay", "temporary",
+		"offline", "offline-entries", "offline-bytes")
 	fs.VarP(&mountFlags{fs}, "option", "o", "`options` in the form of mount(8): k[=v],... for --k v")
 }
 
@@ -99,6 +101,9 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	events, err := kernel.ParseEvents(o.events)
 	if err != nil {
 		return usagef("%s: %w", origin(o.fs, "events"), err)
+	}
+	if o.delay < 0 || o.delay > kernel.MaxDelay {
+		return usagef("%s %s: must be from 0 to %s", origin(o.fs, "event-delay"), o.delay, kernel.MaxDelay)
 	}
 	temporary, err := varfs.ParseTemporaries(o.temporary)
 	if err != nil {
@@ -120,7 +125,7 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	if o.daemon && daemon == nil {
 		return a.startDaemon(ctx, o, dir)
 	}
-	err = a.mount(ctx, o, varfs.Options{Dir: dir, Events: events, Temporary: temporary}, daemon)
+	err = a.mount(ctx, o, varfs.Options{Dir: dir, Events: events, EventDelay: o.delay, Temporary: temporary}, daemon)
 	if daemon != nil {
 		daemon.failed(err)
 	}

@@ -111,6 +111,9 @@ func New(tree Tree, events Events, log *slog.Logger) *Cache {
 	}
 }
 
+// Gather has events of changes of a value wait for others of it, at most [MaxDelay]. It must come before the first change.
+func (c *Cache) Gather(delay time.Duration) { c.queue.gathering.delay = min(delay, MaxDelay) }
+
 // Connect says by which descriptor of the FUSE device the kernel is told. It must come before the first request. The
 // descriptor is not go-fuse's, which sends notifications one at a time: one that waits for a directory's lock would hold up
 // all others.
@@ -191,7 +194,7 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 			c.queue.addWith(in, with)
 		}
 	}
-	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list)+len(c.queue.own)+len(c.polls.due) > 0
+	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list)+len(c.queue.own)+len(c.queue.gathering.list)+len(c.polls.due) > 0
 	c.mu.Unlock()
 	if work {
 		c.wakeUp()
@@ -245,10 +248,10 @@ func (c *Cache) run() {
 			}
 		}
 		c.mu.Lock()
-		waits := len(c.queue.own) > 0
+		due, waits := c.queue.due(c.round.next)
 		c.mu.Unlock()
 		if waits {
-			pause.Reset(time.Until(c.round.next))
+			pause.Reset(time.Until(due))
 		}
 		select {
 		case <-c.wake:
@@ -272,6 +275,7 @@ func (c *Cache) step() bool {
 	c.mu.Unlock()
 	woken := c.wakePolls()
 	c.mu.Lock()
+	c.queue.ripe(time.Now())
 	e := c.queue.next()
 	own := c.round.take(&c.queue)
 	c.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -25,15 +26,18 @@ type queue struct {
 	leaving map[uint64]bool   // nodes whose removal is among the events, or being announced
 	limit   int
 
+	gathering gathering
+
 	merged, dropped uint64 // see Stat
 }
 
 // event is what is to be raised for a notice.
 type event struct {
 	varsync.Notice
-	ownValue bool // every change of the value in it is ours: the kernel has raised CLOSE_WRITE
-	deferred bool // it is in queue.own
-	memory   bool // of a service's memory file, which the tree does not have: the path is as the mount shows it
+	ownValue bool      // every change of the value in it is ours: the kernel has raised CLOSE_WRITE
+	deferred bool      // it is in queue.own or queue.gathering
+	due      time.Time // in queue.gathering: until when
+	memory   bool      // of a service's memory file, which the tree does not have: the path is as the mount shows it
 	// with is what got the old name at the same moment, and had the new one: the two were exchanged.
 	with *varsync.Notice
 }
@@ -86,7 +90,11 @@ func (q *queue) addEvent(e *event) {
 	if waiting != nil && e.Kind == varsync.Modified {
 		q.merged++
 		waiting.merge(e)
-		if !waiting.ownValue {
+		switch {
+		case waiting.ownValue || waiting.gathered():
+		case waiting.deferred && q.gathering.delay > 0:
+			q.gather(waiting)
+		default:
 			q.hurry(waiting)
 		}
 		return
@@ -98,6 +106,10 @@ func (q *queue) addEvent(e *event) {
 	}
 	if waiting != nil {
 		q.hurry(waiting) // before what comes now
+	}
+	if e.Kind == varsync.Modified && q.gathering.delay > 0 {
+		q.gather(e)
+		return
 	}
 	q.list = append(q.list, e)
 	switch e.Kind {
@@ -131,6 +143,10 @@ func (q *queue) hurry(e *event) {
 	if e.deferred {
 		e.deferred = false
 		q.list = append(q.list, e)
+		if e.gathered() {
+			e.due = time.Time{}
+			q.gathering.left()
+		}
 	}
 }
 
@@ -139,7 +155,7 @@ func (q *queue) nextOwn(most int) (events []*event) {
 	for len(q.own) > 0 && len(events) < most {
 		e := q.own[0]
 		q.own[0], q.own = nil, q.own[1:]
-		if !e.deferred {
+		if !e.deferred || e.gathered() {
 			continue
 		}
 		events = append(events, e)
@@ -214,7 +230,7 @@ func (q *queue) compact() {
 			q.values[e.ID] = e
 		}
 	}
-	for _, e := range q.own {
+	for _, e := range slices.Concat(q.own, q.gathering.list) {
 		if e.deferred && q.values[e.ID] == nil && !q.leaving[e.ID] {
 			q.values[e.ID] = e
 		}

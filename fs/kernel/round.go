@@ -37,7 +37,7 @@ func (r *round) take(q *queue) []*event {
 	events := q.nextOwn(min(r.left, roundStep))
 	r.left -= before - len(q.own)
 	if r.left <= 0 {
-		r.left, r.next = 0, time.Now().Add(roundPause)
+		r.left, r.next = 0, time.Now().Add(max(roundPause, q.gathering.delay))
 	}
 	return events
 }

@@ -59,7 +59,7 @@ func (n *counts) pokes(op poke.Op, err error) {
 // Stat returns the counters. It waits for nothing but a moment.
 func (c *Cache) Stat() Stat {
 	c.mu.Lock()
-	s := Stat{Notices: c.counts.notices, Merged: c.queue.merged, Dropped: c.queue.dropped, Queued: len(c.queue.list) + len(c.queue.own),
+	s := Stat{Notices: c.counts.notices, Merged: c.queue.merged, Dropped: c.queue.dropped, Queued: len(c.queue.list) + len(c.queue.own) + len(c.queue.gathering.list),
 		Nodes: len(c.nodes), Stale: len(c.staleNames) + len(c.staleNodes)}
 	c.mu.Unlock()
 	s.Failed = c.counts.failed.Load()
