@@ -55,8 +55,6 @@ func (t tree) Value(id uint64) (varsync.Notice, bool) {
 
 func (t tree) Written(id uint64) bool { return t.f.handles.uncommitted(id) }
 
-func (t tree) Service(id uint64) *varsync.Service { return serviceOf(t.f.node(id)) }
-
 func (t tree) Searchable(dir uint64) bool { return t.f.searchable(dir) }
 
 // changed passes on what the tree has changed. A change of a variable that lies in memory is one of the memory.

@@ -136,17 +136,6 @@ func (c *Cache) Learn(thread uint32, id uint64, service *varsync.Service) {
 	n.endKeeping(func(k *keeping) bool { return thread != 0 && k.thread == thread })
 }
 
-// arrived holds another service for a node that the kernel has: it has moved there.
-func (c *Cache) arrived(id uint64, service *varsync.Service) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n := c.nodes[id]; n != nil && service != nil && service != n.service {
-		service.Hold()
-		n.release()
-		n.service = service
-	}
-}
-
 func (n *node) release() {
 	if n.service != nil {
 		n.service.Release()

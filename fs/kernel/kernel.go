@@ -48,8 +48,6 @@ type Tree interface {
 	Value(id uint64) (varsync.Notice, bool)
 	// Written reports whether processes of this mount write to the node.
 	Written(id uint64) bool
-	// Service returns the service that a node is in, nil if it is in none or gone.
-	Service(id uint64) *varsync.Service
 	// Searchable reports whether everybody may use the names in a directory.
 	Searchable(dir uint64) bool
 }
@@ -168,9 +166,6 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 	for _, in := range notices {
 		if in.Kind == varsync.MetaChanged && in.Dir && !c.tree.Searchable(in.ID) {
 			c.refreshIn(in.ID) // the kernel has kept them while everybody could search it
-		}
-		if in.Kind == varsync.Created && c.Knows(in.ID) {
-			c.arrived(in.ID, c.tree.Service(in.ID))
 		}
 	}
 	c.mu.Lock()

@@ -150,22 +150,17 @@ func (e *evaluator) emitExchanged(s *service, name, oldName string) {
 	e.emit(ev)
 }
 
-// exchangeAcross exchanges two of different services. The versions of variables rise above those that there were in the
+// exchangeAcross exchanges two variables of different services. Their versions rise above those that there were in the
 // services where they come to be.
 func (e *evaluator) exchangeAcross(t, u target) (model.Result, error) {
-	one, err := e.carry(t, u.service, u.path)
-	if err != nil {
-		return model.Result{}, err
+	if t.d != nil || u.d != nil || e.bares.get(t.service) != 0 || e.bares.get(u.service) != 0 {
+		return model.Result{}, model.ErrCrossDevice
 	}
-	other, err := e.carry(u, t.service, t.path)
-	if err != nil {
-		return model.Result{}, err
-	}
-	e.takeOut(one)
-	e.takeOut(other)
-	e.putIn(one, u.service, u.path)
-	e.putIn(other, t.service, t.path)
-	return e.at(u.service, u.path).result(), nil
+	e.drop(t.v)
+	e.drop(u.v)
+	r := e.settle(t.v, u.service, u.path)
+	e.settle(u.v, t.service, t.path)
+	return r, nil
 }
 
 // exchangeServices exchanges the names of two services.

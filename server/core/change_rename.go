@@ -39,7 +39,7 @@ func (e *evaluator) rename(c *model.Change) (model.Result, error) {
 	}
 	if t.d != nil {
 		if to != t.key {
-			return e.moveDir(t, to, c)
+			return model.Result{}, model.ErrCrossDevice
 		}
 		return e.renameDir(t, c)
 	}
