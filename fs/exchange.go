@@ -18,6 +18,9 @@ func (f *FS) exchange(in *fuse.RenameIn, from, to place, src, dst varsync.Node, 
 		return f.nothing(to, newName)
 	}
 	for _, n := range []varsync.Node{src, dst} {
+		if err := f.replayed(n); err != nil {
+			return err
+		}
 		if err := f.mayExchange(n); err != nil {
 			return err
 		}
