@@ -56,7 +56,7 @@ func (o *overlay) load(v *Variable) ([]byte, Meta, error) {
 
 // with returns what is shown after one more edit. before is what is shown, nil if that is not known.
 func (o overlay) with(e *offline.Entry, before []byte) *overlay {
-	changes := true
+	var changes bool
 	switch {
 	case e.Kind == offline.Meta:
 		changes = false

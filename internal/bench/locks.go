@@ -77,8 +77,8 @@ func handover(ctx context.Context, _ *runner, s *system, path string) (*work, er
 	}
 	return &work{op: op, close: func() error {
 		close(begin)
-		<-done
-		return errors.Join(unix.Close(fd), unix.Close(far))
+		err := <-done
+		return errors.Join(err, unix.Close(fd), unix.Close(far))
 	}}, nil
 }
 

@@ -143,15 +143,17 @@ func TestS15_UnlockBehindReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-done:
-		t.Error("unlocked before the report was carried out")
+	case err := <-done:
+		t.Errorf("unlocked before the report was carried out, %v", err)
 	default:
 	}
 	close(hold)
 	if o := a.outcome(c); o.Code != 0 {
 		t.Error(o)
 	}
-	<-done
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 	b.granted(2)
 	b.wantValue("v", "1")
 }
