@@ -45,6 +45,7 @@ const (
 	controlStats
 	controlServices
 	controlConfig
+	controlLocks
 	controlLog
 	controlEvents
 	controlMore
@@ -64,6 +65,7 @@ func fixedNodes() []*controlNode {
 		{id: controlStats, name: "stats", mode: syscall.S_IFREG | 0o444, parent: controlRoot, text: (*FS).statsText},
 		{id: controlServices, name: "services", mode: syscall.S_IFREG | 0o400, parent: controlRoot, text: (*FS).servicesText},
 		{id: controlConfig, name: "config", mode: syscall.S_IFREG | 0o400, parent: controlRoot, text: (*FS).configText},
+		{id: controlLocks, name: "locks", mode: syscall.S_IFREG | 0o400, parent: controlRoot, text: (*FS).locksText},
 		{id: controlLog, name: "log", mode: syscall.S_IFREG | 0o400, parent: controlRoot, text: (*FS).logText},
 		{id: controlEvents, name: "events", mode: syscall.S_IFREG | 0o400, parent: controlRoot, query: &eventQuery{}},
 	}
@@ -207,9 +209,12 @@ func (f *FS) getControlAttr(in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	return fuse.OK
 }
 
+// upFromByID leads from a link to the root.
+const upFromByID = "../../"
+
 // linkTo is where a node is, from by-id, empty if it is not known.
 func (f *FS) linkTo(id uint64) string {
-	const up = "../../"
+	const up = upFromByID
 	switch n := f.c.Node(id).(type) {
 	case *varsync.Tenant:
 		return up + names.Path([]string{n.Name()})

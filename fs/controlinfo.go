@@ -2,14 +2,17 @@ package fs
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/commy-project/commyfs/internal/jsonline"
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -143,6 +146,32 @@ func serviceState(s *varsync.Service) string {
 	return "buffered"
 }
 
+// locksText has a line for each lock that processes of this mount have or wait for.
+func (f *FS) locksText() []byte {
+	var b bytes.Buffer
+	held, waited := f.c.LocksHere()
+	for i, l := range slices.Concat(held, waited) {
+		state, mode, kind, end := "held", "shared", "flock", "end"
+		if i >= len(held) {
+			state = "waits"
+		}
+		if l.Exclusive {
+			mode = "exclusive"
+		}
+		if l.Kind == model.LockRange {
+			if kind = "fcntl"; l.End != model.MaxLockOffset {
+				end = strconv.FormatUint(l.End, 10)
+			}
+		}
+		path := "-"
+		if to := f.linkTo(l.ID); to != "" {
+			path = names.Show(strings.TrimPrefix(to, upFromByID))
+		}
+		fmt.Fprintf(&b, "%s %s %s %d-%s pid %d %s id %d %s\n", state, kind, mode, l.Start, end, l.Pid, names.Show(cmp.Or(l.Program, "-")), l.ID, path)
+	}
+	return b.Bytes()
+}
+
 func (f *FS) configText() []byte { return []byte(f.o.Config) }
 
 func (f *FS) logText() []byte {
@@ -162,7 +191,7 @@ func (f *FS) statsText() []byte {
 		t.put("requests_"+op.op+"_max_ns", op.most.Nanoseconds())
 	}
 	t.put("requests_running", f.requests.running())
-	t.put("requests_blocked", f.streams.blocked.Load())
+	t.put("requests_blocked", f.requests.blocked())
 	t.put("read_bytes", f.traffic.read.Load())
 	t.put("written_bytes", f.traffic.written.Load())
 	t.put("reconnects", max(0, f.traffic.connections.Load()))

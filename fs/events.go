@@ -78,7 +78,6 @@ type streams struct {
 	client  *commyfs.Client
 	changed func([]varsync.Notice)
 	n       atomic.Int32 // of m; for a look without the lock
-	blocked atomic.Int64 // reads that wait
 
 	mu sync.Mutex // guards the following
 	m  map[string]*eventStream
@@ -298,10 +297,6 @@ func droppedLine(n uint64, token string) []byte {
 
 // read waits for the next change, if it is to, until the caller is interrupted or the mount ends.
 func (h *eventHandle) read(buf []byte, wait bool, interrupt <-chan struct{}) (int, error) {
-	if wait {
-		h.s.of.blocked.Add(1)
-		defer h.s.of.blocked.Add(-1)
-	}
 	n, err := h.r.Read(buf, wait, interrupt)
 	switch {
 	case errors.Is(err, stream.ErrAgain):

@@ -70,6 +70,21 @@ func (rs *requests) running() (n int) {
 	return n
 }
 
+// blocked is how many requests wait for something to happen: an event, or a lock.
+func (rs *requests) blocked() (n int) {
+	for i := range rs.shards {
+		s := &rs.shards[i]
+		s.mu.Lock()
+		for k := range s.slots {
+			if s.slots[k].blocked {
+				n++
+			}
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
 // traffic counts what goes through the mount.
 type traffic struct {
 	read, written atomic.Int64 // bytes

@@ -89,7 +89,7 @@ func (f *FS) rootXattr(name string) (string, bool) {
 	case temporariesXattr:
 		return f.o.Temporary.String(), true
 	case mountpoint.BlockedXattr:
-		return strconv.FormatInt(f.streams.blocked.Load(), 10), true
+		return strconv.Itoa(f.requests.blocked()), true
 	case offlineXattr:
 		return f.offlineStats()
 	}

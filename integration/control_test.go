@@ -52,7 +52,7 @@ func TestS3_Hidden(t *testing.T) {
 			t.Errorf("%s shows it: %v", script, r)
 		}
 	}
-	if got, want := a.List(".commy"), []string{"by-id", "config", "events", "log", "services", "stats", "status"}; !slices.Equal(got, want) {
+	if got, want := a.List(".commy"), []string{"by-id", "config", "events", "locks", "log", "services", "stats", "status"}; !slices.Equal(got, want) {
 		t.Errorf(".commy has %q, want %q", got, want)
 	}
 	// A tenant of that name is somebody's.
@@ -258,5 +258,37 @@ func TestS3_Rights(t *testing.T) {
 	}
 	if r := as(`readlink "$1/.commy/by-id/$2"`); r.Code == 0 || r.Stdout != "" {
 		t.Errorf("readlink: %v", r)
+	}
+}
+
+// TestS3_Locks: what this mount's processes have locked, and what they wait for, which is not taken for requests that hang.
+func TestS3_Locks(t *testing.T) {
+	t.Parallel()
+	testenv.Need(t, "flock", "perl")
+	h := NewHost(t)
+	m := h.Mount("--timeout", "500ms")
+	m.Mkdir("t")
+	m.Mkdir("t/s")
+	m.Write("t/s/v", "1")
+	if got := m.Read(".commy/locks"); got != "" {
+		t.Errorf("locks: %q", got)
+	}
+	holder := h.StartCommand("perl", "-e", `$| = 1; open F, "<", $ARGV[0]; flock F, 2; print "has it\n"; sleep 1000`, m.Path("t/s/v"))
+	holder.WaitLine(slower(10*time.Second), "has")
+	waiter := h.StartCommand("flock", "--shared", m.Path("t/s/v"), "true")
+	want := fmt.Sprintf("held flock exclusive 0-end pid %d perl id %d t/s/v\nwaits flock shared 0-end pid %d flock id %[2]d t/s/v\n",
+		holder.Pid(), m.Inode("t/s/v"), waiter.Pid())
+	testenv.Eventually(t, slower(10*time.Second), func() error {
+		if got := m.Read(".commy/locks"); got != want || m.stat("requests_blocked") != 1 {
+			return fmt.Errorf("locks: %q, want %q", got, want)
+		}
+		return nil
+	})
+	if r := h.Run("doctor"); strings.Contains(r.Stdout, "fail  mount") {
+		t.Errorf("doctor: %v", r)
+	}
+	holder.Kill()
+	if code := waiter.Wait(slower(10 * time.Second)); code != 0 {
+		t.Errorf("exit code %d: %s", code, waiter.logs())
 	}
 }

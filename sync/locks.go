@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -456,4 +457,24 @@ func (c *Client) Settle(ctx context.Context) {
 			h.edited(v)
 		}
 	}
+}
+
+// LocksHere returns the locks that this client has, and those that it waits for, in order of their variables' ids. It looks at
+// memory only.
+func (c *Client) LocksHere() (held, waited []model.Lock) {
+	h := &c.locks
+	if !h.used.Load() {
+		return nil, nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range h.table.Files() {
+		for _, e := range h.table.Of(id) {
+			held = append(held, modelLock(id, &e.Lock))
+		}
+	}
+	for _, token := range slices.Sorted(maps.Keys(h.waits)) {
+		waited = append(waited, h.waits[token].Lock)
+	}
+	return held, waited
 }
