@@ -58,7 +58,7 @@ func (c *Client) takeDown(p *pending, n *varsync.Notice, last bool, store string
 	e.Version, e.Size, e.Time, e.Writer, e.Mode = k.Version, k.Size, timeOf(k.MTime), k.Writer, k.Mode
 	if k.Mapped {
 		p.variable = v // shared memory changes
-	} else if data, _, err := v.Load(nil); err == nil && n.Kind != varsync.MetaChanged {
+	} else if data, _, err := v.LoadStored(nil); err == nil && n.Kind != varsync.MetaChanged {
 		if e.Value = data; data == nil {
 			e.Value = []byte{}
 		}

@@ -234,7 +234,7 @@ func roomFor(v *varsync.Variable, dst []byte) []byte {
 
 // loadShared is load, except that the value may be memory that others share.
 func loadShared(v *varsync.Variable, dst []byte) (e Entry, shared bool, err error) {
-	data, meta, err := v.Load(dst)
+	data, meta, err := v.LoadStored(dst)
 	if err != nil {
 		return Entry{}, false, err
 	}

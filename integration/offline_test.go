@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -431,4 +432,38 @@ for i in $(seq "$3"); do echo "$2-$i" >> log; echo "$i" >> "log$2"; echo "$i" > 
 	if list := a.asides(); len(list) != 0 {
 		t.Errorf("set aside: %+v", list)
 	}
+}
+
+// TestS19_OfflineEvents: the stream of changes tells of what is queued when it is replayed, with the server's version, and of what is
+// set aside never.
+func TestS19_OfflineEvents(t *testing.T) {
+	t.Parallel()
+	a := newAway(t)
+	a.near.Write("t/s/v", "before")
+	a.near.Write("t/s/w", "before")
+	a.far.WaitValue("t/s/w", "before")
+	s := a.far.Stream("events?path=t%2Fs")
+	a.cutOff()
+	a.client.MustShell(`cd "$1/t/s"; echo one > v; echo two > v; echo ours > w`, a.dir)
+	a.near.Write("t/s/w", "theirs\n")
+	a.cable.Plug()
+	a.drained()
+	a.near.WaitValue("t/s/v", "two\n")
+	a.far.WaitValue("t/s/w", "theirs\n")
+	testenv.Eventually(t, slower(10*time.Second), func() error {
+		last := map[string]streamed{}
+		for _, c := range parseStream(t, s.stdout.Lines()) {
+			want := map[string]string{"t/s/v": "two\n", "t/s/w": "theirs\n"}[c.Path]
+			if got, err := base64.StdEncoding.DecodeString(c.Value); err != nil || string(got) != want {
+				t.Fatalf("%s is told to be %q, %v", c.Path, got, err)
+			}
+			last[c.Path] = c
+		}
+		for _, v := range []string{"t/s/v", "t/s/w"} {
+			if got, want := last[v].Version, a.near.Version(v); got != want {
+				return fmt.Errorf("%s has version %d, want %d", v, got, want)
+			}
+		}
+		return nil
+	})
 }

@@ -48,7 +48,7 @@ func (k *keeper) setAside(key uint64, why refusal) error {
 		k.replayed(key, 0)
 	}
 	if v, ok := k.c.index.get(key).(*Variable); ok && !v.Gone() {
-		k.c.notify([]Notice{{Kind: Modified, ID: v.id, Variable: v, Parent: v.Parent().ID(), MTime: v.Current().MTime,
+		k.c.notify([]Notice{{Kind: Modified, Queued: true, ID: v.id, Variable: v, Parent: v.Parent().ID(), MTime: v.Current().MTime,
 			Path: join(v.s.prefix(), v.Name())}})
 	}
 	k.advance()

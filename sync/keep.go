@@ -181,7 +181,7 @@ func (k *keeper) keep(v *Variable, base Meta, batch []*Ack, p *pursuit) (model.R
 		}
 		return model.Result{}, err
 	}
-	n := Notice{Kind: Modified, Own: true, ID: v.id, Variable: v, Parent: v.Parent().ID(), MTime: meta.MTime,
+	n := Notice{Kind: Modified, Own: true, Queued: true, ID: v.id, Variable: v, Parent: v.Parent().ID(), MTime: meta.MTime,
 		Path: join(v.s.prefix(), name)}
 	if batch[0].edit.Kind == EditMeta {
 		n.Kind = MetaChanged

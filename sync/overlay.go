@@ -47,7 +47,7 @@ func (o *overlay) load(v *Variable) ([]byte, Meta, error) {
 	if o.based {
 		return o.value, o.meta(v.currentShared()), nil
 	}
-	data, meta, err := v.loadShared(nil)
+	data, meta, err := v.LoadStored(nil)
 	if err != nil || len(o.tail) == 0 {
 		return data, o.meta(meta), err
 	}

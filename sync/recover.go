@@ -226,7 +226,7 @@ func (k *keeper) judgeVariable(key uint64) error {
 	version, data, id := uint64(0), []byte(nil), uint64(0)
 	if v != nil {
 		var meta Meta
-		if data, meta, err = v.loadShared(nil); err != nil {
+		if data, meta, err = v.LoadStored(nil); err != nil {
 			return err
 		}
 		version, id = meta.Version, v.id

@@ -105,6 +105,8 @@ type Notice struct {
 	Path      []string
 	OldPath   []string // Renamed
 	MTime     int64    // Unix nanoseconds
+	// Queued: it is no change at the server. An edit was put into the offline queue, or taken out of it.
+	Queued bool
 	// Variable is what has a new value or is new, nil if it is no variable, and in other notices.
 	Variable *Variable
 	// Service and Rev are the id of the service that has changed, and the revision at which it has come to be so: changes

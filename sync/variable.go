@@ -185,11 +185,11 @@ func (v *Variable) Load(dst []byte) ([]byte, Meta, error) {
 	if o := v.s.c.keeper.overlay(v.id); o != nil {
 		return o.load(v)
 	}
-	return v.loadShared(dst)
+	return v.LoadStored(dst)
 }
 
-// loadShared is Load of what the server has.
-func (v *Variable) loadShared(dst []byte) ([]byte, Meta, error) {
+// LoadStored is Load without what is in the offline queue.
+func (v *Variable) LoadStored(dst []byte) ([]byte, Meta, error) {
 	if data, meta, ok := v.loadFast(dst); ok {
 		return data, meta, nil
 	}
