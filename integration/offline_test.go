@@ -467,3 +467,45 @@ func TestS19_OfflineEvents(t *testing.T) {
 		return nil
 	})
 }
+
+// TestS19_OfflineLocks: what is written under a lock is not queued: when it is replayed others can have the lock. Once the lock is
+// gone the queue works.
+func TestS19_OfflineLocks(t *testing.T) {
+	t.Parallel()
+	a := newAway(t)
+	a.near.Write("t/s/v", "before\n")
+	a.near.Write("t/s/w", "before\n")
+	a.far.WaitValue("t/s/w", "before\n")
+	p := a.client.StartCommand("dash", "-ec", `exec 9< "$1/t/s/v"; flock 9; echo locked; exec sleep 60`, "dash", a.dir)
+	p.WaitLine(slower(10*time.Second), "locked")
+	a.cutOff()
+	for _, script := range []string{`echo x > v`, `echo x >> v`, `echo x > w`, `echo x > made`} {
+		if res := a.client.Shell(`cd "$1/t/s"; `+script, a.dir); res.Code == 0 {
+			t.Errorf("%s under a lock: %v", script, res)
+		}
+	}
+	if q := a.queue(); q.Entries != 0 {
+		t.Errorf("queue: %+v", q)
+	}
+	testenv.Eventually(t, slower(30*time.Second), func() error { // the lock is lost
+		if res := a.client.Shell(`echo queued > "$1"`, a.far.Path("t/s/w")); res.Code != 0 {
+			return fmt.Errorf("%v", res)
+		}
+		return nil
+	})
+	if res := a.client.Shell(`flock -n "$1" true`, a.far.Path("t/s/w")); res.Code == 0 {
+		t.Errorf("a lock offline, over what is queued: %v", res)
+	}
+	a.cable.Plug()
+	a.drained()
+	a.near.WaitValue("t/s/w", "queued\n")
+	a.near.WaitValue("t/s/v", "before\n")
+	p.Kill()
+	testenv.Eventually(t, slower(20*time.Second), func() error {
+		if res := a.client.Shell(`flock -n "$1" sh -c 'echo locked > "$1"' sh "$1"`, a.far.Path("t/s/w")); res.Code != 0 {
+			return fmt.Errorf("%v", res)
+		}
+		return nil
+	})
+	a.near.WaitValue("t/s/w", "locked\n")
+}

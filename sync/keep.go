@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,6 +85,9 @@ type send struct {
 // send sends edits of one kind and waits for the answer, or keeps them.
 func (k *keeper) send(ctx context.Context, v *Variable, batch []*Ack) (model.Result, error) {
 	if !k.pass(ctx, v.id) {
+		if leased(batch) {
+			return model.Result{}, model.ErrDisconnected
+		}
 		return k.keep(v, v.currentShared(), batch, nil)
 	}
 	s := &send{base: v.currentShared()}
@@ -94,7 +98,7 @@ func (k *keeper) send(ctx context.Context, v *Variable, batch []*Ack) (model.Res
 	k.mu.Lock()
 	delete(k.sends, v.id)
 	k.mu.Unlock()
-	if err == nil || !k.keeps(err) {
+	if err == nil || !k.keeps(err) || leased(batch) {
 		return res, err
 	}
 	if s.seen {
@@ -108,6 +112,12 @@ func (k *keeper) send(ctx context.Context, v *Variable, batch []*Ack) (model.Res
 		return k.keep(v, s.base, batch, doubt.pursuit)
 	}
 	return k.keep(v, s.base, batch, nil)
+}
+
+// leased reports whether an edit was made while the client had locks. Such are not kept: the locks may be somebody else's when they
+// are replayed.
+func leased(batch []*Ack) bool {
+	return slices.ContainsFunc(batch, func(a *Ack) bool { return a.edit.lease != 0 })
 }
 
 // saw notes that an own change of a variable has come from the server. Service.mu is held.

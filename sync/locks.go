@@ -98,6 +98,9 @@ func (c *Client) LeaseTime() time.Duration {
 // canceled when ctx ends before. Other errors: model.ErrDeadlock, ErrNoLocks, ErrDenied, ErrNotFound, and ErrUnsupported if
 // the server has no locks. When it returns without an error, the copy has what was changed under the lock before.
 func (c *Client) Lock(ctx context.Context, l model.Lock, wait bool) error {
+	if !c.AwaitReplay(ctx, l.ID) {
+		return model.ErrDisconnected // what is queued comes before, and hides what others have written
+	}
 	h := &c.locks
 	bound, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()

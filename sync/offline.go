@@ -16,7 +16,7 @@ import (
 // why one of n bytes would not.
 func (s *Service) Keeps(n int64) (ok bool, err error) {
 	k := s.c.keeper
-	if k == nil || !s.c.cut() || s.Bare() != 0 {
+	if k == nil || !s.c.cut() || s.Bare() != 0 || s.c.locks.under.Load() != 0 {
 		return false, nil
 	}
 	return true, k.q.Room(n)
@@ -26,7 +26,7 @@ func (s *Service) Keeps(n int64) (ok bool, err error) {
 // why it cannot be queued, nil if it can.
 func (s *Service) OrKeep(cause error, n int64) error {
 	k := s.c.keeper
-	if k == nil || !k.keeps(cause) && !errors.Is(cause, context.DeadlineExceeded) || s.Bare() != 0 {
+	if k == nil || !k.keeps(cause) && !errors.Is(cause, context.DeadlineExceeded) || s.Bare() != 0 || s.c.locks.under.Load() != 0 {
 		return cause
 	}
 	return k.q.Room(n)
@@ -70,6 +70,9 @@ var ErrReplayed = errors.New("the new variable was replayed")
 // true then. The bytes in change must not be modified afterwards.
 func (c *Client) CreateOrKeep(ctx context.Context, key uint64, change model.Change) (res model.Result, kept bool, err error) {
 	k := c.keeper
+	if change.Lease = c.locks.under.Load(); change.Lease != 0 {
+		k = nil // see leased
+	}
 	var p *pursuit
 	if k == nil || !c.cut() {
 		r := &report{lasting: k != nil}
@@ -97,6 +100,9 @@ func (c *Client) CreateOrKeep(ctx context.Context, key uint64, change model.Chan
 
 // KeepNew keeps an edit of a variable that [Client.CreateOrKeep] has kept. The error is [ErrReplayed] if that is over.
 func (c *Client) KeepNew(key uint64, edit Edit) error {
+	if c.locks.under.Load() != 0 {
+		return model.ErrDisconnected // see leased
+	}
 	list := c.keeper.q.Of(key)
 	if len(list) == 0 {
 		return ErrReplayed

@@ -37,7 +37,7 @@ func (c *Client) Change(ctx context.Context, change model.Change) (model.Result,
 
 // change is report for one change.
 func (c *Client) change(ctx context.Context, epoch uint64, value []byte, change *model.Change) (model.Result, error) {
-	r := &report{value: value, lasting: c.keeper != nil && change.ID != 0}
+	r := &report{value: value, lasting: c.keeper != nil && change.ID != 0 && change.Lease == 0}
 	r.one[0] = *change
 	r.changes = r.one[:]
 	results, err := c.carryOut(ctx, epoch, r)
