@@ -233,6 +233,7 @@ func (f *FS) unlock(in *fuse.LkIn) error {
 	if v == nil || err != nil {
 		return err
 	}
+	lost := f.locks.hasLost(h, l) && !f.c.HasLock(v.ID(), l.Kind, l.Owner) // and has no other since
 	ctx, cancel := f.opContext()
 	defer cancel()
 	for _, id := range f.locks.idsOf(h, l, v.ID()) {
@@ -241,7 +242,7 @@ func (f *FS) unlock(in *fuse.LkIn) error {
 			return err
 		}
 	}
-	if f.locks.hasLost(h, l) {
+	if lost {
 		return model.ErrLockLost
 	}
 	return nil

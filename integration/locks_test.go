@@ -212,8 +212,9 @@ func TestS15_Cut(t *testing.T) {
 	const holds = `exec 9<>"$1"; flock 9; echo locked; while [ ! -e "$2" ]; do sleep 0.05; done
 		echo late >&9 || echo "failed by its own descriptor"
 		echo late > "$1" || echo "failed by another"
+		flock -u 9 || echo "had none to unlock"
 		flock 9 || exit 1
-		echo again >&9 && echo "wrote with a new lock"`
+		echo again >&9 && flock -u 9 && echo "wrote with a new lock"`
 	cue := r.client.path("cue")
 	holder := r.client.StartCommand("dash", "-uc", holds, "dash", far.Path("t/s/v"), cue)
 	holder.WaitLine(readyBound, "locked")
@@ -235,6 +236,7 @@ func TestS15_Cut(t *testing.T) {
 	}
 	holder.WaitLine(readyBound, "failed by its own")
 	holder.WaitLine(readyBound, "failed by another")
+	holder.WaitLine(readyBound, "had none to unloc")
 	holder.WaitLine(readyBound, "wrote with a new loc")
 	holder.Wait(readyBound)
 	near.WaitValue("t/s/v", "again\n")
