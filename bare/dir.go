@@ -42,6 +42,10 @@ type Dir struct {
 	done  chan struct{}
 	hail  chan struct{} // there is something in strange
 
+	readersMu sync.Mutex // guards the following
+	readers   map[uint64]*reader
+	making    map[uint64]*making
+
 	mu      sync.Mutex // guards the following
 	closed  bool
 	files   map[uint64]*File
@@ -67,7 +71,7 @@ func OpenDir(o Options) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{
-		o: o, dir: dir, began: time.Now(), done: make(chan struct{}), files: map[uint64]*File{}, left: map[uint64]*left{}, unsaved: map[*File]struct{}{},
+		o: o, dir: dir, began: time.Now(), done: make(chan struct{}), files: map[uint64]*File{}, left: map[uint64]*left{}, readers: map[uint64]*reader{}, making: map[uint64]*making{}, unsaved: map[*File]struct{}{},
 		lent: map[*File]struct{}{}, strange: map[uint64]struct{}{}, tick: make(chan struct{}, 1), news: make(chan struct{}, 1), hail: make(chan struct{}, 1),
 	}
 	var st unix.Stat_t
@@ -118,6 +122,7 @@ func (d *Dir) Close() error {
 		err = d.watch.close()
 	}
 	d.wg.Wait()
+	d.dropReaders(true)
 	return errors.Join(err, d.dir.Close())
 }
 
@@ -219,7 +224,7 @@ func (d *Dir) every(pause time.Duration, tick chan struct{}, fn func() (more boo
 	}
 }
 
-// keep lets go of files that we have open for writing.
+// keep lets go of files that we have open for a while.
 func (d *Dir) keep() (more bool) {
 	d.mu.Lock()
 	files := slices.Collect(maps.Keys(d.lent))
@@ -232,7 +237,7 @@ func (d *Dir) keep() (more bool) {
 	for _, f := range files {
 		f.tend()
 	}
-	return more
+	return d.dropReaders(false) || more
 }
 
 // save syncs files. It can take long, and nothing else waits for it.

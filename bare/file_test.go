@@ -680,6 +680,98 @@ func TestOpened(t *testing.T) {
 	}
 }
 
+// Who only reads a file that is not open is no reason to open it, who can store into it is.
+func TestOpened_Read(t *testing.T) {
+	d, told := withOpened(t)
+	const n = 400 // more than are asked for at a time
+	paths := map[uint64]string{}
+	for i := range uint64(n) {
+		paths[i+100] = d.path(i+100, "mem")
+		if err := os.WriteFile(paths[i+100], make([]byte, PageSize), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		await(t, told, i+100)
+	}
+	read := func(services ...uint64) {
+		t.Helper()
+		for _, s := range services {
+			if _, err := os.ReadFile(paths[s]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	none := func(what string) {
+		t.Helper()
+		d.passed(t, told)
+		for len(told) > 0 {
+			if s := <-told; s != 8 { // which passed writes
+				t.Errorf("%s: told of %d", what, s)
+			}
+		}
+	}
+	d.passed(t, told)
+	for range 100 {
+		read(100, 101)
+	}
+	none("read")
+	for range 20 {
+		f, err := os.OpenFile(paths[100], os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		await(t, told, 100)
+		b, err := mapFile(f, PageSize, unix.PROT_READ|unix.PROT_WRITE)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		d.passed(t, told)
+		read(100) // it is still mapped
+		await(t, told, 100)
+		b[0]++
+		d.passed(t, told)
+		unmap(b)
+		await(t, told, 100)
+		read(100, 101)
+		none("read after it was written")
+	}
+	// Another file in its place.
+	read(102)
+	if err := os.WriteFile(paths[102]+".next", make([]byte, PageSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next, err := os.OpenFile(paths[102]+".next", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	if err := os.Rename(paths[102]+".next", paths[102]); err != nil {
+		t.Fatal(err)
+	}
+	read(102)
+	await(t, told, 102)
+	for s := range paths {
+		if s != 102 {
+			read(s)
+		}
+	}
+	d.passed(t, told)
+	for len(told) > 0 {
+		<-told
+	}
+	testenv.Eventually(t, bound, func() error {
+		d.readersMu.Lock()
+		defer d.readersMu.Unlock()
+		if len(d.readers) > 0 {
+			return fmt.Errorf("%d files are kept open", len(d.readers))
+		}
+		return nil
+	})
+	none("nobody did anything")
+}
+
 // Ten thousand variables, all stored to at once.
 func TestMany(t *testing.T) {
 	const n = 10000

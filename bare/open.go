@@ -11,7 +11,7 @@ import (
 
 // Open opens the file of a service, which is open nowhere else, and makes what is missing of it. One that is being closed is
 // waited for. Nothing is looked for before [File.Start].
-func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
+func (d *Dir) Open(service uint64, size int64, o Owner) (opened *File, err error) {
 	if size <= 0 || size > MaxSize || size%PageSize != 0 {
 		return nil, fmt.Errorf("a file of %d bytes: %w", size, os.ErrInvalid)
 	}
@@ -22,7 +22,9 @@ func (d *Dir) Open(service uint64, size int64, o Owner) (*File, error) {
 		d: d, service: service, owner: o, size: size, vars: map[uint64]*tracked{}, kick: make(chan struct{}, 1), ended: make(chan struct{}),
 		sound: MaxSize,
 	}
-	err := f.begin(d.take(service))
+	d.beginMaking(service)
+	defer func() { d.endMaking(service, opened != nil) }()
+	err = f.begin(d.take(service))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {

@@ -21,7 +21,7 @@ func (f *File) happened(e events) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.cur == nil { // closed since
-		f.d.stranger(f.service)
+		f.d.strangeEvents(f.service, e)
 		return
 	}
 	if e.mask&unix.IN_OPEN != 0 {

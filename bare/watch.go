@@ -105,8 +105,8 @@ func (w *watch) tell(file string, e events) {
 	switch {
 	case f != nil:
 		f.happened(e)
-	case e.mask&(unix.IN_OPEN|unix.IN_MODIFY|unix.IN_CLOSE_WRITE) != 0:
-		d.stranger(service)
+	default:
+		d.strangeEvents(service, e)
 	}
 }
 
