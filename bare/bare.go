@@ -4,8 +4,8 @@
 // # Promises
 //
 //   - What a program stores into a mapping, or writes with write(2), is found, as long as it has the file open for writing:
-//     at once if the program rings the bell or uses write(2), and by a scan otherwise, which takes at most about 1 % of a
-//     processor. Nothing is done for a file that nobody has open for writing.
+//     at once if the program rings the bell or uses write(2), and by a scan otherwise, which takes about 1 % of a processor
+//     for all files together, and more while it finds something. Nothing is done for a file that nobody has open for writing.
 //   - A variable that is found to differ is told of whole, when it holds still, and again until the owner has dealt with it.
 //   - What the owner puts is in the file whole, also if somebody stores into the same place at the time: that store is lost.
 //     Aligned words of 1, 2, 4 and 8 bytes are never torn for anybody.
@@ -18,7 +18,8 @@
 // The kernel keeps no account of stores into the page cache that another process could ask for: soft-dirty bits, userfaultfd and
 // PAGEMAP_SCAN know the caller's own page tables alone. So the file is compared with a copy, the shadow, by package diff. Who has
 // a file open for writing, through a descriptor or a mapping, is asked of the kernel by a lease: it is given only if nobody has.
-// For that the server itself has the file open for writing only for a moment after a [File.Put].
+// For that the server itself has the file open for writing only for a moment after a [File.Put]. There is no other way to ask that
+// leaves no trace: who opens the file in the very moment waits for microseconds, or gets EWOULDBLOCK with O_NONBLOCK.
 package bare
 
 import (
@@ -74,7 +75,7 @@ type State struct {
 // Stats describes a file that is open.
 type Stats struct {
 	Writable bool          // somebody else has it open for writing
-	Interval time.Duration // between two scans, while that is so
+	Interval time.Duration // between two looks at all of it, while that is so
 	Cost     time.Duration // of a scan
 	Scans    uint64
 	Rung     uint64 // how often the bell was heard

@@ -54,8 +54,7 @@ func listened(t *testing.T, bell []byte) {
 // neverScanned has what is stored found by the bell alone.
 func (f *File) neverScanned() {
 	f.mu.Lock()
-	f.stats.Cost = time.Hour
-	f.setIntervalLocked()
+	f.blind, f.hot = true, 0
 	f.scanned = f.d.now()
 	f.mu.Unlock()
 }

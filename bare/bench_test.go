@@ -1,7 +1,10 @@
 package bare
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +35,11 @@ func BenchmarkFound(b *testing.B) {
 	for _, c := range []struct {
 		name, how string
 		pause     time.Duration
-	}{{"bell", "bell", 2 * time.Millisecond}, {"bell/10kHz", "bell", 100 * time.Microsecond}, {"scan", "scan", 2 * time.Millisecond}} {
+		spin      time.Duration
+	}{
+		{"bell", "bell", 2 * time.Millisecond, time.Millisecond}, {"bell/10kHz", "bell", 0, 200 * time.Microsecond},
+		{"scan", "scan", 2 * time.Millisecond, 5 * time.Millisecond}, {"quiet", "scan", 1200 * time.Millisecond, 50 * time.Millisecond},
+	} {
 		how := c.how
 		b.Run(c.name, func(b *testing.B) {
 			d, err := OpenDir(Options{Path: filepath.Join(b.TempDir(), "bare")})
@@ -79,10 +86,12 @@ func BenchmarkFound(b *testing.B) {
 			}
 			took := make([]time.Duration, 0, b.N)
 			for b.Loop() {
-				for next := time.Now().Add(c.pause); time.Now().Before(next); { // not one behind the other
-					if c.pause > time.Millisecond {
-						time.Sleep(c.pause)
-					}
+				// Not one behind the other, nor when the scan's timer ends.
+				time.Sleep(c.pause)
+				for next := time.Now().Add(rand.N(c.spin)); time.Now().Before(next); {
+				}
+				for len(o.ch) > 0 {
+					<-o.ch
 				}
 				began := time.Now()
 				atomic.StoreUint64(word64(m, 4096), uint64(began.UnixNano()))
@@ -98,6 +107,7 @@ func BenchmarkFound(b *testing.B) {
 			}
 			slices.Sort(took)
 			b.ReportMetric(float64(took[len(took)/2])/1e3, "p50-us")
+			b.ReportMetric(float64(took[len(took)*9/10])/1e3, "p90-us")
 			b.ReportMetric(float64(took[len(took)*99/100])/1e3, "p99-us")
 			b.ReportMetric(float64(o.f.Stats().Cost)/1e3, "scan-us")
 			if err := os.Remove(mem.Name()); err != nil {
@@ -197,6 +207,61 @@ func BenchmarkLongestWait(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(longest)/1e3, "longest-us")
+		})
+	}
+}
+
+// BenchmarkQuiet measures what files take that somebody has open for writing, and into which nothing is stored.
+func BenchmarkQuiet(b *testing.B) {
+	for _, n := range []int{1, 10, 500} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			d, err := OpenDir(Options{Path: filepath.Join(b.TempDir(), "bare")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer d.Close()
+			const size = 1 << 20
+			full := bytes.Repeat([]byte("full"), size/4)
+			var interval time.Duration
+			var last *File
+			for i := range uint64(n) {
+				o := &told{ch: make(chan struct{}, 10)}
+				if o.f, err = d.Open(i+1, size, o); err != nil {
+					b.Fatal(err)
+				}
+				mem, bell, err := o.f.Handle(true)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer mem.Close()
+				_ = bell.Close()
+				if _, err := mem.WriteAt(full[:min(size, 100*size/n)], 0); err != nil {
+					b.Fatal(err)
+				}
+				if err := o.f.Track(Variable{ID: 1, Off: 0, Size: 8}, full[:8]); err != nil {
+					b.Fatal(err)
+				}
+				o.f.Start()
+				last = o.f
+			}
+			for !last.Stats().Writable {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(2 * busyFor)
+			cpu := func() time.Duration {
+				var r unix.Rusage
+				if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+					b.Fatal(err)
+				}
+				return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+			}
+			was, began := cpu(), time.Now()
+			for range b.N {
+				time.Sleep(time.Second)
+			}
+			b.ReportMetric(100*float64(cpu()-was)/float64(time.Since(began)), "%cpu")
+			interval = last.Stats().Interval
+			b.ReportMetric(float64(interval)/1e6, "whole-ms")
 		})
 	}
 }

@@ -23,10 +23,13 @@ func (f *File) Close() {
 func (f *File) end() {
 	f.running.Wait()
 	f.d.bells.remove(f)
+	f.d.scout.remove(f)
 	f.mu.Lock()
 	_ = f.tell(stateClosed)
 	f.giveBack()
-	l := &left{d: f.d, service: f.service, ro: f.ro, file: f.state, state: f.stateLocked(), unsaved: f.unsaved || f.applied > f.synced, done: make(chan struct{})}
+	l := &left{
+		d: f.d, service: f.service, steady: &f.steady, ro: f.ro, file: f.state, state: f.stateLocked(), unsaved: f.unsaved || f.applied > f.synced, done: make(chan struct{}),
+	}
 	maps := [][]byte{f.cur, f.shadow, f.bell, f.records.m}
 	f.cur, f.shadow, f.bell, f.ro, f.state, f.records = nil, nil, nil, nil, nil, records{}
 	strange := f.want != 0
@@ -51,6 +54,7 @@ func (f *File) end() {
 type left struct {
 	d       *Dir
 	service uint64
+	steady  *sync.Mutex // see File
 	ro      *os.File
 	file    *os.File // that of the state
 	unsaved bool
@@ -95,7 +99,9 @@ func (l *left) finish() {
 			l.d.o.Logger.Error("sync the file of a bare service", "service", l.service, "err", err)
 		}
 	}
+	l.steady.Lock()
 	_ = l.ro.Close()
+	l.steady.Unlock()
 	_ = l.file.Close()
 	close(l.done)
 	l.d.mu.Lock()

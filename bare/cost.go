@@ -11,22 +11,29 @@ import (
 
 // wakeCost is what it takes to come to a scan: a few microseconds of the processor, and on some virtual machines far more than
 // the scan. It is measured once, when it is first asked for; until then it is taken to be much.
-func wakeCost() time.Duration {
+func wakeCost() time.Duration { return goroutines * nap() }
+
+// threadCost is what it takes to wake a thread for that, with what the runtime does then.
+func threadCost() time.Duration { return threads * nap() }
+
+func nap() time.Duration {
 	measure()
-	return time.Duration(wakes.Load())
+	return time.Duration(naps.Load())
 }
 
 const (
-	wakesMeasured = 20
-	unknownWake   = 100 * time.Microsecond
-	mostWake      = time.Millisecond
-	// goroutines is what to wake one takes, compared with a thread: another thread has to wake it.
-	goroutines = 3
+	napsMeasured = 20
+	unknownNap   = 30 * time.Microsecond
+	mostNap      = 300 * time.Microsecond
+	// goroutines and threads is what to wake one takes, compared with what a thread's own time is for a nap: other threads of
+	// the runtime are waked, too.
+	goroutines = 4
+	threads    = 3
 )
 
-var wakes atomic.Int64
+var naps atomic.Int64
 
-func init() { wakes.Store(int64(unknownWake)) }
+func init() { naps.Store(int64(unknownNap)) }
 
 var measure = sync.OnceFunc(func() {
 	go func() {
@@ -37,13 +44,13 @@ var measure = sync.OnceFunc(func() {
 			return
 		}
 		nap := unix.NsecToTimespec(int64(time.Millisecond))
-		for range wakesMeasured {
+		for range napsMeasured {
 			_ = unix.Nanosleep(&nap, nil) // a signal ends it: then it is a wake-up too
 		}
 		if unix.Getrusage(unix.RUSAGE_THREAD, &after) != nil {
 			return
 		}
 		used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
-		wakes.Store(min(goroutines*used/wakesMeasured, int64(mostWake)))
+		naps.Store(min(used/napsMeasured, int64(mostNap)))
 	}()
 })

@@ -38,6 +38,7 @@ type Dir struct {
 	began time.Time
 	watch *watch // nil: the kernel has none left
 	bells *bells
+	scout *scout
 	wg    sync.WaitGroup
 	done  chan struct{}
 	hail  chan struct{} // there is something in strange
@@ -87,7 +88,7 @@ func OpenDir(o Options) (*Dir, error) {
 		_ = dir.Close()
 		return nil, err
 	}
-	d.bells = newBells(d)
+	d.bells, d.scout = newBells(d), newScout(d)
 	if d.watch, err = newWatch(d); err != nil {
 		o.Logger.Warn("the files of bare services cannot be watched: stores are found later", "err", err)
 	} else {
@@ -117,6 +118,7 @@ func (d *Dir) Close() error {
 	}
 	close(d.done)
 	d.bells.close()
+	d.scout.close()
 	var err error
 	if d.watch != nil {
 		err = d.watch.close()

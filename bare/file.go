@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/commy-project/commyfs/diff"
 )
@@ -23,6 +24,8 @@ type File struct {
 	// bell is mapped as long as the file is open. Only run replaces it, with mu held, and while nobody listens to it.
 	bell  []byte
 	again retry // run's own
+	// steady is held by the scout while it looks, and by who closes what ro was. It comes before mu.
+	steady sync.Mutex
 
 	mu       sync.Mutex // guards the following
 	ro       *os.File   // to read, to ask who has it open, and to sync
@@ -55,7 +58,14 @@ type File struct {
 	retry    int64  // nothing is told of before
 	want     uint32 // what has happened that nobody has looked at
 	rung     bool
-	owed     int64 // nanoseconds that the bell has cost for nothing, at a moment
+	spotted  bool          // the scout has seen a store
+	front    []extent      // see frontLocked; nil: it has changed
+	found    [4]int64      // pages where something was found last,
+	foundAt  int           // and where the next goes
+	peekAt   int64         // when the scout is to look at everything,
+	peekCost time.Duration // and what that takes
+	blind    bool          // the scout does not look; for tests
+	owed     int64         // nanoseconds that the bell has cost for nothing, at a moment
 	owedAt   int64
 	late     bool  // it was written to, and has to wait to be looked at
 	scanned  int64 // when it was last looked through

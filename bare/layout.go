@@ -123,7 +123,8 @@ func encodeBell(service uint64, store [16]byte, size int64) []byte {
 }
 
 const (
-	futexWake = 1 // shared: the waiters are other processes
+	futexWait = 0 // shared: the waiters are other processes
+	futexWake = 1
 	everybody = 1<<31 - 1
 )
 

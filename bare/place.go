@@ -80,11 +80,11 @@ func (f *File) makeAnew() (err error) {
 	ro, err := f.d.open(next, os.O_RDONLY) // now, as with all that can fail
 	if err == nil {
 		if err = f.copyTo(w); err == nil {
-			err = f.moveTo(w, ro, next)
+			ro, err = f.moveTo(w, ro, next)
 		}
-		if err != nil {
-			_ = ro.Close()
-		}
+		f.steady.Lock()
+		_ = ro.Close()
+		f.steady.Unlock()
 	}
 	f.mu.Lock()
 	f.during = nil
@@ -124,8 +124,9 @@ func (f *File) copyPart(w io.WriterAt, from, to int64) error {
 	return writeMapped(w, f.cur[from:to], from)
 }
 
-// moveTo puts the copy in the file's place, once it has what was put into the old one meanwhile.
-func (f *File) moveTo(w, ro *os.File, next string) error {
+// moveTo puts the copy in the file's place, once it has what was put into the old one meanwhile. It returns which of the two is to be
+// closed: ro, or what the file was before.
+func (f *File) moveTo(w, ro *os.File, next string) (other *os.File, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for round := 0; ; round++ {
@@ -134,7 +135,7 @@ func (f *File) moveTo(w, ro *os.File, next string) error {
 		last := len(put) <= chunk/PageSize || round == mostRounds
 		for _, p := range put {
 			if err := writeMapped(w, f.cur[p*PageSize:(p+1)*PageSize], p*PageSize); err != nil {
-				return err
+				return ro, err
 			}
 			if !last {
 				f.mu.Unlock()
@@ -142,7 +143,7 @@ func (f *File) moveTo(w, ro *os.File, next string) error {
 			}
 		}
 		if f.closed {
-			return ErrClosed
+			return ro, ErrClosed
 		}
 		if last {
 			break
@@ -150,25 +151,24 @@ func (f *File) moveTo(w, ro *os.File, next string) error {
 	}
 	size := int64(len(f.cur)) // it may have grown
 	if err := w.Truncate(size); err != nil {
-		return err
+		return ro, err
 	}
 	cur, err := mapFile(ro, size, unix.PROT_READ)
 	if err != nil {
-		return err
+		return ro, err
 	}
 	dir := int(f.d.dir.Fd())
 	if err := unix.Renameat(dir, next, dir, name(f.service, "mem")); err != nil {
 		unmap(cur)
-		return err
+		return ro, err
 	}
 	f.giveBack()
 	unmap(f.cur)
-	_ = f.ro.Close()
-	f.ro, f.cur = ro, cur
+	other, f.ro, f.cur = f.ro, ro, cur
 	clear(f.room)
 	f.want |= unix.IN_OPEN
 	f.unsavedLocked()
-	return nil
+	return other, nil
 }
 
 // mostRounds bounds how often is copied what was put during the copying before.

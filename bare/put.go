@@ -28,7 +28,7 @@ func (f *File) placeLocked(v Variable) *tracked {
 		f.vars[v.ID] = t
 	}
 	if t.Off != v.Off || t.Size != v.Size {
-		f.index = nil
+		f.index, f.front = nil, nil
 		f.forgetRecord(t.record)
 		t.record = noRecord
 	}
@@ -62,7 +62,7 @@ func (f *File) Forget(id uint64) {
 		f.setOut(t, false)
 		f.forgetRecord(t.record)
 		delete(f.vars, id)
-		f.index = nil
+		f.index, f.front = nil, nil
 	}
 }
 

@@ -87,8 +87,8 @@ func (f *File) turn() (wait time.Duration, ok bool) {
 		return 0, false
 	}
 	want, rung, was := f.want, f.rung, f.writable
-	due := was && f.sinceScan() >= f.stats.Interval // however often something else is to be done
-	f.want, f.rung = 0, false
+	due := f.spotted || was && f.untilScan() == 0 // however often something else is to be done
+	f.want, f.rung, f.spotted = 0, false, false
 	f.mu.Unlock()
 	retry := f.again.due(f.d.now())
 	if retry {
@@ -132,7 +132,7 @@ func (f *File) turn() (wait time.Duration, ok bool) {
 	switch {
 	case f.closed:
 		return 0, false
-	case f.want != 0 || f.rung:
+	case f.want != 0 || f.rung || f.spotted:
 		return 0, true
 	case again > 0:
 		wait = again
@@ -141,7 +141,7 @@ func (f *File) turn() (wait time.Duration, ok bool) {
 	case f.untoldLocked(): // who marked it may have waked us before we came to the end
 		wait = max(0, time.Duration(f.retry-f.d.now()))
 	case f.writable:
-		wait = max(0, f.stats.Interval-f.sinceScan())
+		wait = f.untilScan()
 	case next > 0:
 		wait = time.Duration(next)
 	default:
@@ -168,12 +168,14 @@ func (f *File) tooSoon(written bool) time.Duration {
 	return max(0, busyShare*f.stats.Cost-f.sinceScan())
 }
 
-// watchBell begins or ends to listen for the bell.
+// watchBell begins or ends to listen for the bell, and to look at the file now and then.
 func (f *File) watchBell(on bool) {
 	if on {
 		f.d.bells.add(f)
+		f.d.scout.add(f)
 	} else {
 		f.d.bells.remove(f)
+		f.d.scout.remove(f)
 	}
 }
 
@@ -208,10 +210,22 @@ func (f *File) probe() {
 	f.setIntervalLocked()
 }
 
+// setIntervalLocked sets how often the file is scanned while something is found. Else the scout does it.
 func (f *File) setIntervalLocked() {
-	part := time.Duration(share)
-	if f.hot != 0 && f.d.now()-f.hot < int64(busyFor) {
-		part = busyShare
+	if f.isHot(f.d.now()) {
+		files := time.Duration(max(1, f.d.scout.busy.Load()))
+		f.stats.Interval = min(max(busyShare*files*f.stats.Cost, minInterval), maxInterval)
 	}
-	f.stats.Interval = min(max(part*f.stats.Cost, minInterval), maxInterval)
+}
+
+// isHot reports whether something was found lately.
+func (f *File) isHot(now int64) bool { return f.hot != 0 && now-f.hot < int64(busyFor) }
+
+// untilScan is when to scan without anybody's asking for it: seldom, as the scout looks at the file.
+func (f *File) untilScan() time.Duration {
+	pause := quietScan
+	if f.isHot(f.d.now()) {
+		pause = f.stats.Interval
+	}
+	return max(0, pause-f.sinceScan())
 }

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	chunk       = 256 << 10 // is compared under one lock
-	share       = 100       // a scan takes at most this part of the time,
-	busyShare   = 10        // and this one while something is found
-	busyFor     = time.Second
-	mostKept    = 64 << 10 // bytes of memory, of each file
+	chunk       = 256 << 10   // is compared under one lock
+	busyShare   = 10          // scans take at most this part of the time while something is found,
+	busyFor     = time.Second // and for so long after that; then see scout
+	mostKept    = 64 << 10    // bytes of memory, of each file
 	minInterval = 2 * time.Millisecond
 	maxInterval = time.Second
+	quietScan   = 30 * time.Second
 	probeEvery  = 200 * time.Millisecond // beside the events, which say it at once
 
 	// A variable has to hold still between two looks, but not for ever. Words too: Python's struct.pack_into, for one, stores a
@@ -50,20 +50,23 @@ func (f *File) scan() error {
 	})
 	f.mu.Lock()
 	f.stats.Scans++
-	cost := took + wakeCost()
-	switch was := f.stats.Cost; {
-	case was == 0:
-	case cost > was: // one that was interrupted says nothing of what it takes
-		cost = was + (min(cost, 4*was)-was)/8
-	default: // the first one fills the mapping
-		cost = (was + cost) / 2
-	}
-	f.stats.Cost = cost
+	f.stats.Cost = average(f.stats.Cost, took+wakeCost())
 	f.setIntervalLocked()
 	f.scanned = f.d.now()
 	f.mu.Unlock()
 	f.tellStored(stored)
 	return err
+}
+
+// average goes on with what something costs.
+func average(was, cost time.Duration) time.Duration {
+	switch {
+	case was == 0:
+		return cost
+	case cost > was: // one that was interrupted says nothing of what it takes
+		return was + (min(cost, 4*was)-was)/8
+	}
+	return (was + cost) / 2 // the first one fills the mapping
 }
 
 // extents calls fn with the parts of the file where it has data, or had some, in pieces.
@@ -151,6 +154,7 @@ func (f *File) compareLocked(from, to, now int64) (stored bool, err error) {
 	index := f.indexLocked()
 	for _, r := range f.ranges {
 		off := from + int64(r.Off)
+		f.foundLocked(off)
 		f.touched.addRange(off, int64(r.Len))
 		if !index.over(off, off+int64(r.Len), func(t *tracked) { f.markLocked(t, now) }) {
 			stored = true
