@@ -48,6 +48,8 @@ type Client struct {
 		more int
 	}
 
+	asked map[uint64]*asked // see Resume
+
 	index index
 	locks heldLocks
 
@@ -56,8 +58,11 @@ type Client struct {
 
 func newClient(opts Options) *Client {
 	c := &Client{opts: opts.withDefaults(), tenants: map[string]*Tenant{}}
-	c.flight = inFlight{changed: make(chan struct{}), down: time.Now(), epoch: 1, low: 1, reports: map[uint64]*report{}}
+	c.flight = inFlight{changed: make(chan struct{}), down: time.Now(), epoch: 1, low: 1, reports: map[uint64]*report{}, numbered: opts.OnNumber}
 	_, _ = rand.Read(c.id[:]) // does not fail
+	if c.asked = map[uint64]*asked{}; opts.Resume != nil {
+		c.resume(opts.Resume)
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wantTree.Store(!c.opts.NoTree)
 	c.treeTurn = make(chan struct{}, 1)
@@ -77,6 +82,7 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 		c.cancel()
 		return nil, err
 	}
+	c.askAll()
 	c.use(s)
 	c.wg.Go(func() { c.run(s) })
 	if c.keeper != nil {

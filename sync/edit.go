@@ -35,6 +35,8 @@ type Edit struct {
 	IfVersion  uint64
 	// Seen makes any edit but an EditMeta conditional on the version that it has when the edit is sent.
 	Seen *Seen
+	// Journal is told what becomes of the edit. Default: nobody.
+	Journal Journal
 
 	lease uint64 // by which the client had locks
 }

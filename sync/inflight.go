@@ -41,6 +41,8 @@ type report struct {
 	posted  *posted         // nobody waits; see post.go
 	lasting bool            // who gives up waiting keeps the edit: see pursue
 	ask     []model.Change  // what is sent in place of changes, to learn what became of them; who sends it sets it
+	journal Journal         // nil: nobody is told
+	asks    bool            // it only asks what has become of another; see Resume
 
 	// guarded by inFlight.mu
 	state   reportState
@@ -94,6 +96,8 @@ type inFlight struct {
 	looking bool
 	crowded bool // the last turn was of several reports
 	held    bool // the first of a crowd waits for the others
+
+	numbered func(uint64) // Options.OnNumber
 
 	errands errands     // update's own
 	expiry  *time.Timer // ends posted reports
@@ -184,6 +188,12 @@ func (f *inFlight) give() {
 			f.last++
 			r.seq = f.last
 			f.reports[r.seq] = r
+			if f.numbered != nil {
+				f.numbered(r.seq)
+			}
+			if r.journal != nil {
+				r.journal.Sent(r.seq)
+			}
 		}
 		r.state, r.on, r.with = sent, f.session, t.reports
 		if !r.first.IsZero() {
@@ -249,6 +259,9 @@ func (f *inFlight) end(r *report, results []model.Result, err error) {
 	f.drop(r)
 	if r.state != abandoned {
 		r.results, r.err = results, err
+		if r.journal != nil && r.seq != 0 && (err == nil || model.CodeOf(err) != model.CodeDisconnected) {
+			r.journal.Answered(err == nil)
+		}
 		if r.posted != nil {
 			f.errands.finish(r.posted)
 		} else {

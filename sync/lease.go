@@ -12,6 +12,9 @@ import (
 func (h *heldLocks) leaseLocked(c *Client, lease uint64, sent time.Duration) {
 	if h.lease != lease {
 		h.lease, h.until = lease, 0
+		if c.opts.OnLease != nil {
+			c.opts.OnLease(lease)
+		}
 	}
 	h.renewLocked(c, sent)
 	if !h.keeping {

@@ -43,7 +43,7 @@ func (v *Variable) post(e Edit) *Ack {
 	c.dirty.Add(1)
 	v.s.use()
 	p.one[0], p.value = v.change(p.queue[:])
-	p.changes, p.report.posted = p.one[:], p
+	p.changes, p.report.posted, p.report.journal = p.one[:], p, e.Journal
 	c.enqueue(v.s.epoch, &p.report)
 	return &p.ack
 }

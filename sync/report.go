@@ -37,7 +37,7 @@ func (c *Client) Change(ctx context.Context, change model.Change) (model.Result,
 
 // change is report for one change.
 func (c *Client) change(ctx context.Context, epoch uint64, value []byte, change *model.Change) (model.Result, error) {
-	r := &report{value: value, lasting: c.keeper != nil && change.ID != 0 && change.Lease == 0}
+	r := &report{value: value, lasting: c.keeper != nil && change.ID != 0 && change.Lease == 0, journal: journalOf(ctx)}
 	r.one[0] = *change
 	r.changes = r.one[:]
 	results, err := c.carryOut(ctx, epoch, r)
@@ -49,7 +49,7 @@ func (c *Client) change(ctx context.Context, epoch uint64, value []byte, change 
 
 // report is [Client.Report] for changes that name their targets by the ids of an epoch, 0: of the present one.
 func (c *Client) report(ctx context.Context, epoch uint64, value []byte, changes ...model.Change) ([]model.Result, error) {
-	return c.carryOut(ctx, epoch, &report{changes: changes, value: value})
+	return c.carryOut(ctx, epoch, &report{changes: changes, value: value, journal: journalOf(ctx)})
 }
 
 func (c *Client) carryOut(ctx context.Context, epoch uint64, r *report) ([]model.Result, error) {
@@ -63,6 +63,12 @@ func (c *Client) carryOut(ctx context.Context, epoch uint64, r *report) ([]model
 	}
 	r.bell = bells.Get().(*bell)
 	r.set(c.opts.Timeout)
+	c.enqueue(epoch, r)
+	return c.await(ctx, r)
+}
+
+// await waits for the answer to a report that is in the queue, and sends it when it has its turn.
+func (c *Client) await(ctx context.Context, r *report) ([]model.Result, error) {
 	pursued := false
 	defer func() {
 		if !pursued {
@@ -70,7 +76,6 @@ func (c *Client) carryOut(ctx context.Context, epoch uint64, r *report) ([]model
 		}
 	}()
 	wait := patience{ctx, r.bell}
-	c.enqueue(epoch, r)
 	for {
 		select {
 		case <-r.rung:
@@ -266,7 +271,7 @@ func (t *turn) answer(i int, o *model.Outcome, err error) ([]model.Result, error
 			err = &RefusedError{o.Index, err}
 		}
 		return nil, err
-	case len(o.Results) != len(r.changes):
+	case len(o.Results) != len(r.changes) && !r.asks:
 		return nil, fmt.Errorf("report of %d changes was answered by %d results", len(r.changes), len(o.Results))
 	}
 	return o.Results, nil

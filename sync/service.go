@@ -119,6 +119,13 @@ func (s *Service) Mapped() bool {
 	return ok
 }
 
+// Revision is the revision of the store that the copy has come to.
+func (s *Service) Revision() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rev
+}
+
 // Names says how far the names that the copy has of a service can be relied on.
 type Names uint8
 

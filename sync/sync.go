@@ -64,6 +64,12 @@ type Options struct {
 	// OnReplayed is called when all edits of a variable that was new are over, with the key of [Client.KeepNew], and the id that
 	// it has got, 0 if they were set aside. It must not wait on the network.
 	OnReplayed func(key, id uint64)
+	// OnNumber is called with each number that a report is given, before it is sent. It must not wait for anything.
+	OnNumber func(number uint64)
+	// OnLease is called with the lease by which the server gives the client locks, before it has the first. It must not wait.
+	OnLease func(lease uint64)
+	// Resume makes the client the continuation of another one. Default: it is a new one.
+	Resume *Resume
 	// Logger is told of the connection's fate. Default: nobody.
 	Logger *slog.Logger
 }

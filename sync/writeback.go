@@ -264,6 +264,9 @@ func (v *Variable) send(ctx context.Context, batch []*Ack) (model.Result, error)
 func (v *Variable) sendNow(ctx context.Context, batch []*Ack) (model.Result, error) {
 	v.s.use()
 	began := time.Now()
+	if j := journalFor(batch); j != nil {
+		ctx = Journaled(ctx, j)
+	}
 	change, value := v.change(batch)
 	result, err := v.s.c.change(ctx, v.s.epoch, value, &change)
 	if model.CodeOf(err) == model.CodeStaleBase {
@@ -277,6 +280,9 @@ func (v *Variable) sendNow(ctx context.Context, batch []*Ack) (model.Result, err
 }
 
 func (v *Variable) sendWhole(ctx context.Context, batch []*Ack) (model.Result, error) {
+	if j := journalFor(batch); j != nil {
+		ctx = Journaled(ctx, j)
+	}
 	change, value := v.wholeChange(batch)
 	result, err := v.s.c.change(ctx, v.s.epoch, value, &change)
 	saw(batch, result, err)
