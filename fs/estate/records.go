@@ -1,0 +1,384 @@
+package estate
+
+import (
+	"iter"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Service is a service that the kernel has nodes of.
+type Service struct {
+	id  atomic.Uint64 // 0: the record is free
+	rev atomic.Int64
+}
+
+// ID is the server's number of the service.
+func (s *Service) ID() uint64 { return s.id.Load() }
+
+// Rev is the revision up to which its changes have been announced to the kernel.
+func (s *Service) Rev() int64 { return s.rev.Load() }
+
+// SetRev notes how far its changes have been announced.
+func (s *Service) SetRev(rev int64) { s.rev.Store(rev) }
+
+// AddService notes a service; nil if there is no room.
+func (e *Estate) AddService(id uint64, rev int64) *Service {
+	i, ok := e.take(&e.freeServices, &e.header().services, maxServices)
+	if !ok {
+		return nil
+	}
+	s := e.service(i)
+	s.rev.Store(rev)
+	s.id.Store(id)
+	return s
+}
+
+// RemoveService takes back what AddService returned.
+func (e *Estate) RemoveService(s *Service) {
+	s.id.Store(0)
+	e.put(&e.freeServices, e.index(unsafe.Pointer(s), servicesAt, unsafe.Sizeof(*s)))
+}
+
+// Services are those that are noted. None may be added or removed meanwhile.
+func (e *Estate) Services() iter.Seq[*Service] {
+	return func(yield func(*Service) bool) {
+		for i := range min(e.header().services.Load(), maxServices) {
+			if s := e.service(i); s.ID() != 0 && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+func (e *Estate) service(i uint32) *Service {
+	return (*Service)(unsafe.Pointer(&e.mem[servicesAt+int(i)*int(unsafe.Sizeof(Service{}))]))
+}
+
+// MaxHandles is how many open files are noted at most. A descriptor of more does not outlive the process.
+const MaxHandles = 1 << 18
+
+// Kind says what is open.
+type Kind uint32
+
+// The kinds.
+const (
+	File    Kind = iota + 1 // a variable, or a draft
+	Private                 // what only the mount had
+	Dir
+	Memory // a service's memory file
+)
+
+// Opened describes an open file. It does not change.
+type Opened struct {
+	Fh     uint64 // the kernel's number of it
+	Node   uint64
+	Flags  uint32 // of open(2)
+	Opener uint32 // thread
+	// Of a memory file: the kernel's number of what it passes through to, 0 if it does not, and the inode number of that.
+	Backing int32
+	Inode   uint64
+}
+
+// Handle is the record of an open file: 192 bytes.
+type Handle struct {
+	noted atomic.Uint32 // 1: what is open counts
+	kind  atomic.Uint32
+	read  atomic.Uint32 // 1: what was read counts
+	wrote atomic.Uint32 // a Writing
+	base  uint64
+	open  Opened
+	snap  Read
+
+	kept   extent // of what is gathered
+	length int64
+	last   uint64 // the WRITE that was gathered last
+	stamp  int64  // the time that somebody has given what is gathered, Unix nanoseconds; 0: none
+	// Report is of the value that the descriptor commits.
+	Report Report
+	seen   uint64
+	under  atomic.Uint32 // a Condition
+	locked atomic.Uint32 // 1: a lock was taken by it
+	lock   Lock
+	poll   atomic.Uint64 // the kernel's number of who polls it, 0: nobody has
+	_      [16]byte
+}
+
+// Opened returns what is open.
+func (h *Handle) Opened() Opened { return h.open }
+
+// SetKind notes what is open.
+func (h *Handle) SetKind(k Kind) { h.kind.Store(uint32(k)) }
+
+// Kind returns what SetKind noted.
+func (h *Handle) Kind() Kind { return Kind(h.kind.Load()) }
+
+// Read is what a descriptor has read last: where it may go on.
+type Read struct {
+	Version uint64
+	Size    int64
+	Ended   bool // it was told that this is the end
+}
+
+// SetRead notes what the descriptor has read.
+func (h *Handle) SetRead(r Read) {
+	if h.read.Load() == 1 && h.snap == r {
+		return
+	}
+	h.read.Store(0)
+	h.snap = r
+	h.read.Store(1)
+}
+
+// SetUnread notes that the descriptor has read nothing that it would have to go on with.
+func (h *Handle) SetUnread() { h.read.Store(0) }
+
+// Read returns what SetRead noted; false: it has read nothing, or nobody knows what.
+func (h *Handle) Read() (Read, bool) { return h.snap, h.read.Load() == 1 }
+
+// Writing is what a descriptor has to commit, as far as an heir can go on with it.
+type Writing uint32
+
+// The states of writing.
+const (
+	Settled   Writing = iota // nothing, but the edits that are noted
+	Unsettled                // there is a change that was acknowledged and is not noted, or an error that was not told
+	Clean                    // it replaces the value, and has nothing to commit
+	Emptied                  // it replaces the value, with nothing so far
+	Gathered                 // it replaces the value, with what is not kept
+	Kept                     // it replaces the value, with what is kept
+	Resting                  // the same, and commits that by itself after a while
+)
+
+// Condition says whether the version that a descriptor has seen is one that its changes depend on.
+type Condition uint32
+
+// The conditions.
+const (
+	NoCondition Condition = iota
+	Seen
+	Given // by somebody, for one change
+)
+
+// SetCondition notes on which version the descriptor's changes depend.
+func (h *Handle) SetCondition(c Condition, version uint64) {
+	if Condition(h.under.Load()) == c && h.seen == version {
+		return
+	}
+	if c == NoCondition {
+		h.under.Store(uint32(c))
+		return
+	}
+	// Between these two the one version is as good as the other: both were seen.
+	h.seen = version
+	h.under.Store(uint32(c))
+}
+
+// Condition returns what SetCondition noted.
+func (h *Handle) Condition() (c Condition, version uint64) { return Condition(h.under.Load()), h.seen }
+
+// Lock is whose lock was taken by a descriptor, the last one if there are several.
+type Lock struct {
+	Owner uint64
+	Kind  uint64
+}
+
+// SetLock notes that a lock was taken by the descriptor.
+func (h *Handle) SetLock(l Lock) {
+	h.lock = l
+	h.locked.Store(1)
+}
+
+// Lock returns what SetLock noted; false: there was none.
+func (h *Handle) Lock() (Lock, bool) { return h.lock, h.locked.Load() == 1 }
+
+// SetPoll notes the kernel's number of who polls the file.
+func (h *Handle) SetPoll(file uint64) { h.poll.Store(file) }
+
+// Poll returns what SetPoll noted.
+func (h *Handle) Poll() uint64 { return h.poll.Load() }
+
+// SetWriting notes what the descriptor has to commit, and over which version.
+func (h *Handle) SetWriting(w Writing, base uint64) {
+	if Writing(h.wrote.Load()) == w && h.base == base {
+		return
+	}
+	h.wrote.Store(uint32(Gathered)) // what counts if this is all that happens
+	h.base = base
+	h.Report.reset()
+	h.wrote.Store(uint32(w))
+}
+
+// Writing returns what SetWriting noted.
+func (h *Handle) Writing() (w Writing, base uint64) { return Writing(h.wrote.Load()), h.base }
+
+// Keep keeps what a descriptor gathers: data, of which the bytes from from to to are new since the last Keep, or all if anything
+// else was noted since. unique is the WRITE's. It reports false if there is no room: then nothing is kept.
+func (e *Estate) Keep(h *Handle, w Writing, base uint64, data []byte, from, to int, unique uint64) bool {
+	if was := Writing(h.wrote.Load()); was != Kept && was != Resting {
+		from, to = 0, len(data)
+		h.Report.reset()
+	}
+	h.wrote.Store(uint32(Gathered))
+	if h.kept.order == 0 || 1<<h.kept.order < len(data) {
+		x, ok := e.takeExtent(max(len(data), 1))
+		if !ok {
+			return false
+		}
+		old := h.kept
+		h.kept = x
+		e.putExtent(old)
+		from, to = 0, len(data)
+	}
+	copy(e.bytes(h.kept)[from:to], data[from:to])
+	h.base, h.length, h.last = base, int64(len(data)), unique
+	h.Report.reset()
+	h.wrote.Store(uint32(w))
+	return true
+}
+
+// IsKept reports whether Keep would keep nothing new.
+func (h *Handle) IsKept(w Writing, base uint64, length int) bool {
+	return Writing(h.wrote.Load()) == w && h.base == base && h.length == int64(length)
+}
+
+// SetStamp notes the time that what is gathered has been given, 0: none.
+func (h *Handle) SetStamp(nano int64) { h.stamp = nano }
+
+// Stamp returns what SetStamp noted.
+func (h *Handle) Stamp() int64 { return h.stamp }
+
+// Kept returns what a descriptor has gathered, and the WRITE that was last; false: it is not kept.
+func (e *Estate) Kept(h *Handle) (data []byte, unique uint64, ok bool) {
+	if w := Writing(h.wrote.Load()); w != Kept && w != Resting || !h.kept.isSound(h.length) {
+		return nil, 0, false
+	}
+	return append([]byte{}, e.bytes(h.kept)[:h.length]...), h.last, true
+}
+
+// Drop gives back the memory of what a descriptor has gathered, once something else is noted.
+func (e *Estate) Drop(h *Handle) {
+	x := h.kept
+	h.kept = extent{}
+	e.putExtent(x)
+}
+
+// AddHandle notes an open file, before the kernel hears of it; nil if there is no room.
+func (e *Estate) AddHandle(o Opened) *Handle {
+	i, ok := e.take(&e.freeHandles, &e.header().handles, MaxHandles)
+	if !ok {
+		return nil
+	}
+	h := e.handle(i)
+	h.read.Store(0)
+	h.wrote.Store(uint32(Settled))
+	h.kind.Store(0)
+	h.base, h.open = 0, o
+	h.under.Store(uint32(NoCondition))
+	h.locked.Store(0)
+	h.poll.Store(0)
+	h.kept, h.length, h.last, h.stamp = extent{}, 0, 0, 0
+	h.Report.reset()
+	h.noted.Store(1)
+	return h
+}
+
+// RemoveHandle takes back what AddHandle returned. nil is none.
+func (e *Estate) RemoveHandle(h *Handle) {
+	if h == nil {
+		return
+	}
+	h.noted.Store(0)
+	e.putExtent(h.kept)
+	e.put(&e.freeHandles, e.index(unsafe.Pointer(h), handlesAt, unsafe.Sizeof(*h)))
+}
+
+// Handles are the open files that are noted. None but the one at hand may be added or removed meanwhile.
+func (e *Estate) Handles() iter.Seq[*Handle] {
+	return func(yield func(*Handle) bool) {
+		for i := range min(e.header().handles.Load(), MaxHandles) {
+			if h := e.handle(i); h.noted.Load() == 1 && !yield(h) {
+				return
+			}
+		}
+	}
+}
+
+// SetLastHandle notes the highest number that an open file was given.
+func (e *Estate) SetLastHandle(fh uint64) {
+	last := &e.header().last
+	for was := last.Load(); was < fh && !last.CompareAndSwap(was, fh); was = last.Load() {
+	}
+}
+
+// LastHandle returns what SetLastHandle noted.
+func (e *Estate) LastHandle() uint64 { return e.header().last.Load() }
+
+func (e *Estate) handle(i uint32) *Handle {
+	return (*Handle)(unsafe.Pointer(&e.mem[handlesAt+int(i)*int(unsafe.Sizeof(Handle{}))]))
+}
+
+// TakeOver makes the estate the caller's: what is free in it can be used again.
+func (e *Estate) TakeOver() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h := e.header()
+	var taken []extent
+	e.freeServices = unused(min(h.services.Load(), maxServices), func(i uint32) bool { return e.service(i).ID() != 0 })
+	e.freeHandles = unused(min(h.handles.Load(), MaxHandles), func(i uint32) bool {
+		r := e.handle(i)
+		is := r.noted.Load() == 1
+		if w := Writing(r.wrote.Load()); is && (w == Kept || w == Resting) && r.kept.isSound(r.length) {
+			taken = append(taken, r.kept)
+		} else if is {
+			r.kept = extent{} // nothing, or half of it
+		}
+		return is
+	})
+	e.freeEdits = unused(min(h.edits.Load(), maxEdits), func(i uint32) bool {
+		d := e.edit(i)
+		is := d.noted.Load() == 1
+		if is && d.data.isSound(d.length) {
+			taken = append(taken, d.data)
+		}
+		return is
+	})
+	e.freeDrafts = unused(min(h.drafts.Load(), maxDrafts), func(i uint32) bool { return e.draft(i).noted.Load() == 1 })
+	e.arena.init(taken)
+}
+
+// unused are the indexes below n of what is not used.
+func unused(n uint32, used func(uint32) bool) (free []uint32) {
+	for i := range n {
+		if !used(i) {
+			free = append(free, i)
+		}
+	}
+	return free
+}
+
+// take returns the index of a record that is free.
+func (e *Estate) take(free *[]uint32, used *atomic.Uint32, most uint32) (uint32, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := len(*free); n > 0 {
+		i := (*free)[n-1]
+		*free = (*free)[:n-1]
+		return i, true
+	}
+	i := used.Load()
+	if i >= most {
+		return 0, false
+	}
+	used.Store(i + 1)
+	return i, true
+}
+
+func (e *Estate) put(free *[]uint32, i uint32) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	*free = append(*free, i)
+}
+
+func (e *Estate) index(p unsafe.Pointer, at int, size uintptr) uint32 {
+	return uint32((uintptr(p) - uintptr(unsafe.Pointer(&e.mem[at]))) / size)
+}
