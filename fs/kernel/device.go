@@ -46,11 +46,14 @@ func (d *device) ForgetAttr(id uint64) {
 
 // invalidateInode drops cached attributes of a node, and its pages from an offset on.
 func (d *device) invalidateInode(id, off uint64) error {
+	return d.notify(fuse.NOTIFY_INVAL_INODE, inodeBody(id, off))
+}
+
+func inodeBody(id, off uint64) []byte {
 	body := make([]byte, 0, 24)
 	body = binary.NativeEndian.AppendUint64(body, id)
 	body = binary.NativeEndian.AppendUint64(body, off)
-	body = binary.NativeEndian.AppendUint64(body, 0) // to the end
-	return d.notify(fuse.NOTIFY_INVAL_INODE, body)
+	return binary.NativeEndian.AppendUint64(body, 0) // to the end
 }
 
 // invalidateEntry makes the kernel look a name up again. It waits for the lock of the directory, and no signal ends that:
@@ -70,19 +73,22 @@ func (d *device) notify(code int32, body []byte) error { return d.send(code, 0, 
 
 // send writes to the kernel. What the kernel does not have, a name or a request that was answered already, is no error.
 func (d *device) send(code int32, unique uint64, body []byte) error {
+	if err := d.sent(code, unique, body); !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
+}
+
+// sent is send, and tells what the kernel does not have.
+func (d *device) sent(code int32, unique uint64, body []byte) error {
 	msg := make([]byte, 0, 16+len(body))
 	msg = binary.NativeEndian.AppendUint32(msg, uint32(16+len(body)))
 	msg = binary.NativeEndian.AppendUint32(msg, uint32(-code))
 	msg = binary.NativeEndian.AppendUint64(msg, unique)
 	msg = append(msg, body...)
 	for {
-		_, err := unix.Write(d.fd, msg)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case errors.Is(err, unix.ENOENT):
-			return nil
+		if _, err := unix.Write(d.fd, msg); err != unix.EINTR {
+			return err
 		}
-		return err
 	}
 }

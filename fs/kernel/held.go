@@ -18,6 +18,7 @@ type node struct {
 	rare    *rare            // nil: nothing of that
 	size    uint64
 	two     bool // it was last told of two links
+	adopted bool // there are references that the process before has given; see adopt.go
 	pages   bool // it was given some since they were last invalidated
 	empty   bool // it may take the file for empty
 }
@@ -123,23 +124,29 @@ func (c *Cache) Learn(thread uint32, id uint64, service *varsync.Service) {
 	defer c.mu.Unlock()
 	n := c.nodes[id]
 	if n == nil {
-		n = &node{}
-		c.nodes[id] = n
-		c.mostNodes = max(c.mostNodes, len(c.nodes))
+		n = c.addLocked(id)
+		n.adopted = c.adopting
 	}
 	n.refs++
-	if service != nil && service != n.service {
-		service.Hold()
-		n.release()
-		n.service = service
-	}
+	c.isOfLocked(n, service)
 	n.endKeeping(func(k *keeping) bool { return thread != 0 && k.thread == thread })
 }
 
-func (n *node) release() {
-	if n.service != nil {
-		n.service.Release()
+func (c *Cache) addLocked(id uint64) *node {
+	n := &node{}
+	c.nodes[id] = n
+	c.mostNodes = max(c.mostNodes, len(c.nodes))
+	return n
+}
+
+// isOfLocked has a node's service held, nil for none or the same.
+func (c *Cache) isOfLocked(n *node, service *varsync.Service) {
+	if service == nil || service == n.service {
+		return
 	}
+	c.holdLocked(service)
+	c.releaseLocked(n.service)
+	n.service = service
 }
 
 // Forget counts references down and reports whether none is left.
@@ -147,7 +154,12 @@ func (c *Cache) Forget(id, refs uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.nodes[id]
-	if n != nil && n.refs > refs {
+	switch {
+	case n == nil && c.adopting, n != nil && n.adopted:
+		if c.has(id) {
+			return false
+		}
+	case n != nil && n.refs > refs:
 		n.refs -= refs
 		return false
 	}
@@ -155,7 +167,7 @@ func (c *Cache) Forget(id, refs uint64) bool {
 		for _, k := range n.names() {
 			c.names.remove(k)
 		}
-		n.release()
+		c.releaseLocked(n.service)
 		delete(c.nodes, id)
 		if c.mostNodes > manyNodes && len(c.nodes) < c.mostNodes/4 { // a map does not shrink
 			c.nodes, c.mostNodes = rebuilt(c.nodes), len(c.nodes)
@@ -179,7 +191,7 @@ func rebuilt[K comparable, V any](m map[K]V) map[K]V {
 func (c *Cache) Knows(ids ...uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.ContainsFunc(ids, func(id uint64) bool { return c.nodes[id] != nil })
+	return slices.ContainsFunc(ids, func(id uint64) bool { return c.nodeLocked(id) != nil })
 }
 
 // Told records that a reply to a thread gives the kernel a node, which it has learned, under a name. It reports whether that is
@@ -188,7 +200,7 @@ func (c *Cache) Told(thread uint32, dir uint64, file string, id uint64) bool {
 	k := name{dir, file}
 	c.tell(k, id)
 	c.mu.Lock()
-	if n := c.nodes[id]; n != nil && n.hasLost() {
+	if n := c.nodeLocked(id); n != nil && n.hasLost() {
 		n.look(thread, k)
 	}
 	c.mu.Unlock()
@@ -216,14 +228,14 @@ func (c *Cache) tell(k name, id uint64) {
 // nameLocked records what a name stands for in the kernel, 0 for nothing.
 func (c *Cache) nameLocked(k name, id uint64) {
 	if was := c.names.of(k).id; was != id {
-		if n := c.nodes[was]; n != nil {
+		if n := c.nodeLocked(was); n != nil {
 			n.removeName(k)
 		}
-		if n := c.nodes[id]; n != nil {
+		if n := c.nodeLocked(id); n != nil {
 			n.addName(k)
 		}
 	}
-	if c.nodes[id] == nil {
+	if c.nodeLocked(id) == nil {
 		c.names.remove(k)
 		return
 	}
@@ -291,7 +303,7 @@ func (c *Cache) staleLocked(k name) {
 }
 
 func (c *Cache) staleNodeLocked(id uint64, own bool) {
-	if c.nodes[id] == nil {
+	if c.nodeLocked(id) == nil {
 		return
 	}
 	was, ok := c.staleNodes[id]
@@ -388,7 +400,7 @@ func (c *Cache) Await(most time.Duration) bool {
 // forgetNode drops attributes and pages of a node.
 func (c *Cache) forgetNode(id uint64) {
 	c.mu.Lock()
-	n := c.nodes[id]
+	n := c.nodeLocked(id)
 	if n != nil {
 		n.pages = false
 	}
@@ -404,7 +416,7 @@ func (c *Cache) forgetNode(id uint64) {
 // forgetName drops a name, if the kernel has its directory.
 func (c *Cache) forgetName(k name) {
 	c.mu.Lock()
-	had, knows := c.names.of(k), c.nodes[k.dir] != nil
+	had, knows := c.names.of(k), c.nodeLocked(k.dir) != nil
 	c.mu.Unlock()
 	if !knows {
 		return
@@ -437,6 +449,6 @@ func (c *Cache) Stale(dir uint64, file string, id uint64) bool {
 func (c *Cache) Leaving(id uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := c.nodes[id]
+	n := c.nodeLocked(id)
 	return n != nil && n.name != (name{}) || c.queue.leaving[id]
 }

@@ -34,6 +34,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/fs/poke"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -58,6 +59,8 @@ type Cache struct {
 	events Events
 	log    *slog.Logger
 	device
+	estate  *estate.Estate // nil: nobody takes the mount over
+	dead    []uint32       // threads of the process before; see adopt.go
 	threads atomic.Pointer[threads]
 	current atomic.Pointer[poking] // what the poke thread is doing: handlers answer its requests from it
 	wg      sync.WaitGroup
@@ -81,6 +84,10 @@ type Cache struct {
 	kept       bool            // the kernel drops nothing when asked: it is too old
 	dropping   bool            // what was stale is being invalidated
 	awaiting   []chan struct{} // closed when what is stale has been
+	held       map[*varsync.Service]*holding
+	noted      map[uint64]*holding // by the service's number
+	cameTo     map[uint64]int64    // revisions of services that are to be noted once all is announced
+	adopting   bool                // see adopt.go
 }
 
 // threads make system calls on the mount.
@@ -106,6 +113,9 @@ func New(tree Tree, events Events, log *slog.Logger) *Cache {
 		polls:      polls{waiting: map[uint64]map[uint64]struct{}{}},
 		quiet:      map[uint64]quiet{},
 		lingers:    map[*varsync.Service]*time.Timer{},
+		held:       map[*varsync.Service]*holding{},
+		noted:      map[uint64]*holding{},
+		cameTo:     map[uint64]int64{},
 	}
 }
 
@@ -117,6 +127,9 @@ func (c *Cache) Gather(delay time.Duration) { c.queue.gathering.delay = min(dela
 // all others.
 func (c *Cache) Connect(fd int) { c.fd = fd }
 
+// Note has the services noted that the kernel has nodes of. It must come before the first request.
+func (c *Cache) Note(e *estate.Estate) { c.estate = e }
+
 // Start begins to invalidate and to raise events. dir is where the mount is, dev its st_dev.
 func (c *Cache) Start(dir string, dev uint64) error {
 	poker, err := poke.New(dir, dev)
@@ -127,6 +140,9 @@ func (c *Cache) Start(dir string, dev uint64) error {
 	if err != nil {
 		poker.Close()
 		return err
+	}
+	if c.estate != nil {
+		c.estate.SetThreads(poker.TID(), stater.TID())
 	}
 	c.threads.Store(&threads{poker, stater})
 	c.wg.Go(c.run)
@@ -151,13 +167,13 @@ func (c *Cache) Stop() {
 // IsPoke reports whether a request comes from the thread that raises events: FUSE names the calling thread.
 func (c *Cache) IsPoke(h *fuse.InHeader) bool {
 	t := c.threads.Load()
-	return t != nil && h.Pid != 0 && h.Pid == t.poker.TID()
+	return t != nil && h.Pid != 0 && h.Pid == t.poker.TID() || c.isOfDead(h)
 }
 
 // IsOwn reports whether a request comes from any thread of ours.
 func (c *Cache) IsOwn(h *fuse.InHeader) bool {
 	t := c.threads.Load()
-	return t != nil && h.Pid != 0 && (h.Pid == t.poker.TID() || h.Pid == t.stater.TID())
+	return t != nil && h.Pid != 0 && (h.Pid == t.poker.TID() || h.Pid == t.stater.TID()) || c.isOfDead(h)
 }
 
 // Changed takes what the tree has changed. It never blocks. What nobody can be watching raises no event, or a million
@@ -184,14 +200,16 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 			c.outdateLocked(&varsync.Notice{Kind: with.Kind, Dir: with.Dir, Own: with.Own, ID: with.ID, Parent: in.OldParent,
 				OldParent: in.Parent, Path: with.Path, OldPath: with.OldPath})
 		}
-		if c.nodes[in.ID] != nil || c.nodes[in.Parent] != nil || in.Kind == varsync.Renamed && c.nodes[in.OldParent] != nil ||
-			with != nil && c.nodes[with.ID] != nil {
+		if c.nodeLocked(in.ID) != nil || c.nodeLocked(in.Parent) != nil || in.Kind == varsync.Renamed && c.nodeLocked(in.OldParent) != nil ||
+			with != nil && c.nodeLocked(with.ID) != nil {
 			c.queue.addWith(in, with)
 		}
+		c.cameToLocked(&in)
 	}
 	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list)+len(c.queue.own)+len(c.queue.gathering.list)+len(c.polls.due) > 0
+	settles := len(c.cameTo) > 0
 	c.mu.Unlock()
-	if work {
+	if work || settles {
 		c.wakeUp()
 	}
 }
@@ -203,7 +221,7 @@ func (c *Cache) MemoryChanged(id, parent uint64, path []string, mtime int64, pag
 	if pages {
 		c.staleNodeLocked(id, false)
 	}
-	known := c.nodes[id] != nil || c.nodes[parent] != nil
+	known := c.nodeLocked(id) != nil || c.nodeLocked(parent) != nil
 	if known {
 		c.queue.addEvent(&event{
 			Notice:   varsync.Notice{Kind: varsync.Modified, Own: true, ID: id, Parent: parent, Path: path, MTime: mtime},
@@ -281,6 +299,7 @@ func (c *Cache) step() bool {
 			c.announced(e.ID, e.Parent)
 		}
 	}
+	c.progress()
 	return e != nil || own != nil || woken
 }
 

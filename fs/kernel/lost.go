@@ -16,7 +16,7 @@ const lostTime = time.Second
 
 // loseLocked records that the kernel does not have a name for a node any more that is not the node's in the tree.
 func (c *Cache) loseLocked(id uint64) {
-	n := c.nodes[id]
+	n := c.nodeLocked(id)
 	if n == nil {
 		return
 	}
@@ -66,7 +66,7 @@ func (c *Cache) Lost(thread uint32, ids ...uint64) bool {
 
 func (c *Cache) lost(thread uint32, id uint64) bool {
 	c.mu.Lock()
-	n := c.nodes[id]
+	n := c.nodeLocked(id)
 	if n == nil {
 		c.mu.Unlock()
 		return false

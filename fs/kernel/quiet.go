@@ -58,10 +58,10 @@ type pruning struct {
 // drop both, now and then, if nobody uses them.
 func (c *Cache) announced(id, dir uint64) {
 	c.mu.Lock()
-	if c.nodes[dir] == nil {
+	if c.nodeLocked(dir) == nil {
 		dir = id // and is watched itself, or nothing is
 	}
-	if c.nodes[dir] == nil || c.kept || dir == fuse.FUSE_ROOT_ID {
+	if c.nodeLocked(dir) == nil || c.kept || dir == fuse.FUSE_ROOT_ID {
 		c.mu.Unlock()
 		return
 	}
@@ -76,7 +76,7 @@ func (c *Cache) announced(id, dir uint64) {
 	ids = append(c.belowLocked(dir, ids, &left), id, dir)
 	p := &pruning{dir, make(chan struct{})}
 	c.pruning = p
-	c.lingerLocked(c.nodes[dir].service)
+	c.lingerLocked(c.nodeLocked(dir).service)
 	busy := len(c.queue.list) > 0
 	c.mu.Unlock()
 	if err := c.prune(ids); err != nil {

@@ -5,7 +5,7 @@ package kernel
 func (c *Cache) Sized(id, size uint64, taken bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := c.nodes[id]
+	n := c.nodeLocked(id)
 	if n == nil {
 		return
 	}
@@ -30,7 +30,7 @@ func (c *Cache) HasPages(id uint64) bool { return c.node(id).pages }
 func (c *Cache) Paged(id uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := c.nodes[id]; n != nil {
+	if n := c.nodeLocked(id); n != nil {
 		n.pages = true
 	}
 }
@@ -38,7 +38,7 @@ func (c *Cache) Paged(id uint64) {
 func (c *Cache) node(id uint64) node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := c.nodes[id]; n != nil {
+	if n := c.nodeLocked(id); n != nil {
 		return *n
 	}
 	return node{}

@@ -56,7 +56,7 @@ func (c *Cache) renamedOver(id uint64, k *keeping, at name, changed bool) {
 	c.forgetName(at) // waits for the directory, which the kernel holds until the rename is over
 	c.mu.Lock()
 	over := true
-	if n := c.nodes[id]; n != nil {
+	if n := c.nodeLocked(id); n != nil {
 		over = n.endKeeping(func(o *keeping) bool { return o == k })
 	}
 	c.mu.Unlock()
@@ -77,7 +77,7 @@ func (c *Cache) renamedOver(id uint64, k *keeping, at name, changed bool) {
 func (c *Cache) keep(id uint64, k *keeping) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := c.nodes[id]
+	n := c.nodeLocked(id)
 	if n != nil {
 		r := n.uncommon()
 		r.kept = append(r.kept, k)
@@ -89,7 +89,7 @@ func (c *Cache) keep(id uint64, k *keeping) bool {
 func (c *Cache) Links(id uint64) uint32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := c.nodes[id]
+	n := c.nodeLocked(id)
 	if n == nil {
 		return 1
 	}
@@ -104,7 +104,7 @@ func (c *Cache) Links(id uint64) uint32 {
 func (c *Cache) Settled(id uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := c.nodes[id]
+	n := c.nodeLocked(id)
 	if n == nil {
 		return false
 	}
