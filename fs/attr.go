@@ -228,7 +228,8 @@ func setSize(out *fuse.Attr, size int64) {
 
 // SetAttr truncates, and sets modes and times (S24).
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
-	defer f.end(f.begin("setattr", &in.InHeader), &status)
+	t := f.begin("setattr", &in.InHeader)
+	defer f.end(t, &status)
 	if f.kernel.IsPoke(&in.InHeader) {
 		return f.kernel.PokeAttr(in.NodeId, out)
 	}
@@ -239,6 +240,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 		return fuse.EACCES
 	}
 	n := f.node(in.NodeId)
+	var err error
 	fh, hasFh := in.GetFh()
 	var h *handle
 	if hasFh {
@@ -250,13 +252,21 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
-	done, err := f.emptiesOpened(in)
+	again, done := t.again.answer()
+	if !again.Ok() {
+		return again
+	}
+	if !done {
+		if done, err = f.emptiesOpened(in); err != nil {
+			return f.errno("setattr", err)
+		}
+	}
 	if !done {
 		v, ok := n.(*varsync.Variable)
 		if ok && !hasFh && in.Valid&fuse.FATTR_SIZE != 0 && f.misnamed(&in.InHeader, v) {
 			return fuse.Status(syscall.ESTALE)
 		}
-		err = f.setattr(n, h, in)
+		err = f.setattr(n, h, in, t.task)
 	}
 	if err != nil {
 		return f.errno("setattr", err)

@@ -63,7 +63,11 @@ func (f *FS) showSize(v *varsync.Variable) {
 
 // CopyFileRange copies within the mount, a part of what the one descriptor reads into the other.
 func (f *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (n uint32, status fuse.Status) {
-	defer f.end(f.begin("copy_file_range", &in.InHeader), &status)
+	t := f.begin("copy_file_range", &in.InHeader)
+	defer f.end(t, &status)
+	if t.again.how != fresh {
+		return 0, fuse.EIO // nobody knows how much of it was done
+	}
 	from, to := f.handles.get(in.FhIn), f.handles.get(in.FhOut)
 	if from == nil || to == nil || !to.writes || to.appends {
 		return 0, fuse.EBADF
@@ -74,6 +78,7 @@ func (f *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (n uint3
 	}
 	to.mu.Lock()
 	defer to.unlock()
+	to.task = t.task
 	for len(data) > 0 {
 		piece := data[:min(len(data), maxWrite)]
 		if err := to.writeAt(int64(in.OffOut)+int64(n), piece, in.Pid); err != nil {

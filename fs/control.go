@@ -293,7 +293,7 @@ func (f *FS) readControl(interrupt <-chan struct{}, in *fuse.ReadIn, buf []byte)
 		}
 		return fuse.ReadResultData(buf[:n]), fuse.OK
 	}
-	return nil, fuse.EBADF
+	return nil, fuse.EIO // of a process that has died
 }
 
 // list lists a directory. What is in by-id can be a million.

@@ -71,6 +71,7 @@ func (f *FS) statusText() []byte {
 	t.put("mount_pid", os.Getpid())
 	t.put("mount_version", f.o.Version)
 	t.put("mount_since", jsonline.Time(f.control.since))
+	t.put("mount_restarts", int(f.estate.Restarts()))
 	t.put("read_only", yesNo(f.o.ReadOnly))
 	t.put("allow_other", yesNo(f.o.AllowOther))
 	t.put("timeout", f.c.Timeout())

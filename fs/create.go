@@ -8,25 +8,33 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // Create makes and opens a file.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) (status fuse.Status) {
-	defer f.endOpen(f.begin("create", &in.InHeader), &out.OpenOut, &status)
-	n, h, err := f.create(in, name)
+	t := f.begin("create", &in.InHeader)
+	defer f.endOpen(t, &out.OpenOut, &status)
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	if again, done := t.again.answer(); done {
+		if !again.Ok() {
+			return again
+		}
+		return f.createdBefore(t.again.value, in, name, out)
+	}
+	n, h, err := f.create(in, name, t.task)
 	if err != nil {
 		return f.errno("create", err)
 	}
 	h.node = n.ID()
-	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	out.Fh = f.handles.add(h)
 	f.entry(&in.InHeader, name, n, &out.EntryOut)
 	return fuse.OK
 }
 
-func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, error) {
+func (f *FS) create(in *fuse.CreateIn, name string, task *estate.Task) (varsync.Node, *handle, error) {
 	p, name, err := f.newFile(&in.InHeader, name)
 	if err != nil {
 		return nil, nil, err
@@ -62,19 +70,19 @@ func (f *FS) create(in *fuse.CreateIn, name string) (varsync.Node, *handle, erro
 		}
 		return open(v, trunc)
 	}
-	return f.make(in, p, name)
+	return f.make(in, p, name, task)
 }
 
 // make creates a file that is not there. One that exclusively makes it, or does not write it, makes a variable at once:
 // whether the name is free is for the server to say, so lock files work across hosts. Any other makes a draft.
-func (f *FS) make(in *fuse.CreateIn, p place, name string) (n varsync.Node, h *handle, err error) {
+func (f *FS) make(in *fuse.CreateIn, p place, name string, task *estate.Task) (n varsync.Node, h *handle, err error) {
 	h = f.newHandle(0, in.Pid, in.Flags)
 	r := &replacer{reader: reader{handle: h}, stage: emptied, asked: time.Now()}
 	excl := in.Flags&syscall.O_EXCL != 0
 	ctx, cancel := f.opContext()
 	defer cancel()
 	if excl || !h.writes {
-		h.v, err = f.makeVariable(ctx, p, name, in.Mode)
+		h.v, err = f.makeVariable(journaled(ctx, task), p, name, in.Mode)
 		if errors.Is(err, model.ErrExists) && !excl {
 			err = syscall.ESTALE // it has just come: the kernel looks again
 		}
@@ -153,11 +161,18 @@ func (f *FS) makeVariable(ctx context.Context, p place, name string, mode uint32
 
 // Mknod makes a regular file; there is nothing else here.
 func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) (status fuse.Status) {
-	defer f.end(f.begin("mknod", &in.InHeader), &status)
+	t := f.begin("mknod", &in.InHeader)
+	defer f.end(t, &status)
 	if f.kernel.IsPoke(&in.InHeader) {
 		return f.kernel.PokeEntry(in.NodeId, name, out)
 	}
-	n, err := f.mknod(in, name)
+	var n varsync.Node
+	var err error
+	if again, done := t.again.answer(); done {
+		n, err = f.madeBefore(again, in.NodeId, name)
+	} else {
+		n, err = f.mknod(in, name, t.task)
+	}
 	if err != nil {
 		return f.errno("mknod", err)
 	}
@@ -165,7 +180,7 @@ func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.E
 	return fuse.OK
 }
 
-func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
+func (f *FS) mknod(in *fuse.MknodIn, name string, task *estate.Task) (varsync.Node, error) {
 	if t := in.Mode & syscall.S_IFMT; t != 0 && t != syscall.S_IFREG {
 		return nil, syscall.EPERM
 	}
@@ -181,5 +196,5 @@ func (f *FS) mknod(in *fuse.MknodIn, name string) (varsync.Node, error) {
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	return f.makeVariable(ctx, p, name, in.Mode)
+	return f.makeVariable(journaled(ctx, task), p, name, in.Mode)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -18,13 +19,15 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	if f.kernel.IsPoke(&in.InHeader) {
 		return f.kernel.PokeEntry(in.NodeId, name, out)
 	}
-	res, err := f.structural(&in.InHeader, name, model.Change{Op: model.OpMkdir, NewMode: model.NewMode(in.Mode)})
+	var n varsync.Node
+	var err error
+	if again, done := t.again.answer(); done {
+		n, err = f.madeBefore(again, in.NodeId, name)
+	} else {
+		n, err = f.mkdir(in, name, t.task)
+	}
 	if err != nil {
 		return f.errno("mkdir", err)
-	}
-	n := f.c.Node(res.ID)
-	if n == nil {
-		return fuse.Status(syscall.ESTALE) // made, and removed by somebody else at once
 	}
 	if release, err := f.watch(t, nil, n); err == nil { // it is made, whether or not anybody waits
 		defer release()
@@ -33,11 +36,27 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	return fuse.OK
 }
 
+func (f *FS) mkdir(in *fuse.MkdirIn, name string, task *estate.Task) (varsync.Node, error) {
+	res, err := f.structural(&in.InHeader, name, model.Change{Op: model.OpMkdir, NewMode: model.NewMode(in.Mode)}, task)
+	if err != nil {
+		return nil, err
+	}
+	n := f.c.Node(res.ID)
+	if n == nil {
+		return nil, syscall.ESTALE // made, and removed by somebody else at once
+	}
+	return n, nil
+}
+
 // Rmdir removes an empty tenant, service or directory.
 func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fuse.Status) {
-	defer f.end(f.begin("rmdir", h), &status)
+	t := f.begin("rmdir", h)
+	defer f.end(t, &status)
 	if f.kernel.IsPoke(h) {
 		return f.kernel.PokeGone(h.NodeId, name)
+	}
+	if again, done := t.again.answer(); done {
+		return again
 	}
 	n, err := f.find(h.NodeId, name)
 	if err != nil {
@@ -49,7 +68,7 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fus
 	if f.stale(h.NodeId, name, n) {
 		return fuse.Status(syscall.ESTALE)
 	}
-	if _, err = f.structural(h, name, model.Change{Op: model.OpRmdir}); err == nil {
+	if _, err = f.structural(h, name, model.Change{Op: model.OpRmdir}, t.task); err == nil {
 		f.kernel.Removed(h.NodeId, name)
 	}
 	return f.errno("rmdir", err)
@@ -57,18 +76,22 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) (status fus
 
 // Unlink removes a variable or a file of this mount.
 func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) (status fuse.Status) {
-	defer f.end(f.begin("unlink", h), &status)
+	t := f.begin("unlink", h)
+	defer f.end(t, &status)
 	if f.kernel.IsPoke(h) {
 		return f.kernel.PokeGone(h.NodeId, name)
 	}
-	err := f.unlink(h, name)
+	if again, done := t.again.answer(); done {
+		return again
+	}
+	err := f.unlink(h, name, t.task)
 	if err == nil {
 		f.kernel.Removed(h.NodeId, name)
 	}
 	return f.errno("unlink", err)
 }
 
-func (f *FS) unlink(h *fuse.InHeader, name string) error {
+func (f *FS) unlink(h *fuse.InHeader, name string, task *estate.Task) error {
 	if err := f.mayChangeIn(h, h.NodeId); err != nil {
 		return err
 	}
@@ -96,7 +119,7 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 			return syscall.ESTALE // the kernel asks again, and hears of one link
 		}
 		removed := f.unlinking(n)
-		_, err := f.structural(h, name, model.Change{Op: model.OpDelete})
+		_, err := f.structural(h, name, model.Change{Op: model.OpDelete}, task)
 		if err == nil {
 			removed()
 		}
@@ -106,7 +129,7 @@ func (f *FS) unlink(h *fuse.InHeader, name string) error {
 }
 
 // structural reports one change of what a name in a directory stands for.
-func (f *FS) structural(h *fuse.InHeader, name string, ch model.Change) (model.Result, error) {
+func (f *FS) structural(h *fuse.InHeader, name string, ch model.Change, task *estate.Task) (model.Result, error) {
 	if err := errors.Join(checkName(name), f.mayChangeIn(h, h.NodeId)); err != nil {
 		return model.Result{}, err
 	}
@@ -137,7 +160,7 @@ func (f *FS) structural(h *fuse.InHeader, name string, ch model.Change) (model.R
 	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	ctx, cancel := f.opContext()
 	defer cancel()
-	res, err := f.c.Report(ctx, ch)
+	res, err := f.c.Report(journaled(ctx, task), ch)
 	if err != nil {
 		return model.Result{}, err
 	}
@@ -152,7 +175,7 @@ func (f *FS) OpenDir(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 		return f.errno("opendir", err)
 	}
 	if isControl(in.NodeId) {
-		out.Fh = f.handles.addDir(&dirHandle{})
+		out.Fh = f.handles.addDir(in.NodeId, &dirHandle{})
 		return fuse.OK
 	}
 	if err := f.load(t, interrupt, f.node(in.NodeId)); err != nil {
@@ -161,7 +184,7 @@ func (f *FS) OpenDir(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 	if _, err := f.place(in.NodeId); err != nil {
 		return f.errno("opendir", err)
 	}
-	out.Fh = f.handles.addDir(&dirHandle{})
+	out.Fh = f.handles.addDir(in.NodeId, &dirHandle{})
 	return fuse.OK
 }
 

@@ -53,10 +53,13 @@ func (ls *unsharedFiles) unref(l *unshared) (dropped bool) {
 }
 
 // commitDraft makes the variable of a draft, with a change of the empty value; nil is none. Should the draft be a variable by
-// then, that is changed.
-func (f *FS) commitDraft(l *unshared, e *varsync.Edit) error {
+// then, that is changed. What becomes of that a journal is told, nil: nobody.
+func (f *FS) commitDraft(l *unshared, e *varsync.Edit, j varsync.Journal) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
+	if j != nil {
+		ctx = varsync.Journaled(ctx, j)
+	}
 	l.naming.Lock()
 	defer l.naming.Unlock()
 	d := l.described()
@@ -65,7 +68,7 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit) error {
 			return nil
 		}
 		change := *e
-		change.HasMTime, change.MTime = d.hasMTime, d.mtime
+		change.HasMTime, change.MTime, change.Journal = d.hasMTime, d.mtime, j
 		if version, ok := l.movedOver(); ok && change.Seen != nil && f.failsConflicts() {
 			change.Seen.Set(version)
 		}

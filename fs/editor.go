@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -28,7 +29,8 @@ type editor struct {
 
 type pendingEdit struct {
 	*varsync.Ack
-	edit varsync.Edit
+	edit   varsync.Edit
+	record *estate.Edit // what an heir must know; nil: it is not kept
 }
 
 func (e *editor) read(buf []byte, off uint64) (int, error) {
@@ -45,8 +47,8 @@ func (e *editor) write(off int64, data []byte) error {
 	ch := e.change(off, slices.Clone(data))
 	v := e.variable()
 	if v == nil { // an append creates and appends in one step: two mounts that do so to a new file both keep what they wrote
-		e.l.unstamp()
-		if err := e.fs.commitDraft(e.l, &ch); err != nil {
+		e.fs.unshared.unstamp(e.l)
+		if err := e.fs.commitDraft(e.l, &ch, journalOf(e.task)); err != nil {
 			return e.orMoved(err)
 		}
 		if ch.Seen != nil {
@@ -66,6 +68,7 @@ func (e *editor) write(off int64, data []byte) error {
 	}
 	// The first write waits for its own acknowledgement: shells ignore what close says.
 	if e.fs.o.Sync == SyncAlways || e.fs.o.Sync == SyncClose && !e.begun || e.registered() || e.cond.given {
+		ch.Journal = journalOf(e.task)
 		res, err := v.Commit(e.fs.ctx, ch)
 		if err != nil {
 			return e.orMoved(err)
@@ -80,9 +83,22 @@ func (e *editor) write(off int64, data []byte) error {
 			return err
 		}
 	}
-	e.pending = append(e.pending, pendingEdit{v.Enqueue(ch), ch})
+	e.enqueue(v, ch)
 	e.remember(ch)
 	return nil
+}
+
+// enqueue begins a change, and notes it for an heir: whoever made it is told that it was, and may never ask again.
+func (e *editor) enqueue(v *varsync.Variable, ch varsync.Edit) {
+	p := pendingEdit{edit: ch}
+	if e.record != nil && e.task != nil {
+		p.record = e.fs.estate.AddEdit(e.record.Opened().Fh, e.task.Unique(), uint32(ch.Kind), ch.Off, ch.Size, ch.Data)
+	}
+	if p.record != nil {
+		ch.Journal = &p.record.Report
+	}
+	p.Ack = v.Enqueue(ch)
+	e.pending = append(e.pending, p)
 }
 
 // truncate also begins a new value: see clear.
@@ -90,7 +106,7 @@ func (e *editor) truncate(size int64) error {
 	if size == 0 && !e.appends && e.variable() != nil && e.fs.o.Sync != SyncAlways {
 		return e.clear()
 	}
-	ch := varsync.Edit{Kind: varsync.EditTruncate, Size: size, Seen: e.cond.seen.Load()}
+	ch := varsync.Edit{Kind: varsync.EditTruncate, Size: size, Seen: e.cond.seen.Load(), Journal: journalOf(e.task)}
 	if ch.Seen != nil {
 		e.await() // it has what they lead to
 	}
@@ -116,7 +132,7 @@ func (e *editor) release() error {
 	if err := e.settle(); err != nil || e.variable() != nil {
 		return err
 	}
-	return e.orMoved(e.fs.commitDraft(e.l, nil))
+	return e.orMoved(e.fs.commitDraft(e.l, nil, nil))
 }
 
 // remember keeps a change for content. What is kept is bounded: the snapshot is taken anew before there is more of it.
@@ -159,6 +175,12 @@ func (e *editor) collect() {
 		e.late = append(e.late, p.edit)
 	case e.err == nil:
 		e.err = err
+	}
+	if p.record != nil {
+		if err != nil && e.record != nil {
+			e.record.SetWriting(estate.Unsettled, 0) // until that is told
+		}
+		e.fs.estate.RemoveEdit(p.record)
 	}
 }
 

@@ -42,7 +42,11 @@ func (f *FS) Read(interrupt <-chan struct{}, in *fuse.ReadIn, buf []byte) (res f
 
 // Write takes the data of write(2).
 func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, status fuse.Status) {
-	defer f.end(f.begin("write", &in.InHeader), &status)
+	t := f.begin("write", &in.InHeader)
+	defer f.end(t, &status)
+	if status, done := t.again.answer(); done {
+		return uint32(len(data)), status
+	}
 	if isMemoryFh(in.Fh) {
 		return f.writeMemory(in, data)
 	}
@@ -52,6 +56,7 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 	}
 	h.mu.Lock()
 	defer h.unlock()
+	h.task = t.task
 	err := f.fenced(h.variable())
 	if err == nil {
 		err = h.writeAt(int64(in.Offset), data, in.Pid)

@@ -29,11 +29,13 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/commy-project/commyfs/fs/device"
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/fs/mountpoint"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -62,6 +64,8 @@ type Options struct {
 	EventDelay time.Duration // how long events of changes of a value wait for others of it
 	Temporary  Temporaries   // new files that live in the mount alone
 	FSName     string        // the source in mount tables. Default: "commyfs"
+	Heirs      bool          // note what a process must know that takes the mount over; see heir.go
+	Anew       bool          // have it make the mount anew in any case
 	Logger     *slog.Logger  // default: nobody
 	Log        *Log          // what Logger writes to, for the file log in .commy
 	Config     string        // the options as text, without secrets, for the file config in .commy
@@ -81,14 +85,16 @@ const (
 // FS answers the kernel's requests.
 type FS struct {
 	fuse.RawFileSystem
-	c        *varsync.Client
-	o        Options
-	log      *slog.Logger
-	kernel   *kernel.Cache
-	unshared unsharedFiles
-	early    early
-	memory   memoryFiles
-	locks    fileLocks
+	c           *varsync.Client
+	o           Options
+	log         *slog.Logger
+	kernel      *kernel.Cache
+	unshared    unsharedFiles
+	early       early
+	memory      memoryFiles
+	locks       fileLocks
+	estate      *estate.Estate // nil: nobody takes the mount over
+	inheritance legacy
 
 	handles   handles
 	rootOnly  bool // nobody but root can come in
@@ -125,8 +131,11 @@ type Mounted struct {
 // Mount connects a client, mounts and returns when the mount is usable. Errors of the connection are those of
 // varsync.New, others those of mountpoint.Mount.
 func Mount(ctx context.Context, co varsync.Options, o Options) (*Mounted, error) {
-	f, err := connect(ctx, co, o)
-	if err != nil {
+	f := newFS(o)
+	if err := f.bequeathTo(o.Heirs); err != nil {
+		f.log.Warn("the mount cannot outlive this process", "err", err)
+	}
+	if err := f.connect(ctx, co); err != nil {
 		return nil, err
 	}
 	// What an earlier mount has queued comes first.
@@ -140,8 +149,8 @@ func Mount(ctx context.Context, co varsync.Options, o Options) (*Mounted, error)
 	return m, nil
 }
 
-// connect makes what answers requests, without a kernel to ask them.
-func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
+// newFS makes what answers requests, without a client to answer them from or a kernel to ask them.
+func newFS(o Options) *FS {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -160,10 +169,14 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 	f.kernel.Gather(o.EventDelay)
 	f.control.init()
 	f.traffic.connections.Store(-1) // the first is none
+	return f
+}
+
+// connect makes the client.
+func (f *FS) connect(ctx context.Context, co varsync.Options) error {
 	co.OnChange = f.changed
 	co.OnLocksLost = f.locksLost
 	co.OnMemory = f.memoryChanged
-	co.OnConnection = f.connected
 	co.OnReplayed = f.onReplayed
 	if co.Offline != nil {
 		for _, key := range co.Offline.Keys() { // of mounts before this one
@@ -172,17 +185,30 @@ func connect(ctx context.Context, co varsync.Options, o Options) (*FS, error) {
 			}
 		}
 	}
-	co.Client.ReadOnly = o.ReadOnly
+	co.Client.ReadOnly = f.o.ReadOnly
+	var made atomic.Pointer[varsync.Client]
+	if f.estate != nil {
+		co.OnNumber = f.estate.SetLastReport
+		co.OnLease = f.estate.SetLease
+		co.Resume = &varsync.Resume{ID: f.estate.Client(), Last: f.estate.LastReport(), Ask: unanswered(f.estate), Lease: f.estate.Lease()}
+	}
+	co.OnConnection = func(connected bool) {
+		if c := made.Load(); c != nil && connected && f.estate != nil {
+			f.estate.SetStore(c.Welcome().Store)
+		}
+		f.connected(connected)
+	}
 	client, err := varsync.New(ctx, co)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	made.Store(client)
 	f.c = client
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	context.AfterFunc(f.ctx, f.syscalls.close)
 	f.watchdog.tick = f.opBound() / 2
 	f.streams.init(f, co.Dial)
-	return f, nil
+	return nil
 }
 
 func (m *Mounted) mount(o Options) error {
@@ -192,30 +218,47 @@ func (m *Mounted) mount(o Options) error {
 	}
 	m.mp = mp
 	m.fs.kernel.Connect(mp.FD())
-	fd, err := mp.Dup() // the server closes its descriptor when the mount ends; notifications must not hit a reused number
-	if err != nil {
+	if err := m.serve(nil); err != nil {
 		return errors.Join(err, mp.Unmount(true), mp.Close())
 	}
-	server, err := newServer(m.fs, fd, nil)
-	if err != nil { // it has closed its descriptor
-		return errors.Join(err, mp.Unmount(true), mp.Close())
-	}
-	m.fs.interrupt = server.Interrupt
-	m.server, m.served = server, make(chan struct{})
-	go func() {
-		defer close(m.served)
-		server.Serve()
-	}()
-	if m.abort, err = mp.AbortFile(); err != nil {
-		m.fs.log.Debug("no file to abort the mount by", "err", err)
-	}
-	m.fs.watchdog.abort = m.Abort
-	go m.fs.watchdog.run()
-	if err := m.fs.kernel.Start(mp.Dir(), mp.Dev()); err != nil {
+	m.leave()
+	m.start()
+	if err := m.raise(); err != nil {
 		return m.abandon(err)
 	}
 	return nil
 }
+
+// serve makes the server. init is as in newServer.
+func (m *Mounted) serve(init []byte) error {
+	fd, err := m.mp.Dup() // go-fuse closes its descriptor when the mount ends; notifications must not hit a reused number
+	if err != nil {
+		return err
+	}
+	if m.server, err = newServer(m.fs, fd, init); err != nil {
+		return err
+	}
+	m.fs.interrupt = m.server.Interrupt
+	return nil
+}
+
+// start has requests answered.
+func (m *Mounted) start() {
+	m.served = make(chan struct{})
+	go func() {
+		defer close(m.served)
+		m.server.Serve()
+	}()
+	var err error
+	if m.abort, err = m.mp.AbortFile(); err != nil {
+		m.fs.log.Debug("no file to abort the mount by", "err", err)
+	}
+	m.fs.watchdog.abort = m.Abort
+	go m.fs.watchdog.run()
+}
+
+// raise begins to raise events.
+func (m *Mounted) raise() error { return m.fs.kernel.Start(m.mp.Dir(), m.mp.Dev()) }
 
 // abandon takes a mount down that cannot raise events.
 func (m *Mounted) abandon(err error) error {
@@ -230,7 +273,7 @@ func (m *Mounted) release() error {
 	if m.abort != nil {
 		_ = m.abort.Close()
 	}
-	return m.mp.Close()
+	return m.mp.Close() // the estate stays mapped: a handler that hangs may note something still
 }
 
 // Mountpoint is where the kernel has the mount.

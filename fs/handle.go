@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -16,6 +17,10 @@ type handle struct {
 	reads, writes, appends bool   // as open(2) was asked
 	opener                 uint32 // thread
 	exec                   bool   // execve opened it
+	flags                  uint32
+	record                 *estate.Handle // what an heir must know; nil: nobody is told, or it is closed
+	polled                 *estate.Handle // the same, for who does not hold mu
+	task                   *estate.Task   // the request that holds mu, if it changes something
 
 	// For stat, which does not take mu: that is held while a commit waits for the server.
 	writer   atomic.Uint32 // thread that opened it to replace, or wrote last
@@ -57,6 +62,8 @@ type handle struct {
 //	replacer                  -> editor          its value is committed      replacer.commit
 //	reader, editor, replacer  -> private         its file is removed         handle.adopt
 //	private                   -> reader, editor  its temporary is a variable handle.now
+//
+// A descriptor on what only a process had that has died is lapsed, and stays so.
 type state interface {
 	read(buf []byte, off uint64) (int, error)
 	write(off int64, data []byte) error
@@ -73,7 +80,7 @@ var errMoved = errors.New("the file has become another")
 
 func (f *FS) newHandle(node uint64, thread, flags uint32) *handle {
 	return &handle{fs: f, node: node, reads: reads(flags), writes: writes(flags), appends: flags&syscall.O_APPEND != 0,
-		opener: thread, exec: flags&fmodeExec != 0}
+		opener: thread, exec: flags&fmodeExec != 0, flags: flags}
 }
 
 // do carries out a request; h.mu must be held.
@@ -101,6 +108,9 @@ func (h *handle) writeAt(off int64, data []byte, thread uint32) error {
 
 // now is the state of the descriptor, once it is known what has become of its file.
 func (h *handle) now() state {
+	if _, ok := h.state.(*lapsed); ok {
+		return h.state
+	}
 	if p, ok := h.state.(*private); ok {
 		if p.file.committed() == nil {
 			return p
@@ -125,6 +135,7 @@ func (h *handle) fresh() state {
 // unlock ends a request, and tells stat about it.
 func (h *handle) unlock() {
 	h.note()
+	h.task = nil
 	h.mu.Unlock()
 }
 
@@ -138,6 +149,9 @@ func (h *handle) note() {
 	h.gathered.Store(gathered)
 	if r := h.state.view(); r != nil && r.taken {
 		h.seen.Store(r.snap.version)
+	}
+	if h.record != nil {
+		h.bequeath()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -15,6 +16,8 @@ type handles struct {
 	dirs  map[uint64]*dirHandle
 	next  uint64
 	nodes map[uint64]*openNode
+
+	estate *estate.Estate // nil: nobody takes them over
 }
 
 // openNode is what is known of a file that is open.
@@ -31,18 +34,30 @@ func (hs *handles) init() {
 }
 
 func (hs *handles) add(h *handle) uint64 {
+	hs.mu.Lock()
+	hs.next++
+	fh := hs.next
+	hs.mu.Unlock()
+	if hs.estate != nil {
+		hs.estate.SetLastHandle(fh)
+		h.record = hs.estate.AddHandle(estate.Opened{Fh: fh, Node: h.node, Flags: h.flags, Opener: h.opener})
+	}
+	h.polled = h.record
 	h.note()
+	hs.put(fh, h)
+	return fh
+}
+
+func (hs *handles) put(fh uint64, h *handle) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	hs.next++
-	hs.m[hs.next] = h
+	hs.m[fh] = h
 	n := hs.nodes[h.node]
 	if n == nil {
 		n = &openNode{ids: []uint64{h.node}}
 		hs.nodes[h.node] = n
 	}
 	n.handles = append(slices.Clip(n.handles), h)
-	return hs.next
 }
 
 func (hs *handles) get(fh uint64) *handle {
@@ -52,12 +67,19 @@ func (hs *handles) get(fh uint64) *handle {
 }
 
 func (hs *handles) remove(fh uint64) {
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
-	h := hs.m[fh]
+	h := hs.get(fh)
 	if h == nil {
 		return
 	}
+	h.mu.Lock()
+	rec := h.record
+	h.record = nil // nothing is noted any more
+	h.mu.Unlock()
+	if rec != nil {
+		hs.estate.RemoveHandle(rec)
+	}
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
 	delete(hs.m, fh)
 	n := hs.nodes[h.node]
 	i := slices.Index(n.handles, h)
@@ -185,12 +207,31 @@ func (hs *handles) count() (files, dirs int) {
 	return len(hs.m), len(hs.dirs)
 }
 
-func (hs *handles) addDir(d *dirHandle) uint64 {
+func (hs *handles) addDir(node uint64, d *dirHandle) uint64 {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	hs.next++
+	if hs.estate != nil {
+		hs.estate.SetLastHandle(hs.next)
+		if d.record = hs.estate.AddHandle(estate.Opened{Fh: hs.next, Node: node}); d.record != nil {
+			d.record.SetKind(estate.Dir)
+		}
+	}
 	hs.dirs[hs.next] = d
 	return hs.next
+}
+
+func (hs *handles) putDir(fh uint64, d *dirHandle) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.dirs[fh] = d
+}
+
+// from has numbers follow on the last one that was given.
+func (hs *handles) from(last uint64) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.next = max(hs.next, last)
 }
 
 func (hs *handles) dir(fh uint64) *dirHandle {
@@ -205,6 +246,9 @@ func (hs *handles) removeDir(fh uint64) {
 	delete(hs.dirs, fh)
 	hs.mu.Unlock()
 	if d != nil {
+		if d.record != nil {
+			hs.estate.RemoveHandle(d.record)
+		}
 		d.close()
 	}
 }

@@ -73,8 +73,11 @@ func (h *host) mount(t *testing.T, o Options) *mount {
 
 func (h *host) mountBy(t *testing.T, by varsync.Options, o Options) *mount {
 	t.Helper()
-	f, err := connect(t.Context(), by, o)
-	if err != nil {
+	f := newFS(o)
+	if err := f.bequeathTo(o.Heirs); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.connect(t.Context(), by); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

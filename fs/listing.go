@@ -8,6 +8,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -17,6 +18,9 @@ type dirHandle struct {
 	mu      sync.Mutex // guards the following
 	listing *listing   // nil: not read yet
 	closed  bool
+
+	record    *estate.Handle // what an heir must know; nil: nobody is told
+	inherited bool           // another process began to read it
 }
 
 // listing walks over the entries of a directory as they were when the reading began, so that offsets mean something. It does
@@ -166,6 +170,37 @@ func (l *listing) close() {
 	}
 }
 
+// dirState is a number that changes when an entry of a directory comes, goes or is renamed.
+func (f *FS) dirState(id uint64) uint64 {
+	switch d := f.node(id).(type) {
+	case interface{ MTime() int64 }:
+		return uint64(d.MTime())
+	case root:
+		return uint64(f.c.MTime())
+	}
+	return 0
+}
+
+// bequeath notes of which entries a listing is. Offsets mean something to an heir only if it has the same.
+func (d *dirHandle) bequeath(state uint64, l *listing) {
+	switch {
+	case d.record == nil:
+	case l.cursor != nil && len(l.own) > 0: // files of this mount
+		d.record.SetUnread()
+	default:
+		d.record.SetRead(estate.Read{Version: state})
+	}
+}
+
+// goesOn reports whether a listing has the entries that the one before it had.
+func (d *dirHandle) goesOn(state uint64, l *listing) bool {
+	if d.record == nil {
+		return false
+	}
+	left, ok := d.record.Read()
+	return ok && left.Version == state && (l.cursor == nil || len(l.own) == 0)
+}
+
 // close ends what the kernel has closed.
 func (d *dirHandle) close() {
 	d.mu.Lock()
@@ -228,12 +263,18 @@ func (f *FS) readDir(in *fuse.ReadIn, add func(fuse.DirEntry, dirEntry) bool) fu
 		return fuse.EBADF
 	}
 	if in.Offset == 0 || d.listing == nil {
+		state := f.dirState(in.NodeId)
 		l, err := f.list(in.NodeId)
 		if err != nil {
 			return f.errno("readdir", err)
 		}
+		if d.inherited && in.Offset > 0 && !d.goesOn(state, l) {
+			l.close()
+			return fuse.EIO
+		}
 		d.listing.close()
-		d.listing = l
+		d.listing, d.inherited = l, false
+		d.bequeath(state, l)
 	}
 	l := d.listing
 	l.seek(in.Offset)

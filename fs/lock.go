@@ -8,6 +8,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/internal/locks"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -108,7 +109,7 @@ func (f *FS) lockable(in *fuse.LkIn, commit bool) (*varsync.Variable, *handle, e
 		if v != nil || !commit {
 			return v, h, nil
 		}
-		if err := h.orMoved(f.commitDraft(h.l, nil)); err != nil && err != errMoved {
+		if err := h.orMoved(f.commitDraft(h.l, nil, nil)); err != nil && err != errMoved {
 			return nil, h, err
 		}
 	}
@@ -137,6 +138,11 @@ func (f *FS) lock(t ticket, interrupt <-chan struct{}, in *fuse.LkIn) error {
 	}
 	l.ID, l.In = v.ID(), v.Service().ID()
 	f.locks.takes(h, l) // before it is granted: it can be lost at once
+	h.mu.Lock()
+	if h.record != nil {
+		h.record.SetLock(estate.Lock{Owner: l.Owner, Kind: uint64(l.Kind)})
+	}
+	h.mu.Unlock()
 	err = f.c.Lock(ctx, l, wait)
 	if !wait && errors.Is(err, model.ErrLocked) && f.awaitRelease(l) {
 		err = f.c.Lock(ctx, l, wait)

@@ -10,6 +10,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/internal/names"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -81,8 +82,9 @@ func (n *memoryNode) Service() *varsync.Service { return n.s }
 // memoryHandle is an open file description.
 type memoryHandle struct {
 	node   *memoryNode
-	file   *os.File
+	file   *os.File // nil: it is of a process that has died, and cannot be had again
 	writes bool
+	record *estate.Handle // what an heir must know; nil: nobody is told
 }
 
 func (m *memoryFiles) init() {
@@ -179,7 +181,7 @@ func (m *memoryFiles) statOpen(n *memoryNode) (varsync.MemoryStat, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, h := range m.handles {
-		if h.node == n {
+		if h.node == n && h.file != nil {
 			st, err := h.file.Stat()
 			if err != nil {
 				return varsync.MemoryStat{}, err
@@ -270,6 +272,7 @@ func (f *FS) openMemory(in *fuse.OpenIn, out *fuse.OpenOut) error {
 	m.last++
 	out.Fh = memoryFh | m.last
 	m.handles[out.Fh] = h
+	f.bequeathMemory(h, in, out)
 	return nil
 }
 
@@ -282,7 +285,12 @@ func (f *FS) releaseMemory(fh uint64) {
 		return
 	}
 	delete(m.handles, fh)
-	_ = h.file.Close()
+	if h.record != nil {
+		f.estate.RemoveHandle(h.record)
+	}
+	if h.file != nil {
+		_ = h.file.Close()
+	}
 	n := h.node
 	if n.pages != nil {
 		n.pages.closed(h.writes)
@@ -303,6 +311,9 @@ func (f *FS) readMemory(in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Stat
 	h := f.memory.handle(in.Fh)
 	if h == nil {
 		return nil, fuse.EBADF
+	}
+	if h.file == nil {
+		return nil, fuse.EIO
 	}
 	if p := h.node.pages; p != nil {
 		n, err := p.read(h.file, buf, int64(in.Offset))
@@ -326,6 +337,9 @@ func (f *FS) writeMemory(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	if h == nil {
 		return 0, fuse.EBADF
 	}
+	if h.file == nil {
+		return 0, fuse.EIO
+	}
 	if size := h.node.s.Bare(); in.Offset > uint64(size) || uint64(len(data)) > uint64(size)-in.Offset {
 		return 0, fuse.Status(syscall.EFBIG)
 	}
@@ -345,7 +359,12 @@ func (f *FS) writeMemory(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 }
 
 func (f *FS) syncMemory(fh uint64) error {
-	if h := f.memory.handle(fh); h != nil {
+	h := f.memory.handle(fh)
+	switch {
+	case h == nil:
+	case h.file == nil:
+		return syscall.EIO
+	default:
 		return unix.Fdatasync(int(h.file.Fd()))
 	}
 	return nil

@@ -129,7 +129,8 @@ func (f *FS) publishTemporary(m move) error {
 func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*varsync.Variable, error) {
 	if v, ok := m.dst.(*varsync.Variable); ok {
 		seen := f.seenBy(m.thread, v)
-		res, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime, Seen: seen})
+		res, err := v.Commit(ctx, varsync.Edit{Kind: varsync.EditReplace, Data: data, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime, Seen: seen,
+			Journal: journalOf(m.task)})
 		if err == nil && seen != nil {
 			f.sightings.note(f.callers.process(m.thread), v.ID(), res.Version)
 		}
@@ -142,7 +143,7 @@ func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*va
 		Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime,
 	}
 	ch.Tenant, ch.Service, ch.Name = m.to.target(m.newName)
-	res, err := f.c.Report(ctx, ch)
+	res, err := f.c.Report(journaled(ctx, m.task), ch)
 	if m.noReplace && errors.Is(err, model.ErrConflict) {
 		return nil, syscall.EEXIST
 	}
@@ -155,6 +156,7 @@ func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*va
 
 // reportRename asks the server for a rename, and where conflicts fail, only over what the caller has seen.
 func (f *FS) reportRename(ctx context.Context, m move, ch model.Change) error {
+	ctx = journaled(ctx, m.task)
 	src, _ := m.src.(*varsync.Variable)
 	dst, _ := m.dst.(*varsync.Variable)
 	if !f.failsConflicts() || src == nil {

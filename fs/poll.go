@@ -60,6 +60,9 @@ type awaiting struct{ node, file uint64 }
 // awaits has the kernel told of the next change, until the descriptor is closed.
 func (f *FS) awaits(h *handle, node, file uint64) {
 	f.kernel.AwaitChange(node, file)
+	if h.polled != nil { // whoever polls a descriptor has it open
+		h.polled.SetPoll(file)
+	}
 	a := &awaiting{node, file}
 	if before := h.awaits.Swap(a); before != nil && *before != *a {
 		f.kernel.EndAwait(before.node, before.file)

@@ -67,10 +67,14 @@ func (l *unshared) changeLocked(e varsync.Edit) {
 }
 
 // unstamp forgets a time that was set: something was written since.
-func (l *unshared) unstamp() {
+func (ls *unsharedFiles) unstamp(l *unshared) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	was := l.stamped
 	l.stamped = false
+	l.mu.Unlock()
+	if was {
+		ls.noteDescribed(l)
+	}
 }
 
 // checkSize refuses n bytes at off that no value has room for. The sum of the two may be beyond what an int64 holds.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,10 +22,11 @@ type PrivateFile struct {
 // String is what a message says of the file.
 func (p PrivateFile) String() string { return fmt.Sprintf("%s (%d bytes)", p.Path, p.Size) }
 
-// The attributes of a mount's root that [Private] and [TemporariesOf] read.
+// The attributes of a mount's root that [Private], [TemporariesOf] and [RestartsOf] read.
 const (
 	privateXattr     = "user.commy.private"
 	temporariesXattr = "user.commy.temporary"
+	restartsXattr    = "user.commy.restarts"
 )
 
 // maxPrivate is how many bytes of names an attribute tells: the kernel takes 64 KiB.
@@ -115,6 +117,23 @@ func Private(dir string) (files []PrivateFile, total int, err error) {
 
 // TemporariesOf asks the mount on dir which new files it keeps to itself.
 func TemporariesOf(dir string) (string, error) { return rootXattr(dir, temporariesXattr) }
+
+// RestartsOf asks the mount on dir how often another process has gone on with it, and when the last one did; last is zero if none
+// has.
+func RestartsOf(dir string) (n int, last time.Time, err error) {
+	value, err := rootXattr(dir, restartsXattr)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	var nano int64
+	if _, err := fmt.Sscan(value, &n, &nano); err != nil {
+		return 0, time.Time{}, fmt.Errorf("%s: %w", restartsXattr, err)
+	}
+	if n > 0 {
+		last = time.Unix(0, nano)
+	}
+	return n, last, nil
+}
 
 func rootXattr(dir, name string) (string, error) {
 	buf := make([]byte, 64<<10)

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -19,6 +20,7 @@ type reader struct {
 	spare []byte // memory of ours that is free
 	taken bool   // a read took a snapshot
 	ended ended
+	left  *estate.Read // what was read when another process had the mount; nil: nothing, or the value was read anew
 }
 
 // snapshot is a value that was committed.
@@ -51,6 +53,8 @@ func (r *reader) read(buf []byte, off uint64) (int, error) {
 	switch {
 	case r.variable() == nil && !r.l.is(kept):
 		return 0, nil // a draft that nobody has written yet
+	case off > 0 && r.left != nil:
+		return r.resume(buf, off)
 	case off == 0 || !r.taken || len(r.snap.edits) > 0 || r.relocked.Swap(false):
 		err := r.orMoved(r.refresh())
 		if errors.Is(err, model.ErrNotFound) {
@@ -101,7 +105,7 @@ func (r *reader) take(s snapshot) {
 	if r.snap.own {
 		r.spare = r.snap.data
 	}
-	r.snap, r.ended = s, ended{}
+	r.snap, r.ended, r.left = s, ended{}, nil
 }
 
 // ended is what a descriptor knows that has read to the end of its snapshot.

@@ -8,20 +8,28 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // Rename moves what a name stands for. Over a variable it is one update of that variable's value (S13): the variable
 // keeps its number, so the kernel, which now has the source's node under the target's name, is told to look again.
 func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) (status fuse.Status) {
-	defer f.end(f.begin("rename", &in.InHeader), &status)
+	t := f.begin("rename", &in.InHeader)
+	defer f.end(t, &status)
 	if f.kernel.IsPoke(&in.InHeader) {
 		return f.kernel.PokeMoved(in.NodeId, oldName, in.Newdir, newName)
 	}
-	return f.errno("rename", f.rename(in, oldName, newName))
+	if again, done := t.again.answer(); done {
+		if again.Ok() {
+			f.renamedBefore(in, oldName, newName)
+		}
+		return again
+	}
+	return f.errno("rename", f.rename(in, oldName, newName, t.task))
 }
 
-func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
+func (f *FS) rename(in *fuse.RenameIn, oldName, newName string, task *estate.Task) error {
 	if err := errors.Join(checkName(newName), f.mayChangeIn(&in.InHeader, in.NodeId), f.mayChangeIn(&in.InHeader, in.Newdir)); err != nil {
 		return err
 	}
@@ -67,7 +75,7 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 		return err
 	}
 	m := move{oldDir: in.NodeId, newDir: in.Newdir, from: from, to: to, src: src, dst: dst, oldName: from.decode(oldName),
-		newName: to.decode(newName), noReplace: in.Flags&unix.RENAME_NOREPLACE != 0, thread: in.Pid}
+		newName: to.decode(newName), noReplace: in.Flags&unix.RENAME_NOREPLACE != 0, thread: in.Pid, task: task}
 	if v, ok := dst.(*varsync.Variable); ok && v.ID() != src.ID() {
 		if err := f.fenced(v); err != nil {
 			return err
@@ -87,6 +95,7 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string) error {
 
 // move is a rename under way.
 type move struct {
+	task             *estate.Task
 	oldDir, newDir   uint64
 	from, to         place
 	src, dst         varsync.Node

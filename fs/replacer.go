@@ -30,6 +30,9 @@ type replacer struct {
 	refused bool // a commit was, and the caller was told: only the caller tries again
 
 	rest *rest // of one that ftruncate(fd, 0) made
+
+	// What of buf is not kept for an heir.
+	from, to int
 }
 
 // stage is what a replacer has to commit.
@@ -92,6 +95,7 @@ func (r *replacer) write(off int64, data []byte) error {
 	}
 	if err == nil {
 		r.killed, r.refused = false, false
+		r.changed(min(int(off), len(r.buf)), int(off)+len(data))
 		r.gather(writeAt(r.buf, off, data), len(data)%blockSize == 0)
 		if now {
 			if err = r.commit(); err == errMoved {
@@ -115,13 +119,25 @@ func (r *replacer) truncate(size int64) error {
 }
 
 // resize truncates what the descriptor gathers.
-func (r *replacer) resize(size int64) { r.gather(resize(r.buf, size), false) }
+func (r *replacer) resize(size int64) {
+	r.changed(min(int(size), len(r.buf)), int(size))
+	r.gather(resize(r.buf, size), false)
+}
+
+// changed remembers which bytes of the value are new.
+func (r *replacer) changed(from, to int) {
+	if r.from >= r.to {
+		r.from, r.to = from, to
+		return
+	}
+	r.from, r.to = min(r.from, from), max(r.to, to)
+}
 
 // gather makes buf the value. part says that it looks as if more was to come at once.
 func (r *replacer) gather(buf []byte, part bool) {
 	r.buf, r.stage, r.stamp = buf, dirty, time.Time{}
 	if r.l != nil {
-		r.l.unstamp()
+		r.fs.unshared.unstamp(r.l)
 	}
 	if r.rest != nil {
 		r.rest.begin(part)
@@ -187,13 +203,13 @@ func (r *replacer) publish() ([]pendingEdit, error) {
 	e.Seen = r.under(&e)
 	switch {
 	case v == nil && (r.stage == dirty || r.l.is(kept) && r.l.version() == r.base):
-		err := r.fs.commitDraft(r.l, &e)
+		err := r.fs.commitDraft(r.l, &e, r.reported())
 		if err == nil && e.Seen != nil {
 			r.made(e.Seen.Version())
 		}
 		return nil, err
 	case v == nil: // it is whose value it is that was first
-		err := r.fs.commitDraft(r.l, nil)
+		err := r.fs.commitDraft(r.l, nil, r.reported())
 		if err == nil && r.variable() != nil {
 			r.sees(r.v.Current().Version)
 		}
@@ -206,8 +222,9 @@ func (r *replacer) publish() ([]pendingEdit, error) {
 	if !r.stamp.IsZero() {
 		e.HasMTime, e.MTime = true, r.stamp.UnixNano()
 	}
+	e.Journal = r.reported()
 	if r.fs.o.Sync == SyncNever && !r.cond.given {
-		return []pendingEdit{{v.Enqueue(e), e}}, nil // its own reads wait for it
+		return []pendingEdit{{Ack: v.Enqueue(e), edit: e}}, nil // its own reads wait for it
 	}
 	res, err := v.Commit(r.fs.ctx, e)
 	if e.HasVersion && errors.Is(err, model.ErrConflict) {
@@ -218,6 +235,14 @@ func (r *replacer) publish() ([]pendingEdit, error) {
 		r.made(res.Version)
 	}
 	return nil, err
+}
+
+// reported is the journal of the value.
+func (r *replacer) reported() varsync.Journal {
+	if r.record == nil {
+		return nil
+	}
+	return &r.record.Report
 }
 
 // ask asks the server whether it would keep a change of the file now, to size bytes. If it cannot be reached the offline queue, if

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -50,6 +51,8 @@ type ticket struct {
 	op    string
 	shard uint32
 	slot  uint32
+	task  *estate.Task // what an heir must know; nil: nobody is told
+	again again
 }
 
 func (rs *requests) enter(op string, h *fuse.InHeader) ticket {
@@ -157,13 +160,29 @@ func (f *FS) begin(op string, h *fuse.InHeader) ticket {
 	default:
 		f.openings.take(h.Pid)
 	}
-	return f.requests.enter(op, h)
+	t := f.requests.enter(op, h)
+	if f.estate != nil && changes(op) && !f.kernel.IsOwn(h) {
+		unique := h.Unique &^ resendBit
+		if unique != h.Unique {
+			t.again = f.inheritance.before(unique)
+		}
+		t.task = f.estate.Begin(unique)
+	}
+	return t
+}
+
+// done notes the answer of a request.
+func (t ticket) done(status fuse.Status) {
+	if t.task != nil {
+		t.task.Done(int32(status))
+	}
 }
 
 // end also turns a panic into EIO: one bad request must not take the mount down. It must be what is deferred.
 func (f *FS) end(t ticket, status *fuse.Status) {
 	f.panicked(t.op, recover(), status)
 	f.requests.leave(t)
+	t.done(*status)
 }
 
 // endOpen is end for what opens: nobody else closes a descriptor that the kernel was not told of.
@@ -173,6 +192,10 @@ func (f *FS) endOpen(t ticket, out *fuse.OpenOut, status *fuse.Status) {
 		f.Release(nil, &fuse.ReleaseIn{Fh: out.Fh})
 		*status = fuse.EIO // should the watchdog's answer come behind ours
 	}
+	if t.task != nil {
+		t.task.SetValue(out.Fh)
+	}
+	t.done(*status)
 }
 
 func (f *FS) panicked(op string, r any, status *fuse.Status) {

@@ -31,3 +31,17 @@ func newServer(f *FS, fd int, init []byte) (*device.Server, error) {
 		Logger: f.log,
 	})
 }
+
+// What a kernel must be able to do for a mount to outlive its process.
+const (
+	resendBit  = 1 << 63 // in the number of a request that is sent again
+	hasResend  = 1 << 39 // FUSE_HAS_RESEND, Linux 6.9
+	epochMinor = 44      // FUSE_NOTIFY_INC_EPOCH, Linux 6.16
+)
+
+// outlives reports whether the kernel goes on with a mount whose process has died: it sends again what has no answer, and looks
+// all names up again.
+func outlives(s *device.Server) bool {
+	in := s.KernelSettings()
+	return in.Flags64()&hasResend != 0 && in.SupportsVersion(7, epochMinor)
+}

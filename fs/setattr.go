@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -18,7 +19,7 @@ type described struct {
 	mtime    int64
 }
 
-func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn) error {
+func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn, task *estate.Task) error {
 	if f.o.ReadOnly {
 		return syscall.EROFS
 	}
@@ -41,7 +42,7 @@ func (f *FS) setattr(n varsync.Node, h *handle, in *fuse.SetAttrIn) error {
 		} else if err := f.may(&in.InHeader, n, mayWrite); err != nil {
 			return err
 		}
-		if err := f.truncate(n, in.NodeId, h, int64(size)); err != nil {
+		if err := f.truncate(n, in.NodeId, h, int64(size), task); err != nil {
 			return err
 		}
 	} else if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 {
@@ -81,9 +82,10 @@ func (f *FS) describe(n varsync.Node, node uint64, d described) error {
 	if l, ok := n.(*unshared); ok {
 		v := l.describe(d)
 		if v == nil && l.is(kept) {
-			return f.commitDraft(l, &varsync.Edit{Kind: varsync.EditMeta, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime})
+			return f.commitDraft(l, &varsync.Edit{Kind: varsync.EditMeta, Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime}, nil)
 		}
 		if v == nil {
+			f.unshared.noteDescribed(l)
 			return nil
 		}
 		n = v

@@ -3,12 +3,13 @@ package fs
 import (
 	"syscall"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // truncate implements truncate(2), which commits at once, also to what descriptors gather, and ftruncate.
-func (f *FS) truncate(n varsync.Node, node uint64, h *handle, size int64) error {
+func (f *FS) truncate(n varsync.Node, node uint64, h *handle, size int64, task *estate.Task) error {
 	if size < 0 {
 		return syscall.EINVAL
 	}
@@ -16,17 +17,18 @@ func (f *FS) truncate(n varsync.Node, node uint64, h *handle, size int64) error 
 		return err
 	}
 	if h == nil {
-		return f.truncatePath(n, node, size)
+		return f.truncatePath(n, node, size, journalOf(task))
 	}
 	h.mu.Lock()
 	defer h.unlock()
+	h.task = task
 	return h.do(func(s state) error { return s.truncate(size) })
 }
 
 // truncatePath truncates a file by its name; node is the kernel's number for it. What its descriptors in this mount gather is
 // truncated first: one that commits before the rest is done has it, and one that does so later does not undo it. A draft
 // that is being gathered stays one: committed now, it would be a value that nobody has written.
-func (f *FS) truncatePath(n varsync.Node, node uint64, size int64) error {
+func (f *FS) truncatePath(n varsync.Node, node uint64, size int64, j varsync.Journal) error {
 	gathered := false
 	f.eachGathering(node, func(r *replacer) {
 		r.resize(size)
@@ -35,7 +37,7 @@ func (f *FS) truncatePath(n varsync.Node, node uint64, size int64) error {
 	if l, ok := n.(*unshared); ok && gathered && l.committed() == nil {
 		return nil
 	}
-	version, err := f.truncateNode(n, varsync.Edit{Kind: varsync.EditTruncate, Size: size})
+	version, err := f.truncateNode(n, varsync.Edit{Kind: varsync.EditTruncate, Size: size, Journal: j})
 	if err == nil {
 		f.follow(node, version-1, version)
 	}
@@ -70,7 +72,7 @@ func (f *FS) truncateNode(n varsync.Node, e varsync.Edit) (version uint64, err e
 		}
 		v = l.committed()
 	case l != nil:
-		err := f.commitDraft(l, &e)
+		err := f.commitDraft(l, &e, e.Journal)
 		if err == nil && e.Seen != nil {
 			version = e.Seen.Version()
 		}

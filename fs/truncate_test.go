@@ -143,7 +143,7 @@ func TestDraftCommittedMeanwhile(t *testing.T) {
 		m.ok("write", f.write(0, "hello"))
 		m.ok("fsync", f.fsync())
 		h.mu.Lock()
-		if err := m.commitDraft(h.l, &tt.e); err != nil { // it has seen the draft before the fsync
+		if err := m.commitDraft(h.l, &tt.e, nil); err != nil { // it has seen the draft before the fsync
 			t.Error(err)
 		}
 		h.unlock()

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -35,6 +36,8 @@ type unshared struct {
 	name   string
 	opens  int     // handles on a draft
 	backup *backup // of one that is parked or moving
+
+	record *estate.Draft // what an heir must know of a draft; nil: nobody is told
 
 	// naming is held while a first commit, a removal or a renaming is under way: none of them sees half of another.
 	naming sync.Mutex
@@ -146,6 +149,7 @@ type unsharedFiles struct {
 	hidden map[fileKey]*unshared // by the name that the variable has at the server: what is parked
 	ending bool                  // nothing is parked any more
 	next   uint64
+	estate *estate.Estate // nil: nobody takes the files over
 
 	backups sync.WaitGroup // files that are parked or moving
 }
@@ -197,6 +201,10 @@ func (ls *unsharedFiles) toLocked(l *unshared, from, to fileState) bool {
 // shared goes on standing for the variable, if that has another (somebody else made it first, or the file was a temporary).
 func (ls *unsharedFiles) forgetLocked(l *unshared, to fileState) {
 	close(l.ended)
+	if l.record != nil {
+		ls.estate.RemoveDraft(l.record)
+		l.record = nil
+	}
 	if k := (fileKey{l.parent, l.name}); ls.names[k] == l {
 		delete(ls.names, k)
 	}
@@ -247,9 +255,23 @@ func (ls *unsharedFiles) add(id, parent uint64, name string, s fileState, mode m
 	}
 	l := &unshared{id: id, parent: parent, name: name, mode: mode, mtime: time.Now(), done: make(chan struct{}), ended: make(chan struct{})}
 	l.state.Store(uint32(s))
+	if ls.estate != nil && s == draft {
+		l.record = ls.estate.AddDraft(id, uint32(mode), parent, name)
+	}
 	ls.ids[id] = l
 	ls.names[fileKey{parent, name}] = l
 	return l
+}
+
+// noteDescribed notes for an heir what a draft has been given.
+func (ls *unsharedFiles) noteDescribed(l *unshared) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if l.record == nil {
+		return
+	}
+	d := l.described()
+	l.record.Describe(uint32(d.mode), d.hasMTime, d.mtime)
 }
 
 // forgotten is called when the kernel has let go of a number: one that stood for a variable of another number ends.
@@ -280,6 +302,9 @@ func (ls *unsharedFiles) move(l *unshared, parent uint64, name string) {
 		delete(ls.names, was)
 	}
 	l.parent, l.name = parent, name
+	if l.record != nil {
+		l.record.Move(parent, name)
+	}
 	ls.names[k] = l
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/fs/mountpoint"
 )
 
 // The watchdog's bounds, in its ticks. A tick is half of what a handler waits for the server at most, and no handler does
@@ -152,12 +154,4 @@ func (w *watchdog) dump() {
 }
 
 // connected reports whether the kernel still has the connection.
-func (w *watchdog) connected() bool {
-	p := []unix.PollFd{{Fd: int32(w.f.kernel.FD())}}
-	for {
-		n, err := unix.Poll(p, 0)
-		if err != unix.EINTR {
-			return err != nil || n == 0 || p[0].Revents&unix.POLLERR == 0
-		}
-	}
-}
+func (w *watchdog) connected() bool { return mountpoint.Connected(w.f.kernel.FD()) }

@@ -47,7 +47,8 @@ func newWatched(t *testing.T, tick time.Duration) *watched {
 	testenv.NeedFUSE(t)
 	testenv.Root(t)
 	log := &logText{}
-	f, err := connect(t.Context(), newHost(t).options(), Options{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(log, nil))})
+	f := newFS(Options{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(log, nil))})
+	err := f.connect(t.Context(), newHost(t).options())
 	if err != nil {
 		t.Fatal(err)
 	}

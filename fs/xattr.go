@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"syscall"
@@ -92,6 +93,8 @@ func (f *FS) rootXattr(name string) (string, bool) {
 		return strconv.Itoa(f.requests.blocked()), true
 	case offlineXattr:
 		return f.offlineStats()
+	case restartsXattr:
+		return fmt.Sprint(f.estate.Restarts(), f.estate.Restarted().UnixNano()), true
 	}
 	return "", false
 }
