@@ -40,7 +40,10 @@ func (a *app) daemonized() (*daemon, error) {
 	return &daemon{parent: os.NewFile(uintptr(fd), "parent")}, os.Unsetenv(readyEnv)
 }
 
-const readyWord = "ready"
+const (
+	readyWord = "ready"
+	endedWord = "ended" // an heir was told to end before it was ready
+)
 
 // ready tells the parent that the mount is ready.
 func (d *daemon) ready() { d.tell(readyWord) }

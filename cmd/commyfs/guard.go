@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	varfs "github.com/commy-project/commyfs/fs"
 	"github.com/commy-project/commyfs/fs/mountpoint"
 	"github.com/commy-project/commyfs/internal/local"
 )
@@ -23,7 +24,7 @@ import (
 // If a mount is killed while one of its threads notifies the kernel, the mount and its users can hang for ever: the thread
 // waits for a directory's lock, the lock's holder waits for an answer from the mount, and the waiting thread keeps /dev/fuse
 // open, so that the kernel does not notice that the server is dead. The guard is a process that waits for the mount's death
-// and then aborts its connection.
+// and then starts the next process of the mount, or aborts its connection; see restart.go.
 
 // guardEnv marks a guard process; its value is the pid of the mount and the id of its thread that the guard waits for.
 const guardEnv = "COMMYFS_MOUNT_GUARD"
@@ -38,7 +39,7 @@ const guardStarts = 2
 // guard is a mount's handle for its guard.
 type guard struct {
 	args  []string
-	abort *os.File // nil: the guard has to find the file itself
+	files []*os.File // what the guard gets
 	log   *slog.Logger
 	ended chan struct{} // closed when no guard runs and none will be started
 
@@ -47,24 +48,47 @@ type guard struct {
 	stopped bool
 }
 
-// startGuard starts the guard of a mount. The mount also works without one.
-func startGuard(m *mountpoint.Mountpoint, log *slog.Logger) *guard {
+// startGuard starts the guard of a mount, which has no restarts if the mount leaves no estate. The mount also works without one.
+func startGuard(m *varfs.Mounted, stderr *os.File, log *slog.Logger) *guard {
 	g := &guard{log: log, ended: make(chan struct{})}
-	abort, err := m.AbortFile()
-	if err != nil && !mountpoint.Privileged() {
+	mp := m.Mountpoint()
+	abort, err := mp.AbortFile()
+	if err != nil && !mountpoint.Privileged() && m.Estate() == nil {
 		log.Info("no guard process: if this process is killed, programs that use the mount may hang", "err", err)
 		close(g.ended)
 		return g
 	}
-	g.abort = abort
-	g.args = []string{"guard", m.Dir(), strconv.FormatUint(m.Dev(), 10)}
-	if abort != nil {
-		g.args = append(g.args, "3")
+	g.args = []string{"guard", mp.Dir(), strconv.FormatUint(mp.Dev(), 10)}
+	g.give("abort", abort)
+	if e := m.Estate(); e != nil {
+		if fd, err := mp.Dup(); err == nil {
+			g.give("device", os.NewFile(uintptr(fd), "/dev/fuse"))
+			g.give("estate", duplicate(e.File()))
+			g.give("log", duplicate(stderr))
+			g.args = append(g.args, fmt.Sprintf("number=%d", e.Restarts()))
+		}
 	}
 	started := make(chan struct{}, guardStarts)
 	go g.run(started)
 	<-started
 	return g
+}
+
+// give has the guard get a file, nil for none.
+func (g *guard) give(what string, f *os.File) {
+	if f != nil {
+		g.args = append(g.args, fmt.Sprintf("%s=%d", what, 3+len(g.files)))
+		g.files = append(g.files, f)
+	}
+}
+
+// duplicate is f, to be closed apart from it; nil if that cannot be had.
+func duplicate(f *os.File) *os.File {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), f.Name())
 }
 
 // run is the thread whose end the guard waits for. It stays locked, so that Go ends it with the goroutine.
@@ -103,9 +127,7 @@ func (g *guard) start() (*exec.Cmd, error) {
 	}
 	cmd.Stderr = nil // it may outlive us, and a reader of our output would wait for it
 	cmd.SysProcAttr.Pdeathsig = deathSignal
-	if g.abort != nil {
-		cmd.ExtraFiles = []*os.File{g.abort}
-	}
+	cmd.ExtraFiles = g.files
 	// The guard inherits this thread's signal mask, so that no death signal is lost before it handles signals.
 	var all, was unix.Sigset_t
 	for i := range all.Val {
@@ -132,13 +154,12 @@ func (g *guard) stop() {
 	}
 	g.mu.Unlock()
 	<-g.ended
-	if g.abort != nil {
-		_ = g.abort.Close()
+	for _, f := range g.files {
+		_ = f.Close()
 	}
 }
 
-// beGuard is the guard: its arguments are the mount's directory and st_dev, and, if there is one, the descriptor that
-// aborts.
+// beGuard is the guard. Its arguments are the mount's directory and st_dev, and what it was given.
 func beGuard(mount string, args []string) error {
 	var parent, thread int
 	if _, err := fmt.Sscan(mount, &parent, &thread); err != nil || len(args) < 3 {
@@ -149,6 +170,11 @@ func beGuard(mount string, args []string) error {
 	ignoreOthers()
 	// A killall for commyfs must not match the guard.
 	_ = os.WriteFile("/proc/self/comm", []byte("commy-guard"), 0)
+	ward, err := parseWard(args[1], args[2], args[3:])
+	if err != nil {
+		return usagef("guard: %w", err)
+	}
+	ward.pid = parent
 	// Already set, but lost in an exec that gives capabilities. It applies to the calling thread.
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(deathSignal), 0, 0, 0); err != nil {
@@ -157,18 +183,7 @@ func beGuard(mount string, args []string) error {
 	if os.Getppid() == parent && !exiting(parent, thread) {
 		<-death
 	}
-	if len(args) > 3 {
-		fd, err := strconv.Atoi(args[3])
-		if err != nil {
-			return usagef("guard: %w", err)
-		}
-		return mountpoint.AbortBy(fd)
-	}
-	dev, err := strconv.ParseUint(args[2], 10, 64)
-	if err != nil {
-		return usagef("guard: %w", err)
-	}
-	return mountpoint.Info{Dir: args[1], Dev: dev}.Abort()
+	return ward.died()
 }
 
 // ignoreOthers ignores all signals but deathSignal: one to the process group must not end the guard before the mount. To

@@ -37,7 +37,7 @@ func TestGuardThatStartsLate(t *testing.T) {
 	for _, signal := range []string{"keep", "forget"} {
 		t.Run(signal, func(t *testing.T) {
 			test, abort := sockets(t)
-			g := &guard{args: []string{lateGuard, signal, "0", "3"}, abort: abort, log: slog.New(slog.DiscardHandler)}
+			g := &guard{args: []string{lateGuard, signal, "0", "abort=3"}, files: []*os.File{abort}, log: slog.New(slog.DiscardHandler)}
 			var cmd *exec.Cmd
 			var err error
 			tid, end := onThread(func() { cmd, err = g.start() })

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	varfs "github.com/commy-project/commyfs/fs"
+	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/fs/mountpoint"
 	"github.com/commy-project/commyfs/internal/heap"
@@ -30,6 +31,7 @@ type mountOptions struct {
 	common
 	tenants    []string
 	daemon     bool
+	restarts   uint32
 	readOnly   bool
 	allowOther bool
 	uid, gid   uint32
@@ -69,6 +71,7 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	o.conflict = newChoice("overwrite", "overwrite", "fail")
 	fs.StringArrayVar(&o.tenants, "tenant", nil, "show only this `tenant`; repeatable")
 	fs.BoolVar(&o.daemon, "daemon", false, "run in the background and log to the state directory")
+	fs.Uint32Var(&o.restarts, "restarts", 3, "how often in 10 s, at most, to start the mount's process again when it dies; 0 leaves the mount dead")
 	fs.BoolVar(&o.readOnly, "read-only", false, "refuse all changes")
 	fs.BoolVar(&o.allowOther, "allow-other", false, "give other users access to the mount")
 	fs.Uint32Var(&o.uid, "uid", uint32(os.Geteuid()), "user ID of the files' owner")
@@ -85,7 +88,7 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.offline, "offline", "what to do with writes while the server cannot be reached: fail, or queue (keep them on disk and replay them)")
 	fs.Uint32Var(&o.offlineEntries, "offline-entries", offline.DefaultEntries, "how many writes the offline queue holds")
 	fs.Uint64Var(&o.offlineBytes, "offline-bytes", offline.DefaultBytes, "how many bytes the offline queue holds")
-	markConfigurable(fs, "tenant", "read-only", "allow-other", "uid", "gid", "umask", "sync", "conflict", "events", "event-delay", "temporary",
+	markConfigurable(fs, "tenant", "restarts", "read-only", "allow-other", "uid", "gid", "umask", "sync", "conflict", "events", "event-delay", "temporary",
 		"offline", "offline-entries", "offline-bytes")
 	fs.VarP(&mountFlags{fs}, "option", "o", "`options` in the form of mount(8): k[=v],... for --k v")
 }
@@ -115,6 +118,9 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	if err := o.resolve(a); err != nil {
 		return err
 	}
+	if o.restarts > estate.MaxRestarts {
+		return usagef("%s: at most %d", origin(o.fs, "restarts"), estate.MaxRestarts)
+	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
@@ -122,28 +128,44 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	if err != nil {
 		return err
 	}
+	in, err := a.inherits()
+	if in != nil && daemon == nil {
+		err = usagef("environment variable %s is for internal use only", heirEnv)
+	}
+	if err != nil {
+		if daemon != nil {
+			daemon.failed(err)
+		}
+		return err
+	}
 	if o.daemon && daemon == nil {
 		return a.startDaemon(ctx, o, dir)
 	}
-	err = a.mount(ctx, o, varfs.Options{Dir: dir, Events: events, EventDelay: o.delay, Temporary: temporary}, daemon)
+	err = a.mount(ctx, o, varfs.Options{Dir: dir, Events: events, EventDelay: o.delay, Temporary: temporary}, daemon, in)
 	if daemon != nil {
 		daemon.failed(err)
 	}
 	return err
 }
 
-// mount mounts, reports it, and returns when the mount has ended.
-func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daemon *daemon) error {
+// mount mounts, or takes over what in says, reports it, and returns when the mount has ended.
+func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daemon *daemon, in *inheritance) error {
 	dir := fo.Dir
 	var forbidden []string
 	if o.isLocal() {
 		forbidden = []string{o.state, o.runtime}
 	}
-	if err := mountpoint.Check(dir, forbidden...); err != nil {
-		return err
+	if in == nil || in.device < 0 {
+		if err := mountpoint.Check(dir, forbidden...); err != nil {
+			return err
+		}
+	}
+	background := daemon != nil
+	if in != nil {
+		background = a.getenv(backgroundEnv) != ""
 	}
 	level := slog.LevelWarn
-	if daemon != nil {
+	if background {
 		level = slog.LevelInfo
 	}
 	// The working directory must not keep a file system busy.
@@ -153,6 +175,8 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, endSignals()...)
 	defer signal.Stop(signals)
+	// Whoever has read the log may be gone: that ends no mount.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	log := varfs.NewLog(o.logger(a.stderr, level).Handler())
 	d := a.dialer(&o.common, slog.New(log), false)
@@ -160,7 +184,7 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	h.Mount = dir
 	fo.AllowOther, fo.ReadOnly, fo.UID, fo.GID, fo.Umask = o.allowOther, o.readOnly, o.uid, o.gid, uint32(o.umask)
 	fo.Conflict = conflictModes[o.conflict.value]
-	fo.Sync, fo.Logger, fo.Log = syncModes[o.sync.value], d.log, log
+	fo.Sync, fo.Logger, fo.Log, fo.Heirs = syncModes[o.sync.value], d.log, log, o.restarts > 0
 	fo.Config, fo.Version = o.effective(), currentVersion()
 	q, err := o.openQueue(ctx, dir, d.log)
 	if err != nil {
@@ -169,20 +193,52 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	if q != nil {
 		defer q.Close()
 	}
-	m, err := varfs.Mount(ctx, varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Offline: q, Logger: d.log}, fo)
+	fo.Anew = q != nil // what is queued is asked about in the name of the process that has died
+	co := varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Offline: q, Logger: d.log}
+	m, err := begin(ctx, co, fo, in)
 	if err != nil {
+		if in != nil && ctx.Err() != nil {
+			err = in.abandon(dir, daemon)
+		}
 		return err
 	}
+	if in == nil || in.device < 0 {
+		if err := o.leave(m, dir, background); err != nil {
+			d.log.Warn("the mount cannot outlive this process", "err", err)
+		}
+	}
 	go heap.Trim(ctx) // until the process ends
-	guard := startGuard(m.Mountpoint(), d.log)
+	stderr, _ := a.stderr.(*os.File)
+	guard := startGuard(m, stderr, d.log)
 	defer guard.stop()
-	if daemon != nil {
+	switch {
+	case in != nil:
+		m.Estate().SetRestarted()
+		d.log.Warn("the process of the mount had died: the mount goes on", "restarts", m.Estate().Restarts(), "taken over", in.device >= 0)
 		daemon.ready()
-	} else {
+	case daemon != nil:
+		daemon.ready()
+	default:
 		fmt.Fprintln(a.stdout, "mounted "+dir)
 	}
 	err = serveMount(m, signals, a.stderr)
 	return errors.Join(err, m.Close())
+}
+
+// begin mounts, or takes over.
+func begin(ctx context.Context, co varsync.Options, fo varfs.Options, in *inheritance) (*varfs.Mounted, error) {
+	if in == nil {
+		return varfs.Mount(ctx, co, fo)
+	}
+	if in.device >= 0 {
+		return varfs.TakeOver(ctx, co, fo, varfs.Inheritance{Device: in.device, Dev: in.dev, Estate: in.estate})
+	}
+	m, err := varfs.Mount(ctx, co, fo)
+	if err == nil {
+		m.Estate().Continue(in.estate)
+		err = in.estate.Close()
+	}
+	return m, err
 }
 
 // mounted is the part of a mount that serveMount uses.

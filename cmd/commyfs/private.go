@@ -35,6 +35,18 @@ func privateOf(ctx context.Context, dir string, bound time.Duration) (privateFil
 	})
 }
 
+// restartsOf asks a mount how often it was restarted, and when last. It is 0 if it does not answer.
+func restartsOf(ctx context.Context, dir string) (n int, last int64) {
+	n, _ = mountpoint.Bounded(ctx, askingBound, func() (int, error) {
+		n, at, err := varfs.RestartsOf(dir)
+		if err == nil && n > 0 {
+			last = at.UnixNano()
+		}
+		return n, err
+	})
+	return n, last
+}
+
 // String lists the first few.
 func (p privateFiles) String() string {
 	const most = 10

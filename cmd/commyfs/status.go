@@ -68,6 +68,10 @@ type mountJSON struct {
 	RawDir  []byte       `json:"dir_base64,omitempty"`
 	Private privateFiles `json:"private,omitzero"`  // only for mounts on this host
 	Offline *offlineJSON `json:"offline,omitempty"` // the same, and only for those with a queue
+	// How often another process has gone on with the mount after one had died, and since when the present one has it, in Unix
+	// nanoseconds; only for mounts on this host.
+	Restarts  int   `json:"restarts,omitempty"`
+	Restarted int64 `json:"restarted,omitempty"`
 	commyfs.SessionInfo
 }
 
@@ -127,6 +131,7 @@ func (a *app) status(ctx context.Context, o *statusOptions) (*statusJSON, error)
 			if info.Host == me.Host {
 				m.Private, _ = privateOf(ctx, info.Mount, askingBound)
 				m.Offline, _ = offlineOf(ctx, info.Mount, askingBound)
+				m.Restarts, m.Restarted = restartsOf(ctx, info.Mount)
 			}
 			s.Mounts = append(s.Mounts, m)
 		}
@@ -180,6 +185,9 @@ func (s *statusJSON) print(a *app) error {
 		}
 		err = showf(a.stdout, "%-9s %s, pid %d%s, %s, since %s\n", kind, what, c.Pid, where, c.User, formatNano(c.Connected))
 		if c.Mount != "" {
+			if m := mounts[0]; err == nil && m.Restarts > 0 {
+				err = showf(a.stdout, "          restarted %s, last %s\n", countOf(m.Restarts, "time"), formatNano(m.Restarted))
+			}
 			if p := mounts[0].Private; err == nil && p.Total > 0 {
 				err = showf(a.stdout, "          private files: %s\n", p)
 			}
