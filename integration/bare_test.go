@@ -128,7 +128,7 @@ func TestBare_Kill9(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("COMMYFS_TEST_KILLS")); err == nil {
 		kills = n
 	}
-	h, a, b := twoMounts(t)
+	h, a, b := twoMounts(t, mortal)
 	h.crashed = true
 	file := h.bare("1M", "n --offset 0 --type u64", "block --offset 8192 --size 4000", "ack --offset 64 --type u64")
 	a.WaitFor("t/b/ack")
@@ -203,7 +203,7 @@ while True:
 			program = h.StartCommand("python3", "-uc", storing, file)
 		case 2:
 			a.KillHard()
-			a = h.Mount()
+			a = h.Mount(mortal)
 		}
 		testenv.Eventually(t, readyBound, func() error { // it goes on
 			n, err := number(a, "n")

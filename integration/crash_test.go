@@ -13,7 +13,7 @@ import (
 
 // TestS20_Kill9Mount: the end of one mount is nobody else's business, and its directory can be used again.
 func TestS20_Kill9Mount(t *testing.T) {
-	h, a, b := twoMounts(t)
+	h, a, b := twoMounts(t, mortal)
 	a.Write("t/s/v", "1")
 	b.WaitValue("t/s/v", "1")
 	server := h.Status().Server.Pid
@@ -34,7 +34,7 @@ func TestS20_Kill9Mount(t *testing.T) {
 		t.Errorf("the server changed from %d to %d", server, got)
 	}
 	// The dead mount is in the way of nobody: mounting there again clears it.
-	again := h.MountOn(a.Dir)
+	again := h.MountOn(a.Dir, mortal)
 	if got := again.Read("t/s/v"); got != "2" {
 		t.Errorf("mounted again: %q", got)
 	}
@@ -199,8 +199,10 @@ func TestS20_Kill9Everything(t *testing.T) {
 	}
 
 	for round := range 2 {
-		for _, p := range processes(h.dir) {
-			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} { // or the guards would start mounts anew
+			for _, p := range processes(h.dir) {
+				_ = syscall.Kill(p.pid, sig)
+			}
 		}
 		a.Wait(10 * time.Second)
 		b.Wait(10 * time.Second)

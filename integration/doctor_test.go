@@ -172,7 +172,7 @@ func TestDoctor_Directories(t *testing.T) {
 }
 
 func TestDoctor_MountsAndServers(t *testing.T) {
-	h, a, b := twoMounts(t)
+	h, a, b := twoMounts(t, mortal)
 	pid := h.Status().Server.Pid
 	got := h.Doctor()
 	got.want(t, "server", "ok", "pid "+strconv.Itoa(pid)+", mode auto")

@@ -18,10 +18,10 @@ import (
 )
 
 // twoMounts is one host with two mounts that both show the service t/s.
-func twoMounts(t *testing.T) (h *Host, a, b *Mount) {
+func twoMounts(t *testing.T, args ...string) (h *Host, a, b *Mount) {
 	t.Helper()
 	h = NewHost(t)
-	a, b = h.Mount(), h.Mount()
+	a, b = h.Mount(args...), h.Mount(args...)
 	a.Mkdir("t/s")
 	b.WaitFor("t/s")
 	return h, a, b

@@ -80,7 +80,7 @@ func TestS8_Events(t *testing.T) {
 func TestS8_Bare(t *testing.T) {
 	t.Parallel()
 	testenv.Need(t, "rsync", "tar")
-	h, a, b := twoMounts(t)
+	h, a, b := twoMounts(t, mortal)
 	h.bare("64K", "text --offset 4096 --size 100 --type text", "raw --offset 8192 --size 8")
 	a.WaitFor("t/b/raw")
 	path := a.Path("t/b/" + memFile)
@@ -143,7 +143,7 @@ func TestS8_Bare(t *testing.T) {
 	if err != nil || len(longer) != 128<<10 || string(longer[4096:4102]) != "still " {
 		t.Errorf("%d bytes, %v", len(longer), err)
 	}
-	ro := h.Mount("--read-only")
+	ro := h.Mount("--read-only", mortal)
 	if _, err := mapFile(t, ro.Path("t/b/"+memFile), os.O_RDWR, unix.PROT_READ); err == nil {
 		t.Error("a read-only mount has it opened for writing")
 	}

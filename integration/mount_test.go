@@ -158,7 +158,10 @@ func (m *Mount) Unmount() {
 	}
 }
 
-// KillHard ends the mount with SIGKILL and takes the dead mount away.
+// mortal is for a mount that is to be dead when its process is.
+const mortal = "--restarts=0"
+
+// KillHard ends a mortal mount with SIGKILL and takes the dead mount away.
 func (m *Mount) KillHard() {
 	m.t.Helper()
 	m.h.crashed = true

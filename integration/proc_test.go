@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -58,17 +60,52 @@ type Proc struct {
 func startProc(t testing.TB, cmd *exec.Cmd) *Proc {
 	t.Helper()
 	p := &Proc{t: t, cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = &p.stdout, &p.stderr
-	// A command that leaves its output open in a child of its own would hang `x=$(commyfs get ...)`.
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
+	var read sync.WaitGroup
+	collect := func(o *output) *os.File {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read.Go(func() {
+			_, _ = io.Copy(o, r)
+			_ = r.Close()
+		})
+		return w
+	}
+	stdout, stderr := collect(&p.stdout), collect(&p.stderr)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	err := cmd.Start()
+	_, _ = stdout.Close(), stderr.Close()
+	if err != nil {
 		t.Fatalf("start %v: %v", cmd.Args, err)
 	}
 	go func() {
 		defer close(p.done)
 		p.err = cmd.Wait()
+		all := make(chan struct{})
+		go func() {
+			read.Wait()
+			close(all)
+		}()
+		if p.killed() {
+			return // whoever goes on in its place writes where it wrote
+		}
+		select {
+		case <-all:
+		case <-time.After(5 * time.Second):
+			// It would hang `x=$(commyfs get ...)`.
+			p.err = errors.Join(p.err, errOutputOpen)
+		}
 	}()
 	return p
+}
+
+var errOutputOpen = errors.New("its output is open in another process")
+
+// killed reports whether the process was ended by SIGKILL; it has ended.
+func (p *Proc) killed() bool {
+	w, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && w.Signaled() && w.Signal() == syscall.SIGKILL
 }
 
 func (p *Proc) String() string { return strings.Join(p.cmd.Args, " ") }
@@ -100,7 +137,7 @@ func (p *Proc) Wait(bound time.Duration) int {
 	case <-time.After(bound):
 		p.t.Fatalf("%v has not ended within %v\n%s", p, bound, p.logs())
 	}
-	if errors.Is(p.err, exec.ErrWaitDelay) {
+	if errors.Is(p.err, errOutputOpen) {
 		p.t.Errorf("%v ended, but left its output open in another process", p)
 	}
 	return p.cmd.ProcessState.ExitCode()

@@ -300,7 +300,7 @@ func TestS18_Ends(t *testing.T) {
 		{"killed", func(m *Mount) { m.KillHard() }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := h.Mount()
+			m := h.Mount(mortal)
 			s := m.Stream("events")
 			began := time.Now()
 			tt.end(m)
