@@ -163,7 +163,7 @@ func TestS15_Order(t *testing.T) {
 func TestS15_Kill9(t *testing.T) {
 	t.Parallel()
 	testenv.Need(t, "flock")
-	h, a, b := twoMounts(t)
+	h, a, b := twoMounts(t, mortal)
 	a.Write("t/s/v", "0")
 	b.WaitFor("t/s/v")
 	next := func(kill func(), within time.Duration) {
