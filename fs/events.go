@@ -275,9 +275,11 @@ func (s *eventStream) await(fh, file uint64) {
 func (s *eventStream) wakePolls() {
 	s.awaiting.Lock()
 	files := s.awaiting.files
-	if len(files) > 0 {
-		s.awaiting.files = map[uint64]uint64{}
+	if len(files) == 0 { // it can get some while we look
+		s.awaiting.Unlock()
+		return
 	}
+	s.awaiting.files = map[uint64]uint64{}
 	s.awaiting.Unlock()
 	for _, file := range files {
 		s.of.f.kernel.WakePoll(file)

@@ -124,7 +124,7 @@ func TestS17_Bursts(t *testing.T) {
 		t.Run(fmt.Sprintf("%d variables, %s", tt.variables, tt.delay), func(t *testing.T) {
 			t.Parallel()
 			h := NewHost(t)
-			a, b := h.Mount(), h.Mount("--event-delay", tt.delay)
+			a, b := h.Mount("--timeout", "1m"), h.Mount("--event-delay", tt.delay)
 			a.Mkdir("t")
 			a.Mkdir("t/s")
 			files := make([]*os.File, tt.variables)

@@ -34,7 +34,7 @@ func newAway(t *testing.T, args ...string) *away {
 
 func (a *away) mount(args ...string) {
 	a.client.t.Helper()
-	a.far = a.client.MountOn(a.dir, append(a.args("--offline", "queue", "--timeout", shortTimeout.String()), args...)...)
+	a.far = a.client.MountOn(a.dir, append(a.args(mortal, "--offline", "queue", "--timeout", shortTimeout.String()), args...)...)
 }
 
 // queueState is the state of the far mount's queue, by its own word.

@@ -25,7 +25,7 @@ func (m *Mount) polling(script, name string) *Proc {
 func TestS18_Poll(t *testing.T) {
 	t.Parallel()
 	testenv.Need(t, "python3")
-	_, a, b := twoMounts(t)
+	_, a, b := twoMounts(t, mortal)
 	a.Write("t/s/v", "0")
 	b.WaitValue("t/s/v", "0")
 	const open = `
