@@ -384,7 +384,7 @@ func TestS19_OfflineFlapping(t *testing.T) {
 	for w := range writers {
 		a.near.Write(fmt.Sprintf("t/s/v%d", w), "")
 	}
-	a.far.WaitValue("t/s/v", "before\n")
+	a.far.WaitFor(fmt.Sprintf("t/s/v%d", writers-1)) // what it does not know of it takes for new
 	var procs []*Proc
 	for w := range writers {
 		procs = append(procs, a.client.StartCommand("dash", "-ec", `cd "$1/t/s"
