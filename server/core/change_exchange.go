@@ -1,6 +1,10 @@
 package core
 
-import "github.com/commy-project/commyfs/model"
+import (
+	"cmp"
+
+	"github.com/commy-project/commyfs/model"
+)
 
 // exchange carries out OpExchange, with what renameat2(2) would say of RENAME_EXCHANGE. Each of the two has the other's place
 // afterwards and is in all else what it was: its id goes with it.
@@ -18,13 +22,7 @@ func (e *evaluator) exchange(c *model.Change) (model.Result, error) {
 	if err != nil {
 		return model.Result{}, err
 	}
-	to := t.key
-	if c.ToTenant != "" {
-		to.tenant = c.ToTenant
-	}
-	if c.ToService != "" {
-		to.name = c.ToService
-	}
+	to := serviceKey{cmp.Or(c.ToTenant, t.key.tenant), cmp.Or(c.ToService, t.key.name)}
 	if c.ToName == "" {
 		return model.Result{}, model.ErrCrossDevice
 	}

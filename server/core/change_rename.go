@@ -1,6 +1,8 @@
 package core
 
 import (
+	"cmp"
+
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 )
@@ -21,13 +23,7 @@ func (e *evaluator) rename(c *model.Change) (model.Result, error) {
 	if err != nil {
 		return model.Result{}, err
 	}
-	to := t.key
-	if c.ToTenant != "" {
-		to.tenant = c.ToTenant
-	}
-	if c.ToService != "" {
-		to.name = c.ToService
-	}
+	to := serviceKey{cmp.Or(c.ToTenant, t.key.tenant), cmp.Or(c.ToService, t.key.name)}
 	if c.ToName == "" {
 		if t.d != nil {
 			return model.Result{}, model.ErrCrossDevice
