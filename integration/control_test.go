@@ -284,7 +284,7 @@ func TestS3_Locks(t *testing.T) {
 		}
 		return nil
 	})
-	if r := h.Run("doctor"); strings.Contains(r.Stdout, "fail  mount") {
+	if r := h.Run("doctor"); !strings.Contains(r.Stdout, "ok    mount        "+m.Dir+" responds\n") {
 		t.Errorf("doctor: %v", r)
 	}
 	holder.Kill()

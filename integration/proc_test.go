@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,7 +55,8 @@ type Proc struct {
 	cmd            *exec.Cmd
 	stdout, stderr output
 	done           chan struct{}
-	err            error // of Wait; valid once done is closed
+	pipes          []*os.File // what it writes is read from these
+	held           string     // the processes that kept its output open when it had ended; valid once done is closed
 }
 
 func startProc(t testing.TB, cmd *exec.Cmd) *Proc {
@@ -66,10 +68,8 @@ func startProc(t testing.TB, cmd *exec.Cmd) *Proc {
 		if err != nil {
 			t.Fatal(err)
 		}
-		read.Go(func() {
-			_, _ = io.Copy(o, r)
-			_ = r.Close()
-		})
+		p.pipes = append(p.pipes, r)
+		read.Go(func() { _, _ = io.Copy(o, r) })
 		return w
 	}
 	stdout, stderr := collect(&p.stdout), collect(&p.stderr)
@@ -81,10 +81,13 @@ func startProc(t testing.TB, cmd *exec.Cmd) *Proc {
 	}
 	go func() {
 		defer close(p.done)
-		p.err = cmd.Wait()
+		_ = cmd.Wait()
 		all := make(chan struct{})
 		go func() {
 			read.Wait()
+			for _, r := range p.pipes {
+				_ = r.Close()
+			}
 			close(all)
 		}()
 		if p.killed() {
@@ -93,14 +96,40 @@ func startProc(t testing.TB, cmd *exec.Cmd) *Proc {
 		select {
 		case <-all:
 		case <-time.After(5 * time.Second):
-			// It would hang `x=$(commyfs get ...)`.
-			p.err = errors.Join(p.err, errOutputOpen)
+			if by := holders(p.pipes); by != "" { // it would hang `x=$(commyfs get ...)`
+				p.held = by
+				return
+			}
+			// A child of this very process between its fork and its exec, in which it can wait for another test's mount.
+			<-all
 		}
 	}()
 	return p
 }
 
-var errOutputOpen = errors.New("its output is open in another process")
+// holders names the processes, other than this one and those that still run its program, that have one of the pipes open.
+func holders(pipes []*os.File) string {
+	self, _ := os.Readlink("/proc/self/exe")
+	var names []string
+	for _, r := range pipes {
+		info, err := r.Stat()
+		if err != nil {
+			continue // closed: all was read
+		}
+		pipe := fmt.Sprintf("pipe:[%d]", info.Sys().(*syscall.Stat_t).Ino)
+		fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+		for _, fd := range fds {
+			dir := filepath.Dir(filepath.Dir(fd))
+			if to, _ := os.Readlink(fd); to != pipe {
+				continue
+			}
+			if exe, _ := os.Readlink(dir + "/exe"); exe != self {
+				names = append(names, filepath.Base(dir)+" ("+exe+")")
+			}
+		}
+	}
+	return strings.Join(names, ", ")
+}
 
 // killed reports whether the process was ended by SIGKILL; it has ended.
 func (p *Proc) killed() bool {
@@ -137,8 +166,8 @@ func (p *Proc) Wait(bound time.Duration) int {
 	case <-time.After(bound):
 		p.t.Fatalf("%v has not ended within %v\n%s", p, bound, p.logs())
 	}
-	if errors.Is(p.err, errOutputOpen) {
-		p.t.Errorf("%v ended, but left its output open in another process", p)
+	if p.held != "" {
+		p.t.Errorf("%v ended, but its output is open in %s", p, p.held)
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
