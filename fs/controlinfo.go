@@ -85,6 +85,7 @@ func (f *FS) statusText() []byte {
 		if !q.Oldest.IsZero() {
 			t.put("offline_queue_since", jsonline.Time(q.Oldest))
 		}
+		t.put("offline_refused_variables", q.Refused)
 		t.put("offline_set_aside", q.Aside)
 		t.put("offline_damaged", q.Damaged)
 	}

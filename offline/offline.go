@@ -140,6 +140,9 @@ type Stats struct {
 	Aside     int       // what was set aside and not taken yet
 	Damaged   int       // damaged places in logs that were found
 	Limits    Limits
+	// Refused is of how many variables the server takes nothing for now, and Why its last reason. The queue's user knows.
+	Refused int
+	Why     string
 }
 
 // Errors of a queue. They are *[model.Error] where a writer gets them.

@@ -37,9 +37,10 @@ func (k *keeper) setAside(key uint64, why refusal) error {
 	a, gone, err := k.setAsideLocked(key, why)
 	k.finishing.Unlock()
 	if err != nil {
-		k.stalled[key] = time.Now().Add(stallTime)
+		k.leave(key, err)
 		return err
 	}
+	k.unstall(key)
 	if a == nil {
 		return nil
 	}

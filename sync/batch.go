@@ -1,8 +1,6 @@
 package sync
 
 import (
-	"time"
-
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/offline"
 )
@@ -28,33 +26,32 @@ type replayed struct {
 // next makes a batch of the entries that can be replayed.
 func (k *keeper) next() (*batch, error) {
 	b := &batch{vars: map[uint64]*replayed{}}
-	held := map[uint64]bool{}
-	for key, until := range k.stalled {
-		if time.Now().Before(until) {
-			held[key] = true
-		} else {
-			delete(k.stalled, key)
-		}
-	}
+	held, alone := k.stalled()
+	only := uint64(0) // what the batch is of, if it is of one variable
 	for after := uint64(0); ; {
 		list := k.q.Next(after, 2*maxReplay)
 		for i := range list {
 			e := &list[i]
 			after = e.N
-			if held[e.Key] {
+			if held[e.Key] || only != 0 && e.Key != only || alone[e.Key] && only == 0 && len(b.entries) > 0 {
 				continue
 			}
 			if r := b.vars[e.Key]; e.Doubt != nil || r != nil && r.created && e.Kind != offline.Append {
 				held[e.Key] = true
 				continue
 			}
-			if err := k.q.Load(e); err != nil {
-				return nil, err
+			if err := k.q.Load(e); err != nil { // the disk does not give it
+				k.leave(e.Key, err)
+				held[e.Key] = true
+				continue
 			}
 			if b.bytes += len(e.Data); len(b.entries) > 0 && b.bytes > maxReplayBytes {
 				return b, nil
 			}
 			k.add(b, e)
+			if alone[e.Key] {
+				only = e.Key
+			}
 			if len(b.entries) == k.most {
 				return b, nil
 			}

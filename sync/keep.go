@@ -34,14 +34,17 @@ type keeper struct {
 	sends    map[uint64]*send // of variables with an edit under way
 	pursuits map[*pursuit]struct{}
 	moved    chan struct{} // closed when entries are over
+	stalls   map[uint64]*stall
+
+	taken atomic.Uint64 // how often the server has carried out something
 
 	replayer
 }
 
 func newKeeper(c *Client, q *offline.Queue) *keeper {
 	k := &keeper{c: c, q: q, wake: make(chan struct{}, 1), overlays: map[uint64]*overlay{}, news: map[uint64]bool{}, sends: map[uint64]*send{},
-		pursuits: map[*pursuit]struct{}{}, moved: make(chan struct{})}
-	k.replayer.init()
+		pursuits: map[*pursuit]struct{}{}, moved: make(chan struct{}), stalls: map[uint64]*stall{}}
+	k.most = maxReplay
 	for _, e := range q.Next(0, -1) {
 		if e.New {
 			k.news[e.Key] = true
@@ -98,7 +101,11 @@ func (k *keeper) send(ctx context.Context, v *Variable, batch []*Ack) (model.Res
 	k.mu.Lock()
 	delete(k.sends, v.id)
 	k.mu.Unlock()
-	if err == nil || !k.keeps(err) || leased(batch) {
+	if err == nil {
+		k.taken.Add(1)
+		return res, nil
+	}
+	if !k.keeps(err) || leased(batch) {
 		return res, err
 	}
 	if s.seen {
@@ -142,6 +149,9 @@ func (k *keeper) keeps(err error) bool {
 func (k *keeper) pass(ctx context.Context, key uint64) bool {
 	if k.q.Has(key) == 0 {
 		return !k.c.cut()
+	}
+	if k.isStalled(key) {
+		return false
 	}
 	return k.await(ctx, func() bool { return k.q.Has(key) == 0 })
 }

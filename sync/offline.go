@@ -45,7 +45,9 @@ func (c *Client) Offline() (s offline.Stats, ok bool) {
 	if c.keeper == nil {
 		return offline.Stats{}, false
 	}
-	return c.keeper.q.Stats(), true
+	s = c.keeper.q.Stats()
+	c.keeper.refusing(&s)
+	return s, true
 }
 
 // AwaitReplay returns when no edits of a variable are queued, of any for key 0. It does not wait for a server that cannot be

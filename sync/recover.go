@@ -200,16 +200,20 @@ func (k *keeper) recovered(r *earlier, o *model.Outcome) error {
 
 // judge decides about entries whose report nobody knows any more, by what the server has of their variables now.
 func (k *keeper) judge() (more bool, err error) {
-	seen := map[uint64]bool{}
+	seen, _ := k.stalled()
 	for _, e := range k.q.Next(0, -1) {
 		if (e.Doubt == nil || !e.Doubt.Lost) && !e.Gap || seen[e.Key] {
 			continue
 		}
 		seen[e.Key] = true
-		if time.Now().Before(k.stalled[e.Key]) {
-			continue
+		err := k.judgeVariable(e.Key)
+		if mayPass(err) {
+			err = k.unableVariable(e.Key, err)
+			if mayPass(err) {
+				continue // others are not to wait for it
+			}
 		}
-		if err := k.judgeVariable(e.Key); err != nil {
+		if err != nil {
 			return false, err
 		}
 		more = true

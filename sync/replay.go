@@ -18,19 +18,14 @@ const (
 	maxReplayBytes = 1 << 20
 	minReplayPause = 50 * time.Millisecond
 	maxReplayPause = 2 * time.Second
-	// stallTime is how long a variable is left alone whose edits can neither be carried out nor set aside now.
-	stallTime = 5 * time.Second
 )
 
 // replayer is what the goroutine that replays knows.
 type replayer struct {
-	most    int                  // edits in the next batch
-	stalled map[uint64]time.Time // variables, until when
-	fate    *fate                // of a batch, which the queue could not be told
-	logged  time.Time
+	most   int   // edits in the next batch
+	fate   *fate // of a batch, which the queue could not be told
+	logged time.Time
 }
-
-func (r *replayer) init() { r.most, r.stalled = maxReplay, map[uint64]time.Time{} }
 
 // run replays until the client is closed.
 func (k *keeper) run() {
@@ -59,7 +54,7 @@ func (k *keeper) run() {
 		case more:
 			pause = 0
 		default:
-			pause = maxReplayPause // what is left waits for something
+			pause = k.untilStall(maxReplayPause) // what is left waits for something
 		}
 	}
 }
@@ -188,6 +183,7 @@ func (k *keeper) finishBatch() (bool, error) {
 			return false, err
 		}
 		k.fate, k.most = nil, min(2*k.most, maxReplay)
+		k.taken.Add(1)
 		return true, nil
 	}
 	code := model.CodeOf(err)
@@ -207,8 +203,11 @@ func (k *keeper) finishBatch() (bool, error) {
 	switch code {
 	case model.CodeForgotten:
 		return true, nil
-	case model.CodeNoSpace, model.CodeQuota, model.CodeUnavailable, model.CodeUnauthorized, model.CodeInternal:
-		return false, err // that may change
+	case model.CodeUnavailable, model.CodeUnauthorized:
+		return false, err // that may change, and is for all
+	}
+	if mayPass(err) {
+		return k.unable(b, err)
 	}
 	index := 0
 	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
@@ -229,6 +228,7 @@ func (k *keeper) over(list []uint64, progress []offline.Progress) error {
 	replayed := map[uint64]uint64{}
 	if err == nil {
 		for _, p := range progress {
+			k.unstall(p.Key)
 			if k.q.Has(p.Key) > 0 {
 				continue // what is shown is what all of them make
 			}

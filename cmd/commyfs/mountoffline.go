@@ -51,11 +51,13 @@ type offlineJSON struct {
 	Oldest     *time.Time `json:"oldest,omitempty"`
 	Aside      int        `json:"set_aside"`
 	Damaged    int        `json:"damaged,omitempty"`
+	Refused    int        `json:"refused_variables,omitempty"`
+	Why        string     `json:"refused_why,omitempty"`
 }
 
 func newOfflineJSON(s offline.Stats) *offlineJSON {
 	o := &offlineJSON{Entries: s.Entries, Bytes: s.Bytes, Variables: s.Variables, MaxEntries: s.Limits.Entries, MaxBytes: s.Limits.Bytes,
-		Aside: s.Aside, Damaged: s.Damaged}
+		Aside: s.Aside, Damaged: s.Damaged, Refused: s.Refused, Why: s.Why}
 	if !s.Oldest.IsZero() {
 		o.Oldest = &s.Oldest
 	}
@@ -73,6 +75,9 @@ func (o *offlineJSON) String() string {
 	}
 	if o.Aside > 0 {
 		parts = append(parts, fmt.Sprintf("%d set aside: see commyfs offline list", o.Aside))
+	}
+	if o.Refused > 0 {
+		parts = append(parts, fmt.Sprintf("%s that the server does not take: %s", countOf(o.Refused, "variable"), o.Why))
 	}
 	if o.Damaged > 0 {
 		parts = append(parts, fmt.Sprintf("found damaged %d times", o.Damaged))
