@@ -54,7 +54,7 @@ type Found struct {
 // take long, which delays only this file.
 type Owner interface {
 	// Found says that variables have other bytes than their owner knows. None of them is told of again before the owner has
-	// called [File.Took], [File.Put] or [File.Lost] for it.
+	// called [File.Took], [File.Put], [File.Lost] or [File.Renumber] for it.
 	Found(found []Found)
 	// Stored says that bytes outside of all variables have changed. Who waits for changes at the bell's file is told, too.
 	Stored()

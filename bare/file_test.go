@@ -217,6 +217,13 @@ func TestLost(t *testing.T) {
 	if v := k.held[2]; v.ID != 1 || v.Version != 10 || v.Data[0] != 2 {
 		t.Errorf("then %+v came", v)
 	}
+	k.mu.Unlock()
+	k.f.Renumber(1, 20) // it is out, and told of again over the version that is now known
+	held(4)
+	k.mu.Lock()
+	if v := k.held[3]; v.ID != 1 || v.Version != 20 || v.Data[0] != 2 {
+		t.Errorf("then %+v came", v)
+	}
 	k.hold = false
 	k.mu.Unlock()
 	k.f.Lost(1)

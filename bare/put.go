@@ -78,6 +78,20 @@ func (f *File) Took(id, version uint64) {
 	}
 }
 
+// Renumber says that the owner has another version of a variable now, with the same bytes. What was found over the one before is
+// told of again.
+func (f *File) Renumber(id, version uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.vars[id]; t != nil {
+		if t.Version = version; t.out {
+			f.setOut(t, false)
+			f.markLocked(t, 0)
+			f.wakeLocked()
+		}
+	}
+}
+
 // Lost says that the owner has not taken what was found of a variable, and wants to be told of it again in a moment.
 func (f *File) Lost(id uint64) {
 	f.mu.Lock()

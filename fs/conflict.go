@@ -78,8 +78,8 @@ func (h *handle) made(version uint64) {
 	h.noteWritten(version)
 }
 
-// follow has the descriptors of a file that have seen the version before a change of this mount's see the one after it: what
-// there is then they know.
+// follow has the descriptors of a file that have seen the version before a change see the one after it, because what there is then
+// they know: the change is this mount's, or the value is the same.
 func (f *FS) follow(node, before, after uint64) {
 	if !f.failsConflicts() {
 		return

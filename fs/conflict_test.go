@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 func failing(t *testing.T) *mount {
@@ -29,6 +30,20 @@ func TestConflict_OwnChanges(t *testing.T) {
 			m.put("t/s/w", "another one")
 			m.ok("rename", m.rename("t/s/v", "t/s/w", 0))
 		}, "w", "Jello"},
+		{"rename to where another was", func(m *mount, f *file) {
+			m.put("t/s/w", "another")
+			m.put("t/s/w", "another one")
+			m.ok("unlink", m.unlink("t/s/w"))
+			m.ok("rename", m.rename("t/s/v", "t/s/w", 0))
+		}, "w", "Jello"},
+		{"exchange of its directory", func(m *mount, f *file) {
+			m.mkdir(m.id("t/s"), "a")
+			m.mkdir(m.id("t/s"), "b")
+			m.put("t/s/b/v", "another")
+			m.put("t/s/b/v", "another one")
+			m.ok("rename", m.rename("t/s/v", "t/s/a/v", 0))
+			m.ok("exchange", m.rename("t/s/a", "t/s/b", unix.RENAME_EXCHANGE))
+		}, "b/v", "Jello"},
 		{"rename to another service", func(m *mount, f *file) {
 			m.mkdir(m.id("t"), "other")
 			m.id("t/other")

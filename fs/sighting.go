@@ -71,6 +71,17 @@ func (s *sightings) sweepLocked() {
 	s.sweep = max(firstSweep, 2*len(s.m))
 }
 
+// follow has the processes that have seen a version of a variable see another one, of the same value.
+func (s *sightings) follow(id, from, to uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.m {
+		if version, ok := p.versions[id]; ok && version == from {
+			p.versions[id] = to
+		}
+	}
+}
+
 // of returns the version that a process has seen of a variable.
 func (s *sightings) of(pid int, id uint64) (version uint64, ok bool) {
 	s.mu.Lock()

@@ -60,6 +60,12 @@ func (t tree) Searchable(dir uint64) bool { return t.f.searchable(dir) }
 // changed passes on what the tree has changed. A change of a variable that lies in memory is one of the memory.
 func (f *FS) changed(notices []varsync.Notice) {
 	f.kernel.Changed(notices)
+	for i := range notices {
+		for _, r := range notices[i].Risen {
+			f.follow(r.Variable, r.From, r.To)
+			f.sightings.follow(r.Variable, r.From, r.To)
+		}
+	}
 	if len(notices) == 1 && notices[0].Queued { // they come alone
 		return // others are told when it is replayed
 	}

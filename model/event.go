@@ -22,7 +22,10 @@ type Event struct {
 	OldName string
 	// Other is the id of what gets OldName at the same moment, and had Name: the two are exchanged. Its own event comes right
 	// behind the first, and tells nothing new. Else 0.
-	Other   uint64
+	Other uint64
+	// Above is the highest version that there may have been before under the new names, of another variable: each variable that is
+	// renamed so has a version above it now, see [Event.Risen]. Only in EventRename and EventRenameDir.
+	Above   uint64
 	Version uint64
 	MTime   int64
 	Mode    Mode
@@ -40,3 +43,7 @@ type Event struct {
 	Echo   uint64
 	Own    bool // caused by this session's client
 }
+
+// Risen is the version that a variable has after a rename, which had the given one before. The value is the same, but a version
+// that was seen under a name is never that of another value under the same name.
+func (e *Event) Risen(version uint64) uint64 { return max(version, e.Above+1) }

@@ -131,7 +131,7 @@ func (r *replica) event(e model.Event) {
 			r.fail("rename of %s to %s: not there", e.OldName, e.Name)
 			return
 		}
-		v.Name = e.Name
+		v.Name, v.Version = e.Name, e.Risen(v.Version)
 	case model.EventMkdir:
 		r.dirs[e.ID] = &model.Dir{ID: e.ID, Name: e.Name, MTime: e.MTime, Mode: e.Mode}
 	case model.EventRmdir:
@@ -154,11 +154,13 @@ func (r *replica) event(e model.Event) {
 			d.Name = move(d.Name)
 		}
 		for _, v := range r.vars {
-			v.Name = move(v.Name)
+			if to := move(v.Name); to != v.Name {
+				v.Name, v.Version = to, e.Risen(v.Version)
+			}
 		}
 	case model.EventMeta:
 		switch d := r.dirs[e.ID]; {
-		case v != nil && v.Name == e.Name && v.Version == e.Version:
+		case v != nil && v.Name == e.Name && v.Version <= e.Version: // more in a resumption, if it is renamed later
 			v.MTime, v.Mode = e.MTime, e.Mode
 		case d != nil && d.Name == e.Name:
 			d.MTime, d.Mode = e.MTime, e.Mode
@@ -190,10 +192,13 @@ func (r *replica) exchange(e model.Event) {
 		r.fail("exchange of %s and %s: they are %s and %s", e.OldName, e.Name, *one, *other)
 		return
 	}
-	for _, n := range name {
+	for id, n := range name {
 		for _, way := range [][2]string{{e.OldName, e.Name}, {e.Name, e.OldName}} {
 			if *n == way[0] || below(*n, way[0]) {
 				*n = way[1] + (*n)[len(way[0]):]
+				if v := r.vars[id]; v != nil {
+					v.Version = e.Risen(v.Version)
+				}
 				break
 			}
 		}

@@ -201,11 +201,11 @@ func TestResume(t *testing.T) {
 		fmt.Sprint(model.EventSet, ">a=3", false, true, 3),
 		fmt.Sprint(model.EventDelete, ">b=", false, true, 1),
 		fmt.Sprint(model.EventRenameDir, "d>e=", false, true, 0),
-		fmt.Sprint(model.EventSet, ">e/x=9", false, true, 2),
+		fmt.Sprint(model.EventSet, ">e/x=9", false, true, 3),
 		fmt.Sprint(model.EventSet, ">new=n", true, true, 2),
-		fmt.Sprint(model.EventSet, ">m=2", false, true, 2), // had another mode first, and is sent as it is now
-		fmt.Sprint(model.EventRename, "m>n=", false, true, 2),
-		fmt.Sprint(model.EventSet, ">n=2", false, true, 2),
+		fmt.Sprint(model.EventSet, ">m=2", false, true, 3), // had another mode first, and is sent as it is now
+		fmt.Sprint(model.EventRename, "m>n=", false, true, 3),
+		fmt.Sprint(model.EventSet, ">n=2", false, true, 3),
 		fmt.Sprint(model.EventMeta, ">o=", false, true, 1),
 		fmt.Sprint(model.EventRename, "new>newer=", false, true, 2),
 	}

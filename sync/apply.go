@@ -279,6 +279,7 @@ func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool)
 		n.parent, n.name = dir, name
 		addLocked(n)
 		dir.touched(e)
+		out.Risen = risenLocked(nil, n, e)
 	case *Dir:
 		out.Dir, out.OldParent, out.OldPath = true, n.parent.id, join(prefix, n.pathLocked())
 		n.parent.renaming(n, n.name)
@@ -287,10 +288,29 @@ func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool)
 		n.parent, n.name = dir, name
 		addLocked(n)
 		dir.touched(e)
+		out.Risen = risenLocked(nil, n, e)
 	default:
 		return nil, false
 	}
 	return []Notice{out}, true
+}
+
+// risenLocked gives what was renamed, and all that is in it, the versions that it has by that. Where the copy is ahead it has them.
+func risenLocked(out []Rise, n Node, e *model.Event) []Rise {
+	switch n := n.(type) {
+	case *Variable:
+		if to := e.Risen(n.version); to != n.version {
+			out = append(out, Rise{n.id, n.version, to})
+			n.version = to
+		}
+	case *Dir:
+		if e.Above == 0 {
+			return out // none can have risen
+		}
+		n.dirs.all(func(d *Dir) { out = risenLocked(out, d, e) })
+		n.vars.all(func(v *Variable) { out = risenLocked(out, v, e) })
+	}
+	return out
 }
 
 // drop forgets everything in the service: it is gone, or no longer for us to see.

@@ -24,6 +24,7 @@ func (s *Service) exchangeLocked(prefix []string, e *model.Event, n, other Node)
 	takeLocked(other)
 	putAt(n, to)
 	putAt(other, from)
+	out[0].Risen, out[1].Risen = risenLocked(nil, n, e), risenLocked(nil, other, e)
 	return out, true
 }
 

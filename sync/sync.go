@@ -121,6 +121,14 @@ type Notice struct {
 	Rev     int64
 	// Before is the revision of the copy before: one step can take it over several revisions. 0: not known.
 	Before int64
+	// Risen are the variables that have another version by having been renamed, and the same value.
+	Risen []Rise
+}
+
+// Rise is another version of the same value.
+type Rise struct {
+	Variable uint64 // its id
+	From, To uint64
 }
 
 // Node is something in the tree: *[Tenant], *[Service], *[Dir] or *[Variable].

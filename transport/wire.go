@@ -112,6 +112,7 @@ type wireEvent struct {
 	Name    string            `msg:"n,omitempty"`
 	OldName string            `msg:"on,omitempty"`
 	Other   uint64            `msg:"ot,omitempty"`
+	Above   uint64            `msg:"ab,omitempty"`
 	Version uint64            `msg:"v,omitempty"`
 	MTime   int64             `msg:"mt,omitempty"`
 	Mode    model.Mode        `msg:"mo,omitempty"`

@@ -88,6 +88,8 @@ func (s *Core) writeVariables(c *content, f *bare.File, in *contentDelta, events
 		was := s.view.byID.get(v.id)
 		switch {
 		case !placed && (c.layouts.get(v.id) == nil || was != nil && was.version == v.version): // another name or mode
+		case !placed && was != nil && was.value == v.value: // another name: what programs have stored since counts
+			f.Renumber(v.id, v.version)
 		case v.kind != kindFound:
 			puts = append(puts, v)
 		case placed:

@@ -96,12 +96,16 @@ func (e *evaluator) exchangeInside(t, u target) (model.Result, error) {
 	e.stirred(s, u.path)
 	for _, st := range steps {
 		e.put(s, st.from, entry{})
+		if st.v != nil {
+			e.raise(s, st.v.version)
+		}
 	}
+	above := e.floors.get(s) // it has counted what both names have had
 	for _, st := range steps {
-		e.relabelTo(s, st)
+		e.relabelTo(s, st, above)
 	}
-	e.emitExchanged(s, u.path, t.path)
-	e.emitExchanged(s, t.path, u.path)
+	e.emitExchanged(s, u.path, t.path, above)
+	e.emitExchanged(s, t.path, u.path, above)
 	return e.at(s, u.path).result(), nil
 }
 
@@ -111,8 +115,8 @@ type relabeled struct {
 	from, to string
 }
 
-// relabelTo puts what has lost its name under its new one.
-func (e *evaluator) relabelTo(s *service, st relabeled) {
+// relabelTo puts what has lost its name under its new one, a variable with a version above what the name has had.
+func (e *evaluator) relabelTo(s *service, st relabeled, above uint64) {
 	if st.d != nil {
 		d := *st.d
 		d.name = st.to
@@ -120,9 +124,8 @@ func (e *evaluator) relabelTo(s *service, st relabeled) {
 		return
 	}
 	v := *st.v
-	v.name = st.to
+	v.name, v.version = st.to, max(st.v.version, above+1)
 	e.put(s, st.to, entry{v: &v})
-	e.raise(s, v.version)
 }
 
 // at is what a path of a service names.
@@ -139,9 +142,9 @@ func (t target) result() model.Result {
 }
 
 // emitExchanged tells of one of two that have been exchanged.
-func (e *evaluator) emitExchanged(s *service, name, oldName string) {
+func (e *evaluator) emitExchanged(s *service, name, oldName string, above uint64) {
 	now, other := e.at(s, name), e.at(s, oldName)
-	ev := &event{service: s, kind: model.EventRename, name: name, oldName: oldName, other: other.id(), time: e.now, was: now.v, v: now.v, d: now.d}
+	ev := &event{service: s, kind: model.EventRename, name: name, oldName: oldName, other: other.id(), above: above, time: e.now, was: now.v, v: now.v, d: now.d}
 	if now.d != nil {
 		ev.kind = model.EventRenameDir
 	}

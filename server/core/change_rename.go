@@ -92,21 +92,24 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (mo
 		return e.move(t.v, s, c.ToName), nil
 	}
 	e.tick()
-	v := e.relabel(t.v, c.ToName)
+	above := e.floors.get(s)
+	v := e.relabel(t.v, c.ToName, above)
 	e.stirred(s, t.v.name)
 	e.stirred(s, v.name)
-	e.emit(&event{service: s, kind: model.EventRename, name: v.name, oldName: t.v.name, time: e.now, was: t.v, v: v})
+	e.emit(&event{service: s, kind: model.EventRename, name: v.name, oldName: t.v.name, above: above, time: e.now, was: t.v, v: v})
 	return resultOf(v), nil
 }
 
-// relabel gives a variable another name in its service. The floor rises as if it had been deleted, so that the versions
-// seen under the old name do not start anew.
-func (e *evaluator) relabel(was *variable, name string) *variable {
+// relabel gives a variable another name in its service. Its version rises above the floor, because that has counted what there
+// was before under the new name. The floor rises as if it had been deleted, so that the versions seen under the old name do not
+// start anew. above is what the floor was before the rename that this is a part of.
+func (e *evaluator) relabel(was *variable, name string, above uint64) *variable {
 	v := *was
 	v.name = name
+	v.version = max(was.version, above+1)
 	e.put(was.service, was.name, entry{})
 	e.put(v.service, name, entry{v: &v})
-	e.raise(v.service, v.version)
+	e.raise(v.service, was.version)
 	return &v
 }
 
@@ -164,6 +167,7 @@ func (e *evaluator) renameDir(t target, c *model.Change) (model.Result, error) {
 	if err != nil {
 		return model.Result{}, err
 	}
+	above := e.floors.get(s)
 	d := e.relabelDir(s, t.d, to)
 	e.tick()
 	e.stirred(s, from)
@@ -174,12 +178,12 @@ func (e *evaluator) renameDir(t target, c *model.Change) (model.Result, error) {
 			return model.Result{}, model.ErrNameTooLong
 		}
 		if n := e.entries.get(entryKey{s, path}); n.v != nil {
-			e.relabel(n.v, name)
+			e.relabel(n.v, name, above)
 		} else {
 			e.relabelDir(s, n.d, name)
 		}
 	}
-	e.emit(&event{service: s, kind: model.EventRenameDir, name: to, oldName: from, time: e.now, d: d})
+	e.emit(&event{service: s, kind: model.EventRenameDir, name: to, oldName: from, above: above, time: e.now, d: d})
 	return model.Result{ID: d.id, MTime: d.mtime}, nil
 }
 

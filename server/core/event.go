@@ -21,6 +21,8 @@ type event struct {
 	d      *dirInfo
 	// other is the id of what gets the old name; see model.Event.Other.
 	other uint64
+	// above is that of a rename; see model.Event.Above.
+	above uint64
 	// echo: the writer's report holds the whole new value, or the way to it from what it had seen.
 	echo bool
 	// within is where the values can differ; nil: anywhere.

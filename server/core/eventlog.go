@@ -21,6 +21,7 @@ type record struct {
 	name    string
 	oldName string
 	other   uint64
+	above   uint64
 	time    int64
 	version uint64   // EventDelete: of the variable that is gone
 	d       *dirInfo // of the events of directories
@@ -29,7 +30,7 @@ type record struct {
 func (l *eventLog) add(ev *event) {
 	r := record{
 		rev: ev.rev, kind: ev.kind, created: ev.created(), id: ev.id(), client: ev.Client, name: ev.name, oldName: ev.oldName, d: ev.d,
-		time: ev.time, other: ev.other,
+		time: ev.time, other: ev.other, above: ev.above,
 	}
 	if ev.kind == model.EventDelete {
 		r.version = ev.was.version
