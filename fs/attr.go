@@ -138,6 +138,9 @@ func (f *FS) GetAttr(interrupt <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 	if isControl(in.NodeId) {
 		return f.getControlAttr(in, out)
 	}
+	if !f.pages.Settle(in.NodeId) {
+		return fuse.EIO
+	}
 	if err := f.awaitEarly(t, interrupt, in.NodeId); err != nil {
 		return f.errno("getattr", err)
 	}
@@ -157,9 +160,12 @@ func (f *FS) GetAttr(interrupt <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 	f.ownEdits(n, by, h)
 	f.openAttr(n, in.NodeId, &out.Attr)
 	_, isUnshared := n.(*unshared)
-	if writers := f.handles.uncommitted(in.NodeId); writers && h == nil {
+	shown := f.setShown(in.NodeId, &out.Attr)
+	writers := f.handles.uncommitted(in.NodeId)
+	if writers && h == nil {
 		h = f.handles.gathering(in.NodeId, by)
-	} else if !writers && !isUnshared && n.ID() == in.NodeId { // nobody invalidates a number that stands for another node
+	}
+	if (!writers || shown) && !isUnshared && n.ID() == in.NodeId { // nobody invalidates a number that stands for another node
 		out.AttrValid = f.attrValidity()
 	}
 	committed := out.Size
@@ -171,12 +177,18 @@ func (f *FS) GetAttr(interrupt <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 	if gone && !f.kernel.Leaving(in.NodeId) {
 		out.Nlink = 0
 	}
+	if out.Size != committed {
+		out.AttrValid = 0
+	}
 	if out.Size != committed && in.Flags()&fuse.FUSE_GETATTR_FH == 0 {
 		// The caller is shown what it is gathering, but the kernel must not take that for the size of what others read: it
 		// does not, if it has been told since it asked that its attributes are old. (With a descriptor it is lseek that asks,
 		// and goes by what the kernel has taken.)
 		f.kernel.ForgetAttr(in.NodeId)
 	} else {
+		if shown && out.Size != committed {
+			f.pages.Takes(in.Pid, in.NodeId, int64(out.Size))
+		}
 		f.kernel.Sized(in.NodeId, out.Size, false)
 	}
 	return fuse.OK
@@ -230,7 +242,9 @@ func setSize(out *fuse.Attr, size int64) {
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (status fuse.Status) {
 	t := f.begin("setattr", &in.InHeader)
 	defer f.end(t, &status)
+	f.pages.GoesOn(in.NodeId, in.Pid)
 	if f.kernel.IsPoke(&in.InHeader) {
+		f.pages.Answered(in.NodeId, in.Pid)
 		return f.kernel.PokeAttr(in.NodeId, out)
 	}
 	if isMemory(in.NodeId) {
@@ -238,6 +252,9 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	}
 	if isControl(in.NodeId) {
 		return fuse.EACCES
+	}
+	if in.Valid&fuse.FATTR_SIZE != 0 {
+		defer f.pages.Truncating(in.NodeId)()
 	}
 	n := f.node(in.NodeId)
 	var err error
@@ -276,6 +293,9 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) (
 	}
 	// The committed size, also to who is gathering a value: the kernel takes it for everybody's.
 	f.openAttr(n, in.NodeId, &out.Attr)
+	f.pages.Wrote(in.NodeId)
+	f.pages.Answered(in.NodeId, in.Pid)
+	f.setShown(in.NodeId, &out.Attr)
 	f.kernel.Sized(in.NodeId, out.Size, true)
 	return fuse.OK
 }
@@ -307,6 +327,7 @@ func (f *FS) StatFs(_ <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) (s
 // Forget counts down what the kernel holds.
 func (f *FS) Forget(id, n uint64) {
 	if f.kernel.Forget(id, n) {
+		f.pages.Forgotten(id)
 		f.unshared.forgotten(id)
 		f.memory.forgotten(id)
 		f.control.forgotten(id)

@@ -90,6 +90,10 @@ func (f *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (n uint3
 		n += uint32(len(piece))
 		data = data[len(piece):]
 	}
+	if f.pages != nil {
+		f.pages.Wrote(in.NodeIdOut)
+		f.pages.TakesWrite(in.Pid, in.NodeIdOut, int64(in.OffOut)+int64(n))
+	}
 	return n, fuse.OK
 }
 

@@ -23,6 +23,9 @@ func (f *FS) Read(interrupt <-chan struct{}, in *fuse.ReadIn, buf []byte) (res f
 	}
 	read := h.readAt
 	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
+		if res, status, ok := f.readShown(in, buf); ok {
+			return res, status
+		}
 		if f.copies(h, in.Pid) {
 			return nil, fuse.EINVAL
 		}
@@ -44,6 +47,7 @@ func (f *FS) Read(interrupt <-chan struct{}, in *fuse.ReadIn, buf []byte) (res f
 func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, status fuse.Status) {
 	t := f.begin("write", &in.InHeader)
 	defer f.end(t, &status)
+	f.pages.GoesOn(in.NodeId, in.Pid)
 	if status, done := t.again.answer(); done {
 		return uint32(len(data)), status
 	}
@@ -55,22 +59,27 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, 
 		return 0, fuse.EBADF
 	}
 	h.mu.Lock()
-	defer h.unlock()
 	h.task = t.task
 	err := f.fenced(h.variable())
 	if err == nil {
 		err = h.writeAt(int64(in.Offset), data, in.Pid)
 	}
+	h.unlock()
 	if err != nil {
 		return 0, f.errno("write", err)
 	}
 	f.traffic.written.Add(int64(len(data)))
+	if f.pages != nil {
+		f.pages.Wrote(in.NodeId)
+		f.pages.TakesWrite(in.Pid, in.NodeId, int64(in.Offset)+int64(len(data)))
+	}
 	return uint32(len(data)), fuse.OK
 }
 
 // Flush is called for every close of a descriptor, also those that fork and dup made.
 func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 	defer f.end(f.begin("flush", &in.InHeader), &status)
+	f.pages.GoesOn(in.NodeId, in.Pid)
 	if in.Fh == pokeHandle || isMemoryFh(in.Fh) || isControlFh(in.Fh) {
 		return fuse.OK
 	}
@@ -78,6 +87,7 @@ func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 	if h == nil {
 		return fuse.EBADF
 	}
+	defer f.pages.Wrote(in.NodeId)
 	h.mu.Lock()
 	err := h.do(func(s state) error { return s.flush(in.Pid) })
 	h.unlock()
@@ -90,6 +100,7 @@ func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) (status fuse.Status) {
 // Fsync commits what the descriptor has.
 func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) (status fuse.Status) {
 	defer f.end(f.begin("fsync", &in.InHeader), &status)
+	f.pages.GoesOn(in.NodeId, in.Pid)
 	if isMemoryFh(in.Fh) {
 		return f.errno("fsync", f.syncMemory(in.Fh))
 	}
@@ -97,6 +108,7 @@ func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) (status fuse.Status) {
 	if h == nil {
 		return fuse.OK
 	}
+	defer f.pages.Wrote(in.NodeId)
 	h.mu.Lock()
 	defer h.unlock()
 	return f.errno("fsync", h.do(state.fsync))
@@ -123,6 +135,9 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	}
 	defer f.handles.remove(in.Fh)
 	defer f.endAwait(h)
+	if h.paged {
+		f.pages.Close(h.node)
+	}
 	f.openings.closed(h)
 	var status fuse.Status
 	defer f.end(f.begin("release", &in.InHeader), &status)

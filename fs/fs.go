@@ -8,7 +8,8 @@
 // Reading. Files are opened DIRECT_IO, and without ATOMIC_O_TRUNC: a read at offset 0 takes a snapshot of a committed value,
 // reads behind it continue the snapshot. What reads by way of the page cache all the same is refused, unless it is a private
 // mapping; the kernel's idea of the size, by which it goes then, is never that of an empty file when the value is none. See
-// handle.go, opening.go and cached.go.
+// handle.go, opening.go and cached.go. Variables that the user has chosen are read by way of the page cache: see pages.go and
+// package pages.
 //
 // Writing. A descriptor that replaces (O_TRUNC, or creating) gathers its value and commits it whole at flush, fsync or
 // release; any other commits each write. See handle.go.
@@ -38,6 +39,7 @@ import (
 	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/fs/mountpoint"
+	"github.com/commy-project/commyfs/fs/pages"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -61,15 +63,16 @@ type Options struct {
 	Sync       SyncMode
 	Conflict   ConflictMode
 	Events     kernel.Events
-	EventDelay time.Duration // how long events of changes of a value wait for others of it
-	Temporary  Temporaries   // new files that live in the mount alone
-	FSName     string        // the source in mount tables. Default: "commyfs"
-	Heirs      bool          // note what a process must know that takes the mount over; see heir.go
-	Anew       bool          // have it make the mount anew in any case
-	Logger     *slog.Logger  // default: nobody
-	Log        *Log          // what Logger writes to, for the file log in .commy
-	Config     string        // the options as text, without secrets, for the file config in .commy
-	Version    string        // of the program
+	EventDelay time.Duration  // how long events of changes of a value wait for others of it
+	Temporary  Temporaries    // new files that live in the mount alone
+	Cache      pages.Patterns // variables that are read by way of the kernel's page cache
+	FSName     string         // the source in mount tables. Default: "commyfs"
+	Heirs      bool           // note what a process must know that takes the mount over; see heir.go
+	Anew       bool           // have it make the mount anew in any case
+	Logger     *slog.Logger   // default: nobody
+	Log        *Log           // what Logger writes to, for the file log in .commy
+	Config     string         // the options as text, without secrets, for the file config in .commy
+	Version    string         // of the program
 }
 
 const (
@@ -89,6 +92,8 @@ type FS struct {
 	o           Options
 	log         *slog.Logger
 	kernel      *kernel.Cache
+	pages       *pages.Pages // nil: everything is read past the page cache
+	cachedIn    sync.Map     // the ids of cached variables -> those of their services, as the client has been told
 	unshared    unsharedFiles
 	early       early
 	memory      memoryFiles
@@ -165,7 +170,10 @@ func newFS(o Options) *FS {
 	f.unshared.init()
 	f.memory.init()
 	f.locks.init()
-	f.kernel = kernel.New(tree{f}, o.Events, o.Logger)
+	if len(o.Cache) > 0 {
+		f.pages = pages.New(source{f}, o.Logger)
+	}
+	f.kernel = kernel.New(tree{f}, f.pages, o.Events, o.Logger)
 	f.kernel.Gather(o.EventDelay)
 	f.control.init()
 	f.traffic.connections.Store(-1) // the first is none
@@ -178,6 +186,9 @@ func (f *FS) connect(ctx context.Context, co varsync.Options) error {
 	co.OnLocksLost = f.locksLost
 	co.OnMemory = f.memoryChanged
 	co.OnReplayed = f.onReplayed
+	if f.pages != nil {
+		co.OnCached, co.OnCaching = f.pages.Old, f.caching
+	}
 	if co.Offline != nil {
 		for _, key := range co.Offline.Keys() { // of mounts before this one
 			if key&unsharedBit != 0 {

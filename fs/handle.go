@@ -21,6 +21,7 @@ type handle struct {
 	record                 *estate.Handle // what an heir must know; nil: nobody is told, or it is closed
 	polled                 *estate.Handle // the same, for who does not hold mu
 	task                   *estate.Task   // the request that holds mu, if it changes something
+	paged                  bool           // it reads by way of the page cache; see package pages
 
 	// For stat, which does not take mu: that is held while a commit waits for the server.
 	writer   atomic.Uint32 // thread that opened it to replace, or wrote last

@@ -243,6 +243,7 @@ func (f *FS) renameShared(m move) error {
 	}
 	if v, ok := m.dst.(*varsync.Variable); ok && v.ID() != m.src.ID() {
 		f.handles.become(m.src.ID(), v)
+		f.pages.Became(m.src.ID(), v.ID())
 	}
 	return nil
 }

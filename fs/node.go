@@ -140,8 +140,9 @@ func (f *FS) entry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.Entr
 	out.NodeId = n.ID()
 	f.kernel.Learn(h.Pid, n.ID(), serviceOf(n))
 	f.attr(n, &out.Attr)
+	shown := f.setShown(n.ID(), &out.Attr)
 	writers := f.handles.uncommitted(n.ID())
-	if writers && !f.kernel.IsOwn(h) {
+	if writers && !shown && !f.kernel.IsOwn(h) {
 		if g := f.handles.gathering(n.ID(), &asker{tid: h.Pid, process: f.callers.process}); g != nil {
 			setSize(&out.Attr, max(int64(out.Size), g.gathered.Load()-1))
 		}

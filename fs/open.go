@@ -27,6 +27,9 @@ func (f *FS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	if f.openedBefore(t.again, in, out) {
 		return fuse.OK
 	}
+	if f.pages.Has(in.NodeId) {
+		out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
+	}
 	if f.kernel.IsPoke(&in.InHeader) {
 		out.Fh, out.OpenFlags = pokeHandle, out.OpenFlags|fuse.FOPEN_NOFLUSH
 		return fuse.OK
@@ -64,9 +67,12 @@ func (f *FS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	if !h.writes && !f.locks.isRanged(in.NodeId) {
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
 	}
+	if h.paged = f.paged(h, in); h.paged {
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
+	}
 	out.Fh = f.handles.add(h)
 	f.openings.opened(in.Pid, h)
-	if v, ok := n.(*varsync.Variable); ok && h.reads {
+	if v, ok := n.(*varsync.Variable); ok && h.reads && !f.pages.Has(in.NodeId) {
 		f.showSize(v)
 	}
 	return fuse.OK

@@ -51,6 +51,10 @@ func (h *handle) changed(in *device.PollIn) bool {
 	if in.Flags&device.PollNotify != 0 {
 		h.fs.awaits(h, v.ID(), in.Kh)
 	}
+	if shown, ok := h.fs.pages.Value(h.node); ok && h.paged {
+		// What is read from the page cache nobody tells us: of each version it is told once.
+		return v.Gone() || h.seen.Swap(shown.Version) != shown.Version
+	}
 	return v.Gone() || v.Current().Version != h.seen.Load()
 }
 

@@ -90,6 +90,11 @@ func (r *reader) load() (snapshot, error) {
 		data, version := r.l.value()
 		return snapshot{data: data, version: version}, nil
 	}
+	if !v.Gone() {
+		if shown, ok := r.fs.pages.Value(r.node); ok {
+			return snapshot{data: shown.Data, version: shown.Version}, nil
+		}
+	}
 	if v.Service().Mapped() {
 		if size := v.Current().Size; int64(cap(dst)) < size {
 			dst = make([]byte, 0, size)

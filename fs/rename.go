@@ -90,6 +90,9 @@ func (f *FS) rename(in *fuse.RenameIn, oldName, newName string, task *estate.Tas
 		return err
 	}
 	f.kernel.Renamed(src.ID(), in.NodeId, oldName, in.Newdir, newName)
+	if dst != nil {
+		f.pages.Wrote(dst.ID())
+	}
 	return nil
 }
 

@@ -36,12 +36,14 @@ func (t tree) Attr(id uint64, dir bool, out *fuse.Attr) bool {
 			out.Mode = syscall.S_IFDIR | 0o755
 		}
 		out.Owner = fuse.Owner{Uid: t.f.o.UID, Gid: t.f.o.GID}
+		t.f.setShown(id, out) // it is still read by who has it open
 		return false
 	}
 	t.f.attr(n, out)
 	if v, ok := n.(*varsync.Variable); ok && v.Dirty() {
 		setSize(out, v.DirtySize()) // the kernel has counted what this mount's editors have written since
 	}
+	t.f.setShown(id, out)
 	return true
 }
 
@@ -59,6 +61,7 @@ func (t tree) Searchable(dir uint64) bool { return t.f.searchable(dir) }
 
 // changed passes on what the tree has changed. A change of a variable that lies in memory is one of the memory.
 func (f *FS) changed(notices []varsync.Notice) {
+	f.cachedElsewhere(notices)
 	f.kernel.Changed(notices)
 	for i := range notices {
 		for _, r := range notices[i].Risen {

@@ -227,7 +227,7 @@ func TestWatchdogAborts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	f := &FS{log: slog.New(slog.DiscardHandler), kernel: kernel.New(nil, 0, nil)}
+	f := &FS{log: slog.New(slog.DiscardHandler), kernel: kernel.New(nil, nil, 0, nil)}
 	f.kernel.Connect(fd)
 	f.watchdog.init(f)
 	aborts := 0
@@ -266,7 +266,7 @@ func TestWatchdogTellsLater(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	log := &stuckLog{entered: make(chan struct{}, 1), let: make(chan struct{})}
-	f := &FS{log: slog.New(slog.NewTextHandler(log, nil)), kernel: kernel.New(nil, 0, nil)}
+	f := &FS{log: slog.New(slog.NewTextHandler(log, nil)), kernel: kernel.New(nil, nil, 0, nil)}
 	f.kernel.Connect(fd)
 	f.callers.init()
 	f.watchdog.init(f)

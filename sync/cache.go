@@ -9,134 +9,141 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// Values that are kept where nobody looks before each use, in the kernel's page cache. The server on this host is told which
-// variables these are, and asks before it acknowledges a change of one to others: see Options.OnKept. After a reconnect it is
+// Values that are where nobody looks before each use, in the kernel's page cache. The server on this host is told which
+// variables these are, and asks before it acknowledges a change of one to others: see Options.OnCached. After a reconnect it is
 // told again. A server elsewhere does not ask: who is behind a network follows.
 
-// kept is the variables whose values are kept, by service.
-type kept struct {
-	mu sync.Mutex // guards the following; a leaf
-	of map[uint64]map[uint64]struct{}
+// cached is the variables whose values are cached.
+type cached struct {
+	mu sync.Mutex // a leaf; guards of, and the lists of all sessions
+	of ids
 }
 
-func (k *kept) add(service, id uint64) {
+// ids are variables by service.
+type ids map[uint64]map[uint64]struct{}
+
+func (m ids) add(service uint64, list ...uint64) {
+	if m[service] == nil {
+		m[service] = map[uint64]struct{}{}
+	}
+	for _, id := range list {
+		m[service][id] = struct{}{}
+	}
+}
+
+func (m ids) remove(service uint64, list ...uint64) {
+	for _, id := range list {
+		delete(m[service], id)
+	}
+	if len(m[service]) == 0 {
+		delete(m, service)
+	}
+}
+
+func (k *cached) change(fn func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.of == nil {
-		k.of = map[uint64]map[uint64]struct{}{}
-	}
-	if k.of[service] == nil {
-		k.of[service] = map[uint64]struct{}{}
-	}
-	k.of[service][id] = struct{}{}
+	fn()
 }
 
-func (k *kept) remove(service uint64, ids ...uint64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, id := range ids {
-		delete(k.of[service], id)
-	}
-	if len(k.of[service]) == 0 {
-		delete(k.of, service)
-	}
-}
-
-// in returns those of a service.
-func (k *kept) in(service uint64) []uint64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.Collect(maps.Keys(k.of[service]))
-}
-
-// changed returns those that are among the changes.
-func (k *kept) changed(p *model.Changes) (ids []uint64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	of := k.of[p.Service]
-	if of == nil {
-		return nil
-	}
-	for i := range p.Changes {
-		if _, ok := of[p.Changes[i].ID]; ok {
-			ids = append(ids, p.Changes[i].ID)
-		}
-	}
-	return ids
-}
-
-// Keep says that values of the variable are kept from when it returns: later changes are told by [Options.OnKept], and a server
+// Cache says that values of the variable are cached from when it returns: later changes are told by [Options.OnCached], and a server
 // on this host acknowledges them to nobody else before that is confirmed. The present value has to be loaded after that. It
 // fails if the service is not watched, and with model.ErrUnsupported if the server is too old.
-func (c *Client) Keep(ctx context.Context, v *Variable) error {
+func (c *Client) Cache(ctx context.Context, v *Variable) error {
 	s := v.s.id
-	c.kept.add(s, v.id)
-	_, err := call(ctx, c, func(ctx context.Context, conn Conn) (struct{}, error) {
-		if !c.isLocal() {
-			return struct{}{}, nil
+	c.cached.change(func() { c.cached.of.add(s, v.id) })
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	for {
+		sess, err := c.session(ctx)
+		if err == nil {
+			err = sess.tellCached(ctx, s, v.id)
 		}
-		return struct{}{}, conn.CacheVariables(ctx, s, []uint64{v.id}, false)
-	})
-	if err != nil {
-		c.kept.remove(s, v.id)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil || !isRetryable(err) || pause(ctx) != nil {
+			c.cached.change(func() { c.cached.of.remove(s, v.id) })
+			return err
+		}
 	}
-	return err
 }
 
-// LetGo says that values of variables of a service are not kept any more. It does not wait for the server.
-func (c *Client) LetGo(service uint64, ids ...uint64) {
-	c.kept.remove(service, ids...)
+// Uncache says that a value is not cached any more, of a variable that is in a service, or was. It returns when the server knows, or
+// when ctx ends.
+func (c *Client) Uncache(ctx context.Context, service, id uint64) {
+	c.cached.change(func() { c.cached.of.remove(service, id) })
 	c.flight.mu.Lock()
-	s, local := c.flight.session, c.flight.welcome.Local
+	sess := c.flight.session
 	c.flight.mu.Unlock()
-	if s == nil || !local {
-		return // the next connection has not been told of them
+	if sess == nil || !sess.local.Load() {
+		return // it is not told again
 	}
-	c.spawn(func() {
-		ctx, cancel := context.WithTimeout(c.ctx, c.opts.Timeout)
-		defer cancel()
-		_ = s.conn.CacheVariables(ctx, service, ids, true)
-	})
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	if sess.conn.CacheVariables(ctx, service, []uint64{id}, true) == nil {
+		c.cached.change(func() { sess.asks.remove(service, id) })
+	}
 }
 
-func (c *Client) isLocal() bool {
-	c.flight.mu.Lock()
-	defer c.flight.mu.Unlock()
-	return c.flight.welcome.Local
+// tellCached has the server ask.
+func (sess *session) tellCached(ctx context.Context, service uint64, list ...uint64) error {
+	if !sess.local.Load() {
+		return nil
+	}
+	sess.c.cached.change(func() { sess.asks.add(service, list...) })
+	return sess.conn.CacheVariables(ctx, service, list, false)
 }
 
-// tellKept tells which values that are kept are old now: ids, or, if nil, all of the service.
-func (sess *session) tellKept(service uint64, rev int64, ids []uint64) {
+// tellOld tells which values that are cached are old: those of the changes, or, if nil, of the whole service. The server is
+// answered also for those that it does not know are let go.
+func (sess *session) tellOld(service uint64, rev int64, changes []model.Event) {
 	c := sess.c
-	if c.opts.OnKept == nil {
-		return
-	}
-	if ids == nil {
-		ids = c.kept.in(service)
-	}
-	if len(ids) == 0 {
-		return
-	}
-	c.opts.OnKept(ids, func() {
-		if sess.local.Load() { // else nobody asks
+	var list []uint64
+	asks := false
+	c.cached.change(func() {
+		of, cached := c.cached.of[service], sess.asks[service]
+		if len(of)+len(cached) == 0 {
+			return
+		}
+		if changes == nil {
+			list, asks = slices.Collect(maps.Keys(of)), true
+			return
+		}
+		for i := range changes {
+			id := changes[i].ID
+			if _, ok := of[id]; ok {
+				list = append(list, id)
+			}
+			if _, ok := cached[id]; ok {
+				asks = true
+			}
+		}
+	})
+	confirm := func() {
+		if asks && sess.local.Load() {
 			_ = sess.conn.ConfirmChanges(c.ctx, service, rev) // a connection that has ended asks no more
 		}
-	})
-}
-
-// keep tells a new connection's server what is kept of a service that was brought up to date.
-func (sess *session) keep(ctx context.Context, s *Service) {
-	c := sess.c
-	ids := c.kept.in(s.id)
-	if len(ids) == 0 {
+	}
+	if len(list) == 0 || c.opts.OnCached == nil {
+		confirm()
 		return
 	}
-	if sess.welcome.Local {
-		if err := sess.conn.CacheVariables(ctx, s.id, ids, false); err != nil {
-			c.opts.Logger.Warn("the server does not ask before it acknowledges changes of cached variables: they follow", "service", s.id, "err", err)
-		}
+	c.opts.OnCached(list, confirm)
+}
+
+// tellAll tells a new connection's server what is cached of a service that was brought up to date.
+func (sess *session) tellAll(ctx context.Context, s *Service) {
+	c := sess.c
+	var list []uint64
+	c.cached.change(func() { list = slices.Collect(maps.Keys(c.cached.of[s.id])) })
+	if len(list) == 0 {
+		return
 	}
-	if c.opts.OnKeeping != nil {
-		c.opts.OnKeeping(ids)
+	if err := sess.tellCached(ctx, s.id, list...); err != nil {
+		c.opts.Logger.Warn("the server does not ask before it acknowledges changes of cached variables: they follow", "service", s.id, "err", err)
+	}
+	if c.opts.OnCaching != nil {
+		c.opts.OnCaching(list)
 	}
 }

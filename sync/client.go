@@ -37,7 +37,7 @@ type Client struct {
 	tenants    map[string]*Tenant
 	mtime      int64 // of the root; see MTime
 
-	kept kept // see Keep
+	cached cached // see Cache
 
 	wantTree atomic.Bool   // every new connection watches the tree
 	treeTurn chan struct{} // has a token while WatchTree is under way
@@ -63,6 +63,7 @@ func newClient(opts Options) *Client {
 	if c.asked = map[uint64]*asked{}; opts.Resume != nil {
 		c.resume(opts.Resume)
 	}
+	c.cached.of = ids{}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wantTree.Store(!c.opts.NoTree)
 	c.treeTurn = make(chan struct{}, 1)

@@ -83,7 +83,7 @@ func (sess *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc acces
 			return errMisfit
 		}
 		notices, ok := s.apply(p.Rev, sn.changes)
-		sess.tellKept(s.id, p.Rev, nil)
+		sess.tellOld(s.id, p.Rev, nil)
 		sess.c.notify(notices)
 		if !ok {
 			s.forgetRevision()
@@ -102,7 +102,7 @@ func (sess *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc acces
 		s.forgetRevision()
 		return errMisfit
 	}
-	sess.tellKept(s.id, p.Rev, nil)
+	sess.tellOld(s.id, p.Rev, nil)
 	sess.c.notify(notices)
 	if old != nil && old != acc {
 		old.Close()
@@ -127,9 +127,7 @@ func (sess *session) Changed(p *model.Changes) {
 		return
 	}
 	notices, ok := s.apply(p.Rev, p.Changes)
-	if ids := sess.c.kept.changed(p); ids != nil {
-		sess.tellKept(s.id, p.Rev, ids)
-	}
+	sess.tellOld(s.id, p.Rev, p.Changes)
 	sess.c.notify(notices)
 	if !ok {
 		s.fail(errMisfit)

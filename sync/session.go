@@ -17,6 +17,7 @@ type session struct {
 	conn    Conn
 	welcome *model.Welcome
 	resyncs map[uint64]*snapshot // listings that are arriving unasked; touched by the receiving goroutine alone
+	asks    ids                  // what the server asks about; see cached
 	local   atomic.Bool          // welcome.Local, for the receiving goroutine
 	mute    atomic.Int64         // when the server had last been heard of as a ping was given up
 	quiet   atomic.Int64         // the same of a request or a report
@@ -115,7 +116,7 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{c: c, conn: conn, resyncs: map[uint64]*snapshot{}}
+	s := &session{c: c, conn: conn, resyncs: map[uint64]*snapshot{}, asks: ids{}}
 	if err := s.begin(ctx); err != nil {
 		_ = conn.Close()
 		return nil, err

@@ -49,12 +49,12 @@ type Options struct {
 	OnChange func([]Notice)
 	// OnMemory is called when bytes of a bare service on this host have changed that no variable has. The same restrictions hold.
 	OnMemory func(*Service)
-	// OnKept is called when values that are kept (see [Client.Keep]) are old, and the new ones are readable. It comes before
-	// OnChange; the same restrictions hold. Once nothing older is kept confirm is to be called, by any goroutine.
-	OnKept func(ids []uint64, confirm func())
-	// OnKeeping is called when a new connection's server knows what is kept of a service, before the connection is used: all of
+	// OnCached is called when values that are cached (see [Client.Cache]) are old, and the new ones are readable. It comes before
+	// OnChange; the same restrictions hold. Once nothing older is cached confirm is to be called, by any goroutine.
+	OnCached func(ids []uint64, confirm func())
+	// OnCaching is called when a new connection's server knows what is cached of a service, before the connection is used: all of
 	// it is to be taken for old. It may wait.
-	OnKeeping func(ids []uint64)
+	OnCaching func(ids []uint64)
 	// OnConnection is called when the connection is made or lost. The same restrictions hold.
 	OnConnection func(connected bool)
 	// OnLocksLost is called with the locks that the client has no more without having unlocked them. It must not block.

@@ -152,7 +152,7 @@ func (sess *session) bring(s *Service) error {
 	for whole := false; ; {
 		err := sess.watch(sess.c.ctx, s)
 		if err == nil {
-			sess.keep(ctx, s)
+			sess.tellAll(ctx, s)
 		}
 		switch {
 		case err == nil, sess.conn.Err() != nil, sess.c.ctx.Err() != nil:

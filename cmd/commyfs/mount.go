@@ -22,6 +22,7 @@ import (
 	"github.com/commy-project/commyfs/fs/estate"
 	"github.com/commy-project/commyfs/fs/kernel"
 	"github.com/commy-project/commyfs/fs/mountpoint"
+	"github.com/commy-project/commyfs/fs/pages"
 	"github.com/commy-project/commyfs/internal/heap"
 	"github.com/commy-project/commyfs/offline"
 	varsync "github.com/commy-project/commyfs/sync"
@@ -41,6 +42,7 @@ type mountOptions struct {
 	events     string
 	delay      time.Duration
 	temporary  []string
+	cache      []string
 
 	offline        choice
 	offlineEntries uint32
@@ -84,11 +86,13 @@ func (o *mountOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.temporary, "temporary", nil, "`pattern` of new files that stay private to this mount until they are renamed; replaces the built-in patterns\n"+
 		"(\"defaults\" adds them, \"none\" matches no file); excl:PATTERN matches only files created with O_EXCL,\n"+
 		"mkstemp:PATTERN only files created by mkstemp; repeatable")
+	fs.StringArrayVar(&o.cache, "cache", nil, "`pattern` of variables to serve from the kernel's page cache: TENANT/SERVICE/VARIABLE, where * is\n"+
+		"anything but a slash and ** any number of components; for small values of constant size; repeatable")
 	o.offline = newChoice("fail", "fail", "queue")
 	fs.Var(&o.offline, "offline", "what to do with writes while the server cannot be reached: fail, or queue (keep them on disk and replay them)")
 	fs.Uint32Var(&o.offlineEntries, "offline-entries", offline.DefaultEntries, "how many writes the offline queue holds")
 	fs.Uint64Var(&o.offlineBytes, "offline-bytes", offline.DefaultBytes, "how many bytes the offline queue holds")
-	markConfigurable(fs, "tenant", "restarts", "read-only", "allow-other", "uid", "gid", "umask", "sync", "conflict", "events", "event-delay", "temporary",
+	markConfigurable(fs, "cache", "tenant", "restarts", "read-only", "allow-other", "uid", "gid", "umask", "sync", "conflict", "events", "event-delay", "temporary",
 		"offline", "offline-entries", "offline-bytes")
 	fs.VarP(&mountFlags{fs}, "option", "o", "`options` in the form of mount(8): k[=v],... for --k v")
 }
@@ -114,6 +118,10 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	}
 	if o.offlineEntries == 0 || o.offlineBytes == 0 || o.offlineBytes > math.MaxInt64 {
 		return usagef("--offline-entries and --offline-bytes must be greater than 0")
+	}
+	cache, err := pages.ParsePatterns(o.cache)
+	if err != nil {
+		return usagef("%s: %w", origin(o.fs, "cache"), err)
 	}
 	if err := o.resolve(a); err != nil {
 		return err
@@ -141,7 +149,7 @@ func (a *app) runMount(ctx context.Context, o *mountOptions, dir string) error {
 	if o.daemon && daemon == nil {
 		return a.startDaemon(ctx, o, dir)
 	}
-	err = a.mount(ctx, o, varfs.Options{Dir: dir, Events: events, EventDelay: o.delay, Temporary: temporary}, daemon, in)
+	err = a.mount(ctx, o, varfs.Options{Dir: dir, Events: events, EventDelay: o.delay, Temporary: temporary, Cache: cache}, daemon, in)
 	if daemon != nil {
 		daemon.failed(err)
 	}
@@ -193,7 +201,8 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	if q != nil {
 		defer q.Close()
 	}
-	fo.Anew = q != nil // what is queued is asked about in the name of the process that has died
+	// What is queued is asked about in the name of the process that has died, and nobody knows which pages it had the kernel keep.
+	fo.Anew = q != nil || len(fo.Cache) > 0
 	co := varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Offline: q, Logger: d.log}
 	m, err := begin(ctx, co, fo, in)
 	if err != nil {

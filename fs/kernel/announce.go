@@ -34,6 +34,7 @@ func (c *Cache) changed(e *event) {
 	if !c.Knows(e.ID, e.Parent) {
 		return
 	}
+	c.cached(e.ID)
 	op := poke.Op{Kind: poke.Modify, Path: names.Path(e.Path), MTime: time.Unix(0, e.MTime)}
 	var ops []poke.Op
 	if c.Raises(Modify) {
@@ -51,7 +52,9 @@ func (c *Cache) touch(id uint64, ops []poke.Op) {
 	if len(ops) == 0 {
 		return
 	}
-	errs := c.threads.Load().poker.DoAll(ops)
+	poker := c.threads.Load().poker
+	defer c.pages.GoesOn(id, poker.TID())
+	errs := poker.DoAll(ops)
 	if errors.Is(errs[0], syscall.ENOENT) {
 		// It has been renamed through this mount since: the events belong to the new name.
 		now, ok := c.tree.Value(id)
@@ -61,7 +64,7 @@ func (c *Cache) touch(id uint64, ops []poke.Op) {
 		for i := range ops {
 			ops[i].Path = names.Path(now.Path)
 		}
-		errs = c.threads.Load().poker.DoAll(ops)
+		errs = poker.DoAll(ops)
 	}
 	for i, err := range errs {
 		c.report(ops[i], err)
@@ -75,6 +78,7 @@ func (c *Cache) described(e *event) {
 	}
 	op := poke.Op{Kind: poke.Attrib, Path: names.Path(e.Path), MTime: time.Unix(0, e.MTime)}
 	c.report(op, c.poke(op, nil))
+	c.pages.GoesOn(e.ID, c.threads.Load().poker.TID())
 }
 
 // appeared announces a variable or directory. Its name can be in the kernel already, looked up before we came here: it

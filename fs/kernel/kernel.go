@@ -28,6 +28,7 @@ package kernel
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/commy-project/commyfs/fs/estate"
+	"github.com/commy-project/commyfs/fs/pages"
 	"github.com/commy-project/commyfs/fs/poke"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -61,6 +63,7 @@ type Cache struct {
 	device
 	estate  *estate.Estate // nil: nobody takes the mount over
 	dead    []uint32       // threads of the process before; see adopt.go
+	pages   *pages.Pages   // nil: nothing is read by way of the page cache
 	threads atomic.Pointer[threads]
 	current atomic.Pointer[poking] // what the poke thread is doing: handlers answer its requests from it
 	wg      sync.WaitGroup
@@ -96,12 +99,14 @@ type threads struct {
 	// stater asks for attributes while a rename waits; see KeepWatches. The poker can be waiting for the directory that the
 	// rename holds.
 	stater *poke.Poker
+	all    []*poke.Poker // the others are those of package pages
 }
 
-// New returns a cache that is empty but for the root.
-func New(tree Tree, events Events, log *slog.Logger) *Cache {
+// New returns a cache that is empty but for the root. cached are the variables that are read by way of the page cache, nil for
+// none.
+func New(tree Tree, cached *pages.Pages, events Events, log *slog.Logger) *Cache {
 	return &Cache{
-		tree: tree, events: events, log: log,
+		tree: tree, pages: cached, events: events, log: log,
 		device:     device{fd: -1},
 		wake:       make(chan struct{}, 1),
 		done:       make(chan struct{}),
@@ -132,28 +137,39 @@ func (c *Cache) Note(e *estate.Estate) { c.estate = e }
 
 // Start begins to invalidate and to raise events. dir is where the mount is, dev its st_dev.
 func (c *Cache) Start(dir string, dev uint64) error {
-	poker, err := poke.New(dir, dev)
-	if err != nil {
-		return err
+	var made []*poke.Poker
+	want := 2
+	if c.pages != nil {
+		want = 4
 	}
-	stater, err := poke.New(dir, dev)
-	if err != nil {
-		poker.Close()
-		return err
+	for len(made) < want {
+		p, err := poke.New(dir, dev)
+		if err != nil {
+			for _, p := range made {
+				p.Close()
+			}
+			return err
+		}
+		made = append(made, p)
+	}
+	c.threads.Store(&threads{made[0], made[1], made})
+	if c.pages != nil {
+		c.pages.Start(c, made[2], made[3])
 	}
 	if c.estate != nil {
-		c.estate.SetThreads(poker.TID(), stater.TID())
+		c.estate.SetThreads(made[0].TID(), made[1].TID())
 	}
-	c.threads.Store(&threads{poker, stater})
 	c.wg.Go(c.run)
 	return nil
 }
 
 // Stop ends it. The mount must still be served, or be gone.
 func (c *Cache) Stop() {
+	c.pages.Stop()
 	if t := c.threads.Load(); t != nil {
-		t.poker.Close()
-		t.stater.Close()
+		for _, p := range t.all {
+			p.Close()
+		}
 	}
 	close(c.done)
 	c.wg.Wait()
@@ -173,7 +189,7 @@ func (c *Cache) IsPoke(h *fuse.InHeader) bool {
 // IsOwn reports whether a request comes from any thread of ours.
 func (c *Cache) IsOwn(h *fuse.InHeader) bool {
 	t := c.threads.Load()
-	return t != nil && h.Pid != 0 && (h.Pid == t.poker.TID() || h.Pid == t.stater.TID()) || c.isOfDead(h)
+	return t != nil && h.Pid != 0 && slices.ContainsFunc(t.all, func(p *poke.Poker) bool { return p.TID() == h.Pid }) || c.isOfDead(h)
 }
 
 // Changed takes what the tree has changed. It never blocks. What nobody can be watching raises no event, or a million

@@ -23,7 +23,9 @@ func (t fakeTree) Value(uint64) (varsync.Notice, bool)          { return varsync
 func (t fakeTree) Written(uint64) bool                          { return false }
 func (t fakeTree) Searchable(uint64) bool                       { return true }
 
-func newCache(tree Tree) *Cache { return New(tree, 0, slog.New(slog.NewTextHandler(io.Discard, nil))) }
+func newCache(tree Tree) *Cache {
+	return New(tree, nil, 0, slog.New(slog.NewTextHandler(io.Discard, nil)))
+}
 
 // tell answers a lookup.
 func tell(c *Cache, thread uint32, dir uint64, file string, id uint64) bool {

@@ -10,8 +10,11 @@ const notifyPoll = -1 // FUSE_NOTIFY_POLL, which go-fuse has no name for
 // polls are the open files that somebody waits for, by the node whose next change ends it.
 type polls struct {
 	waiting map[uint64]map[uint64]struct{}
-	due     []uint64
+	due     []duePoll
 }
+
+// duePoll is an open file that the kernel is to be told of, and the node whose change it is.
+type duePoll struct{ id, file uint64 }
 
 // AwaitChange has the kernel told of the next change of a node by its number of an open file.
 func (c *Cache) AwaitChange(id, file uint64) {
@@ -39,7 +42,7 @@ func (c *Cache) EndAwait(id, file uint64) {
 // changed has the kernel told of a change. c.mu is held.
 func (p *polls) changed(id uint64) {
 	for file := range p.waiting[id] {
-		p.due = append(p.due, file)
+		p.due = append(p.due, duePoll{id, file})
 	}
 	delete(p.waiting, id)
 }
@@ -50,8 +53,9 @@ func (c *Cache) wakePolls() bool {
 	due := c.polls.due
 	c.polls.due = nil
 	c.mu.Unlock()
-	for _, file := range due {
-		c.WakePoll(file)
+	for _, d := range due {
+		c.cached(d.id)
+		c.WakePoll(d.file)
 	}
 	return len(due) > 0
 }

@@ -52,13 +52,16 @@ func (c *Cache) announceOwn(events []*event) {
 	of := make([]*event, 0, len(events))
 	for _, e := range events {
 		if c.Knows(e.ID, e.Parent) {
+			c.cached(e.ID)
 			ops, of = append(ops, poke.Op{Kind: poke.Modify, Path: e.at(), MTime: time.Unix(0, e.MTime)}), append(of, e)
 		}
 	}
 	if len(ops) == 0 {
 		return
 	}
-	for i, err := range c.threads.Load().poker.DoAll(ops) {
+	poker := c.threads.Load().poker
+	for i, err := range poker.DoAll(ops) {
+		c.pages.GoesOn(of[i].ID, poker.TID())
 		if errors.Is(err, syscall.ENOENT) {
 			c.touch(of[i].ID, ops[i:i+1])
 			continue

@@ -85,6 +85,10 @@ func (c *Cache) invalidate() bool {
 		}
 	}()
 	for id, own := range nodes {
+		if c.pages.Has(id) {
+			c.ForgetAttr(id) // see DropPages
+			continue
+		}
 		// What this mount's writers have written the kernel knows. Invalidating it has the kernel drop the reply to a question
 		// for attributes that is under way: lseek to the end would go by an older size. The poke tells them.
 		if !own || !c.Raises(Modify) || !c.tree.Written(id) || c.HasPages(id) {
@@ -139,6 +143,15 @@ func (c *Cache) forgetNode(id uint64) {
 	if err := c.invalidateInode(id, 0); err != nil {
 		c.log.Debug("invalidate node", "id", id, "err", err)
 	}
+}
+
+// DropPages is forgetNode for package pages, which knows when.
+func (c *Cache) DropPages(id uint64) error { return c.invalidateInode(id, 0) }
+
+// cached waits until a value that is to be announced is what the kernel has.
+func (c *Cache) cached(id uint64) {
+	c.pages.Await(id)
+	c.pages.Settle(id)
 }
 
 // forgetName drops a name, if the kernel has its directory.

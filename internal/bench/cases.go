@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// preadCached is what the mounts of commyfs have in the page cache; so is the variable called.
+const preadCached = "pread_cached"
+
 // valueSize is the size of every variable but the one that echo writes.
 const valueSize = 64
 
@@ -34,6 +37,7 @@ type operation struct {
 var cases = []operation{
 	{"open_read_close", "open for reading, read, close", false, openReadClose},
 	{"pread", "on an open descriptor", false, pread},
+	{preadCached, "on an open descriptor: on commyfs of a mount that serves the variable from the page cache (--cache)", false, pread},
 	{"pwrite", "on an open descriptor: what the writer waits for, which is no commit", false, pwrite},
 	{"pwrite_fsync", "pwrite and fsync: on commyfs a commit, stored at the server", false, pwriteFsync},
 	{"stat", "by path", false, stat},

@@ -133,7 +133,8 @@ func (r *runner) mountPair(ctx context.Context, s *system, near string, nearFlag
 		if err != nil {
 			return err
 		}
-		if _, err := r.serveMount(ctx, dir, append([]string{"mount", dir}, m.flags...)...); err != nil {
+		args := []string{"mount", dir, "--cache", "bench/bench/" + preadCached}
+		if _, err := r.serveMount(ctx, dir, append(args, m.flags...)...); err != nil {
 			return err
 		}
 		*m.dir = filepath.Join(dir, "bench", "bench")

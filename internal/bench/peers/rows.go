@@ -30,6 +30,7 @@ var rows = []row{
 	{name: "writers_close", run: writersClose},
 	{name: "writers_fsync_three", run: func(l *lab, name string) ([]result, error) { return besideThree(l, name, pwriteFdatasync) }},
 	{name: "writers_close_three", run: func(l *lab, name string) ([]result, error) { return besideThree(l, name, truncWriteClose) }},
+	{name: "cached", run: cached},
 	{name: "sdk", run: sdk},
 	{name: "fanout", run: fanout},
 	{name: "load", run: load},

@@ -101,7 +101,7 @@ const (
 )
 
 // mount mounts at the server's socket, or, remote, by wss with nothing of the server's own at hand.
-func (l *lab) mount(remote bool) (*mounted, error) {
+func (l *lab) mount(remote bool, more ...string) (*mounted, error) {
 	s, err := l.server()
 	if err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func (l *lab) mount(remote bool) (*mounted, error) {
 	if err := os.Mkdir(m.dir, 0o700); err != nil {
 		return nil, err
 	}
-	flags := s.flags()
+	flags := append(s.flags(), more...)
 	if remote {
 		key, err := l.apiKey(s)
 		if err != nil {
@@ -121,7 +121,7 @@ func (l *lab) mount(remote bool) (*mounted, error) {
 		if err := errors.Join(os.Mkdir(other.state, 0o700), os.Mkdir(other.runtime, 0o700)); err != nil {
 			return nil, err
 		}
-		flags = append(other.flags(), "--server", s.url, "--ca", s.ca, "--api-key-file", key)
+		flags = append(append(other.flags(), more...), "--server", s.url, "--ca", s.ca, "--api-key-file", key)
 	}
 	if s.alone && !remote {
 		flags = append(flags, "--server", "unix://"+local.Socket(s.runtime))

@@ -1,0 +1,289 @@
+package pages
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/fs/poke"
+	"github.com/commy-project/commyfs/internal/testenv"
+)
+
+// bench is a source and a kernel. The file that the kernel is asked about is one of a file system that has a size of its own.
+type bench struct {
+	t    *testing.T
+	file string
+
+	mu      sync.Mutex
+	value   Value
+	gone    bool
+	refuses error
+	keeps   int
+	letGo   int
+	drops   int
+	dropped chan struct{} // nil: dropping waits for nothing
+}
+
+func (b *bench) Value(uint64) (Value, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.value, !b.gone
+}
+
+func (b *bench) Path(uint64) (string, bool) { return filepath.Base(b.file), true }
+
+func (b *bench) Cache(context.Context, uint64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.keeps++
+	return b.refuses
+}
+
+func (b *bench) Uncache(context.Context, uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.letGo++
+}
+
+func (b *bench) Sets(uint32) bool     { return false }
+func (b *bench) Bound() time.Duration { return 10 * time.Second }
+
+func (b *bench) DropPages(uint64) error {
+	b.mu.Lock()
+	b.drops++
+	wait := b.dropped
+	b.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	return nil
+}
+
+// set makes another value, and has the kernel's size follow later, as when it asks.
+func (b *bench) set(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.value = Value{[]byte(text), b.value.Version + 1}
+}
+
+func (b *bench) size(n int) {
+	b.t.Helper()
+	if err := os.Truncate(b.file, int64(n)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func newBench(t *testing.T, text string) (*bench, *Pages) {
+	t.Helper()
+	dir := t.TempDir()
+	b := &bench{t: t, file: filepath.Join(dir, "v")}
+	b.set(text)
+	if err := os.WriteFile(b.file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev := st.Sys().(*syscall.Stat_t).Dev
+	p := New(b, slog.New(slog.DiscardHandler))
+	var pokers []*poke.Poker
+	for range 2 {
+		k, err := poke.New(dir, dev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pokers = append(pokers, k)
+	}
+	p.Start(b, pokers[0], pokers[1])
+	t.Cleanup(func() {
+		p.Stop()
+		for _, k := range pokers {
+			k.Close()
+		}
+	})
+	return b, p
+}
+
+const id = 7
+
+func (b *bench) read(p *Pages) string {
+	b.t.Helper()
+	buf := make([]byte, 100)
+	n, err, ok := p.Read(id, buf, 0, func() Why { return Reads })
+	if err != nil || !ok {
+		b.t.Fatalf("read: %v, %t", err, ok)
+	}
+	return string(buf[:n])
+}
+
+func (b *bench) old(p *Pages) <-chan struct{} {
+	confirmed := make(chan struct{})
+	p.Old([]uint64{id}, func() { close(confirmed) })
+	return confirmed
+}
+
+func closed(c <-chan struct{}, within time.Duration) bool {
+	select {
+	case <-c:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
+func TestSameSize(t *testing.T) {
+	b, p := newBench(t, "one")
+	if !p.Open(t.Context(), id) || !p.Open(t.Context(), id) || b.keeps != 1 {
+		t.Fatalf("not cached, or asked for %d times", b.keeps)
+	}
+	if got := b.read(p); got != "one" {
+		t.Fatalf("%q", got)
+	}
+	// A page that is being read holds up who drops it: until it is gone nothing is confirmed, and nobody else reads what is new.
+	b.mu.Lock()
+	b.dropped = make(chan struct{})
+	b.mu.Unlock()
+	b.set("two")
+	confirmed := b.old(p)
+	if closed(confirmed, 20*time.Millisecond) {
+		t.Fatal("confirmed while a page was there")
+	}
+	if v, _ := p.Value(id); string(v.Data) != "one" {
+		t.Errorf("others read %q", v.Data)
+	}
+	close(b.dropped)
+	if !closed(confirmed, 10*time.Second) {
+		t.Fatal("not confirmed")
+	}
+	if v, _ := p.Value(id); string(v.Data) != "two" || b.read(p) != "two" {
+		t.Errorf("then %q", v.Data)
+	}
+	b.mu.Lock()
+	b.value = Value{[]byte("old"), 1} // what is told can be behind what was read
+	b.mu.Unlock()
+	<-b.old(p)
+	if got := b.read(p); got != "two" {
+		t.Errorf("it goes back to %q", got)
+	}
+}
+
+func TestAnotherSize(t *testing.T) {
+	b, p := newBench(t, "one")
+	if !p.Open(t.Context(), id) {
+		t.Fatal("not cached")
+	}
+	b.set("three")
+	if !closed(b.old(p), 10*time.Second) {
+		t.Fatal("not confirmed")
+	}
+	// The kernel does not have the size yet.
+	if v, _ := p.Value(id); string(v.Data) != "three" {
+		t.Errorf("who reads past the page cache has %q", v.Data)
+	}
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if n, _ := p.Size(id); n != 5 {
+			return errors.New("the old size is told")
+		}
+		return nil
+	})
+	got := make(chan string)
+	go func() { got <- b.read(p) }()
+	select {
+	case s := <-got:
+		t.Fatalf("a page of %q before the kernel had its size", s)
+	case <-time.After(30 * time.Millisecond):
+	}
+	b.size(5)
+	if s := <-got; s != "three" {
+		t.Errorf("%q", s)
+	}
+	if !p.Settle(id) || p.Open(t.Context(), id) {
+		t.Error("it is cached anew at once")
+	}
+}
+
+func TestGrowingWrite(t *testing.T) {
+	b, p := newBench(t, "one")
+	if !p.Open(t.Context(), id) {
+		t.Fatal("not cached")
+	}
+	const thread = 1
+	p.TakesWrite(thread, id, 3)
+	p.TakesWrite(thread, id, 5) // returns when it may be answered
+	if n, _ := p.Size(id); n != 3 {
+		t.Errorf("the size is %d", n)
+	}
+	p.GoesOn(id, thread)
+	if got := b.read(p); got != "one" || !p.Settle(id) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestNotCached(t *testing.T) {
+	b, p := newBench(t, "one")
+	b.refuses = errors.New("no")
+	if p.Open(t.Context(), id) || p.Has(id) {
+		t.Error("cached though the server does not ask")
+	}
+	if _, _, ok := p.Read(id, nil, 0, nil); ok {
+		t.Error("it has pages")
+	}
+	if !closed(b.old(p), 10*time.Second) {
+		t.Error("not confirmed")
+	}
+	for _, text := range []string{"", string(make([]byte, Max+1))} {
+		b, p := newBench(t, text)
+		if p.Open(t.Context(), id) {
+			t.Errorf("a value of %d bytes is cached", len(text))
+		}
+		testenv.Eventually(t, 10*time.Second, func() error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.letGo != 1 {
+				return errors.New("it is not let go")
+			}
+			return nil
+		})
+	}
+	var none *Pages
+	none.Settle(id)
+	none.Wrote(id)
+	none.Forgotten(id)
+	none.GoesOn(id, 1)
+	if none.Has(id) {
+		t.Error("nothing has something")
+	}
+}
+
+func TestLetGo(t *testing.T) {
+	b, p := newBench(t, "one")
+	if !p.Open(t.Context(), id) {
+		t.Fatal("not cached")
+	}
+	p.Forgotten(id) // not while it is open
+	if !p.Has(id) {
+		t.Fatal("not cached any more")
+	}
+	b.mu.Lock()
+	b.gone = true
+	b.mu.Unlock()
+	<-b.old(p)
+	if got := b.read(p); got != "one" {
+		t.Errorf("removed: %q", got)
+	}
+	p.Close(id)
+	<-b.old(p)
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if p.Has(id) {
+			return errors.New("still cached")
+		}
+		return nil
+	})
+}

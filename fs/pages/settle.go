@@ -1,0 +1,313 @@
+package pages
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/commy-project/commyfs/fs/poke"
+)
+
+// How the kernel is given a value of another size. A reader that reads by way of the page cache does three things, with
+// nothing that keeps them together: it makes sure that the size is known, and asks for it if not; it finds the page, and asks
+// for it if it is not there; it looks at the size, and copies so much of the page. It must not have the page of one value and
+// look at the size of another.
+//
+//	dropping   The kernel drops the page and forgets the size. What it asks for is still of the old value: a page, because
+//	           dropping waits for pages that are being read. The size it is not told: who begins to read from now on waits.
+//	waiting    Who had found the page looks at the old size, as it should. That takes nanoseconds, in which Linux does not
+//	           take the processor away from it, unless it is built for low latency. Then [grace] is to be enough. Who asks
+//	           for the page from now on waits.
+//	switching  Nobody has a page. The kernel is shown the new value, and made to ask for its size, by a system call on the
+//	           own mount. When it has it, who waits for it or for the page goes on.
+//
+// The kernel counts for itself that a file grows by a write of this mount, before the value is committed, some time after the
+// write was answered. So the answer waits until the page is dropped and nobody has it any more (quieting). Then the kernel is
+// looked at until it has counted (granting), and afterwards given the size again that is shown.
+
+const (
+	grace = 2 * time.Millisecond
+	// holdTime is how long a page is held back. What makes the kernel take the size can wait for the page to be unlocked.
+	holdTime = 500 * time.Millisecond
+	// tries bounds how often it is waited anew because somebody has asked for a page.
+	tries = 20
+	// growTime is how long the kernel is waited for to count a write; something else can tell it another size before.
+	growTime = 250 * time.Millisecond
+	// arriveTime is what an answer takes at most to be taken.
+	arriveTime = 500 * time.Millisecond
+	// settleTime is how long the kernel is asked to take a size, lookTime the time between two looks at it.
+	settleTime = 200 * time.Millisecond
+	lookTime   = 20 * time.Microsecond
+	maxFailed  = 10
+)
+
+// dropLocked begins to show another value.
+func (p *Pages) dropLocked(n *node) {
+	n.state, n.dropped, n.settled = dropping, make(chan struct{}), make(chan struct{})
+	p.goLocked(func() { p.settle(n) })
+}
+
+func (p *Pages) settle(n *node) {
+	failed := 0
+	for {
+		p.drop(n.id)
+		p.mu.Lock()
+		n.state, n.sized = waiting, make(chan struct{})
+		close(n.dropped)
+		if n.handles > 0 {
+			p.mu.Unlock()
+			time.Sleep(grace)
+			p.mu.Lock()
+		}
+		if n.granted != nil {
+			p.grant(n)
+		}
+		n.state = switching
+		p.mu.Unlock()
+
+		p.arrived(n)
+		value, ok := p.source.Value(n.id)
+		p.mu.Lock()
+		if ok && value.follows(n.visible) {
+			n.visible = value
+		}
+		n.shown = n.visible
+		size := int64(len(n.shown.Data))
+		p.mu.Unlock()
+		unsized := !p.size(n, size)
+		if unsized {
+			failed++
+			p.log.Debug("the kernel does not take a size", "id", n.id, "size", size)
+		}
+
+		_, named := p.source.Path(n.id)
+		p.mu.Lock()
+		close(n.sized)
+		n.sized, n.unsized = nil, unsized
+		if n.again || n.granted != nil || unsized && named && n.handles > 0 && failed < maxFailed {
+			n.state, n.again, n.dropped = dropping, false, make(chan struct{})
+			p.mu.Unlock()
+			continue
+		}
+		n.state = current
+		close(n.settled)
+		n.settled = nil
+		p.mu.Unlock()
+		return
+	}
+}
+
+// grant has the kernel take a size by itself, at a time when it has no page, and returns when it has. p.mu is held. Whoever writes
+// drops pages himself before he counts what he has written, so no page may be held back meanwhile.
+func (p *Pages) grant(n *node) {
+	close(n.sized)
+	n.state = quieting
+	p.quiet(n, n.served+1)
+	n.state = granting
+	close(n.granted)
+	size, took := n.expect, make(chan struct{})
+	n.granted, n.expect, n.sized, n.took = nil, -1, make(chan struct{}), took
+	served := n.served
+	p.mu.Unlock()
+	p.look(n.id, size, took)
+	p.mu.Lock()
+	n.state = quieting
+	p.quiet(n, served)
+	n.state = waiting
+}
+
+// quiet drops pages until nobody has asked for one since the last time, when served had been given. p.mu is held.
+func (p *Pages) quiet(n *node, served uint64) {
+	for i := 0; served != n.served && i < tries; i++ {
+		served = n.served
+		p.mu.Unlock()
+		p.drop(n.id)
+		time.Sleep(grace)
+		p.mu.Lock()
+	}
+}
+
+func (p *Pages) drop(id uint64) {
+	if err := p.kernel.DropPages(id); err != nil {
+		p.log.Debug("drop pages", "id", id, "err", err)
+	}
+}
+
+// size has the kernel take a size, and reports whether it has. It takes none while something else about the node is under way;
+// a request of this mount to set the size can wait for the server.
+func (p *Pages) size(n *node, size int64) bool {
+	end := time.Now().Add(p.source.Bound())
+	for deadline := time.Now().Add(settleTime); time.Now().Before(deadline); {
+		path, ok := p.source.Path(n.id)
+		if !ok {
+			return false
+		}
+		asked := make(chan struct{})
+		p.wg.Go(func() {
+			defer close(asked)
+			// Having taken the size it may wait for a page, whose reader waits for us: another thread looks.
+			_ = p.asker.Do(poke.Op{Kind: poke.StatSync, Path: path})
+		})
+		for answered := false; !answered; {
+			select {
+			case <-asked:
+				answered = true
+			case <-p.done:
+				return false
+			case <-time.After(lookTime):
+			}
+			if now, err := p.looker.Size(path); err == nil && now == size {
+				return true
+			}
+			p.mu.Lock()
+			if n.truncating > 0 {
+				deadline = earlier(time.Now().Add(settleTime), end)
+			}
+			p.mu.Unlock()
+			if time.Now().After(deadline) {
+				return false
+			}
+		}
+		time.Sleep(lookTime)
+	}
+	return false
+}
+
+// look waits until the kernel has a size, that it is on the way to: until it is seen to have it, or took is closed.
+func (p *Pages) look(id uint64, size int64, took <-chan struct{}) {
+	for deadline := time.Now().Add(growTime); time.Now().Before(deadline); {
+		path, ok := p.source.Path(id)
+		if !ok {
+			return
+		}
+		if now, err := p.looker.Size(path); err != nil || now == size {
+			return
+		}
+		select {
+		case <-time.After(lookTime):
+		case <-took:
+			return
+		case <-p.done:
+			return
+		}
+	}
+}
+
+// Answered is called before a thread is told what is Size in answer to a request to set something: the kernel takes that size,
+// whatever it has been told meanwhile, when the thread comes to it. Until GoesOn, or until it is doing something else, nothing
+// else is shown.
+func (p *Pages) Answered(id uint64, thread uint32) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[id]
+	if !n.cached() {
+		return
+	}
+	if n.answered == nil {
+		n.answered = map[uint32]time.Time{}
+	}
+	n.answered[thread] = time.Now()
+}
+
+// GoesOn is called for each request of a thread about a node, or when it is known otherwise that it has come to what it was
+// answered.
+func (p *Pages) GoesOn(id uint64, thread uint32) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[id]
+	if n == nil {
+		return
+	}
+	delete(n.answered, thread)
+	if n.took != nil && n.taker == thread && n.state == granting {
+		close(n.took)
+		n.took = nil
+	}
+}
+
+// arrived waits until the kernel has taken the sizes that it was told in answers.
+func (p *Pages) arrived(n *node) {
+	for wait := lookTime; ; wait *= 2 {
+		p.mu.Lock()
+		maps.DeleteFunc(n.answered, func(_ uint32, at time.Time) bool { return time.Since(at) > arriveTime })
+		threads := slices.Collect(maps.Keys(n.answered))
+		p.mu.Unlock()
+		if len(threads) == 0 {
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-p.done:
+			return
+		}
+		for _, t := range threads {
+			if !p.source.Sets(t) {
+				p.GoesOn(n.id, t)
+			}
+		}
+	}
+}
+
+// Truncating says that a request to set the size of a node is being handled, until done is called: the kernel takes no other
+// size meanwhile.
+func (p *Pages) Truncating(id uint64) (done func()) {
+	if p == nil {
+		return func() {}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[id]
+	if !n.cached() {
+		return func() {}
+	}
+	n.truncating++
+	return func() {
+		p.mu.Lock()
+		n.truncating--
+		p.mu.Unlock()
+	}
+}
+
+// Takes is called before a reply upon which the kernel takes a size by itself: a write up to there, or what a writer is told of
+// what it has not committed. It waits until nobody reads the value that is shown, and has the kernel take its size again then.
+func (p *Pages) Takes(thread uint32, id uint64, size int64) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	n := p.nodes[id]
+	if !n.cached() {
+		p.mu.Unlock()
+		return
+	}
+	if n.granted == nil {
+		n.granted = make(chan struct{})
+	}
+	n.expect, n.taker = size, thread
+	granted := n.granted
+	if n.state == current {
+		p.dropLocked(n)
+	}
+	p.mu.Unlock()
+	p.bounded(granted)
+}
+
+// TakesWrite is Takes for a write that ends at size, if that is behind the end of what is shown.
+func (p *Pages) TakesWrite(thread uint32, id uint64, size int64) {
+	if shown, ok := p.Size(id); ok && size > shown {
+		p.Takes(thread, id, size)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
