@@ -116,7 +116,7 @@ type node struct {
 	granted                 chan struct{}        // it may
 	taker                   uint32               // the thread whose request it is
 	took                    chan struct{}        // closed when it goes on: the kernel has taken the size
-	unsized                 bool                 // it does not have it, and there is nothing to be done about it
+	unsized                 bool                 // it has another one: nobody is given a page who can do without
 	answered                map[uint32]time.Time // threads that were told the size in a way that the kernel takes, and when
 	truncating              int                  // requests that set the size: meanwhile the kernel takes none but what answers them
 }
@@ -133,6 +133,7 @@ const (
 	granting               // it takes it
 	switching              // it is shown the next value, and takes the size of that
 	leaving                // not cached any more
+	unsized                // in place of others: see node.unsized
 )
 
 // New returns pages of what a source has. Nothing is cached before [Pages.Start].
@@ -326,6 +327,9 @@ func (p *Pages) Read(id uint64, buf []byte, off uint64, why func() Why) (n int, 
 		}
 		again = false
 		in, sized := d.state, d.sized
+		if d.unsized && in != switching {
+			in = unsized
+		}
 		switch in {
 		case current:
 			d.visible = d.shown // the kernel has no other page, or would not ask
@@ -358,16 +362,32 @@ func (p *Pages) Read(id uint64, buf []byte, off uint64, why func() Why) (n int, 
 			if p.held(d, sized, holdTime) {
 				break
 			}
-			if why() == Reads {
-				return 0, syscall.EINTR, true
+			if err := sentAway(why()); err != nil {
+				return 0, err, true
 			}
 			value, again = p.give(d), false
+		case unsized:
+			if err := sentAway(why()); err != nil {
+				return 0, err, true
+			}
+			value = p.give(d)
 		}
 	}
 	if off < uint64(len(value)) {
 		n = copy(buf, value[off:])
 	}
 	return n, nil, true
+}
+
+// sentAway is what who wants a page gets instead, nil if there is no such thing.
+func sentAway(why Why) error {
+	switch why {
+	case Reads:
+		return syscall.EINTR
+	case Copies:
+		return syscall.EINVAL
+	}
+	return nil
 }
 
 // give gives a page that should have been held back, and cannot be.

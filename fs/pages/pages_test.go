@@ -28,12 +28,19 @@ type bench struct {
 	letGo   int
 	drops   int
 	dropped chan struct{} // nil: dropping waits for nothing
+	sets    bool          // threads are in the system call by which they set something
+	loading func()        // is called once when a value has been loaded
 }
 
 func (b *bench) Value(uint64) (Value, bool) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.value, !b.gone
+	value, ok, loading := b.value, !b.gone, b.loading
+	b.loading = nil
+	b.mu.Unlock()
+	if loading != nil {
+		loading()
+	}
+	return value, ok
 }
 
 func (b *bench) Path(uint64) (string, bool) { return filepath.Base(b.file), true }
@@ -51,7 +58,12 @@ func (b *bench) Uncache(context.Context, uint64) {
 	b.letGo++
 }
 
-func (b *bench) Sets(uint32) bool     { return false }
+func (b *bench) Sets(uint32) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sets
+}
+
 func (b *bench) Bound() time.Duration { return 10 * time.Second }
 
 func (b *bench) DropPages(uint64) error {
@@ -206,6 +218,68 @@ func TestAnotherSize(t *testing.T) {
 	}
 	if !p.Settle(id) || p.Open(t.Context(), id) {
 		t.Error("it is cached anew at once")
+	}
+}
+
+// TestAnsweredMeanwhile: the kernel takes the old size from an answer that was given after the new value was loaded. Nobody is
+// shown the new value before it has.
+func TestAnsweredMeanwhile(t *testing.T) {
+	b, p := newBench(t, "one")
+	if !p.Open(t.Context(), id) {
+		t.Fatal("not cached")
+	}
+	const thread = 1
+	b.set("three")
+	b.size(5)
+	loaded := make(chan struct{})
+	b.mu.Lock()
+	b.sets = true
+	b.loading = func() { // by Old; the next one is that which is shown
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.loading = func() {
+			p.Answered(id, thread)
+			close(loaded)
+		}
+	}
+	b.mu.Unlock()
+	<-b.old(p)
+	<-loaded
+	for range 20 {
+		if n, _ := p.Size(id); n != 3 {
+			t.Fatalf("size %d is told while the kernel is on the way to another", n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	p.GoesOn(id, thread)
+	if !p.Settle(id) || b.read(p) != "three" {
+		t.Error("the new value is not shown")
+	}
+}
+
+// TestSizeNotTaken: as long as the kernel has another size than that of the value nobody reads a page, and nobody waits for one.
+func TestSizeNotTaken(t *testing.T) {
+	b, p := newBench(t, "one")
+	if !p.Open(t.Context(), id) {
+		t.Fatal("not cached")
+	}
+	b.set("three")
+	<-b.old(p)
+	for why, want := range map[Why]error{Reads: syscall.EINTR, Copies: syscall.EINVAL} {
+		testenv.Eventually(t, 10*time.Second, func() error {
+			n, err, ok := p.Read(id, make([]byte, 100), 0, func() Why { return why })
+			if !ok || n != 0 || err == nil {
+				t.Fatalf("read %d bytes, %v, %t", n, err, ok)
+			}
+			if err != want {
+				return err
+			}
+			return nil
+		})
+	}
+	b.size(5)
+	if !p.Settle(id) || b.read(p) != "three" {
+		t.Error("the value is not shown with its size")
 	}
 }
 

@@ -19,7 +19,8 @@ import (
 //	           take the processor away from it, unless it is built for low latency. Then [grace] is to be enough. Who asks
 //	           for the page from now on waits.
 //	switching  Nobody has a page. The kernel is shown the new value, and made to ask for its size, by a system call on the
-//	           own mount. When it has it, who waits for it or for the page goes on.
+//	           own mount. When it has it, who waits for it or for the page goes on. If it does not take it in time (unsized),
+//	           who reads is sent away to come again, so that nothing waits for the page, and it is made to ask anew.
 //
 // The kernel counts for itself that a file grows by a write of this mount, before the value is committed, some time after the
 // write was answered. So the answer waits until the page is dropped and nobody has it any more (quieting). Then the kernel is
@@ -38,7 +39,6 @@ const (
 	// settleTime is how long the kernel is asked to take a size, lookTime the time between two looks at it.
 	settleTime = 200 * time.Millisecond
 	lookTime   = 20 * time.Microsecond
-	maxFailed  = 10
 )
 
 // dropLocked begins to show another value.
@@ -48,7 +48,6 @@ func (p *Pages) dropLocked(n *node) {
 }
 
 func (p *Pages) settle(n *node) {
-	failed := 0
 	for {
 		p.drop(n.id)
 		p.mu.Lock()
@@ -65,26 +64,19 @@ func (p *Pages) settle(n *node) {
 		n.state = switching
 		p.mu.Unlock()
 
-		p.arrived(n)
-		value, ok := p.source.Value(n.id)
-		p.mu.Lock()
-		if ok && value.follows(n.visible) {
-			n.visible = value
-		}
-		n.shown = n.visible
+		p.show(n)
 		size := int64(len(n.shown.Data))
 		p.mu.Unlock()
-		unsized := !p.size(n, size)
-		if unsized {
-			failed++
-			p.log.Debug("the kernel does not take a size", "id", n.id, "size", size)
-		}
-
+		failed := !p.size(n, size)
 		_, named := p.source.Path(n.id)
 		p.mu.Lock()
+		n.unsized = failed && named && n.handles > 0 && !p.stopped
+		if n.unsized {
+			p.log.Debug("the kernel does not take a size", "id", n.id, "size", size)
+		}
 		close(n.sized)
-		n.sized, n.unsized = nil, unsized
-		if n.again || n.granted != nil || unsized && named && n.handles > 0 && failed < maxFailed {
+		n.sized = nil
+		if n.again || n.granted != nil || n.unsized {
 			n.state, n.again, n.dropped = dropping, false, make(chan struct{})
 			p.mu.Unlock()
 			continue
@@ -93,6 +85,25 @@ func (p *Pages) settle(n *node) {
 		close(n.settled)
 		n.settled = nil
 		p.mu.Unlock()
+		return
+	}
+}
+
+// show shows the value that there is now, at a time when no thread is on the way to the size of the one before. It returns with
+// p.mu held.
+func (p *Pages) show(n *node) {
+	for end := time.Now().Add(p.source.Bound()); ; {
+		p.arrived(n)
+		value, ok := p.source.Value(n.id)
+		p.mu.Lock()
+		if len(n.answered) > 0 && !p.stopped && time.Now().Before(end) { // since
+			p.mu.Unlock()
+			continue
+		}
+		if ok && value.follows(n.visible) {
+			n.visible = value
+		}
+		n.shown = n.visible
 		return
 	}
 }
