@@ -1,8 +1,10 @@
 package fs
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -86,6 +88,15 @@ func (s source) Sets(thread uint32) bool {
 	}
 	n := s.f.syscall(thread)
 	return slices.Contains(setting, n) || slices.Contains(legacySetting, n)
+}
+
+func (s source) Blocked(thread uint32) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", thread))
+	if err != nil {
+		return false
+	}
+	_, state, ok := bytes.Cut(data[bytes.LastIndexByte(data, ')')+1:], []byte(" "))
+	return ok && bytes.HasPrefix(state, []byte("D"))
 }
 
 func (s source) Bound() time.Duration { return s.f.opBound() }

@@ -161,8 +161,7 @@ func cacheReader(mem, path string, mount, reads, sizes int) {
 	for ; done < reads || changes < minChanges && (done%4096 != 0 || time.Since(began) < time.Minute); done++ {
 		acked, seen := s.acked.Load(), s.seen[mount].Load()
 		k, err := unix.Pread(fd, buf, 0)
-		if err == unix.EINTR {
-			println("EINTR")
+		if errors.Is(err, unix.EINTR) { // the kernel has not taken a size for long
 			continue
 		}
 		if err != nil {

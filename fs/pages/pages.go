@@ -63,6 +63,8 @@ type Source interface {
 	Uncache(ctx context.Context, id uint64)
 	// Sets reports whether a thread may still be in the system call by which it sets something of a file.
 	Sets(thread uint32) bool
+	// Blocked reports whether a thread waits for the kernel: for a page, if it is one that writes and was answered.
+	Blocked(thread uint32) bool
 	// Bound is the longest that a handler may wait.
 	Bound() time.Duration
 }
@@ -114,6 +116,7 @@ type node struct {
 	dropped, sized, settled chan struct{}
 	expect                  int64                // a size that the kernel takes by itself, by a write of this mount; -1: none
 	granted                 chan struct{}        // it may
+	taking                  int64                // the size that it takes now; valid while granting
 	taker                   uint32               // the thread whose request it is
 	took                    chan struct{}        // closed when it goes on: the kernel has taken the size
 	unsized                 bool                 // it has another one: nobody is given a page who can do without
@@ -129,8 +132,7 @@ const (
 	current                // the kernel has the size of what is shown, and no page of anything else
 	dropping               // its pages are dropped; who asks for the size waits from here on
 	waiting                // readers that have a page in hand finish; who asks for a page waits from here on
-	quieting               // the same before the kernel takes a size by itself; nobody is kept waiting
-	granting               // it takes it
+	granting               // the kernel takes a size by itself
 	switching              // it is shown the next value, and takes the size of that
 	leaving                // not cached any more
 	unsized                // in place of others: see node.unsized
@@ -326,17 +328,13 @@ func (p *Pages) Read(id uint64, buf []byte, off uint64, why func() Why) (n int, 
 			return 0, nil, false
 		}
 		again = false
-		in, sized := d.state, d.sized
+		in, dropped, sized := d.state, d.dropped, d.sized
 		if d.unsized && in != switching {
 			in = unsized
 		}
 		switch in {
 		case current:
 			d.visible = d.shown // the kernel has no other page, or would not ask
-		case waiting, switching, granting:
-			again = true
-		}
-		if !again {
 			d.served++
 			value = d.shown.Data
 		}
@@ -346,32 +344,29 @@ func (p *Pages) Read(id uint64, buf []byte, off uint64, why func() Why) (n int, 
 			if len(value) > Max && why() != Unknown {
 				return 0, syscall.EFBIG, true // its pages could be of several values
 			}
-		case quieting:
-			if why() == Copies {
-				return 0, syscall.EINVAL, true
+			continue
+		case dropping:
+			// Dropping waits for the page if it was asked for before. If it was not the page would stay.
+			if again = closedWithin(dropped, p.done, dropTime); !again {
+				value = p.give(d)
 			}
-		case granting:
-			if why() == Copies {
-				return 0, syscall.EINVAL, true
+			continue
+		case waiting, granting, switching:
+			var give bool
+			if again, give = p.held(d, sized); give {
+				value = p.give(d)
 			}
-			if p.held(d, sized, grace) { // not for long: whoever writes waits for the page
-				break
+			if again || give {
+				continue
 			}
-			value, again = p.give(d), false
-		case waiting, switching:
-			if p.held(d, sized, holdTime) {
-				break
-			}
-			if err := sentAway(why()); err != nil {
-				return 0, err, true
-			}
-			value, again = p.give(d), false
-		case unsized:
-			if err := sentAway(why()); err != nil {
-				return 0, err, true
-			}
-			value = p.give(d)
 		}
+		switch why() {
+		case Reads:
+			return 0, syscall.EINTR, true
+		case Copies:
+			return 0, syscall.EINVAL, true
+		}
+		value = p.give(d)
 	}
 	if off < uint64(len(value)) {
 		n = copy(buf, value[off:])
@@ -379,18 +374,7 @@ func (p *Pages) Read(id uint64, buf []byte, off uint64, why func() Why) (n int, 
 	return n, nil, true
 }
 
-// sentAway is what who wants a page gets instead, nil if there is no such thing.
-func sentAway(why Why) error {
-	switch why {
-	case Reads:
-		return syscall.EINTR
-	case Copies:
-		return syscall.EINVAL
-	}
-	return nil
-}
-
-// give gives a page that should have been held back, and cannot be.
+// give gives a page, of the value that is shown.
 func (p *Pages) give(n *node) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -398,24 +382,50 @@ func (p *Pages) give(n *node) []byte {
 	return n.shown.Data
 }
 
-// held holds a page back until the kernel has the size of its value. It returns false if the page has to be given up: what makes
-// the kernel take the size can be waiting for it. A request to set the size is waited for.
-func (p *Pages) held(n *node, sized <-chan struct{}, most time.Duration) bool {
-	for end := time.Now().Add(p.source.Bound()); ; {
-		select {
-		case <-sized:
-			return true
-		case <-p.done:
-			return false
-		case <-time.After(most):
+// held holds a page back until the kernel has the size of its value (again). If that takes too long it returns false: what
+// makes the kernel take the size can be waiting for the page. A request to set the size is waited for. Whoever writes drops
+// the page before he makes the file longer: he is given way by a page of the old value, as long as he waits (give).
+func (p *Pages) held(n *node, sized <-chan struct{}) (again, give bool) {
+	began := time.Now()
+	for {
+		if closedWithin(sized, p.done, heldTime) {
+			return true, false
 		}
 		p.mu.Lock()
-		truncating := n.truncating > 0
+		granting, truncating, taker, taking := n.state == granting, n.truncating > 0, n.taker, n.taking
 		p.mu.Unlock()
-		if !truncating || time.Now().After(end) {
-			return false
+		if granting && (taker == 0 || p.source.Blocked(taker) && p.lacks(n.id, taking)) {
+			return false, true
+		}
+		held := time.Since(began)
+		if p.ctx.Err() != nil || held > holdTime && (!truncating || held > p.source.Bound()) {
+			return false, false
 		}
 	}
+}
+
+// lacks reports whether the kernel has another size. To look at it can take a lock that somebody has who waits for the page.
+func (p *Pages) lacks(id uint64, size int64) bool {
+	looked := make(chan struct{})
+	var has bool
+	go func() {
+		defer close(looked)
+		has = p.has(id, size)
+	}()
+	return closedWithin(looked, p.done, lookMost) && !has
+}
+
+// closedWithin waits for a channel to be closed.
+func closedWithin(c, done <-chan struct{}, most time.Duration) bool {
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-c:
+		return true
+	case <-t.C:
+	case <-done:
+	}
+	return false
 }
 
 // Value is what is read past the page cache: never an older value than was read by way of it, and never a newer one than who

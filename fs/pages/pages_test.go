@@ -29,6 +29,7 @@ type bench struct {
 	drops   int
 	dropped chan struct{} // nil: dropping waits for nothing
 	sets    bool          // threads are in the system call by which they set something
+	blocked bool          // threads wait for a page
 	loading func()        // is called once when a value has been loaded
 }
 
@@ -62,6 +63,12 @@ func (b *bench) Sets(uint32) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.sets
+}
+
+func (b *bench) Blocked(uint32) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.blocked
 }
 
 func (b *bench) Bound() time.Duration { return 10 * time.Second }
@@ -294,10 +301,67 @@ func TestGrowingWrite(t *testing.T) {
 	if n, _ := p.Size(id); n != 3 {
 		t.Errorf("the size is %d", n)
 	}
-	p.GoesOn(id, thread)
-	if got := b.read(p); got != "one" || !p.Settle(id) {
-		t.Errorf("%q", got)
+	// Until the kernel has counted nobody is given a page, but for who keeps it from that.
+	got := make(chan string, 1)
+	read := func() { got <- b.read(p) }
+	go read()
+	select {
+	case s := <-got:
+		t.Fatalf("a page of %q before the kernel has counted", s)
+	case <-time.After(30 * time.Millisecond):
 	}
+	b.mu.Lock()
+	b.blocked = true
+	b.mu.Unlock()
+	if s := <-got; s != "one" {
+		t.Errorf("%q", s)
+	}
+	b.mu.Lock()
+	b.blocked = false
+	b.mu.Unlock()
+	b.size(5)
+	go read()
+	select {
+	case s := <-got:
+		t.Fatalf("a page of %q while the kernel has the size of what was written", s)
+	case <-time.After(30 * time.Millisecond):
+	}
+	b.size(3)
+	if s := <-got; s != "one" || !p.Settle(id) {
+		t.Errorf("%q", s)
+	}
+}
+
+// TestPageWhileDropping: a page that is given while pages are dropped may be there afterwards. It is dropped again.
+func TestPageWhileDropping(t *testing.T) {
+	b, p := newBench(t, "one")
+	if !p.Open(t.Context(), id) {
+		t.Fatal("not cached")
+	}
+	b.mu.Lock()
+	b.dropped = make(chan struct{})
+	drops := b.drops
+	b.mu.Unlock()
+	b.set("three")
+	confirmed := b.old(p)
+	testenv.Eventually(t, 10*time.Second, func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.drops == drops {
+			return errors.New("pages are not dropped")
+		}
+		return nil
+	})
+	if got := b.read(p); got != "one" {
+		t.Errorf("%q while it is dropped", got)
+	}
+	b.size(5)
+	close(b.dropped)
+	<-confirmed
+	if b.mu.Lock(); b.drops != drops+2 {
+		t.Errorf("%d times dropped", b.drops-drops)
+	}
+	b.mu.Unlock()
 }
 
 func TestNotCached(t *testing.T) {

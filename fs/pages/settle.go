@@ -13,8 +13,10 @@ import (
 // for it if it is not there; it looks at the size, and copies so much of the page. It must not have the page of one value and
 // look at the size of another.
 //
-//	dropping   The kernel drops the page and forgets the size. What it asks for is still of the old value: a page, because
-//	           dropping waits for pages that are being read. The size it is not told: who begins to read from now on waits.
+//	dropping   The kernel drops the page and forgets the size. Dropping waits for pages that are being read: what was asked
+//	           for before it is given, of the old value. What is asked for later must not be there in the end; we do not know
+//	           which it is, so it waits for [dropTime], and if something is given the page is dropped again. The size nobody
+//	           is told: who begins to read from now on waits.
 //	waiting    Who had found the page looks at the old size, as it should. That takes nanoseconds, in which Linux does not
 //	           take the processor away from it, unless it is built for low latency. Then [grace] is to be enough. Who asks
 //	           for the page from now on waits.
@@ -23,14 +25,19 @@ import (
 //	           who reads is sent away to come again, so that nothing waits for the page, and it is made to ask anew.
 //
 // The kernel counts for itself that a file grows by a write of this mount, before the value is committed, some time after the
-// write was answered. So the answer waits until the page is dropped and nobody has it any more (quieting). Then the kernel is
-// looked at until it has counted (granting), and afterwards given the size again that is shown.
+// write was answered. So the answer waits until the page is dropped and nobody has it any more, and the kernel is looked at until
+// it has counted (granting); afterwards it is given the size that is shown. Whoever writes drops the page once more before he
+// counts, and waits for it if somebody else does.
 
 const (
 	grace = 2 * time.Millisecond
 	// holdTime is how long a page is held back. What makes the kernel take the size can wait for the page to be unlocked.
 	holdTime = 500 * time.Millisecond
-	// tries bounds how often it is waited anew because somebody has asked for a page.
+	// heldTime is how often it is looked whether somebody waits for it.
+	heldTime = 500 * time.Microsecond
+	// dropTime is how long a page is held back while pages are dropped.
+	dropTime = time.Millisecond
+	// tries bounds how often pages are dropped because one was given meanwhile.
 	tries = 20
 	// growTime is how long the kernel is waited for to count a write; something else can tell it another size before.
 	growTime = 250 * time.Millisecond
@@ -39,6 +46,8 @@ const (
 	// settleTime is how long the kernel is asked to take a size, lookTime the time between two looks at it.
 	settleTime = 200 * time.Millisecond
 	lookTime   = 20 * time.Microsecond
+	// lookMost is how long a look is waited for by who holds a page back.
+	lookMost = 10 * time.Millisecond
 )
 
 // dropLocked begins to show another value.
@@ -49,8 +58,8 @@ func (p *Pages) dropLocked(n *node) {
 
 func (p *Pages) settle(n *node) {
 	for {
-		p.drop(n.id)
 		p.mu.Lock()
+		p.dropAll(n)
 		n.state, n.sized = waiting, make(chan struct{})
 		close(n.dropped)
 		if n.handles > 0 {
@@ -89,6 +98,19 @@ func (p *Pages) settle(n *node) {
 	}
 }
 
+// dropAll drops pages until none has been given since it was asked to: it could be there again. p.mu is held, not meanwhile.
+func (p *Pages) dropAll(n *node) {
+	for range tries {
+		served := n.served
+		p.mu.Unlock()
+		p.drop(n.id)
+		p.mu.Lock()
+		if served == n.served {
+			return
+		}
+	}
+}
+
 // show shows the value that there is now, at a time when no thread is on the way to the size of the one before. It returns with
 // p.mu held.
 func (p *Pages) show(n *node) {
@@ -108,34 +130,24 @@ func (p *Pages) show(n *node) {
 	}
 }
 
-// grant has the kernel take a size by itself, at a time when it has no page, and returns when it has. p.mu is held. Whoever writes
-// drops pages himself before he counts what he has written, so no page may be held back meanwhile.
+// grant has the kernel take a size by itself, at a time when it has no page, and returns when it has. p.mu is held.
 func (p *Pages) grant(n *node) {
-	close(n.sized)
-	n.state = quieting
-	p.quiet(n, n.served+1)
+	granted, took := n.granted, make(chan struct{})
+	n.taking, n.took = n.expect, took
+	n.granted, n.expect = nil, -1
 	n.state = granting
-	close(n.granted)
-	size, took := n.expect, make(chan struct{})
-	n.granted, n.expect, n.sized, n.took = nil, -1, make(chan struct{}), took
-	served := n.served
+	close(granted)
+	size := n.taking
 	p.mu.Unlock()
-	p.look(n.id, size, took)
+	taken := p.look(n.id, size, took)
 	p.mu.Lock()
-	n.state = quieting
-	p.quiet(n, served)
-	n.state = waiting
-}
-
-// quiet drops pages until nobody has asked for one since the last time, when served had been given. p.mu is held.
-func (p *Pages) quiet(n *node, served uint64) {
-	for i := 0; served != n.served && i < tries; i++ {
-		served = n.served
+	if !taken { // nobody knows what it has
+		n.unsized = true
 		p.mu.Unlock()
 		p.drop(n.id)
-		time.Sleep(grace)
 		p.mu.Lock()
 	}
+	n.state = waiting
 }
 
 func (p *Pages) drop(id uint64) {
@@ -184,24 +196,25 @@ func (p *Pages) size(n *node, size int64) bool {
 	return false
 }
 
-// look waits until the kernel has a size, that it is on the way to: until it is seen to have it, or took is closed.
-func (p *Pages) look(id uint64, size int64, took <-chan struct{}) {
+// look waits until the kernel has a size, that it is on the way to: until it is seen to have it, or took is closed. It returns
+// false if that takes too long.
+func (p *Pages) look(id uint64, size int64, took <-chan struct{}) bool {
 	for deadline := time.Now().Add(growTime); time.Now().Before(deadline); {
-		path, ok := p.source.Path(id)
-		if !ok {
-			return
-		}
-		if now, err := p.looker.Size(path); err != nil || now == size {
-			return
-		}
-		select {
-		case <-time.After(lookTime):
-		case <-took:
-			return
-		case <-p.done:
-			return
+		if p.has(id, size) || closedWithin(took, p.done, lookTime) {
+			return true
 		}
 	}
+	return false
+}
+
+// has reports whether the kernel has a size, or none that matters, as nobody can ask for it.
+func (p *Pages) has(id uint64, size int64) bool {
+	path, ok := p.source.Path(id)
+	if !ok {
+		return true
+	}
+	now, err := p.looker.Size(path)
+	return err != nil || now == size
 }
 
 // Answered is called before a thread is told what is Size in answer to a request to set something: the kernel takes that size,
