@@ -1,6 +1,8 @@
 package offline
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +39,28 @@ type Aside struct {
 	Doubt bool `json:"doubt,omitempty"`
 	// NoValue: the edits have not changed the value.
 	NoValue bool `json:"no_value,omitempty"`
+	// Value is the SHA-256 of the value, Sum that of this description without it; empty where an older version has made it.
+	Value []byte `json:"value_sha256,omitempty"`
+	Sum   []byte `json:"sha256,omitempty"`
+	// Damaged: nothing is known of it but ID and, as Reason, what is wrong.
+	Damaged bool `json:"-"`
+}
+
+// ErrDamaged says that what was set aside is not what was stored.
+var ErrDamaged = errors.New("damaged")
+
+// encode is the description as it is stored.
+func (a *Aside) encode() ([]byte, error) {
+	b, err := json.MarshalIndent(a, "", "\t")
+	return append(b, '\n'), err
+}
+
+// sum is what Sum is to be.
+func (a Aside) sum() ([]byte, error) {
+	a.Sum = nil
+	b, err := a.encode()
+	s := sha256.Sum256(b)
+	return s[:], err
 }
 
 // Path is the variable's path from the root.
@@ -55,8 +79,12 @@ func (q *Queue) SetAside(a Aside, value []byte, entries []uint64, progress []Pro
 	if len(entries) == 0 {
 		return 0, errors.New("nothing to set aside")
 	}
-	a.ID, a.Size = entries[0], int64(len(value))
-	meta, err := json.MarshalIndent(&a, "", "\t")
+	sum := sha256.Sum256(value)
+	a.ID, a.Size, a.Value = entries[0], int64(len(value)), sum[:]
+	if a.Sum, err = a.sum(); err != nil {
+		return 0, err
+	}
+	meta, err := a.encode()
 	if err != nil {
 		return 0, err
 	}
@@ -64,7 +92,7 @@ func (q *Queue) SetAside(a Aside, value []byte, entries []uint64, progress []Pro
 	if err := writeFile(name+asideValue, value); err != nil {
 		return 0, err
 	}
-	if err := writeFile(name+asideMeta, append(meta, '\n')); err != nil { // from now on it is there
+	if err := writeFile(name+asideMeta, meta); err != nil { // from now on it is there
 		return 0, err
 	}
 	if err := syncDir(filepath.Dir(name)); err != nil {
@@ -131,7 +159,7 @@ func Asides(dir string) (list []Aside, err error) {
 			continue // somebody has just dropped it
 		}
 		if err != nil {
-			return nil, err
+			a = &Aside{ID: id, Reason: err.Error(), Damaged: true}
 		}
 		list = append(list, *a)
 	}
@@ -142,22 +170,48 @@ func asidePath(dir string, id uint64, suffix string) string {
 	return filepath.Join(dir, asideDir, strconv.FormatUint(id, 10)+suffix)
 }
 
-// ReadAside describes what was set aside under a number. The error matches os.ErrNotExist if there is nothing.
+// ReadAside describes what was set aside under a number. The error matches os.ErrNotExist if there is nothing, and [ErrDamaged] if
+// there is no telling.
 func ReadAside(dir string, id uint64) (*Aside, error) {
 	b, err := os.ReadFile(asidePath(dir, id, asideMeta))
 	if err != nil {
 		return nil, err
 	}
 	a := &Aside{}
-	if err := json.Unmarshal(b, a); err != nil {
-		return nil, fmt.Errorf("%s: %w", asidePath(dir, id, asideMeta), err)
+	if err = json.Unmarshal(b, a); err == nil && a.ID != id {
+		err = errors.New("it is of another number")
+	}
+	if err == nil && len(a.Sum)+len(a.Value) > 0 {
+		var sum []byte
+		if sum, err = a.sum(); err == nil && !bytes.Equal(sum, a.Sum) {
+			err = errors.New("the checksum differs")
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s is %w: %w", asidePath(dir, id, asideMeta), ErrDamaged, err)
 	}
 	return a, nil
 }
 
-// AsideValue returns the value that was set aside under a number.
+// AsideValue returns the value that was set aside under a number. With an [ErrDamaged] it returns what there is.
 func AsideValue(dir string, id uint64) ([]byte, error) {
-	return os.ReadFile(asidePath(dir, id, asideValue))
+	path := asidePath(dir, id, asideValue)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	a, err := ReadAside(dir, id)
+	switch {
+	case err != nil:
+		return b, err
+	case int64(len(b)) != a.Size:
+		return b, fmt.Errorf("%s is %w: it has %d bytes, and had %d", path, ErrDamaged, len(b), a.Size)
+	case a.Value != nil:
+		if sum := sha256.Sum256(b); !bytes.Equal(sum[:], a.Value) {
+			return b, fmt.Errorf("%s is %w: the checksum differs", path, ErrDamaged)
+		}
+	}
+	return b, nil
 }
 
 // Drop deletes what was set aside under a number.
@@ -165,5 +219,9 @@ func Drop(dir string, id uint64) error {
 	if err := os.Remove(asidePath(dir, id, asideMeta)); err != nil {
 		return err
 	}
-	return os.Remove(asidePath(dir, id, asideValue))
+	err := os.Remove(asidePath(dir, id, asideValue))
+	if errors.Is(err, os.ErrNotExist) { // it was lost before
+		return nil
+	}
+	return err
 }

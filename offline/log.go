@@ -28,7 +28,8 @@ type logFile struct {
 
 	syncing  sync.Mutex // held during fsync; guards the following
 	synced   int64
-	replaced bool // by a log that is on the disk
+	replaced bool  // by a log that is on the disk
+	broken   error // of an fsync: the kernel tells it once, and nobody knows what is on the disk
 }
 
 // reserve is the space that is kept for records about entries.
@@ -227,12 +228,16 @@ func (l *logFile) write(b []byte) error {
 func (l *logFile) sync(end func() int64, need int64) error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
-	if l.synced >= need || l.replaced {
+	switch {
+	case l.replaced, l.synced >= need:
 		return nil
+	case l.broken != nil:
+		return l.broken
 	}
 	upTo := end()
 	if err := unix.Fdatasync(int(l.f.Fd())); err != nil {
-		return noSpace(fmt.Errorf("fsync of the offline queue: %w", err))
+		l.broken = noSpace(fmt.Errorf("fsync of the offline queue: %w", err))
+		return l.broken
 	}
 	l.synced = upTo
 	return nil

@@ -59,6 +59,7 @@ type asideJSON struct {
 	Appended bool      `json:"appended,omitempty"` // the value is only what is to be appended
 	NoValue  bool      `json:"no_value,omitempty"`
 	Doubt    bool      `json:"may_be_applied,omitempty"`
+	Damaged  bool      `json:"damaged,omitempty"` // nothing is known of it but the reason
 }
 
 func (a *app) newOfflineListCommand() *cobra.Command {
@@ -110,17 +111,21 @@ func listQueues(state string) ([]queueJSON, error) {
 	var out []queueJSON
 	for _, i := range queues {
 		list, err := offline.Asides(i.Dir)
-		if err != nil {
-			return nil, err
+		if i.Err = errors.Join(i.Err, err); err != nil {
+			list = nil // others are shown
 		}
 		q := queueJSON{Queue: i.Name, Mount: i.Mount, RawMount: raw(i.Mount), Server: i.Server, InUse: i.InUse, offlineJSON: newOfflineJSON(i.Stats),
 			List: []asideJSON{}}
 		if i.Err != nil {
-			q.Error = i.Err.Error()
+			q.Error = errorLine(i.Err)
 		}
 		for _, x := range list {
-			q.List = append(q.List, asideJSON{fmt.Sprintf("%s/%d", i.Name, x.ID), x.Path(), raw(x.Path()), x.Size, x.Edits, x.First, x.Last,
-				x.Base, x.Found, x.Reason, x.Part, x.NoValue, x.Doubt})
+			y := asideJSON{fmt.Sprintf("%s/%d", i.Name, x.ID), x.Path(), raw(x.Path()), x.Size, x.Edits, x.First, x.Last,
+				x.Base, x.Found, x.Reason, x.Part, x.NoValue, x.Doubt, x.Damaged}
+			if x.Damaged {
+				y.Path = ""
+			}
+			q.List = append(q.List, y)
 		}
 		out = append(out, q)
 	}
@@ -150,6 +155,12 @@ func (q *queueJSON) print(a *app, list bool) error {
 		return nil
 	}
 	for _, x := range q.List {
+		if x.Damaged {
+			if err := showf(a.stdout, "set aside %s: %s\n", x.ID, x.Reason); err != nil {
+				return err
+			}
+			continue
+		}
 		kind := "bytes"
 		switch {
 		case x.NoValue:
@@ -170,7 +181,7 @@ func (q *queueJSON) print(a *app, list bool) error {
 	return nil
 }
 
-// findAside finds what was set aside by its number in a list.
+// findAside finds what was set aside by its number in a list. With an offline.ErrDamaged it has the number and the directory.
 func findAside(state, id string) (dir string, x *offline.Aside, err error) {
 	name, number, ok := strings.Cut(id, "/")
 	n, err := strconv.ParseUint(number, 10, 64)
@@ -179,6 +190,9 @@ func findAside(state, id string) (dir string, x *offline.Aside, err error) {
 	}
 	dir = offline.QueueDir(state, name)
 	x, err = offline.ReadAside(dir, n)
+	if errors.Is(err, offline.ErrDamaged) {
+		x = &offline.Aside{ID: n}
+	}
 	if errors.Is(err, iofs.ErrNotExist) {
 		err = &exitError{exitNotFound, fmt.Errorf("offline: %s: nothing was set aside under this number", id)}
 	}
@@ -196,12 +210,13 @@ func (a *app) newOfflineShowCommand() *cobra.Command {
 				return err
 			}
 			dir, x, err := findAside(d.state, args[0])
-			if err != nil {
+			if err != nil && !errors.Is(err, offline.ErrDamaged) {
 				return err
 			}
 			value, err := offline.AsideValue(dir, x.ID)
-			if err == nil {
-				_, err = a.stdout.Write(value)
+			if err == nil || errors.Is(err, offline.ErrDamaged) { // what is left of it is better than nothing
+				_, werr := a.stdout.Write(value)
+				err = errors.Join(err, werr)
 			}
 			return err
 		},
@@ -270,7 +285,7 @@ func (a *app) newOfflineDropCommand() *cobra.Command {
 			}
 			for _, id := range args {
 				dir, x, err := findAside(d.state, id)
-				if err == nil {
+				if err == nil || errors.Is(err, offline.ErrDamaged) {
 					err = offline.Drop(dir, x.ID)
 				}
 				if err != nil {
