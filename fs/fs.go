@@ -69,6 +69,7 @@ type Options struct {
 	FSName     string         // the source in mount tables. Default: "commyfs"
 	Heirs      bool           // note what a process must know that takes the mount over; see heir.go
 	Anew       bool           // have it make the mount anew in any case
+	Clear      func() error   // called before mounting, when the server has been reached; nil: nothing
 	Logger     *slog.Logger   // default: nobody
 	Log        *Log           // what Logger writes to, for the file log in .commy
 	Config     string         // the options as text, without secrets, for the file config in .commy
@@ -223,6 +224,11 @@ func (f *FS) connect(ctx context.Context, co varsync.Options) error {
 }
 
 func (m *Mounted) mount(o Options) error {
+	if o.Clear != nil {
+		if err := o.Clear(); err != nil {
+			return err
+		}
+	}
 	mp, err := mountpoint.Mount(o.Dir, mountpoint.Options{FSName: o.FSName, AllowOther: o.AllowOther, MaxRead: maxWrite})
 	if err != nil {
 		return err

@@ -163,10 +163,12 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	if o.isLocal() {
 		forbidden = []string{o.state, o.runtime}
 	}
-	if in == nil || in.device < 0 {
+	if in == nil {
 		if err := mountpoint.Check(dir, forbidden...); err != nil {
 			return err
 		}
+	} else if in.device < 0 {
+		fo.Clear = func() error { return in.clear(dir, forbidden) }
 	}
 	background := daemon != nil
 	if in != nil {
@@ -205,6 +207,10 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	fo.Anew = q != nil || len(fo.Cache) > 0
 	co := varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Offline: q, Logger: d.log}
 	m, err := begin(ctx, co, fo, in)
+	if errors.Is(err, errUnmounted) {
+		daemon.tell(endedWord)
+		return nil
+	}
 	if err != nil {
 		if in != nil && ctx.Err() != nil {
 			err = in.abandon(dir, daemon)

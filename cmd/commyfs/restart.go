@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,11 @@ const (
 	maxHeirs = 3
 	// heirBound is how long an heir may take until it answers requests.
 	heirBound = 20 * time.Second
+	// firstPause and maxPause are between two attempts to reach the server of a mount that is dead; whether it was unmounted
+	// meanwhile is looked at more often.
+	firstPause = time.Second
+	maxPause   = 10 * time.Second
+	lookEvery  = 250 * time.Millisecond
 )
 
 // heirEnv tells a mount what it takes over: "dev device estate", a number and two descriptors, -1 for none. One without a device
@@ -101,11 +107,11 @@ func (w *ward) died() error {
 		}
 		w.number++
 		if n := e.Died(deathsBound); n > c.Restarts {
-			w.tell("its process has died %d times in %s: given up", n, deathsBound)
+			w.tell(givenUp, n, deathsBound)
 			return w.end()
 		}
 		if !takeOver {
-			return w.again(&c)
+			return w.again(e, &c)
 		}
 		if err = w.start(&c, w.device); err == nil {
 			return nil
@@ -117,18 +123,50 @@ func (w *ward) died() error {
 	}
 }
 
-// again makes the mount anew.
-func (w *ward) again(c *estate.Command) error {
+// again makes the mount anew. While its server cannot be reached it stays dead: who uses it gets errors, and nobody writes into
+// the directory below.
+func (w *ward) again(e *estate.Estate, c *estate.Command) error {
 	if err := w.end(); err != nil {
 		return err
 	}
 	_ = w.device.Close() // or the dead mount would stay
 	w.awaitEnd()
-	if err := w.start(c, nil); err != nil {
-		w.tell("not made anew: %v", err)
-		return err
+	told := false
+	for pause := firstPause; w.isLeft(); pause = min(2*pause, maxPause) {
+		err := w.start(c, nil)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, errDied):
+			if n := e.Died(deathsBound); n > c.Restarts {
+				w.tell(givenUp, n, deathsBound)
+				return err
+			}
+			continue
+		case exitCode(err) != exitUnreachable:
+			w.tell("not made anew: %v", err)
+			return err
+		case !told:
+			w.tell("dead until the server can be reached: %v", err)
+			told = true
+		}
+		for end := time.Now().Add(pause); time.Now().Before(end) && w.isLeft(); {
+			time.Sleep(lookEvery)
+		}
 	}
-	return nil
+	return nil // somebody has unmounted it, or made it anew
+}
+
+// givenUp says how often it has died, within which time.
+const givenUp = "its process has died %d times in %s: given up"
+
+// isLeft reports whether the dead mount is still in its place.
+func (w *ward) isLeft() bool { return isMounted(w.dir, w.dev) }
+
+// isMounted reports whether a mount is in its place. If the mounts cannot be read it is.
+func isMounted(dir string, dev uint64) bool {
+	all, err := mountpoint.List()
+	return err != nil || slices.ContainsFunc(all, func(m mountpoint.Info) bool { return m.Dir == dir && m.Dev == dev })
 }
 
 // awaitEnd waits until nothing is left of the process that has died, which may have a queue open.
@@ -144,19 +182,7 @@ func (w *ward) awaitEnd() {
 
 // isThere reports whether the mount is in its place, and has not been aborted.
 func (w *ward) isThere() bool {
-	if !mountpoint.Connected(int(w.device.Fd())) {
-		return false
-	}
-	all, err := mountpoint.List()
-	if err != nil {
-		return false
-	}
-	for _, m := range all {
-		if m.Dir == w.dir && m.Dev == w.dev {
-			return true
-		}
-	}
-	return false
+	return mountpoint.Connected(int(w.device.Fd())) && w.isLeft()
 }
 
 // end aborts the connection: whoever uses the mount gets errors.
@@ -208,7 +234,9 @@ func (w *ward) start(c *estate.Command, device *os.File) error {
 	case line == readyWord, line == endedWord:
 		return nil
 	case line != "":
-		return errors.New(line)
+		code, text, _ := strings.Cut(line, " ")
+		n, _ := strconv.Atoi(code) // see daemon.failed
+		return &exitError{n, errors.New(text)}
 	case errors.Is(err, io.EOF):
 		return errDied
 	}
@@ -243,6 +271,16 @@ func (a *app) inherits() (*inheritance, error) {
 	var err error
 	in.estate, err = estate.Open(os.NewFile(uintptr(fd), "estate"))
 	return in, err
+}
+
+var errUnmounted = errors.New("it was unmounted meanwhile")
+
+// clear takes the dead mount away that is to be made anew. It must be there still: who has unmounted it does not want it back.
+func (in *inheritance) clear(dir string, forbidden []string) error {
+	if !isMounted(dir, in.dev) {
+		return errUnmounted
+	}
+	return mountpoint.Check(dir, forbidden...)
 }
 
 // abandon ends a mount whose heir is told to end before it has taken over.
