@@ -34,7 +34,7 @@ func (m *Mounted) leave() {
 	e.SetStore(m.client.Welcome().Store)
 	var err error
 	if m.fs.o.Anew {
-		err = errors.New("it has a queue of its own")
+		err = errors.New("it caches variables, or has an offline queue")
 	} else if !outlives(m.server) {
 		err = errors.New("the kernel is older than Linux 6.16")
 	} else {
