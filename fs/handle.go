@@ -41,6 +41,7 @@ type handle struct {
 	ahead *question // asked at the open, nil once that is used
 	cond  condition
 	noted noted
+	asks  int // for locks, that are under way
 }
 
 // state is what requests do with an open file description:

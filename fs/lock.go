@@ -138,11 +138,8 @@ func (f *FS) lock(t ticket, interrupt <-chan struct{}, in *fuse.LkIn) error {
 	}
 	l.ID, l.In = v.ID(), v.Service().ID()
 	f.locks.takes(h, l) // before it is granted: it can be lost at once
-	h.mu.Lock()
-	if h.record != nil {
-		h.record.SetLock(estate.Lock{Owner: l.Owner, Kind: uint64(l.Kind)})
-	}
-	h.mu.Unlock()
+	h.noteLock(l)
+	defer f.noteUnlock(h, l.ID, 1)
 	err = f.c.Lock(ctx, l, wait)
 	if !wait && errors.Is(err, model.ErrLocked) && f.awaitRelease(l) {
 		err = f.c.Lock(ctx, l, wait)
@@ -161,6 +158,27 @@ func (f *FS) lock(t ticket, interrupt <-chan struct{}, in *fuse.LkIn) error {
 	}
 	f.relocked(h, in)
 	return nil
+}
+
+// noteLock has an heir know that a lock may be had by the descriptor.
+func (h *handle) noteLock(l model.Lock) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asks++
+	if h.record != nil {
+		h.record.SetLock(estate.Lock{Owner: l.Owner, Kind: uint64(l.Kind)})
+	}
+}
+
+// noteUnlock has an heir know that a descriptor has nothing to lose, if nobody has a lock of the variable any more, or asks for one:
+// it was not granted, or was given up. over is how many have asked.
+func (f *FS) noteUnlock(h *handle, id uint64, over int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asks -= over
+	if h.record != nil && h.asks == 0 && !f.c.Locked(id) && !f.locks.isLost(id) {
+		h.record.SetUnlocked()
+	}
 }
 
 // relocked has the kernel, and who has locked, see what others have changed before they unlocked.
@@ -251,6 +269,7 @@ func (f *FS) unlock(in *fuse.LkIn) error {
 	if lost {
 		return model.ErrLockLost
 	}
+	f.noteUnlock(h, v.ID(), 0)
 	return nil
 }
 

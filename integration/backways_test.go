@@ -401,7 +401,41 @@ except OSError as e:
 	if res := h.Run("status"); res.Code != 0 {
 		t.Fatal(res)
 	}
+	// Who has no lock any more, or never had one, has nothing to lose.
+	a.Write("t/s/free", "1")
+	const free = `
+import fcntl, sys, os
+d = sys.argv[1]
+f, g = (os.open(d + "/" + n, os.O_RDWR) for n in ("free", "l"))
+fcntl.flock(f, fcntl.LOCK_EX)
+fcntl.flock(f, fcntl.LOCK_UN)
+fcntl.lockf(f, fcntl.LOCK_EX)
+fcntl.lockf(f, fcntl.LOCK_UN)
+try:
+    fcntl.flock(g, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("free", flush=True)
+sys.stdin.readline()
+os.pwrite(f, b"2", 0)
+os.fsync(f)
+print("written", flush=True)`
+	fr, fw, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd = h.command("python3", "-uc", free, a.Path("t/s"))
+	cmd.Stdin = fr
+	fl := startProc(t, cmd)
+	h.started = append(h.started, fl)
+	_ = fr.Close()
+	fl.WaitLine(runBound, "free")
 	h.kill9(a.Dir)
+	if _, err := fw.WriteString("\n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = fw.Close()
+	fl.WaitLine(runBound, "written")
+	fl.Wait(runBound)
 	h.MustShell(`flock -w 20 "$1" true`, b.Path("t/s/l"))
 	if _, err := w.WriteString("\n"); err != nil {
 		t.Fatal(err)

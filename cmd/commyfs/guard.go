@@ -9,10 +9,12 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,8 +35,11 @@ const guardEnv = "COMMYFS_MOUNT_GUARD"
 // while another thread of the mount hangs. Nobody else sends real-time signals.
 const deathSignal = syscall.Signal(60)
 
-// guardStarts limits how often a guard is started: one that was killed by mistake is replaced.
-const guardStarts = 2
+// guardStarts limits how often a guard is started within guardBound: one that was killed by mistake is replaced.
+const (
+	guardStarts = 5
+	guardBound  = 10 * time.Second
+)
 
 // guard is a mount's handle for its guard.
 type guard struct {
@@ -68,8 +73,8 @@ func startGuard(m *varfs.Mounted, stderr *os.File, log *slog.Logger) *guard {
 			g.args = append(g.args, fmt.Sprintf("number=%d", e.Restarts()))
 		}
 	}
-	started := make(chan struct{}, guardStarts)
-	go g.run(started)
+	started := make(chan struct{})
+	go g.run(sync.OnceFunc(func() { close(started) }))
 	<-started
 	return g
 }
@@ -92,12 +97,13 @@ func duplicate(f *os.File) *os.File {
 }
 
 // run is the thread whose end the guard waits for. It stays locked, so that Go ends it with the goroutine.
-func (g *guard) run(started chan<- struct{}) {
+func (g *guard) run(started func()) {
 	defer close(g.ended)
 	runtime.LockOSThread()
-	for range guardStarts {
+	for starts := []time.Time{time.Now()}; len(starts) <= guardStarts; starts = append(starts, time.Now()) {
+		starts = slices.DeleteFunc(starts, func(t time.Time) bool { return time.Since(t) > guardBound })
 		cmd, err := g.start()
-		started <- struct{}{}
+		started()
 		if cmd != nil {
 			err = cmd.Wait()
 		}
@@ -109,6 +115,7 @@ func (g *guard) run(started chan<- struct{}) {
 		}
 		g.log.Warn("the guard process exited", "err", err)
 	}
+	g.log.Error("the guard process exits again and again: the mount has none now, and does not outlive this process")
 }
 
 // start starts a guard unless stop was called.

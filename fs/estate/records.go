@@ -184,9 +184,13 @@ type Lock struct {
 
 // SetLock notes that a lock was taken by the descriptor.
 func (h *Handle) SetLock(l Lock) {
+	// Half of one and half of another counts as well: by either it is known which variable must not be written.
 	h.lock = l
 	h.locked.Store(1)
 }
+
+// SetUnlocked notes that there is no lock that was taken by the descriptor.
+func (h *Handle) SetUnlocked() { h.locked.Store(0) }
 
 // Lock returns what SetLock noted; false: there was none.
 func (h *Handle) Lock() (Lock, bool) { return h.lock, h.locked.Load() == 1 }
