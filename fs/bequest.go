@@ -32,6 +32,7 @@ func (m *Mounted) leave() {
 		return
 	}
 	e.SetStore(m.client.Welcome().Store)
+	e.SetPrincipal(m.client.Welcome().Principal)
 	var err error
 	if m.fs.o.Anew {
 		err = errors.New("it caches variables, or has an offline queue")

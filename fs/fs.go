@@ -202,11 +202,13 @@ func (f *FS) connect(ctx context.Context, co varsync.Options) error {
 	if f.estate != nil {
 		co.OnNumber = f.estate.SetLastReport
 		co.OnLease = f.estate.SetLease
-		co.Resume = &varsync.Resume{ID: f.estate.Client(), Last: f.estate.LastReport(), Ask: unanswered(f.estate), Lease: f.estate.Lease()}
+		co.Resume = &varsync.Resume{ID: f.estate.Client(), Last: f.estate.LastReport(), Ask: unanswered(f.estate), Lease: f.estate.Lease(),
+			Principal: f.estate.Principal()}
 	}
 	co.OnConnection = func(connected bool) {
 		if c := made.Load(); c != nil && connected && f.estate != nil {
 			f.estate.SetStore(c.Welcome().Store)
+			f.estate.SetPrincipal(c.Welcome().Principal)
 		}
 		f.connected(connected)
 	}

@@ -82,6 +82,7 @@ func (m *Mounted) takeOver(ctx context.Context, co varsync.Options, missed *miss
 		return fmt.Errorf("load the services in use: %w", err)
 	}
 	f.inherit(ctx, f.estate)
+	f.estate.SetPrincipal(f.c.Welcome().Principal) // what was sent in another's name is over
 	missed.complete(ctx, f, co, services)
 	notices := missed.notices(ctx, f, services)
 	if err := m.serve(init); err != nil {

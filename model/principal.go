@@ -1,6 +1,10 @@
 package model
 
-import "strconv"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+)
 
 // Principal is who somebody is. Stores keep its text, so it is the same from one server to the next; what it may do there,
 // a server decides.
@@ -19,6 +23,12 @@ func KeyHolder(hash [32]byte) Principal { return Principal("k" + string(hash[:le
 // Client names the client of the principal that calls itself id. Nobody becomes another's client by knowing its id, which
 // every server and log on the way may have seen. The id comes last and has a fixed length.
 func (p Principal) Client(id []byte) string { return string(p) + "/" + string(id) }
+
+// Mark stands for the principal where it is compared, and tells nothing of it.
+func (p Principal) Mark() string {
+	sum := sha256.Sum256([]byte("commyfs principal\x00" + string(p)))
+	return hex.EncodeToString(sum[:8])
+}
 
 // Origin is who has asked for a change.
 type Origin struct {

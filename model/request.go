@@ -24,6 +24,9 @@ type Welcome struct {
 	Each bool
 	// Lease is how long, in nanoseconds, a client keeps its locks that is not heard of; 0: the server has no locks.
 	Lease int64
+	// Principal stands for whom the server takes the client for; empty: it does not say it. Another one is told nothing of what became
+	// of this one's reports.
+	Principal string
 }
 
 // TreePage is a page of all tenants and services that a session may see. The last has More false.

@@ -118,16 +118,31 @@ func (q *Queue) Store() string {
 }
 
 // SetStore says which store entries are for from now on. Those that are there must be none.
-func (q *Queue) SetStore(store string) error {
+func (q *Queue) SetStore(store string) error { return q.describe(func(h *header) { h.store = store }) }
+
+// Principal is in whose name entries were sent, "": that is not known.
+func (q *Queue) Principal() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.file.principal
+}
+
+// SetPrincipal says in whose name entries are sent from now on. Nobody may be about to ask what became of those that were sent.
+func (q *Queue) SetPrincipal(who string) error {
+	return q.describe(func(h *header) { h.principal = who })
+}
+
+// describe changes what the log is of.
+func (q *Queue) describe(change func(h *header)) error {
 	return q.locked(func(l *logFile) error {
-		if l.store == store {
+		was := l.header
+		change(&l.header)
+		if l.header == was {
 			return nil
 		}
-		was := l.store
-		l.store = store
 		err := q.rewriteLocked(l)
 		if err != nil {
-			l.store = was
+			l.header = was
 		}
 		return err
 	})

@@ -29,7 +29,7 @@ type recordType byte
 
 // The types of records. Numbers are never reused.
 const (
-	typeHeader   recordType = iota + 1 // version, salt, server, mountpoint, store
+	typeHeader   recordType = iota + 1 // version, salt, server, mountpoint, store, principal
 	typeEntry                          // an Entry
 	typeSending                        // a Sending
 	typeDone                           // entries that are over, and the Progress of variables
@@ -43,6 +43,7 @@ const (
 type header struct {
 	salt                 [saltLen]byte
 	server, mount, store string
+	principal            string // in whose name entries were sent; an older version has not noted it
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -109,7 +110,7 @@ func (h *header) unframe(b []byte, off int64) (record, error) {
 func (h *header) encode() []byte {
 	b := binary.AppendUvarint(nil, logVersion)
 	b = append(b, h.salt[:]...)
-	for _, s := range []string{h.server, h.mount, h.store} {
+	for _, s := range []string{h.server, h.mount, h.store, h.principal} {
 		b = appendBytes(b, s)
 	}
 	return b
@@ -122,6 +123,9 @@ func (h *header) decode(payload []byte) error {
 	}
 	copy(h.salt[:], r.take(saltLen))
 	h.server, h.mount, h.store = string(r.bytes()), string(r.bytes()), string(r.bytes())
+	if r.err == nil && r.off < len(r.b) {
+		h.principal = string(r.bytes())
+	}
 	return r.err
 }
 

@@ -82,7 +82,7 @@ func (q *Queue) rewrite() error { return q.locked(q.rewriteLocked) }
 
 func (q *Queue) rewriteLocked(old *logFile) error {
 	places := map[*item]place{}
-	l, err := create(q.path(), header{server: old.server, mount: old.mount, store: old.store}, func(l *logFile) error {
+	l, err := create(q.path(), header{server: old.server, mount: old.mount, store: old.store, principal: old.principal}, func(l *logFile) error {
 		if _, err := l.add(typeNext, appendUint(q.last)); err != nil {
 			return err
 		}

@@ -153,7 +153,8 @@ func identity(who model.Principal, name string, hello *transport.Hello, conn *tr
 
 func (c *session) welcome() *transport.Welcome {
 	s := c.server
-	return &transport.Welcome{Store: s.core.StoreID(), Server: s.info, Limits: s.core.Limits(), Local: c.Local, Each: true, Lease: int64(s.core.LeaseTime())}
+	return &transport.Welcome{Store: s.core.StoreID(), Server: s.info, Limits: s.core.Limits(), Local: c.Local, Each: true,
+		Lease: int64(s.core.LeaseTime()), Principal: c.Principal.Mark()}
 }
 
 // Ready wakes the writer.

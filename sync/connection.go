@@ -106,6 +106,27 @@ func (f *inFlight) failure() error {
 	return nil
 }
 
+// errNotTold says that the server tells what became of a report to somebody else only.
+var errNotTold = fmt.Errorf("the credentials were replaced: %w", model.ErrForgotten)
+
+// become notes for whom the server takes the client now. What was sent in another's name, and not answered, the server would take for
+// new, and carry out again. It reports whether there was another.
+func (f *inFlight) become(who string) bool {
+	was := f.who
+	if who == "" { // it does not say
+		return false
+	}
+	if f.who = who; was == "" || was == who {
+		return false
+	}
+	for _, r := range f.reports {
+		if !r.first.IsZero() {
+			f.end(r, nil, errNotTold)
+		}
+	}
+	return true
+}
+
 // adopt makes the copy one of the store, and returns of which it was. If it was another, what is in flight ends: this store
 // never saw it, and its ids stand for other variables here.
 func (f *inFlight) adopt(store string) (old string) {

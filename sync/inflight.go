@@ -83,6 +83,7 @@ type inFlight struct {
 	patient time.Time     // connecting: until when
 
 	store   string // that the copy is of
+	who     string // for whom the server takes this client; see model.Welcome
 	epoch   uint64 // rises when the store is replaced: ids mean something else from then on
 	welcome model.Welcome
 	asked   time.Time // when the limits in welcome were last asked for
@@ -259,7 +260,7 @@ func (f *inFlight) end(r *report, results []model.Result, err error) {
 	f.drop(r)
 	if r.state != abandoned {
 		r.results, r.err = results, err
-		if r.journal != nil && r.seq != 0 && (err == nil || model.CodeOf(err) != model.CodeDisconnected) {
+		if r.journal != nil && r.seq != 0 && (err == nil || !unknown(err)) {
 			r.journal.Answered(err == nil)
 		}
 		if r.posted != nil {
@@ -269,6 +270,12 @@ func (f *inFlight) end(r *report, results []model.Result, err error) {
 		}
 	}
 	r.state = acknowledged
+}
+
+// unknown reports whether an error says that nobody knows what became of a report.
+func unknown(err error) bool {
+	code := model.CodeOf(err)
+	return code == model.CodeDisconnected || code == model.CodeForgotten
 }
 
 // answered takes the answer that came, or did not, over a connection. It runs on the receiving goroutine, after the pushes

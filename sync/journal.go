@@ -70,6 +70,8 @@ type Resume struct {
 	Last uint64
 	// Ask has the numbers of reports whose answers are wanted; see [Client.Became].
 	Ask []uint64
+	// Principal is for whom the server took the client; see [model.Welcome].
+	Principal string
 	// Lease is the last one that the client had locks by; see [Options.OnLease]. Its locks are given up.
 	Lease uint64
 }
@@ -82,7 +84,7 @@ func (c *Client) ID() [16]byte { return c.id }
 // takes nothing more of the connection before.
 func (c *Client) resume(from *Resume) {
 	f := &c.flight
-	c.id, f.last, f.low = from.ID, from.Last, from.Last+1
+	c.id, f.last, f.low, f.who = from.ID, from.Last, from.Last+1, from.Principal
 	c.locks.giving = from.Lease
 	now := time.Now()
 	for _, n := range from.Ask {

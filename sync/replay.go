@@ -83,7 +83,10 @@ func (k *keeper) step() (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := k.sameStore(); err != nil || k.q.Len() == 0 {
+	if err := k.sameStore(); err != nil {
+		return false, err
+	}
+	if err := k.samePrincipal(); err != nil || k.q.Len() == 0 {
 		return false, err
 	}
 	ctx, cancel := context.WithTimeout(k.c.ctx, k.c.opts.Timeout)
@@ -138,6 +141,41 @@ func (k *keeper) sameStore() error {
 		}
 	}
 	return k.q.SetStore(store)
+}
+
+// samePrincipal gives up what was sent in another's name, of which the server tells this client nothing: it would say that nothing
+// was carried out. What became of it is judged by what the server has.
+func (k *keeper) samePrincipal() error {
+	k.c.flight.mu.Lock()
+	who := k.c.flight.who
+	k.c.flight.mu.Unlock()
+	was := k.q.Principal()
+	if who == "" || who == was {
+		return nil
+	}
+	if was != "" {
+		var sent []uint64
+		for _, e := range k.q.Next(0, -1) {
+			if e.Doubt != nil && !e.Doubt.Lost && e.Doubt.Client != k.c.id {
+				sent = append(sent, e.N)
+			}
+		}
+		s := k.q.Underway()
+		if s != nil && s.Client != k.c.id { // else there is an answer, or is to be one
+			sent = append(sent, s.N...)
+		}
+		if len(sent) > 0 {
+			if err := k.q.Lost(sent); err != nil {
+				return err
+			}
+		}
+		if s != nil && s.Client != k.c.id {
+			if err := k.q.Done(nil, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return k.q.SetPrincipal(who)
 }
 
 var errUnderway = errors.New("it is not known what became of the last batch")

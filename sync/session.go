@@ -133,6 +133,7 @@ func (sess *session) begin(ctx context.Context) error {
 	}
 	sess.local.Store(sess.welcome.Local)
 	sess.c.adopt(sess.welcome.Store)
+	sess.c.become(sess.welcome.Principal)
 	if err := sess.reclaim(ctx); err != nil {
 		return err
 	}
@@ -171,6 +172,14 @@ func (c *Client) adopt(store string) {
 	if old != store {
 		c.opts.Logger.Warn("the server's store was replaced", "old", old, "new", store)
 		c.notify(c.applyTree(nil, nil))
+	}
+}
+
+func (c *Client) become(who string) {
+	var other bool
+	c.update(func(f *inFlight) { other = f.become(who) })
+	if other {
+		c.opts.Logger.Warn("the server takes this client for somebody else than before: what was not answered is not known any more")
 	}
 }
 

@@ -131,6 +131,9 @@ type Welcome struct {
 	Each bool `msg:"ea"`
 	// Lease is how long, in nanoseconds, a client keeps its locks that is not heard of; 0: the server has no locks.
 	Lease int64 `msg:"le,omitempty"`
+	// Principal stands for whom the server takes the client for: answers are kept for one, and not told to another. Empty: a server
+	// that does not say it.
+	Principal string `msg:"pr,omitempty"`
 }
 
 // WatchTree asks for all tenants and services that the session may see, then for every change of them as

@@ -3847,12 +3847,16 @@ func (z WatchTree) Msgsize() (s int) {
 func (z *Welcome) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(6)
-	var zb0001Mask uint8 /* 6 bits */
+	zb0001Len := uint32(7)
+	var zb0001Mask uint8 /* 7 bits */
 	_ = zb0001Mask
 	if z.Lease == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x20
+	}
+	if z.Principal == "" {
+		zb0001Len--
+		zb0001Mask |= 0x40
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -3886,6 +3890,11 @@ func (z *Welcome) MarshalMsg(b []byte) (o []byte, err error) {
 			// string "le"
 			o = append(o, 0xa2, 0x6c, 0x65)
 			o = msgp.AppendInt64(o, z.Lease)
+		}
+		if (zb0001Mask & 0x40) == 0 { // if not omitted
+			// string "pr"
+			o = append(o, 0xa2, 0x70, 0x72)
+			o = msgp.AppendString(o, z.Principal)
 		}
 	}
 	return
@@ -3945,6 +3954,12 @@ func (z *Welcome) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Lease")
 				return
 			}
+		case "pr":
+			z.Principal, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Principal")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -3959,6 +3974,6 @@ func (z *Welcome) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Welcome) Msgsize() (s int) {
-	s = 1 + 3 + msgp.StringPrefixSize + len(z.Store) + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 4 + (*wireLimits)(&z.Limits).Msgsize() + 2 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Int64Size
+	s = 1 + 3 + msgp.StringPrefixSize + len(z.Store) + 4 + (*wireServerInfo)(&z.Server).Msgsize() + 4 + (*wireLimits)(&z.Limits).Msgsize() + 2 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 3 + msgp.StringPrefixSize + len(z.Principal)
 	return
 }

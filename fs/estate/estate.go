@@ -37,7 +37,7 @@ import (
 )
 
 // magic is of this layout: a program with another one does not take the mount over, but mounts anew.
-const magic = 0x436f6d6d79457331
+const magic = 0x436f6d6d79457332
 
 const (
 	headerSize  = 4 << 10
@@ -53,6 +53,8 @@ const (
 	maxServices = 1 << 16
 	maxInit     = 256
 	maxStore    = 128
+	// maxPrincipal is of a model.Welcome.
+	maxPrincipal = 64
 )
 
 // header is the first page. What is not set once, before the mount is used, is changed with atomic stores.
@@ -80,6 +82,9 @@ type header struct {
 	edits      atomic.Uint32 // so many records were ever used
 	drafts     atomic.Uint32
 	overflowed atomic.Uint32
+
+	whoLen atomic.Uint32
+	who    [maxPrincipal]byte
 }
 
 // Estate is the memory. Its methods may be called from several goroutines; those of the guard and the heir are used by two
@@ -197,6 +202,24 @@ func (e *Estate) SetStore(name string) {
 func (e *Estate) Store() string {
 	h := e.header()
 	return string(h.store[:min(h.storeLen.Load(), maxStore)])
+}
+
+// SetPrincipal notes for whom the server takes the mount.
+func (e *Estate) SetPrincipal(who string) {
+	h := e.header()
+	if who == e.Principal() {
+		return
+	}
+	h.whoLen.Store(0)
+	if n := copy(h.who[:], who); n == len(who) {
+		h.whoLen.Store(uint32(n))
+	}
+}
+
+// Principal returns what SetPrincipal noted, empty if that is not known.
+func (e *Estate) Principal() string {
+	h := e.header()
+	return string(h.who[:min(h.whoLen.Load(), maxPrincipal)])
 }
 
 // SetClient notes what the server knows the mount by.
