@@ -86,7 +86,9 @@ func (f *FS) openedBefore(a again, in *fuse.OpenIn, out *fuse.OpenOut) bool {
 		return false
 	}
 	out.Fh = a.value
-	if !h.writes {
+	if h.paged {
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	} else if !h.writes {
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
 	}
 	return true

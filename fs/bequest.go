@@ -35,7 +35,7 @@ func (m *Mounted) leave() {
 	e.SetPrincipal(m.client.Welcome().Principal)
 	var err error
 	if m.fs.o.Anew {
-		err = errors.New("it caches variables, or has an offline queue")
+		err = errors.New("it has an offline queue")
 	} else if !outlives(m.server) {
 		err = errors.New("the kernel is older than Linux 6.16")
 	} else {

@@ -40,7 +40,7 @@ func (hs *handles) add(h *handle) uint64 {
 	hs.mu.Unlock()
 	if hs.estate != nil {
 		hs.estate.SetLastHandle(fh)
-		h.record = hs.estate.AddHandle(estate.Opened{Fh: fh, Node: h.node, Flags: h.flags, Opener: h.opener})
+		h.record = hs.estate.AddHandle(estate.Opened{Fh: fh, Node: h.node, Flags: h.flags, Opener: h.opener, Paged: h.paged})
 	}
 	h.polled = h.record
 	h.note()

@@ -104,6 +104,20 @@ func (f *FS) inherit(ctx context.Context, e *estate.Estate) {
 		}
 	}
 	f.inheritEdits(ctx, e)
+	f.inheritPages(e)
+}
+
+// inheritPages has the kernel's pages of cached variables taken for old: they are what they were when the process died.
+func (f *FS) inheritPages(e *estate.Estate) {
+	paged := map[uint64]int{}
+	for rec := range e.Handles() {
+		if o := rec.Opened(); o.Paged {
+			paged[o.Node]++
+		}
+	}
+	for id, handles := range paged {
+		f.pages.Inherit(id, handles)
+	}
 }
 
 // untouched reports whether a descriptor may be one that O_TRUNC is to empty, or has.
@@ -137,7 +151,7 @@ func (f *FS) inheritDrafts(e *estate.Estate) (drafts []*unshared) {
 func (f *FS) inherited(ctx context.Context, rec *estate.Handle) *handle {
 	o := rec.Opened()
 	h := f.newHandle(o.Node, o.Opener, o.Flags)
-	h.record, h.polled = rec, rec
+	h.record, h.polled, h.paged = rec, rec, o.Paged
 	n := f.node(o.Node)
 	if rec.Kind() != estate.File {
 		n = nil

@@ -140,6 +140,9 @@ func (f *FS) entry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.Entr
 	out.NodeId = n.ID()
 	f.kernel.Learn(h.Pid, n.ID(), serviceOf(n))
 	f.attr(n, &out.Attr)
+	if !f.kernel.IsOwn(h) {
+		f.pages.AwaitInherited(n.ID())
+	}
 	shown := f.setShown(n.ID(), &out.Attr)
 	writers := f.handles.uncommitted(n.ID())
 	if writers && !shown && !f.kernel.IsOwn(h) {

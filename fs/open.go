@@ -68,7 +68,7 @@ func (f *FS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
 	}
 	if h.paged = f.paged(h, in); h.paged {
-		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | out.OpenFlags&fuse.FOPEN_NOFLUSH
 	}
 	out.Fh = f.handles.add(h)
 	f.openings.opened(in.Pid, h)

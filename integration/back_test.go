@@ -31,7 +31,10 @@ func (h *Host) serving(dir string) int {
 }
 
 // kill9 ends the process of a mount with SIGKILL, and returns how long it took until the next one answered a request.
-func (h *Host) kill9(dir string) time.Duration {
+func (h *Host) kill9(dir string) time.Duration { return h.kill9At(dir, func() {}) }
+
+// kill9At is kill9 with something that happens when the process is gone.
+func (h *Host) kill9At(dir string, meanwhile func()) time.Duration {
 	h.t.Helper()
 	h.crashed = true
 	pid := h.serving(dir)
@@ -45,6 +48,7 @@ func (h *Host) kill9(dir string) time.Duration {
 	for exists(pid) {
 		time.Sleep(time.Millisecond)
 	}
+	meanwhile()
 	answered := make(chan error, 1)
 	go func() {
 		var st unix.Statx_t

@@ -43,48 +43,94 @@ func TestS7_NeverStale(t *testing.T) {
 func neverStale(t *testing.T, how [2]string, sizes, reads int) {
 	h := NewHost(t)
 	mounts := []*Mount{h.Mount("--cache", cachePattern), h.Mount("--cache", cachePattern)}
-	mem := h.path("shared")
-	s := mapShared(mem)
-	mounts[0].Mkdir("t/s")
-	mounts[0].Write("t/s/v", string(wordsOf(nil, 0, sizes)))
-	mounts[1].WaitFor("t/s/v")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := func(role string, args ...string) *Proc {
-		cmd := h.command(self, args...)
-		cmd.Env = append(cmd.Env, roleEnv+"="+role)
-		p := startProc(t, cmd)
-		h.started = append(h.started, p)
-		return p
-	}
-	const readers = 4
-	var procs []*Proc
-	for i := range readers {
-		procs = append(procs, start("cache-reader", mem, mounts[i%2].Path("t/s/v"), strconv.Itoa(i%2), strconv.Itoa(reads/readers), strconv.Itoa(sizes)))
-	}
-	var writers []*Proc
-	for i, how := range how {
-		writers = append(writers, start("cache-writer", mem, mounts[i].Path("t/s/v"), how, strconv.Itoa(sizes)))
-	}
-	for i, p := range procs {
-		if code := p.Wait(20 * time.Minute); code != 0 {
-			t.Fatalf("reader: code %d, %s", code, p.logs())
-		}
-		var got struct{ reads, changes, stale, backwards, torn, empty, ns int }
-		lines := p.stdout.Lines()
-		if _, err := fmt.Sscanf(lines[len(lines)-1], "reads %d changes %d stale %d backwards %d torn %d empty %d ns %d",
-			&got.reads, &got.changes, &got.stale, &got.backwards, &got.torn, &got.empty, &got.ns); err != nil {
-			t.Fatalf("%v: %s", err, p.logs())
-		}
+	w := h.cacheWork(mounts, how, sizes)
+	w.read(reads / cacheReaders)
+	for i, p := range w.readers {
+		got := w.sum(p)
 		t.Logf("%+v", got)
-		if got.backwards+got.torn+got.empty > 0 || got.changes < minChanges || got.stale > 0 && !excused(t, lines[len(lines)-2], h.cutOff(mounts[i%2])) {
+		if got.backwards+got.torn+got.empty > 0 || got.changes < minChanges || got.stale > 0 && !excused(t, got.at, h.cutOff(mounts[i%2])) {
 			t.Errorf("reader: %+v\n%s", got, p.logs())
 		}
 	}
-	s.stop.Store(true)
-	for _, p := range writers {
+	w.end()
+}
+
+const cacheReaders = 4
+
+// cacheWork are processes that write a variable by two mounts in turn, and others that read it by way of the page cache.
+type cacheWork struct {
+	h       *Host
+	mounts  []*Mount
+	file    string
+	sizes   int
+	shared  *shared
+	readers []*Proc
+	writers []*Proc
+}
+
+func (h *Host) cacheWork(mounts []*Mount, how [2]string, sizes int) *cacheWork {
+	h.t.Helper()
+	w := &cacheWork{h: h, mounts: mounts, file: h.path("shared"), sizes: sizes}
+	w.shared = mapShared(w.file)
+	mounts[0].Mkdir("t/s")
+	mounts[0].Write("t/s/v", string(wordsOf(nil, 0, sizes)))
+	mounts[1].WaitFor("t/s/v")
+	for i, how := range how {
+		w.writers = append(w.writers, w.start("cache-writer", w.file, mounts[i].Path("t/s/v"), how, strconv.Itoa(sizes)))
+	}
+	return w
+}
+
+func (w *cacheWork) start(role string, args ...string) *Proc {
+	w.h.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		w.h.t.Fatal(err)
+	}
+	cmd := w.h.command(self, args...)
+	cmd.Env = append(cmd.Env, roleEnv+"="+role)
+	p := startProc(w.h.t, cmd)
+	w.h.started = append(w.h.started, p)
+	return p
+}
+
+// read starts readers, on the two mounts in turn. Each reads so often.
+func (w *cacheWork) read(each int) {
+	w.h.t.Helper()
+	for i := range cacheReaders {
+		w.readers = append(w.readers, w.start("cache-reader", w.file, w.mounts[i%2].Path("t/s/v"), strconv.Itoa(i%2), strconv.Itoa(each), strconv.Itoa(w.sizes)))
+	}
+}
+
+// found is what a reader has found.
+type found struct {
+	reads, changes, stale, backwards, torn, empty, ns int
+
+	at string // when it found something stale
+}
+
+// sum waits for a reader.
+func (w *cacheWork) sum(p *Proc) (f found) {
+	t := w.h.t
+	t.Helper()
+	if code := p.Wait(20 * time.Minute); code != 0 {
+		t.Fatalf("reader: code %d, %s", code, p.logs())
+	}
+	lines := p.stdout.Lines()
+	if _, err := fmt.Sscanf(lines[len(lines)-1], "reads %d changes %d stale %d backwards %d torn %d empty %d ns %d",
+		&f.reads, &f.changes, &f.stale, &f.backwards, &f.torn, &f.empty, &f.ns); err != nil {
+		t.Fatalf("%v: %s", err, p.logs())
+	}
+	f.at = lines[len(lines)-2]
+	return f
+}
+
+// end stops the writers.
+func (w *cacheWork) end() {
+	t := w.h.t
+	t.Helper()
+	w.shared.stop.Store(true)
+	for _, p := range w.writers {
 		if code := p.Wait(runBound); code != 0 {
 			t.Fatalf("writer: code %d, %s", code, p.logs())
 		}

@@ -25,6 +25,7 @@ type shared struct {
 	next  atomic.Uint64    // the last number that was written; changed under a lock
 	acked atomic.Uint64    // the last that was acknowledged to its writer
 	seen  [4]atomic.Uint64 // the last that was read, by mount
+	kills atomic.Uint64    // of processes of the mounts: a request can fail with each
 	stop  atomic.Bool
 }
 
@@ -107,7 +108,7 @@ func cacheWriter(mem, path, how string, sizes int) {
 		}
 	}
 	buf := make([]byte, 0, 4096)
-	count, worst := 0, time.Duration(0)
+	count, failed, worst := 0, uint64(0), time.Duration(0)
 	for !s.stop.Load() {
 		for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
 			err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
@@ -118,15 +119,20 @@ func cacheWriter(mem, path, how string, sizes int) {
 		n := s.next.Add(1)
 		buf = wordsOf(buf, n, sizes)
 		began := time.Now()
-		if edits != nil {
-			if _, err = edits.WriteAt(buf, 0); err == nil {
-				err = edits.Sync()
+		for {
+			if edits != nil {
+				if _, err = edits.WriteAt(buf, 0); err == nil {
+					err = edits.Sync()
+				}
+			} else {
+				err = os.WriteFile(path, buf, 0)
 			}
-		} else {
-			err = os.WriteFile(path, buf, 0)
-		}
-		if err != nil {
-			panic(err)
+			if err == nil {
+				break
+			}
+			if failed++; !errors.Is(err, syscall.EIO) || failed > s.kills.Load() {
+				panic(err)
+			}
 		}
 		worst = max(worst, time.Since(began))
 		s.acked.Store(n)
@@ -152,16 +158,21 @@ func cacheReader(mem, path string, mount, reads, sizes int) {
 	buf := make([]byte, 4096)
 	var stale, backwards, torn, empty, changes int
 	var episode time.Time
+	failed := uint64(0)
 	episodes := []int64{} // when there was something stale, and nothing shortly before
 	last, done := uint64(0), 0
 	for s.acked.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	began := time.Now()
-	for ; done < reads || changes < minChanges && (done%4096 != 0 || time.Since(began) < time.Minute); done++ {
+	for ; !s.stop.Load() && (done < reads || changes < minChanges && (done%4096 != 0 || time.Since(began) < time.Minute)); done++ {
 		acked, seen := s.acked.Load(), s.seen[mount].Load()
 		k, err := unix.Pread(fd, buf, 0)
-		if errors.Is(err, unix.EINTR) { // the kernel has not taken a size for long
+		switch {
+		case errors.Is(err, unix.EINTR): // the kernel has not taken a size for long
+			continue
+		case errors.Is(err, unix.EIO) && failed < s.kills.Load(): // the process that died had the request
+			failed++
 			continue
 		}
 		if err != nil {

@@ -203,8 +203,7 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 	if q != nil {
 		defer q.Close()
 	}
-	// What is queued is asked about in the name of the process that has died, and nobody knows which pages it had the kernel keep.
-	fo.Anew = q != nil || len(fo.Cache) > 0
+	fo.Anew = q != nil // what is queued is asked about in the name of the process that has died
 	co := varsync.Options{Dial: d.session, Client: h, Timeout: o.timeout, Tenants: o.tenants, Offline: q, Logger: d.log}
 	m, err := begin(ctx, co, fo, in)
 	if errors.Is(err, errUnmounted) {

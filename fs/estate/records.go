@@ -76,6 +76,7 @@ type Opened struct {
 	Opener uint32 // thread
 	// Of a memory file: the kernel's number of what it passes through to, 0 if it does not, and the inode number of that.
 	Backing int32
+	Paged   bool // it reads a variable by way of the page cache
 	Inode   uint64
 }
 

@@ -110,7 +110,9 @@ type node struct {
 	state   state
 	served  uint64 // pages that were given
 	queued  uint64 // the last step about it
-	again   bool   // it has changed since the value was loaded that is shown
+	// inherited: the kernel can have pages and a size of what a process before has shown.
+	inherited bool
+	again     bool // it has changed since the value was loaded that is shown
 	// What is waited for: that the kernel has no page any more, that it has the size of what is shown, that both are so.
 	dropped, sized, settled chan struct{}
 	expect                  int64                // a size that the kernel takes by itself, by a write of this mount; -1: none
@@ -151,6 +153,7 @@ func New(source Source, log *slog.Logger) *Pages {
 func (p *Pages) Start(kernel Kernel, asker, looker *poke.Poker) {
 	p.kernel, p.asker, p.looker = kernel, asker, looker
 	p.wg.Go(p.run)
+	p.startInherited()
 }
 
 // Stop ends it, once the mount is gone or still served.

@@ -98,7 +98,7 @@ func (b *bench) size(n int) {
 	}
 }
 
-func newBench(t *testing.T, text string) (*bench, *Pages) {
+func newStopped(t *testing.T, text string) (*bench, *Pages) {
 	t.Helper()
 	dir := t.TempDir()
 	b := &bench{t: t, file: filepath.Join(dir, "v")}
@@ -106,12 +106,24 @@ func newBench(t *testing.T, text string) (*bench, *Pages) {
 	if err := os.WriteFile(b.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return b, New(b, slog.New(slog.DiscardHandler))
+}
+
+func newBench(t *testing.T, text string) (*bench, *Pages) {
+	t.Helper()
+	b, p := newStopped(t, text)
+	b.start(p)
+	return b, p
+}
+
+func (b *bench) start(p *Pages) {
+	t, dir := b.t, filepath.Dir(b.file)
+	t.Helper()
 	st, err := os.Stat(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dev := st.Sys().(*syscall.Stat_t).Dev
-	p := New(b, slog.New(slog.DiscardHandler))
 	var pokers []*poke.Poker
 	for range 2 {
 		k, err := poke.New(dir, dev)
@@ -127,7 +139,6 @@ func newBench(t *testing.T, text string) (*bench, *Pages) {
 			k.Close()
 		}
 	})
-	return b, p
 }
 
 const id = 7
@@ -398,6 +409,47 @@ func TestNotCached(t *testing.T) {
 	if none.Has(id) {
 		t.Error("nothing has something")
 	}
+}
+
+// TestInherit: what the kernel has of a process before is dropped before anybody is given a page or a size.
+func TestInherit(t *testing.T) {
+	b, p := newStopped(t, "three")
+	if err := os.Truncate(b.file, 3); err != nil {
+		t.Fatal(err)
+	}
+	b.dropped = make(chan struct{})
+	p.Inherit(id, 1)
+	read, told := make(chan string, 1), make(chan struct{})
+	go func() { read <- b.read(p) }()
+	go func() {
+		defer close(told)
+		p.AwaitInherited(id)
+	}()
+	b.start(p)
+	select {
+	case s := <-read:
+		t.Fatalf("a page of %q before the old one was dropped", s)
+	case <-told:
+		t.Fatal("a size is told before")
+	case <-time.After(30 * time.Millisecond):
+	}
+	close(b.dropped)
+	<-told
+	b.size(5)
+	if s := <-read; s != "three" || !p.Settle(id) || b.keeps != 1 {
+		t.Errorf("%q, asked for %d times", s, b.keeps)
+	}
+	p.Close(id)
+	b.mu.Lock()
+	b.gone = true
+	b.mu.Unlock()
+	<-b.old(p)
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if p.Has(id) {
+			return errors.New("still cached")
+		}
+		return nil
+	})
 }
 
 func TestLetGo(t *testing.T) {

@@ -59,8 +59,12 @@ func (p *Pages) dropLocked(n *node) {
 func (p *Pages) settle(n *node) {
 	for {
 		p.mu.Lock()
-		p.dropAll(n)
-		n.state, n.sized = waiting, make(chan struct{})
+		if n.inherited {
+			p.dropInherited(n)
+		} else {
+			p.dropAll(n)
+			n.state, n.sized = waiting, make(chan struct{})
+		}
 		close(n.dropped)
 		if n.handles > 0 {
 			p.mu.Unlock()
