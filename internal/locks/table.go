@@ -355,10 +355,10 @@ func (t *Table) Holds(id uint64, l Lock) bool {
 	return false
 }
 
-// Has reports whether an owner has anything of a kind of a file.
+// Has reports whether an owner has anything of a kind of a file. Of a kind that does not exist nobody has anything.
 func (t *Table) Has(id uint64, k Kind, o Owner) bool {
 	f := t.files[id]
-	return f != nil && slices.ContainsFunc(f.held[k], func(h Lock) bool { return h.Owner == o })
+	return f != nil && k < kinds && slices.ContainsFunc(f.held[k], func(h Lock) bool { return h.Owner == o })
 }
 
 // Force makes a lock the owner's whatever others have, for a table that does not decide but repeats.

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -395,4 +396,39 @@ func TestS15_Goodbye(t *testing.T) {
 	b.wantLock(id, 2, true, model.LockWaits)
 	a.goodbye()
 	b.granted(2)
+}
+
+// What a client sends that makes no sense is refused, and nobody else notices.
+func TestS15_HostileLocks(t *testing.T) {
+	p := connect(t, startCore(t))
+	id := p.do(store("v", "1"))[0].ID
+	p.wantLock(id, 1, false, model.LockGranted)
+	for _, l := range []model.Lock{
+		{Kind: 2}, {Kind: 255}, {Kind: model.LockRange, Start: 2, End: 1}, {Kind: model.LockRange, End: math.MaxUint64},
+		{Kind: model.LockRange, Start: math.MaxUint64, End: math.MaxUint64},
+	} {
+		l.ID, l.Owner, l.Exclusive = id, 2, true
+		if a := p.lockAs(l, true); a.State != model.LockFailed || a.Code != model.CodeInvalid {
+			t.Errorf("%+v: %+v", l, a)
+		}
+		_, _ = p.TestLock(&l)
+		done := make(chan error, 1)
+		if err := p.Session.Unlock(&l, func(err error) { done <- err }); err != nil {
+			t.Fatal(err)
+		}
+		p.wantCode(<-done, model.CodeInvalid)
+		err := p.Reclaim(&model.Reclaim{
+			Lease: p.lock(id, 1, false).Lease, Held: []model.HeldLock{{Lock: l}, {Lock: model.Lock{ID: id, Owner: 1, Exclusive: true}}},
+			Waits: []model.LockRequest{{Lock: l, Token: 9, Wait: true, Age: math.MaxInt64}, {Lock: l, Token: 9, Wait: true, Age: math.MinInt64}},
+		}, func(m *model.Reclaimed) {
+			if len(m.Lost) != 1 || m.Lost[0] != 0 || len(m.Waits) != 2 || m.Waits[0].State != model.LockFailed {
+				t.Errorf("%+v: reclaimed %+v", l, m)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.wantLock(id, 1, false, model.LockGranted) // it has it still
+	p.do(store("v", "2"))
 }
