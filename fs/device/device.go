@@ -174,6 +174,21 @@ func (s *Server) read(buf []byte) (int, error) {
 	}
 }
 
+// readied is how much of a buffer is in memory before a request is read into it: all of most requests.
+const readied = 16 << 10
+
+// forRequest is a buffer for the next request. If the process is killed while the kernel copies a request into memory that must
+// be brought in first, the copy fails, and who has made the request gets EIO. What is copied whole is made again for an heir.
+func (s *Server) forRequest() *[]byte {
+	buf := s.bufs.Get().(*[]byte)
+	for i := 0; i < min(readied, len(*buf)); i += pageSize {
+		(*buf)[i] = 0
+	}
+	return buf
+}
+
+var pageSize = unix.Getpagesize()
+
 // loop reads requests and handles each itself. Before it does, it sees that another goroutine reads on.
 func (s *Server) loop() {
 	defer s.loops.Done()
@@ -184,7 +199,7 @@ func (s *Server) loop() {
 			s.readers.Add(-1)
 			return
 		}
-		buf := s.bufs.Get().(*[]byte)
+		buf := s.forRequest()
 		n, err := s.read(*buf)
 		left := s.readers.Add(-1)
 		if err != nil {

@@ -265,3 +265,25 @@ func TestManyAtATime(t *testing.T) {
 		t.Errorf("ended after %v", d)
 	}
 }
+
+// TestReadied: what a request is read into is in memory before, so that the kernel can copy into it while the process is being killed.
+func TestReadied(t *testing.T) {
+	s := &Server{bufSize: 1 << 20}
+	s.bufs.New = func() any { b := make([]byte, s.bufSize); return &b }
+	for range 3 {
+		buf := s.forRequest()
+		from := -int(uintptr(unsafe.Pointer(&(*buf)[0]))) & (pageSize - 1) // of the first whole page
+		pages := (*buf)[from : from+readied-pageSize]
+		in := make([]byte, len(pages)/pageSize)
+		if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&pages[0])), uintptr(len(pages)), uintptr(unsafe.Pointer(&in[0]))); errno != 0 {
+			t.Fatal(errno)
+		}
+		if bytes.Contains(in, []byte{0}) {
+			t.Errorf("not in memory: %v", in)
+		}
+		if err := unix.Madvise(pages, unix.MADV_DONTNEED); err != nil { // as the garbage collector does
+			t.Fatal(err)
+		}
+		s.bufs.Put(buf)
+	}
+}

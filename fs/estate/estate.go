@@ -192,6 +192,9 @@ func (e *Estate) Init() []byte {
 // SetStore notes of which store the numbers of nodes are.
 func (e *Estate) SetStore(name string) {
 	h := e.header()
+	if name == e.Store() { // it is noted at each connection
+		return
+	}
 	h.storeLen.Store(0)
 	if n := copy(h.store[:], name); n == len(name) {
 		h.storeLen.Store(uint32(n))

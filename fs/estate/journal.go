@@ -247,8 +247,11 @@ func (d *Draft) Move(parent uint64, name string) {
 
 // Describe notes the mode and, if somebody has set it, the time in Unix nanoseconds.
 func (d *Draft) Describe(mode uint32, set bool, mtime int64) {
-	d.set.Store(0)
 	d.Mode = mode
+	if set && d.set.Load() == 1 && d.mtime == mtime {
+		return
+	}
+	d.set.Store(0)
 	if d.mtime = mtime; set {
 		d.set.Store(1)
 	}

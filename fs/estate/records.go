@@ -122,7 +122,8 @@ type Read struct {
 
 // SetRead notes what the descriptor has read.
 func (h *Handle) SetRead(r Read) {
-	if h.read.Load() == 1 && h.snap == r {
+	if was := h.snap; h.read.Load() == 1 && was.Version == r.Version && was.Size == r.Size {
+		h.snap.Ended = r.Ended // alone it is whole
 		return
 	}
 	h.read.Store(0)
@@ -204,7 +205,12 @@ func (h *Handle) Poll() uint64 { return h.poll.Load() }
 
 // SetWriting notes what the descriptor has to commit, and over which version.
 func (h *Handle) SetWriting(w Writing, base uint64) {
-	if Writing(h.wrote.Load()) == w && h.base == base {
+	if was := Writing(h.wrote.Load()); was == w && (w < Emptied || h.base == base) {
+		return
+	}
+	if w < Emptied { // what was reported counts until it does not matter
+		h.wrote.Store(uint32(w))
+		h.Report.reset()
 		return
 	}
 	h.wrote.Store(uint32(Gathered)) // what counts if this is all that happens
