@@ -101,16 +101,32 @@ var cuts = []cut{
 		h := aHandle(e)
 		h.SetWriting(Emptied, 3)
 		return func() { e.Keep(h, Kept, 3, []byte("new value"), 0, 9, 101) }
-	}, lookHandles, []string{nothing}},
+	}, lookHandles, nil},
 	{"gather more", func(e *Estate) func() {
 		h := keeping(e)
 		return func() { e.Keep(h, Kept, 3, []byte("old value, and more"), 9, 19, 101) }
+	}, lookHandles, nil},
+	{"gather other", func(e *Estate) func() {
+		h := keeping(e)
+		return func() { e.Keep(h, Resting, 4, []byte("new value"), 0, 3, 101) }
+	}, lookHandles, []string{`fh 7 node 40 kept "new value" of 101 over 4; `}}, // it would be committed by itself
+	{"gather less", func(e *Estate) func() {
+		h := keeping(e)
+		return func() { e.Keep(h, Kept, 3, []byte("old"), 0, 0, 101) }
+	}, lookHandles, nil},
+	{"gather other in much", func(e *Estate) func() {
+		h := aHandle(e)
+		data := bytes.Repeat([]byte("x"), movedAtMost+1)
+		e.Keep(h, Kept, 3, data, 0, len(data), 100)
+		data = bytes.Clone(data)
+		data[5] = 'y'
+		return func() { e.Keep(h, Kept, 3, data, 5, 6, 101) }
 	}, lookHandles, []string{nothing}},
 	{"gather much more", func(e *Estate) func() {
 		h := keeping(e)
 		data := append([]byte("old value"), bytes.Repeat([]byte("x"), 200)...)
 		return func() { e.Keep(h, Kept, 3, data, 9, len(data), 101) }
-	}, lookHandles, []string{nothing}},
+	}, lookHandles, nil},
 	{"commit", func(e *Estate) func() {
 		h := keeping(e)
 		return func() { h.Report.Sent(12) }
@@ -324,13 +340,13 @@ func (c *cut) run(t *testing.T) {
 		}
 	}
 	after := c.heirSees(t, e)
-	t.Logf("%d instructions, %d stores: %q", steps, stores, seen)
+	t.Logf("%d instructions, %d stores: %.300q", steps, stores, seen)
 	if stores == 0 && before != after {
 		t.Error("no store was seen")
 	}
 	for i, s := range seen {
 		if s != before && s != after && !slices.Contains(c.lost, s) || s == before && i > 0 && slices.Contains(seen[:i], after) && before != after {
-			t.Errorf("an heir finds %q; before it was %q, after it %q", s, before, after)
+			t.Errorf("an heir finds %.300q; before it was %.300q, after it %.300q", s, before, after)
 		}
 	}
 }

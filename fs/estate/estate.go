@@ -13,7 +13,7 @@
 //	0             4 KiB      header
 //	4 KiB         1 MiB      the command that starts the heir, JSON
 //	commandEnd    1 MiB      services that the kernel has nodes of, 16 bytes each
-//	servicesEnd   48 MiB     open files, 192 bytes each
+//	servicesEnd   64 MiB     open files, 256 bytes each
 //	...           256 KiB    requests that change something, 64 bytes each
 //	...           2 MiB      changes that were not answered, 128 bytes each
 //	...           1.25 MiB   drafts, 320 bytes each
@@ -37,7 +37,7 @@ import (
 )
 
 // magic is of this layout: a program with another one does not take the mount over, but mounts anew.
-const magic = 0x436f6d6d79457332
+const magic = 0x436f6d6d79457333
 
 const (
 	headerSize  = 4 << 10

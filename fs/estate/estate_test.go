@@ -39,7 +39,7 @@ func TestLayout(t *testing.T) {
 	if n := unsafe.Sizeof(header{}); n > headerSize {
 		t.Errorf("a header of %d bytes", n)
 	}
-	if n := unsafe.Sizeof(Handle{}); n != 192 {
+	if n := unsafe.Sizeof(Handle{}); n != 256 {
 		t.Errorf("a handle of %d bytes", n)
 	}
 	if n := unsafe.Sizeof(Service{}); n != 16 {
@@ -113,7 +113,7 @@ func TestHeirFindsWhatWasNoted(t *testing.T) {
 	}
 	// What was free is used again, and nothing else.
 	if d := h.AddHandle(Opened{Fh: 5}); d == handles[0] || d == handles[1] || h.header().handles.Load() != 3 {
-		t.Errorf("a new handle took record %d of %d", h.index(unsafe.Pointer(d), handlesAt, 192), h.header().handles.Load())
+		t.Errorf("a new handle took record %d of %d", h.index(unsafe.Pointer(d), handlesAt, 256), h.header().handles.Load())
 	}
 	if h.AddService(9, 0); h.header().services.Load() != 2 {
 		t.Errorf("%d records of services", h.header().services.Load())

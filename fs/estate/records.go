@@ -80,7 +80,7 @@ type Opened struct {
 	Inode   uint64
 }
 
-// Handle is the record of an open file: 192 bytes.
+// Handle is the record of an open file: 256 bytes.
 type Handle struct {
 	noted atomic.Uint32 // 1: what is open counts
 	kind  atomic.Uint32
@@ -90,10 +90,10 @@ type Handle struct {
 	open  Opened
 	snap  Read
 
-	kept   extent // of what is gathered
-	length int64
-	last   uint64 // the WRITE that was gathered last
-	stamp  int64  // the time that somebody has given what is gathered, Unix nanoseconds; 0: none
+	gathered [2]gathered
+	which    atomic.Uint32 // of them counts
+	_        uint32
+	stamp    int64 // the time that somebody has given what is gathered, Unix nanoseconds; 0: none
 	// Report is of the value that the descriptor commits.
 	Report Report
 	seen   uint64
@@ -101,7 +101,7 @@ type Handle struct {
 	locked atomic.Uint32 // 1: a lock was taken by it
 	lock   Lock
 	poll   atomic.Uint64 // the kernel's number of who polls it, 0: nobody has
-	_      [16]byte
+	_      [32]byte
 }
 
 // Opened returns what is open.
@@ -220,57 +220,11 @@ func (h *Handle) SetWriting(w Writing, base uint64) {
 }
 
 // Writing returns what SetWriting noted.
-func (h *Handle) Writing() (w Writing, base uint64) { return Writing(h.wrote.Load()), h.base }
-
-// Keep keeps what a descriptor gathers: data, of which the bytes from from to to are new since the last Keep, or all if anything
-// else was noted since. unique is the WRITE's. It reports false if there is no room: then nothing is kept.
-func (e *Estate) Keep(h *Handle, w Writing, base uint64, data []byte, from, to int, unique uint64) bool {
-	if was := Writing(h.wrote.Load()); was != Kept && was != Resting {
-		from, to = 0, len(data)
-		h.Report.reset()
+func (h *Handle) Writing() (w Writing, base uint64) {
+	if h.isKept() {
+		return Writing(h.wrote.Load()), h.now().base
 	}
-	h.wrote.Store(uint32(Gathered))
-	if h.kept.order == 0 || 1<<h.kept.order < len(data) {
-		x, ok := e.takeExtent(max(len(data), 1))
-		if !ok {
-			return false
-		}
-		old := h.kept
-		h.kept = x
-		e.putExtent(old)
-		from, to = 0, len(data)
-	}
-	copy(e.bytes(h.kept)[from:to], data[from:to])
-	h.base, h.length, h.last = base, int64(len(data)), unique
-	h.Report.reset()
-	h.wrote.Store(uint32(w))
-	return true
-}
-
-// IsKept reports whether Keep would keep nothing new.
-func (h *Handle) IsKept(w Writing, base uint64, length int) bool {
-	return Writing(h.wrote.Load()) == w && h.base == base && h.length == int64(length)
-}
-
-// SetStamp notes the time that what is gathered has been given, 0: none.
-func (h *Handle) SetStamp(nano int64) { h.stamp = nano }
-
-// Stamp returns what SetStamp noted.
-func (h *Handle) Stamp() int64 { return h.stamp }
-
-// Kept returns what a descriptor has gathered, and the WRITE that was last; false: it is not kept.
-func (e *Estate) Kept(h *Handle) (data []byte, unique uint64, ok bool) {
-	if w := Writing(h.wrote.Load()); w != Kept && w != Resting || !h.kept.isSound(h.length) {
-		return nil, 0, false
-	}
-	return append([]byte{}, e.bytes(h.kept)[:h.length]...), h.last, true
-}
-
-// Drop gives back the memory of what a descriptor has gathered, once something else is noted.
-func (e *Estate) Drop(h *Handle) {
-	x := h.kept
-	h.kept = extent{}
-	e.putExtent(x)
+	return Writing(h.wrote.Load()), h.base
 }
 
 // AddHandle notes an open file, before the kernel hears of it; nil if there is no room.
@@ -287,7 +241,7 @@ func (e *Estate) AddHandle(o Opened) *Handle {
 	h.under.Store(uint32(NoCondition))
 	h.locked.Store(0)
 	h.poll.Store(0)
-	h.kept, h.length, h.last, h.stamp = extent{}, 0, 0, 0
+	h.gathered, h.stamp = [2]gathered{}, 0
 	h.Report.reset()
 	h.noted.Store(1)
 	return h
@@ -299,7 +253,7 @@ func (e *Estate) RemoveHandle(h *Handle) {
 		return
 	}
 	h.noted.Store(0)
-	e.putExtent(h.kept)
+	e.putExtent(h.now().at)
 	e.put(&e.freeHandles, e.index(unsafe.Pointer(h), handlesAt, unsafe.Sizeof(*h)))
 }
 
@@ -338,10 +292,13 @@ func (e *Estate) TakeOver() {
 	e.freeHandles = unused(min(h.handles.Load(), MaxHandles), func(i uint32) bool {
 		r := e.handle(i)
 		is := r.noted.Load() == 1
-		if w := Writing(r.wrote.Load()); is && (w == Kept || w == Resting) && r.kept.isSound(r.length) {
-			taken = append(taken, r.kept)
-		} else if is {
-			r.kept = extent{} // nothing, or half of it
+		if is {
+			r.next().at = extent{}
+			if g := r.now(); r.isKept() && g.at.isSound(g.length) {
+				taken = append(taken, g.at)
+			} else {
+				g.at = extent{}
+			}
 		}
 		return is
 	})
