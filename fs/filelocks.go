@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -68,12 +69,11 @@ func (ls *fileLocks) isRanged(node uint64) bool {
 	return ok
 }
 
-// takes notes that an owner takes a lock of a variable by a descriptor.
-func (ls *fileLocks) takes(h *handle, l model.Lock) {
+// takes notes that an owner takes a lock by a descriptor, of a variable, or (0) of what only this mount has. What the owner has
+// by descriptors that are being released is given up when it returns: it would be taken for this lock.
+func (ls *fileLocks) takes(ctx context.Context, h *handle, o lockOwner) {
 	ls.some.Store(true)
-	o := lockOwner{l.ID, l.Kind, l.Owner}
 	ls.mu.Lock()
-	defer ls.mu.Unlock()
 	if ls.owners[o] == nil {
 		ls.owners[o] = map[*handle]struct{}{}
 	}
@@ -83,6 +83,19 @@ func (ls *fileLocks) takes(h *handle, l model.Lock) {
 	}
 	ls.ids[h][o] = struct{}{}
 	h.locked.Store(true)
+	var released []chan struct{}
+	for other := range ls.owners[o] {
+		if done := ls.closing[other]; done != nil && other != h {
+			released = append(released, done)
+		}
+	}
+	ls.mu.Unlock()
+	for _, done := range released {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // idsOf returns the variables of which an owner can have locks by a descriptor, with the present one of the descriptor.
@@ -144,13 +157,17 @@ func (ls *fileLocks) hasLost(h *handle, l model.Lock) bool {
 	return false
 }
 
-// closes notes that a descriptor is being released, and returns by which owners locks were taken by it. closed is to be called when
-// they are given up.
+// closes notes that a descriptor is being released, and returns which owners' locks end with it. closed is to be called when they
+// are given up. Nobody waits for a release: meanwhile an owner can have taken locks by another descriptor of the file, that are
+// not to end, because a process has opened it again, or because the kernel has given an open file description the number of
+// this one.
 func (ls *fileLocks) closes(h *handle) (owners []lockOwner, closed func()) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for o := range ls.ids[h] {
-		owners = append(owners, o)
+		if !ls.hasOtherLocked(o, h) {
+			owners = append(owners, o)
+		}
 	}
 	done := make(chan struct{})
 	ls.closing[h] = done
@@ -173,6 +190,16 @@ func (ls *fileLocks) closes(h *handle) (owners []lockOwner, closed func()) {
 		delete(ls.closing, h)
 		close(done)
 	}
+}
+
+// hasOtherLocked reports whether an owner has taken locks of a descriptor's file by another one that is open.
+func (ls *fileLocks) hasOtherLocked(o lockOwner, h *handle) bool {
+	for other := range ls.owners[o] {
+		if other != h && ls.closing[other] == nil && (o.id != 0 || other.node == h.node) {
+			return true
+		}
+	}
+	return false
 }
 
 // closesOther gives up the locks of a descriptor that has no handle.
@@ -225,18 +252,12 @@ func (ls *fileLocks) here(h *handle, in *fuse.LkIn, l model.Lock, wait bool) (<-
 	if err != nil {
 		return nil, nil, lockErrno[err]
 	}
-	o := lockOwner{0, l.Kind, l.Owner}
 	if h == nil {
+		o := lockOwner{0, l.Kind, l.Owner}
 		if ls.others[in.Fh] == nil {
 			ls.others[in.Fh] = map[lockOwner]struct{}{}
 		}
 		ls.others[in.Fh][o] = struct{}{}
-	} else {
-		if ls.ids[h] == nil {
-			ls.ids[h] = map[lockOwner]struct{}{}
-		}
-		ls.ids[h][o] = struct{}{}
-		h.locked.Store(true)
 	}
 	if w == nil {
 		return nil, nil, nil

@@ -180,7 +180,7 @@ func (f *FS) inherited(ctx context.Context, rec *estate.Handle) *handle {
 	if r.left != nil {
 		h.seen.Store(r.left.Version)
 	}
-	f.inheritLock(h, rec)
+	f.inheritLock(ctx, h, rec)
 	if _, ok := h.state.(*replacer); ok {
 		h.writer.Store(o.Opener)
 	}
@@ -189,14 +189,14 @@ func (f *FS) inherited(ctx context.Context, rec *estate.Handle) *handle {
 }
 
 // inheritLock has a descriptor lose its locks: somebody else may have had them meanwhile.
-func (f *FS) inheritLock(h *handle, rec *estate.Handle) {
+func (f *FS) inheritLock(ctx context.Context, h *handle, rec *estate.Handle) {
 	l, ok := rec.Lock()
 	v := h.variable()
 	if !ok || v == nil {
 		return
 	}
 	lock := model.Lock{ID: v.ID(), Kind: model.LockKind(l.Kind), Owner: l.Owner}
-	f.locks.takes(h, lock)
+	f.locks.takes(ctx, h, lockOwner{lock.ID, lock.Kind, lock.Owner})
 	f.locks.lose(lock)
 }
 

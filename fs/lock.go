@@ -137,7 +137,7 @@ func (f *FS) lock(t ticket, interrupt <-chan struct{}, in *fuse.LkIn) error {
 		return f.lockHere(ctx, h, in, l, wait)
 	}
 	l.ID, l.In = v.ID(), v.Service().ID()
-	f.locks.takes(h, l) // before it is granted: it can be lost at once
+	f.locks.takes(ctx, h, lockOwner{l.ID, l.Kind, l.Owner}) // before it is granted: it can be lost at once
 	h.noteLock(l)
 	defer f.noteUnlock(h, l.ID, 1)
 	err = f.c.Lock(ctx, l, wait)
@@ -308,6 +308,9 @@ func (f *FS) locksLost(lost []model.Lock) {
 
 // lockHere gets a lock of a file that only this mount has.
 func (f *FS) lockHere(ctx context.Context, h *handle, in *fuse.LkIn, l model.Lock, wait bool) error {
+	if h != nil {
+		f.locks.takes(ctx, h, lockOwner{0, l.Kind, l.Owner})
+	}
 	granted, w, err := f.locks.here(h, in, l, wait)
 	if err != nil || w == nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/commy-project/commyfs/internal/testenv"
 )
 
@@ -474,6 +476,35 @@ c.end()
 `
 
 // TestS15_NewFiles: a file that does not exist yet can be locked by all.
+// TestS15_Reopened: who closes a file, opens it again and locks it has the lock. The kernel tells the mount of the close, and does
+// not wait for it.
+func TestS15_Reopened(t *testing.T) {
+	t.Parallel()
+	m := NewHost(t).Mount()
+	m.Mkdir("t/s")
+	m.Write("t/s/v", "1")
+	looker := m.open(t, "t/s/v", unix.O_RDWR)
+	for i := range 2000 {
+		fd, err := unix.Open(m.Path("t/s/v"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.FcntlFlock(uintptr(fd), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+			t.Fatal(err)
+		}
+		l := unix.Flock_t{Type: unix.F_WRLCK}
+		if err := unix.FcntlFlock(uintptr(looker.fd), unix.F_OFD_GETLK, &l); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Close(fd); err != nil {
+			t.Fatal(err)
+		}
+		if l.Type != unix.F_WRLCK {
+			t.Fatalf("the lock is gone, after %d times", i)
+		}
+	}
+}
+
 func TestS15_NewFiles(t *testing.T) {
 	t.Parallel()
 	testenv.Need(t, "flock")
