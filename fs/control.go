@@ -183,18 +183,18 @@ func (f *FS) lookupControl(h *fuse.InHeader, name string, out *fuse.EntryOut) fu
 	}
 	out.NodeId = n.id
 	f.kernel.Learn(h.Pid, n.id, nil)
-	f.controlAttr(n, &out.Attr)
+	f.controlAttr(n, h.Pid, &out.Attr)
 	return fuse.OK
 }
 
-func (f *FS) controlAttr(n *controlNode, out *fuse.Attr) {
+func (f *FS) controlAttr(n *controlNode, tid uint32, out *fuse.Attr) {
 	f.attr(n, out)
 	setTimes(out, f.control.since.UnixNano())
 	switch {
 	case n.text != nil:
 		setSize(out, f.textSize(n))
 	case n.query != nil:
-		setSize(out, blockSize) // of an empty file splice(2) would not ask us, who refuse it
+		setSize(out, f.streamSize(n, tid))
 	case n.is(syscall.S_IFLNK):
 		setSize(out, int64(len(f.linkTo(n.id&^controlBits))))
 	}
@@ -205,7 +205,12 @@ func (f *FS) getControlAttr(in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
-	f.controlAttr(n, &out.Attr)
+	f.controlAttr(n, in.Pid, &out.Attr)
+	if in.Flags()&fuse.FUSE_GETATTR_FH != 0 { // only lseek(2) asks so, for the end
+		if h, ok := f.control.handle(in.Fh()).(*eventHandle); ok {
+			setSize(&out.Attr, int64(h.r.Follow()))
+		}
+	}
 	return fuse.OK
 }
 
@@ -265,8 +270,7 @@ func (f *FS) openControl(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.O
 	if err != nil {
 		return err
 	}
-	// A stream has no position, over whose lock its readers would wait for each other.
-	out.OpenFlags |= fuse.FOPEN_STREAM | fuse.FOPEN_NONSEEKABLE
+	h.node, h.process = n.id, f.callers.process(in.Pid)
 	out.Fh = f.control.add(h)
 	h.fh = out.Fh
 	return nil
@@ -287,7 +291,7 @@ func (f *FS) readControl(interrupt <-chan struct{}, in *fuse.ReadIn, buf []byte)
 			return nil, fuse.EINVAL
 		}
 		f.requests.blocks(t, true)
-		n, err := h.read(buf, in.Flags&syscall.O_NONBLOCK == 0, interrupt)
+		n, err := h.read(buf, in.Offset, in.Flags&syscall.O_NONBLOCK == 0, interrupt)
 		if err != nil {
 			return nil, f.errno("events", err)
 		}

@@ -104,9 +104,11 @@ type eventStream struct {
 
 // eventHandle is an open stream.
 type eventHandle struct {
-	s  *eventStream
-	r  *stream.Reader
-	fh uint64
+	s       *eventStream
+	r       *stream.Reader
+	fh      uint64
+	node    uint64
+	process int // that has opened it; 0: not known
 }
 
 func (ss *streams) init(f *FS, dial func(context.Context) (varsync.Conn, error)) {
@@ -298,9 +300,11 @@ func droppedLine(n uint64, token string) []byte {
 }
 
 // read waits for the next change, if it is to, until the caller is interrupted or the mount ends.
-func (h *eventHandle) read(buf []byte, wait bool, interrupt <-chan struct{}) (int, error) {
-	n, err := h.r.Read(buf, wait, interrupt)
+func (h *eventHandle) read(buf []byte, pos uint64, wait bool, interrupt <-chan struct{}) (int, error) {
+	n, err := h.r.ReadAt(buf, pos, wait, interrupt)
 	switch {
+	case errors.Is(err, stream.ErrGone):
+		return 0, syscall.ESTALE
 	case errors.Is(err, stream.ErrAgain):
 		return 0, syscall.EAGAIN
 	case errors.Is(err, stream.ErrInterrupted):

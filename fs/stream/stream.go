@@ -1,7 +1,8 @@
 // Package stream keeps the last lines of a stream for readers that come and go.
 //
 // Its memory is bounded whatever readers do: the oldest lines go, and a reader that had not read them is told how many. Each
-// line has a token, from which another reader can go on as long as the line is kept.
+// line has a token, from which another reader can go on as long as the line is kept. A reader reads by position, as in a file
+// that has what was added since it was opened.
 package stream
 
 import (
@@ -27,11 +28,15 @@ var (
 	ErrExpired = errors.New("the token has expired")
 )
 
-// ErrAgain is returned by [Reader.Read] if there is nothing to read yet and it is not to wait.
-var ErrAgain = errors.New("nothing to read yet")
-
-// ErrInterrupted is returned by [Reader.Read] if the wait was ended.
-var ErrInterrupted = errors.New("interrupted")
+// Errors of [Reader.ReadAt].
+var (
+	// ErrAgain: there is nothing to read yet, and it is not to wait.
+	ErrAgain = errors.New("nothing to read yet")
+	// ErrInterrupted: the wait was ended.
+	ErrInterrupted = errors.New("interrupted")
+	// ErrGone: what was there has been read, and is not kept any more.
+	ErrGone = errors.New("not kept any more")
+)
 
 // Stream is a stream of lines. One goroutine adds to it.
 type Stream struct {
@@ -39,15 +44,23 @@ type Stream struct {
 	dropped func(n uint64, token string) []byte // makes the line that tells a reader what it missed
 
 	mu      sync.Mutex // guards the following
-	lines   [][]byte
-	first   uint64 // number of lines[0]
-	bytes   int
+	lines   []line
+	first   uint64        // number of lines[0]
+	end     uint64        // bytes that were added
 	wake    chan struct{} // closed when there is more; nil: nobody waits
 	ended   bool
 	readers int
 	missed  uint64 // lines that readers were told to have missed
 	onMore  func() // called after lines were added
 }
+
+// line is a line and where it begins, in bytes that were added.
+type line struct {
+	at   uint64
+	text []byte
+}
+
+func (l *line) end() uint64 { return l.at + uint64(len(l.text)) }
 
 // New returns an empty stream. dropped makes the line, with its line break, for a reader that has missed n lines.
 func New(dropped func(n uint64, token string) []byte) *Stream {
@@ -62,15 +75,14 @@ func (f *Stream) OnMore(fn func()) { f.onMore = fn }
 // Add adds the line that make returns, given its token.
 func (f *Stream) Add(make func(token string) []byte) {
 	f.mu.Lock()
-	next := f.first + uint64(len(f.lines))
+	next := f.nextLocked()
 	f.mu.Unlock()
-	line := make(f.token(next))
+	text := make(f.token(next))
 	f.mu.Lock()
-	f.lines = append(f.lines, line)
-	f.bytes += len(line)
-	for len(f.lines) > MaxLines || f.bytes > MaxBytes && len(f.lines) > 1 {
-		f.bytes -= len(f.lines[0])
-		f.lines[0] = nil
+	f.lines = append(f.lines, line{f.end, text})
+	f.end += uint64(len(text))
+	for len(f.lines) > MaxLines || f.end-f.lines[0].at > MaxBytes && len(f.lines) > 1 {
+		f.lines[0].text = nil
 		f.lines = f.lines[1:]
 		f.first++
 	}
@@ -79,6 +91,17 @@ func (f *Stream) Add(make func(token string) []byte) {
 	if f.onMore != nil {
 		f.onMore()
 	}
+}
+
+// nextLocked is the number of the next line.
+func (f *Stream) nextLocked() uint64 { return f.first + uint64(len(f.lines)) }
+
+// keptLocked is where what is kept begins.
+func (f *Stream) keptLocked() uint64 {
+	if len(f.lines) == 0 {
+		return f.end
+	}
+	return f.lines[0].at
 }
 
 func (f *Stream) moreLocked() {
@@ -106,8 +129,7 @@ func (f *Stream) End() {
 func (f *Stream) Now() *Reader {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.readers++
-	return &Reader{f: f, next: f.first + uint64(len(f.lines))}
+	return f.readerLocked(f.end, f.nextLocked())
 }
 
 // Since returns a reader of the lines after the one with a token.
@@ -119,107 +141,30 @@ func (f *Stream) Since(token string) (*Reader, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if id != f.id || line+1 < f.first || line >= f.first+uint64(len(f.lines)) {
+	if id != f.id || line+1 < f.first || line >= f.nextLocked() {
 		return nil, ErrExpired
 	}
+	if line+1 == f.nextLocked() {
+		return f.readerLocked(f.end, line+1), nil
+	}
+	return f.readerLocked(f.lines[line+1-f.first].at, line+1), nil
+}
+
+func (f *Stream) readerLocked(at, number uint64) *Reader {
 	f.readers++
-	return &Reader{f: f, next: line + 1}, nil
+	return &Reader{f: f, from: at, read: place{at, number}, before: place{at, number}}
+}
+
+// Size is how many bytes were added.
+func (f *Stream) Size() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.end
 }
 
 // Stat says how many readers there are, how many lines were added, and how many of them readers have missed.
 func (f *Stream) Stat() (readers int, added, missed uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.readers, f.first + uint64(len(f.lines)), f.missed
-}
-
-// Reader is a place in a stream. It may be used by several goroutines; each line goes to one of them.
-type Reader struct {
-	f *Stream
-
-	// Guarded by Stream.mu.
-	next   uint64 // line to read next
-	rest   []byte // of a line that was read in part
-	closed bool
-}
-
-// Close ends reading.
-func (r *Reader) Close() {
-	r.f.mu.Lock()
-	defer r.f.mu.Unlock()
-	if !r.closed {
-		r.closed = true
-		r.f.readers--
-	}
-}
-
-// Ready reports whether Read would return at once.
-func (r *Reader) Ready() bool {
-	r.f.mu.Lock()
-	defer r.f.mu.Unlock()
-	return r.readyLocked()
-}
-
-func (r *Reader) readyLocked() bool {
-	return len(r.rest) > 0 || r.f.ended || r.next < r.f.first+uint64(len(r.f.lines))
-}
-
-// Read fills buf with whole lines, as many as there are, and with a part of one only if that is longer than buf. It waits for
-// the first until stop is closed, which is [ErrInterrupted], or, if wait is false, not at all. At the end of the stream it
-// returns 0.
-func (r *Reader) Read(buf []byte, wait bool, stop <-chan struct{}) (int, error) {
-	f := r.f
-	for {
-		f.mu.Lock()
-		if r.readyLocked() {
-			n := r.takeLocked(buf)
-			f.mu.Unlock()
-			return n, nil
-		}
-		if !wait {
-			f.mu.Unlock()
-			return 0, ErrAgain
-		}
-		if f.wake == nil {
-			f.wake = make(chan struct{})
-		}
-		wake := f.wake
-		f.mu.Unlock()
-		select {
-		case <-wake:
-		case <-stop:
-			return 0, ErrInterrupted
-		}
-	}
-}
-
-func (r *Reader) takeLocked(buf []byte) (n int) {
-	f := r.f
-	for {
-		if len(r.rest) > 0 {
-			c := copy(buf[n:], r.rest)
-			r.rest = r.rest[c:]
-			n += c
-			if len(r.rest) > 0 {
-				return n
-			}
-		}
-		line, next := []byte(nil), r.next
-		switch {
-		case next < f.first:
-			lost := f.first - next
-			line, next = f.dropped(lost, f.token(f.first-1)), f.first
-			if n == 0 || len(line) <= len(buf)-n {
-				f.missed += lost
-			}
-		case next < f.first+uint64(len(f.lines)):
-			line, next = f.lines[next-f.first], next+1
-		default:
-			return n
-		}
-		if n > 0 && len(line) > len(buf)-n {
-			return n
-		}
-		r.rest, r.next = line, next
-	}
+	return f.readers, f.nextLocked(), f.missed
 }
