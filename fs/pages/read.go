@@ -52,7 +52,7 @@ func (p *Pages) Read(id uint64, buf []byte, off uint64, why func() Why) (n int, 
 			continue
 		case waiting, granting, switching:
 			var give bool
-			if again, give = p.held(d, sized); give {
+			if again, give = p.held(d, sized, why); give {
 				value = p.give(d)
 			}
 			if again || give {
@@ -81,10 +81,10 @@ func (p *Pages) give(n *node) []byte {
 	return n.shown.Data
 }
 
-// held holds a page back until the kernel has the size of its value (again). If that takes too long it returns false: what
-// makes the kernel take the size can be waiting for the page. A request to set the size is waited for. Whoever writes drops
+// held holds a page back until the kernel has the size of its value (again). If that takes too long for who can be sent away it
+// returns false: what makes the kernel take the size can be waiting for the page. A request to set the size is waited for. Whoever writes drops
 // the page before he makes the file longer: he is given way by a page of the old value, as long as he waits (give).
-func (p *Pages) held(n *node, sized <-chan struct{}) (again, give bool) {
+func (p *Pages) held(n *node, sized <-chan struct{}, why func() Why) (again, give bool) {
 	began := time.Now()
 	for {
 		if closedWithin(sized, p.done, heldTime) {
@@ -97,7 +97,7 @@ func (p *Pages) held(n *node, sized <-chan struct{}) (again, give bool) {
 			return false, true
 		}
 		held := time.Since(began)
-		if p.ctx.Err() != nil || held > holdTime && (!truncating || held > p.source.Bound()) {
+		if p.ctx.Err() != nil || held > p.source.Bound() || held > holdTime && !truncating && why() != Unknown {
 			return false, false
 		}
 	}

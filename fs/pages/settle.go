@@ -21,8 +21,9 @@ import (
 //	           take the processor away from it, unless it is built for low latency. Then [grace] is to be enough. Who asks
 //	           for the page from now on waits.
 //	switching  Nobody has a page. The kernel is shown the new value, and made to ask for its size, by a system call on the
-//	           own mount. When it has it, who waits for it or for the page goes on. If it does not take it in time (unsized),
-//	           who reads is sent away to come again, so that nothing waits for the page, and it is made to ask anew.
+//	           own mount. When it has it, who waits for it or for the page goes on. If it does not take it in time, who reads
+//	           is sent away to come again, and it is made to ask anew. Who has a mapping cannot be sent away, and is given
+//	           the page in the end (unsized): then it is dropped again.
 //
 // The kernel counts for itself that a file grows by a write of this mount, before the value is committed, some time after the
 // write was answered. So the answer waits until the page is dropped and nobody has it any more, and the kernel is looked at until
@@ -40,7 +41,7 @@ const (
 	// tries bounds how often pages are dropped because one was given meanwhile.
 	tries = 20
 	// growTime is how long the kernel is waited for to count a write; something else can tell it another size before.
-	growTime = 250 * time.Millisecond
+	growTime = time.Second
 	// arriveTime is what an answer takes at most to be taken.
 	arriveTime = 500 * time.Millisecond
 	// settleTime is how long the kernel is asked to take a size, lookTime the time between two looks at it.
@@ -75,17 +76,18 @@ func (p *Pages) settle(n *node) {
 			p.grant(n)
 		}
 		n.state = switching
-		p.mu.Unlock()
-
-		p.show(n)
-		size := int64(len(n.shown.Data))
-		p.mu.Unlock()
-		failed := !p.size(n, size)
-		_, named := p.source.Path(n.id)
-		p.mu.Lock()
-		n.unsized = failed && named && n.handles > 0 && !p.stopped
-		if n.unsized {
-			p.log.Debug("the kernel does not take a size", "id", n.id, "size", size)
+		served := n.served
+		for n.unsized = true; n.unsized && n.granted == nil && served == n.served; {
+			p.mu.Unlock()
+			p.show(n)
+			size := int64(len(n.shown.Data))
+			p.mu.Unlock()
+			failed := !p.size(n, size)
+			_, named := p.source.Path(n.id)
+			p.mu.Lock()
+			if n.unsized = failed && named && n.handles > 0 && !p.stopped; n.unsized {
+				p.log.Debug("the kernel does not take a size", "id", n.id, "size", size)
+			}
 		}
 		close(n.sized)
 		n.sized = nil
