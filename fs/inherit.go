@@ -59,6 +59,7 @@ func (f *FS) inheritTasks(ctx context.Context, e *estate.Estate) {
 		case out:
 			tasks[t.Unique()] = again{how: carriedOut}
 			t.Report.Answered(true)
+			t.Inherit()
 		default:
 			t.Forget()
 		}

@@ -160,6 +160,40 @@ func TestFull(t *testing.T) {
 	e.RemoveHandle(nil)
 }
 
+// What is left of requests by processes that died is not in the way of later ones, however many die.
+func TestTasksOfTheDead(t *testing.T) {
+	e := newEstate(t)
+	for i := range uint32(maxTasks + 50) {
+		a, b := e.Begin(uint64(4*i)), e.Begin(uint64(4*i+2))
+		if a == nil || b == nil {
+			t.Fatalf("no room after %d processes", i)
+		}
+		a.Report.Sent(uint64(i) + 1)
+		a.Report.Answered(true)
+		b.state.Store(taskMade) // it died while it noted it
+		e.Claim(i)
+		e.TakeOver()
+		if n, answer := a.Report.Outcome(); n != uint64(i)+1 || answer != CarriedOut {
+			t.Fatalf("report %d: %v", n, answer)
+		}
+		a.Inherit()
+	}
+	if e.Overflowed() {
+		t.Error("there are requests that were not noted")
+	}
+	for i := range uint64(maxTasks + 1) {
+		if e.Begin(1<<40+2*i) == nil != (i == maxTasks) {
+			t.Fatalf("request %d of %d", i, maxTasks)
+		}
+	}
+	for i, want := range []bool{true, true, true, false} { // the process itself, those that may find such requests, and others
+		if got := e.Overflowed(); got != want {
+			t.Errorf("after %d more processes: %v", i, got)
+		}
+		e.Claim(e.Restarts())
+	}
+}
+
 func TestOneClaims(t *testing.T) {
 	e := newEstate(t)
 	h := heir(t, e)

@@ -67,6 +67,7 @@ const (
 	taskMade // for a moment
 	taskBegun
 	taskDone
+	taskInherited // it was begun, and what became of it is known: an heir answers it
 )
 
 // Begin notes a request, by the kernel's number. nil: there is no room, which [Estate.Overflowed] tells.
@@ -82,12 +83,17 @@ func (e *Estate) Begin(unique uint64) *Task {
 			return t
 		}
 	}
-	h.overflowed.Store(1)
+	h.overflowed.Store(h.restarts.Load() + 1)
 	return nil
 }
 
-// Overflowed reports whether there may be requests that were not noted.
-func (e *Estate) Overflowed() bool { return e.header().overflowed.Load() != 0 }
+// Overflowed reports whether there may be requests that were not noted, by the process before or the one before that, which may
+// not have come to them. Those of earlier ones are over.
+func (e *Estate) Overflowed() bool {
+	h := e.header()
+	o := h.overflowed.Load()
+	return o != 0 && h.restarts.Load() <= o+1
+}
 
 // SetValue notes what the answer gives, a handle.
 func (t *Task) SetValue(v uint64) { t.value.Store(v) }
@@ -100,6 +106,10 @@ func (t *Task) Done(status int32) {
 	t.status.Store(status)
 	t.state.Store(taskDone)
 }
+
+// Inherit notes that an heir knows what became of the request. Its record can be used again, like that of an answer: the kernel has
+// all that it makes again read before anything else.
+func (t *Task) Inherit() { t.state.Store(taskInherited) }
 
 // Forget frees the record of a request that is to be carried out anew.
 func (t *Task) Forget() { t.state.Store(taskFree) }
@@ -117,7 +127,7 @@ func (e *Estate) Tasks() iter.Seq[*Task] {
 	return func(yield func(*Task) bool) {
 		for i := range uint64(maxTasks) {
 			t := e.task(i)
-			if s := t.state.Load(); (s == taskBegun || s == taskDone) && !yield(t) {
+			if s := t.state.Load(); s != taskFree && s != taskMade && !yield(t) {
 				return
 			}
 		}

@@ -310,6 +310,9 @@ func (e *Estate) TakeOver() {
 		}
 		return is
 	})
+	for i := range uint64(maxTasks) {
+		e.task(i).state.CompareAndSwap(taskMade, taskFree) // nobody is making it any more
+	}
 	e.freeDrafts = unused(min(h.drafts.Load(), maxDrafts), func(i uint32) bool { return e.draft(i).noted.Load() == 1 })
 	e.arena.init(taken)
 }
