@@ -59,7 +59,7 @@ func (f *FS) has(e *estate.Estate) {
 func (h *handle) bequeath() {
 	rec := h.record
 	kind := estate.File
-	if _, ok := h.state.(*private); ok || h.v == nil && (h.l == nil || !h.l.is(draft)) {
+	if _, ok := h.state.(*private); ok || h.variable() == nil && (h.l == nil || !h.l.is(draft)) {
 		kind = estate.Private
 	}
 	rec.SetKind(kind)
