@@ -6,6 +6,9 @@ import (
 
 // holder returns a lock that somebody has and that keeps l from being granted, nil if there is none.
 func (t *Table) holder(f *file, l *Lock) *Lock {
+	if !l.Exclusive && f.writers[l.Kind] == 0 {
+		return nil
+	}
 	for i := range f.held[l.Kind] {
 		if h := &f.held[l.Kind][i]; h.conflicts(l) {
 			return h
@@ -26,6 +29,9 @@ func (t *Table) ahead(f *file, l *Lock, n int, fn func(*Waiter) bool) {
 
 // blocks reports whether an owner has what keeps a lock from being granted.
 func (t *Table) blocks(f *file, o Owner, l *Lock) bool {
+	if f.owns[l.Kind][o] == 0 {
+		return false
+	}
 	for i := range f.held[l.Kind] {
 		if h := &f.held[l.Kind][i]; h.Owner == o && h.conflicts(l) {
 			return true
@@ -95,19 +101,19 @@ func (t *Table) serve(f *file, k Kind) (granted []*Waiter) {
 			continue
 		}
 		t.leave(f, w)
-		t.put(w.File, f, w.Lock, true)
+		had := t.put(w.File, f, w.Lock, true)
 		granted = append(granted, w)
-		if t.lets(&w.Lock) {
+		if t.lets(&w.Lock, had) {
 			i = 0
 		}
 	}
 	return granted
 }
 
-// lets reports whether others may get something because of a lock that was granted: what was exclusive can be shared now, and
-// other threads of its owner need not wait any more behind who waits for it.
-func (t *Table) lets(l *Lock) bool {
-	return !l.Exclusive || len(t.waiting[owning{l.Kind, l.Owner}]) > 0
+// lets reports whether others may get something because of a lock that was granted: what its owner had there as an exclusive one
+// can be shared now, and other threads of its owner need not wait any more behind who waits for it.
+func (t *Table) lets(l *Lock, had bool) bool {
+	return !l.Exclusive && had || len(t.waiting[owning{l.Kind, l.Owner}]) > 0
 }
 
 // set is put, and serves who waits.
@@ -116,8 +122,8 @@ func (t *Table) set(id uint64, f *file, l Lock, keep bool) (granted []*Waiter, e
 		return nil, ErrTooMany
 	}
 	t.files[id] = f
-	t.put(id, f, l, keep)
-	if len(f.line[l.Kind]) > 0 && (!keep || t.lets(&l)) {
+	had := t.put(id, f, l, keep)
+	if len(f.line[l.Kind]) > 0 && (!keep || t.lets(&l, had)) {
 		granted = t.serve(f, l.Kind)
 	}
 	t.tidy(id, f)
@@ -130,8 +136,8 @@ func (t *Table) crowded(f *file, l *Lock, keep bool, less int) bool {
 	if !t.full(l.Owner.Client, 2) { // the most that it can be
 		return false
 	}
-	after := replaced(f.held[l.Kind], *l, keep)
-	return t.full(l.Owner.Client, len(after)-len(f.held[l.Kind])-less)
+	own := f.of(l.Kind, l.Owner)
+	return t.full(l.Owner.Client, len(replaced(own, *l, keep))-len(own)-less)
 }
 
 // full reports whether there is no room for n more of a client's.
@@ -139,30 +145,53 @@ func (t *Table) full(name string, n int) bool {
 	return n > 0 && (t.limits.Client > 0 && t.LenOf(name)+n > t.limits.Client || t.limits.Total > 0 && t.total+n > t.limits.Total)
 }
 
-// put makes the owner's locks of a range be l, or none.
-func (t *Table) put(id uint64, f *file, l Lock, keep bool) {
-	for i := range f.held[l.Kind] {
-		if h := &f.held[l.Kind][i]; h.Owner == l.Owner {
-			t.count(id, h, -1)
+// of returns an owner's locks of a kind, in the order of their ranges.
+func (f *file) of(k Kind, o Owner) []Lock {
+	n := f.owns[k][o]
+	if n == 0 {
+		return nil
+	}
+	own := make([]Lock, 0, n)
+	for i := range f.held[k] {
+		if h := &f.held[k][i]; h.Owner == o {
+			if own = append(own, *h); len(own) == n {
+				break
+			}
 		}
 	}
-	f.held[l.Kind] = replaced(f.held[l.Kind], l, keep)
-	for i := range f.held[l.Kind] {
-		if h := &f.held[l.Kind][i]; h.Owner == l.Owner {
-			t.count(id, h, 1)
-		}
-	}
+	return own
 }
 
-// replaced is a list of locks with l, or with nothing, in the place of what its owner has of the range. Locks of an owner that
+// put makes the owner's locks of a range be l, or none. It reports whether the owner had any of the file.
+func (t *Table) put(id uint64, f *file, l Lock, keep bool) (had bool) {
+	before := f.of(l.Kind, l.Owner)
+	if had = len(before) > 0; had {
+		f.held[l.Kind] = slices.DeleteFunc(f.held[l.Kind], func(h Lock) bool { return h.Owner == l.Owner })
+	}
+	after := replaced(before, l, keep)
+	f.held[l.Kind] = append(f.held[l.Kind], after...)
+	for len(before) > 0 && len(after) > 0 && before[0] == after[0] {
+		before, after = before[1:], after[1:]
+	}
+	for len(before) > 0 && len(after) > 0 && before[len(before)-1] == after[len(after)-1] {
+		before, after = before[:len(before)-1], after[:len(after)-1]
+	}
+	for i := range before {
+		t.count(id, f, &before[i], -1)
+	}
+	for i := range after {
+		t.count(id, f, &after[i], 1)
+	}
+	return had
+}
+
+// replaced is the list of an owner's locks with l, or with nothing, in the place of what it has of the range. Locks that
 // touch and are alike become one.
 func replaced(list []Lock, l Lock, keep bool) []Lock {
 	out := make([]Lock, 0, len(list)+2)
 	at := -1 // where l goes: the order of an owner's is that of their ranges
 	for _, h := range list {
 		switch {
-		case h.Owner != l.Owner:
-			out = append(out, h)
 		case keep && h.Exclusive == l.Exclusive && h.Start <= l.End+1 && l.Start <= h.End+1:
 			l.Start, l.End, l.Since = min(l.Start, h.Start), max(l.End, h.End), min(l.Since, h.Since)
 		case h.End < l.Start:
@@ -199,11 +228,32 @@ func replaced(list []Lock, l Lock, keep bool) []Lock {
 
 func (t *Table) countWaiter(w *Waiter, n int) { t.add(w.File, w.Owner.Client, n) }
 
-func (t *Table) count(id uint64, l *Lock, n int) {
+// count counts a lock that has come or gone.
+func (t *Table) count(id uint64, f *file, l *Lock, n int) {
 	t.add(id, l.Owner.Client, n)
+	if l.Exclusive {
+		f.writers[l.Kind] += n
+	}
+	if f.owns[l.Kind] == nil {
+		f.owns[l.Kind] = map[Owner]int{}
+	}
+	if f.owns[l.Kind][l.Owner] += n; f.owns[l.Kind][l.Owner] == 0 {
+		delete(f.owns[l.Kind], l.Owner)
+	}
 	a := t.act(l.actor())
-	a.held += n
+	a.count(id, l.Kind, n)
 	t.rest(l.actor(), a)
+}
+
+func (a *acting) count(id uint64, k Kind, n int) {
+	i := slices.IndexFunc(a.held, func(at heldAt) bool { return at.file == id && at.kind == k })
+	if i < 0 {
+		i = len(a.held)
+		a.held = append(a.held, heldAt{file: id, kind: k})
+	}
+	if a.held[i].n += n; a.held[i].n == 0 {
+		a.held = slices.Delete(a.held, i, i+1)
+	}
 }
 
 // add counts n locks or waiters of a client.
@@ -233,7 +283,7 @@ func (t *Table) act(k actor) *acting {
 }
 
 func (t *Table) rest(k actor, a *acting) {
-	if a.held == 0 && len(a.waits) == 0 {
+	if len(a.held)+len(a.waits) == 0 {
 		delete(t.acting, k)
 	}
 }

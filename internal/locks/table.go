@@ -111,10 +111,13 @@ type Table struct {
 	frozen  bool
 }
 
-// file is what there is of one: files nobody wants are not kept.
+// file is what there is of one: files nobody wants are not kept. There can be very many locks of one: what is done for each that
+// comes or goes does not look at all others, where it can be helped.
 type file struct {
-	held [kinds][]Lock
-	line [kinds][]*Waiter
+	held    [kinds][]Lock
+	line    [kinds][]*Waiter
+	writers [kinds]int           // exclusive ones of held
+	owns    [kinds]map[Owner]int // how many of held are an owner's
 }
 
 // client is what one has: on which files, and how many locks and waiters.
@@ -129,10 +132,17 @@ type owning struct {
 	Owner
 }
 
-// acting is what a process has and waits for.
+// acting is what a process has, by files, and waits for.
 type acting struct {
-	held  int
+	held  []heldAt
 	waits []*Waiter
+}
+
+// heldAt is how many locks of a kind of a file there are.
+type heldAt struct {
+	file uint64
+	kind Kind
+	n    int
 }
 
 // New returns an empty table.
@@ -172,8 +182,8 @@ func (t *Table) Acquire(id uint64, l Lock, wait bool, token uint64) (w *Waiter, 
 		f = &file{}
 	}
 	if l.Kind == Flock {
-		if i := slices.IndexFunc(f.held[Flock], func(h Lock) bool { return h.Owner == l.Owner }); i >= 0 {
-			if f.held[Flock][i].Exclusive == l.Exclusive {
+		if had := f.of(Flock, l.Owner); len(had) > 0 {
+			if had[0].Exclusive == l.Exclusive {
 				return nil, nil, nil
 			}
 			granted, _ = t.Release(id, Lock{Kind: Flock, Owner: l.Owner})
@@ -302,7 +312,7 @@ func (t *Table) ReleaseClient(name string) (granted []*Waiter) {
 			kept := f.held[k][:0:0]
 			for i := range f.held[k] {
 				if h := &f.held[k][i]; h.Owner.Client == name {
-					t.count(id, h, -1)
+					t.count(id, f, h, -1)
 				} else {
 					kept = append(kept, *h)
 				}
@@ -335,7 +345,7 @@ func (t *Table) Conflict(id uint64, l Lock) (held Lock, ok bool) {
 func (t *Table) Holds(id uint64, l Lock) bool {
 	l.whole()
 	f := t.files[id]
-	if f == nil || l.check() != nil {
+	if f == nil || l.check() != nil || f.owns[l.Kind][l.Owner] == 0 {
 		return false
 	}
 	next := l.Start
@@ -358,7 +368,7 @@ func (t *Table) Holds(id uint64, l Lock) bool {
 // Has reports whether an owner has anything of a kind of a file. Of a kind that does not exist nobody has anything.
 func (t *Table) Has(id uint64, k Kind, o Owner) bool {
 	f := t.files[id]
-	return f != nil && k < kinds && slices.ContainsFunc(f.held[k], func(h Lock) bool { return h.Owner == o })
+	return f != nil && k < kinds && f.owns[k][o] > 0
 }
 
 // Force makes a lock the owner's whatever others have, for a table that does not decide but repeats.
