@@ -107,7 +107,11 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit, j varsync.Journal) error 
 	if e != nil && e.Seen != nil {
 		ch.HasVersion, ch.IfVersion = true, e.Seen.Version()
 	}
-	res, queued, err := f.c.CreateOrKeep(ctx, l.id, ch)
+	tenure := uint64(0)
+	if e != nil {
+		tenure = e.Tenure
+	}
+	res, queued, err := f.c.CreateOrKeep(ctx, l.id, ch, tenure)
 	if errors.Is(err, model.ErrExists) && e == nil {
 		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // somebody else made it: that is as good
 			f.become(l, v)

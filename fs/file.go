@@ -133,7 +133,10 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if h == nil {
 		return
 	}
-	defer f.handles.remove(in.Fh)
+	defer func() {
+		f.handles.remove(in.Fh)
+		f.locks.unranged(f, h.node)
+	}()
 	defer f.endAwait(h)
 	if h.paged {
 		f.pages.Close(h.node)

@@ -59,6 +59,18 @@ func (ls *fileLocks) ranges(node uint64) {
 	}
 }
 
+// unranged forgets that of a file that nobody has open any more.
+func (ls *fileLocks) unranged(f *FS, node uint64) {
+	if !ls.isRanged(node) {
+		return
+	}
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if len(f.handles.of(node)) == 0 {
+		delete(ls.ranged, node)
+	}
+}
+
 func (ls *fileLocks) isRanged(node uint64) bool {
 	if !ls.some.Load() {
 		return false

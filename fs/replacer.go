@@ -23,6 +23,7 @@ type replacer struct {
 	base   uint64    // the version at the open
 	asked  time.Time // when the server said last that it would keep a change
 	queues bool      // what it said was that it cannot be reached: the value is to be queued
+	tenure uint64    // the mount's of its locks when the first of buf was written
 	stamp  time.Time // the time that somebody has given the value; zero: when it is committed
 	failed error     // why a write was refused: what has a part missing is never published
 	// Why release publishes nothing.
@@ -114,6 +115,9 @@ func (r *replacer) truncate(size int64) error {
 		return r.failed
 	}
 	r.failed, r.killed, r.refused = nil, false, false
+	if size == 0 {
+		r.tenure = 0
+	}
 	r.resize(size)
 	return nil
 }
@@ -135,6 +139,9 @@ func (r *replacer) changed(from, to int) {
 
 // gather makes buf the value. part says that it looks as if more was to come at once.
 func (r *replacer) gather(buf []byte, part bool) {
+	if r.tenure == 0 {
+		r.tenure = r.fs.c.Tenure()
+	}
 	r.buf, r.stage, r.stamp = buf, dirty, time.Time{}
 	if r.l != nil {
 		r.fs.unshared.unstamp(r.l)
@@ -199,7 +206,7 @@ func (r *replacer) publish() ([]pendingEdit, error) {
 	if err := r.fs.fenced(v); err != nil {
 		return nil, err
 	}
-	e := varsync.Edit{Kind: varsync.EditReplace, Data: r.buf}
+	e := varsync.Edit{Kind: varsync.EditReplace, Data: r.buf, Tenure: r.tenure}
 	e.Seen = r.under(&e)
 	switch {
 	case v == nil && (r.stage == dirty || r.l.is(kept) && r.l.version() == r.base):

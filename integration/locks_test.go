@@ -247,29 +247,59 @@ func TestS15_Cut(t *testing.T) {
 	}
 }
 
-// TestS15_Stopped: a mount that was stopped for too long finds its lock lost, and what was to be written is not.
+// TestS15_Stopped: a mount that was stopped for too long finds its lock lost, and what was to be written is not, nor is what was
+// gathered under the lock for another file.
 func TestS15_Stopped(t *testing.T) {
 	t.Parallel()
-	testenv.Need(t, "flock")
+	testenv.Need(t, "flock", "python3")
 	h, a, b := twoMounts(t)
 	a.Write("t/s/v", "0")
+	a.Write("t/s/other", "0")
 	b.WaitFor("t/s/v")
-	const holds = `exec 9<>"$1"; flock 9; echo locked; while [ ! -e "$2" ]; do sleep 0.05; done; echo late >&9 || echo failed`
+	b.WaitFor("t/s/other")
+	const holds = `
+import fcntl, os, sys
+name, cue, other = sys.argv[1:]
+held = os.open(name, os.O_RDWR)
+fcntl.flock(held, fcntl.LOCK_EX)
+gathers = os.open(other, os.O_WRONLY | os.O_TRUNC)
+os.write(gathers, b"gathered")
+print("locked", flush=True)
+open(cue).read()
+for late in lambda: os.write(held, b"late"), lambda: os.close(gathers):
+    try:
+        late()
+    except OSError as e:
+        print("failed", e.errno, flush=True)
+os.close(held)
+with open(name, "w") as f:
+    f.write("after")
+print("closed", flush=True)
+`
 	cue := h.path("cue")
-	holder := h.StartCommand("dash", "-uc", holds, "dash", a.Path("t/s/v"), cue)
+	if err := unix.Mkfifo(cue, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holder := h.StartCommand("python3", "-c", holds, a.Path("t/s/v"), cue, a.Path("t/s/other"))
 	holder.WaitLine(readyBound, "locke")
-	w := h.StartCommand("dash", "-c", `flock "$1" sh -c 'echo got; echo next > "$1"' sh "$1"`, "dash", b.Path("t/s/v"))
+	w := h.StartCommand("dash", "-c", `flock "$1" sh -c 'echo got; echo next > "$1"; echo next > "$2"' sh "$1" "$2"`, "dash",
+		b.Path("t/s/v"), b.Path("t/s/other"))
 	h.waitLocks(1, 1)
 	a.Signal(syscall.SIGSTOP)
-	if err := os.WriteFile(cue, nil, 0o600); err != nil {
+	if err := os.WriteFile(cue, []byte("go\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.WaitLine(readyBound+20*time.Second, "go")
 	w.Wait(readyBound)
 	a.Signal(syscall.SIGCONT)
-	holder.WaitLine(readyBound, "faile")
+	holder.WaitLine(readyBound, "failed 5")
+	holder.WaitLine(readyBound, "failed 5")
+	holder.WaitLine(readyBound, "close")
 	holder.Wait(readyBound)
-	a.WaitValue("t/s/v", "next\n")
+	for _, m := range []*Mount{a, b} {
+		m.WaitValue("t/s/v", "after")
+		m.WaitValue("t/s/other", "next\n")
+	}
 }
 
 // TestS15_Interrupted: a signal ends the waiting, and others do not wait for who was interrupted.

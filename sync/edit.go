@@ -38,6 +38,9 @@ type Edit struct {
 	// Journal is told what becomes of the edit. Default: nobody.
 	Journal Journal
 
+	// Tenure is what [Client.Tenure] was when the first part of the edit was made, if that was earlier. Default: 0, it was made now.
+	Tenure uint64
+
 	lease uint64 // by which the client had locks
 }
 
@@ -87,7 +90,7 @@ func (e *Edit) merges() bool {
 
 // mergesWith reports whether it can be carried out as one with that which follows.
 func (e *Edit) mergesWith(next *Edit) bool {
-	return e.merges() && next.merges() && e.Kind == next.Kind && e.Seen == next.Seen
+	return e.merges() && next.merges() && e.Kind == next.Kind && e.Seen == next.Seen && e.lease == next.lease
 }
 
 const (
@@ -159,9 +162,7 @@ func rangesOf(data []byte, found []diff.Range, n int, extent int64) (ranges []mo
 func (v *Variable) wholeChange(batch []*Ack) (change model.Change, value []byte) {
 	e := batch[0].edit
 	change.ID, change.In = v.id, v.s.id
-	for _, a := range batch {
-		change.Lease = max(change.Lease, a.edit.lease)
-	}
+	change.Lease = e.lease
 	change.Mode, change.HasMTime, change.MTime = e.Mode, e.HasMTime, e.MTime
 	e.condition(&change)
 	switch e.Kind {

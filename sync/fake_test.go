@@ -25,6 +25,7 @@ type fake struct {
 
 	mu    sync.Mutex // guards the following
 	dials int
+	conn  *transport.Conn // the last
 }
 
 const (
@@ -43,9 +44,20 @@ func (f *fake) dial(context.Context) (varsync.Conn, error) {
 	client, server := transporttest.PipeWith(f.t, f.options)
 	f.mu.Lock()
 	f.dials++
+	f.conn = server
 	f.mu.Unlock()
 	go f.serve(server)
 	return transport.NewClient(client, transport.ClientOptions{}), nil
+}
+
+// push tells the client something that it has not asked for.
+func (f *fake) push(m transport.Message) {
+	f.mu.Lock()
+	conn := f.conn
+	f.mu.Unlock()
+	if err := conn.Send(transport.Envelope{Message: m}); err != nil {
+		f.t.Error(err)
+	}
 }
 
 func (f *fake) serve(conn *transport.Conn) {

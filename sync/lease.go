@@ -100,6 +100,9 @@ func (c *Client) loseLease(lease uint64, tell bool) {
 		lost = append(lost, modelLock(e.File, &e.Lock))
 	}
 	h.table.ReleaseClient("")
+	if len(lost) > 0 {
+		h.lostTo.Store(max(lease, h.lostTo.Load()))
+	}
 	for _, w := range h.waits { // they lose their place
 		w.on = nil
 	}

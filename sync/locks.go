@@ -24,6 +24,8 @@ type heldLocks struct {
 	// under is the lease by which the client has locks now, 0 if it has none.
 	under atomic.Uint64
 	used  atomic.Bool // somebody has asked for a lock
+	// lostTo is the last lease by which locks were lost.
+	lostTo atomic.Uint64
 
 	mu      sync.Mutex // guards the following; a leaf
 	table   *locks.Table
@@ -33,6 +35,7 @@ type heldLocks struct {
 	waits   map[uint64]*lockWait
 	token   uint64
 	leaving map[*model.Lock]struct{} // being unlocked
+	owed    map[*owedUnlock]struct{} // given up here, and the server may not know
 	keeping bool                     // somebody looks after the lease
 	pinging bool
 	homes   map[uint64]uint64      // the services of the variables of which there are locks
@@ -56,7 +59,7 @@ type lockWait struct {
 func (h *heldLocks) init() {
 	h.table = locks.New(locks.Limits{})
 	h.waits, h.leaving, h.dirty = map[uint64]*lockWait{}, map[*model.Lock]struct{}{}, map[*Variable]struct{}{}
-	h.homes = map[uint64]uint64{}
+	h.homes, h.owed = map[uint64]uint64{}, map[*owedUnlock]struct{}{}
 }
 
 // sinceBoot is a clock that nobody sets, and that goes on while the machine sleeps.
@@ -121,6 +124,9 @@ func (c *Client) Lock(ctx context.Context, l model.Lock, wait bool) error {
 	if has {
 		c.Settle(bound) // another mode can let others in
 	}
+	if !c.payAll(bound, l) {
+		return model.ErrDisconnected
+	}
 	w := h.begin(l, wait)
 	w.converts = has && l.Kind == model.LockFile
 	c.askLock(s, w)
@@ -159,6 +165,19 @@ func (c *Client) LockedByOther(l model.Lock) bool {
 	return ok
 }
 
+// Tenure is a number that stands for the locks that the client has now, 0 if it has none. What is written now and sent later, as an
+// [Edit] that has it, is refused with model.ErrLockLost if they are lost by then.
+func (c *Client) Tenure() uint64 { return c.locks.under.Load() }
+
+// leaseOf is the lease of a change that was begun in a tenure.
+func (h *heldLocks) leaseOf(tenure uint64) (uint64, error) {
+	lease := h.under.Load()
+	if tenure != 0 && tenure <= h.lostTo.Load() { // noted before there are no locks any more
+		return 0, model.ErrLockLost
+	}
+	return lease, nil
+}
+
 // Locked reports whether this client has any lock of a variable.
 func (c *Client) Locked(id uint64) bool {
 	h := &c.locks
@@ -168,51 +187,6 @@ func (c *Client) Locked(id uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.table.Of(id)) > 0
-}
-
-// Unlock takes a lock, or part of one, from its owner, when the edits made so far are answered. If the server cannot be asked it
-// learns it at the next connection.
-func (c *Client) Unlock(ctx context.Context, l model.Lock) error {
-	h := &c.locks
-	if !c.HasLock(l.ID, l.Kind, l.Owner) {
-		return nil
-	}
-	c.Settle(ctx)
-	h.mu.Lock()
-	h.leaving[&l] = struct{}{}
-	h.mu.Unlock()
-	_, err := call(ctx, c, func(ctx context.Context, conn Conn) (struct{}, error) {
-		sent := sinceBoot()
-		err := conn.Unlock(ctx, &l)
-		if err == nil {
-			h.mu.Lock()
-			h.renewLocked(c, sent)
-			h.mu.Unlock()
-		}
-		return struct{}{}, err
-	})
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.leaving, &l)
-	if model.CodeOf(err) != model.CodeNoLocks { // a part of one
-		_, _ = h.table.Release(l.ID, tableLock(&l))
-		h.leftLocked(l.ID)
-		h.noteLocked()
-	}
-	return err
-}
-
-// leftLocked forgets a variable of which there is no lock.
-func (h *heldLocks) leftLocked(id uint64) {
-	if len(h.table.Of(id)) > 0 {
-		return
-	}
-	for _, w := range h.waits {
-		if w.ID == id {
-			return
-		}
-	}
-	delete(h.homes, id)
 }
 
 // TestLock tells who is in the way of a lock.
@@ -254,17 +228,21 @@ func (h *heldLocks) edited(v *Variable) {
 // fewDirty is how many variables are noted without looking which of them are not dirty any more.
 const fewDirty = 1024
 
-// Settle returns when the edits enqueued so far, while there were locks, are answered, or when ctx ends.
+// Settle returns when the edits enqueued so far, while there were locks, are answered, or when ctx ends. They are noted until then:
+// others wait for them as well.
 func (c *Client) Settle(ctx context.Context) {
 	h := &c.locks
 	h.mu.Lock()
-	list := h.dirty
-	h.dirty = map[*Variable]struct{}{}
+	list := slices.Collect(maps.Keys(h.dirty))
 	h.mu.Unlock()
-	for v := range list {
+	for _, v := range list {
 		_ = v.Flush(ctx)
-		if v.Dirty() { // by others, or ctx has ended
-			h.edited(v)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, v := range list {
+		if !v.Dirty() {
+			delete(h.dirty, v)
 		}
 	}
 }

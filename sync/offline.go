@@ -69,10 +69,12 @@ func (c *Client) AwaitReplay(ctx context.Context, key uint64) bool {
 var ErrReplayed = errors.New("the new variable was replayed")
 
 // CreateOrKeep makes a variable by a change that creates it, or keeps that under a key if the server cannot be reached: kept is
-// true then. The bytes in change must not be modified afterwards.
-func (c *Client) CreateOrKeep(ctx context.Context, key uint64, change model.Change) (res model.Result, kept bool, err error) {
+// true then. The bytes in change must not be modified afterwards. tenure is as in [Edit].
+func (c *Client) CreateOrKeep(ctx context.Context, key uint64, change model.Change, tenure uint64) (res model.Result, kept bool, err error) {
 	k := c.keeper
-	if change.Lease = c.locks.under.Load(); change.Lease != 0 {
+	if change.Lease, err = c.locks.leaseOf(tenure); err != nil {
+		return model.Result{}, false, err
+	} else if change.Lease != 0 {
 		k = nil // see leased
 	}
 	var p *pursuit

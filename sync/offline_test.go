@@ -240,7 +240,7 @@ func TestOffline_CrashAnywhere(t *testing.T) {
 		}
 		const key = 1<<63 | 1
 		create := model.Change{Op: model.OpAppend, Create: true, Tenant: "t", Service: "s", Name: "new", Data: []byte("a")}
-		if _, kept, err := c.CreateOrKeep(t.Context(), key, create); err != nil || !kept {
+		if _, kept, err := c.CreateOrKeep(t.Context(), key, create, 0); err != nil || !kept {
 			t.Fatalf("a new variable: %v, %v", kept, err)
 		}
 		if err := c.KeepNew(key, appended("b")); err != nil {
@@ -316,7 +316,7 @@ func TestOffline_Doubt(t *testing.T) {
 					const key = 1<<63 | 1
 					if makes {
 						create := model.Change{Op: model.OpAppend, Create: true, Tenant: "t", Service: "s", Name: "new", Data: []byte("a,")}
-						if _, kept, err := c.CreateOrKeep(t.Context(), key, create); err != nil || !kept {
+						if _, kept, err := c.CreateOrKeep(t.Context(), key, create, 0); err != nil || !kept {
 							t.Fatalf("%v, %v", kept, err)
 						}
 						if err := c.KeepNew(key, appended("b,")); err != nil {

@@ -21,6 +21,13 @@ func (a *Ack) init(e Edit, bound time.Duration) {
 	a.edit, a.deadline, a.done = e, time.Now().Add(bound), make(chan struct{})
 }
 
+// failedAck is that of an edit that is not sent.
+func failedAck(e Edit, err error) *Ack {
+	a := &Ack{edit: e, done: make(chan struct{}), err: err}
+	close(a.done)
+	return a
+}
+
 // Done is closed when the edit is stored or refused.
 func (a *Ack) Done() <-chan struct{} { return a.done }
 
@@ -78,7 +85,11 @@ const (
 // one version.
 func (v *Variable) Enqueue(e Edit) *Ack {
 	h := &v.s.c.locks
-	e.lease = h.under.Load()
+	lease, err := h.leaseOf(e.Tenure)
+	if err != nil {
+		return failedAck(e, err)
+	}
+	e.lease = lease
 	defer h.edited(v)
 	if a := v.post(e); a != nil {
 		return a
@@ -98,7 +109,11 @@ func (v *Variable) Enqueue(e Edit) *Ack {
 
 // Commit carries out an edit after those already queued and waits for it.
 func (v *Variable) Commit(ctx context.Context, e Edit) (model.Result, error) {
-	e.lease = v.s.c.locks.under.Load()
+	lease, err := v.s.c.locks.leaseOf(e.Tenure)
+	if err != nil {
+		return model.Result{}, err
+	}
+	e.lease = lease
 	b := v.tryBusy()
 	if b == nil {
 		return v.Enqueue(e).Wait(ctx)

@@ -33,13 +33,17 @@ func (t *Table) Of(id uint64) (list []Entry) {
 	return list
 }
 
+// FilesOf returns the numbers of the files of which a client has or waits for locks, in order.
+func (t *Table) FilesOf(name string) []uint64 {
+	if c := t.clients[name]; c != nil {
+		return slices.Sorted(maps.Keys(c.files))
+	}
+	return nil
+}
+
 // OfClient returns the locks of a client, and those that it waits for, by files.
 func (t *Table) OfClient(name string) (list []Entry) {
-	c := t.clients[name]
-	if c == nil {
-		return nil
-	}
-	for _, id := range slices.Sorted(maps.Keys(c.files)) {
+	for _, id := range t.FilesOf(name) {
 		for _, e := range t.Of(id) {
 			if e.Owner.Client == name {
 				list = append(list, e)

@@ -292,15 +292,7 @@ func (t *Table) Cancel(w *Waiter) (granted []*Waiter, ok bool) {
 
 // ReleaseClient takes everything from a client, and returns who got something because of it.
 func (t *Table) ReleaseClient(name string) (granted []*Waiter) {
-	c := t.clients[name]
-	if c == nil {
-		return nil
-	}
-	ids := make([]uint64, 0, len(c.files))
-	for id := range c.files {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
+	ids := t.FilesOf(name)
 	for _, id := range ids {
 		f := t.files[id]
 		for k := range f.line {

@@ -72,7 +72,11 @@ func (k *locking) bury(list ...*lease) {
 		if !l.claimed {
 			k.claimLocked(l)
 		}
+		ids := k.table.FilesOf(l.client)
 		k.tellLocked(&t, k.table.ReleaseClient(l.client))
+		for _, id := range ids {
+			k.tidyLocked(id)
+		}
 		if l.session != nil {
 			l.session.feed.lock(told{lock: &lockNews{ended: l.number}})
 			t.add(l.session)

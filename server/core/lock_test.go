@@ -189,6 +189,7 @@ func TestS15_LeaseEnds(t *testing.T) {
 	a, b := connect(t, s), connect(t, s)
 	id := a.do(store("v", "0"))[0].ID
 	lease := a.wantLock(id, 1, false, model.LockGranted).Lease
+	a.wantLock(a.do(store("w", ""))[0].ID, 1, false, model.LockGranted)
 	b.wantLock(id, 2, true, model.LockWaits)
 	under := store("v", "under")
 	under.Lease = lease
@@ -204,6 +205,11 @@ func TestS15_LeaseEnds(t *testing.T) {
 		t.Errorf("reclaimed %+v", m)
 	}
 	b.wantValue("v", "under")
+	s.locking.mu.Lock()
+	if n := len(s.locking.places); n != 1 { // of v alone
+		t.Errorf("%d places are remembered", n)
+	}
+	s.locking.mu.Unlock()
 	if now := back.wantLock(id, 1, true, model.LockWaits); now.Lease <= lease {
 		t.Errorf("lease %d after %d", now.Lease, lease)
 	}
