@@ -131,6 +131,9 @@ func (c *Cache) disappeared(e *event) {
 	c.report(op, err)
 }
 
+// moveTries is how often a rename is tried beside somebody who looks at the names all the time.
+const moveTries = 10
+
 // moved announces a new name, or two.
 func (c *Cache) moved(e *event) {
 	if !c.Knows(e.ID, e.Parent, e.OldParent) && (e.with == nil || !c.Knows(e.with.ID)) {
@@ -150,7 +153,7 @@ func (c *Cache) moved(e *event) {
 		op.Kind = poke.Exchange
 	}
 	var err error
-	for range 5 {
+	for try := range moveTries {
 		p := &poking{kind: op.Kind, at: from, to: to, id: e.ID, dir: e.Dir}
 		if e.with != nil {
 			p.other, p.otherDir = e.with.ID, e.with.Dir
@@ -158,8 +161,13 @@ func (c *Cache) moved(e *event) {
 		c.current.Store(p) // from now on nobody else's answer is kept
 		forget()
 		err = c.poke(op, p)
-		if err == nil && p.moved.Load() || err != nil && !errors.Is(err, syscall.EBUSY) {
+		// ESTALE: somebody has looked a directory up under its new name, again since the poker has under the old one.
+		stale := errors.Is(err, syscall.ESTALE)
+		if err == nil && p.moved.Load() || err != nil && !stale && !errors.Is(err, syscall.EBUSY) {
 			break
+		}
+		if stale {
+			time.Sleep(time.Duration(try) * time.Millisecond) // until who looked is done
 		}
 	}
 	if err != nil {

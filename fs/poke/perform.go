@@ -78,11 +78,31 @@ func (p *Poker) perform(op Op) error {
 			return err
 		}
 		defer unix.Close(newParent)
+		flags := uint(0)
 		if op.Kind == Exchange {
-			return retry(func() error { return unix.Renameat2(parent, name, newParent, newName, unix.RENAME_EXCHANGE) })
+			flags = unix.RENAME_EXCHANGE
 		}
-		return retry(func() error { return unix.Renameat(parent, name, newParent, newName) })
+		rename := func() error { return unix.Renameat2(parent, name, newParent, newName, flags) }
+		err = retry(rename)
+		if err == unix.ESTALE {
+			// The kernel has a directory under its new name, and things in it are open. A lookup under the old name puts it back there,
+			// but not in the middle of a rename to another directory, which has the lock for that.
+			lookUp(parent, name)
+			if op.Kind == Exchange {
+				lookUp(newParent, newName)
+			}
+			err = retry(rename)
+		}
+		return err
 	}
+}
+
+// lookUp has the kernel ask for a name.
+func lookUp(dir int, name string) {
+	var st unix.Statx_t
+	_ = retry(func() error {
+		return unix.Statx(dir, name, unix.AT_STATX_DONT_SYNC|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	})
 }
 
 // touch does what changes no name.
