@@ -8,8 +8,9 @@ import (
 )
 
 // Schema is the layout of keys and records that this package writes, and the newest that it reads. Schema 1 had no modes,
-// and the answers of a client in one record; schema 2 had all values whole; schema 3 had no bare services.
-const Schema = 4
+// and the answers of a client in one record; schema 2 had all values whole; schema 3 had no bare services; in
+// schema 4 what is in a directory was stored under the directory's path.
+const Schema = 5
 
 const (
 	keyStore = "/1/store"
@@ -61,6 +62,9 @@ func floorKey(service uint64) string { return fmt.Sprintf("%s%016x", prefixFloor
 // The id has a fixed width, so that what follows can be any bytes and no service's keys begin with those of another.
 func dirPrefix(service uint64) string      { return fmt.Sprintf("%s%016x/", prefixDir, service) }
 func variablePrefix(service uint64) string { return fmt.Sprintf("%s%016x/", prefixVariable, service) }
+
+// DirPrefix is a prefix that no other directory of the service has or gets: names begin with no slash.
+func DirPrefix(id uint64) string { return fmt.Sprintf("/%x/", id) }
 
 func dirKey(service uint64, name string) string      { return dirPrefix(service) + name }
 func variableKey(service uint64, name string) string { return variablePrefix(service) + name }

@@ -7,8 +7,8 @@ import (
 )
 
 // recordFormat is the first byte of every record. A record of a higher format is refused, not guessed at. Records of format
-// 1 have no modes, those of format 2 no sizes.
-const recordFormat = 3
+// 1 have no modes, those of format 2 no sizes, those of format 3 no prefixes.
+const recordFormat = 4
 
 // A record is the format, then the fields in order: numbers as varints, strings with their length before them, and at
 // the end, without a length, what is opaque.
@@ -119,12 +119,17 @@ func decodeNumber(record []byte) (uint64, error) {
 }
 
 func (v Dir) encode() []byte {
-	return appendMeta(binary.AppendUvarint(newRecord(25), v.ID), v.MTime, v.Mode)
+	b := appendMeta(binary.AppendUvarint(newRecord(36+len(v.Prefix)), v.ID), v.MTime, v.Mode)
+	return binary.AppendUvarint(appendString(b, v.Prefix), v.Least)
 }
 
 func decodeDir(name string, record []byte) (Dir, error) {
 	d := newDecoder(record)
-	return Dir{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Name: name}, d.err
+	v := Dir{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Name: name}
+	if d.format >= 4 {
+		v.Prefix, v.Least = d.string(), d.uvarint()
+	}
+	return v, d.err
 }
 
 func (l Layout) encode() []byte {

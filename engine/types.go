@@ -29,9 +29,16 @@ type Service struct {
 }
 
 // Dir is a directory inside a service.
+//
+// What is in it is stored under names that begin with its prefix, which it keeps: a directory that gets another name, or
+// another place, is one record, however much is in it. At first the prefix is the directory's own stored name and a slash, which
+// is the path inside the service as long as nothing above was renamed.
 type Dir struct {
-	ID    uint64
-	Name  string // path inside the service
+	ID     uint64
+	Name   string // as it is stored: the prefix of the directory that it is in, and what it is called there
+	Prefix string // "": Name and a slash
+	// Least is the least version of all that is below: variables that are stored with a lower one have this one, since a rename.
+	Least uint64
 	MTime int64
 	Mode  uint32
 }
@@ -39,7 +46,7 @@ type Dir struct {
 // Variable is a variable with its value.
 type Variable struct {
 	ID      uint64
-	Name    string // path inside the service
+	Name    string // as it is stored: the prefix of its directory, and what it is called there
 	Version uint64
 	MTime   int64
 	Mode    uint32

@@ -225,6 +225,19 @@ func (fl *file) put(v *Initial, was uint64, parts []Part) (err error) {
 	return nil
 }
 
+// version is that of a variable in its slot, 0 if it is not there.
+func (fl *file) version(i uint32, id uint64) (version uint64, err error) {
+	defer caught(debug.SetPanicOnFault(true), &err)
+	if i >= fl.used {
+		return 0, nil
+	}
+	at := fl.entryAt(i)
+	if fl.m.load64(at+entID) != id {
+		return 0, nil
+	}
+	return fl.m.load64(at + entVersion), nil
+}
+
 // remove empties a slot.
 func (fl *file) remove(i uint32) (err error) {
 	defer caught(debug.SetPanicOnFault(true), &err)

@@ -214,6 +214,18 @@ func (w *Writer) PutParts(v *Initial, was uint64, parts []Part) (rotated bool, e
 	return w.shrink() || rotated, nil
 }
 
+// Relabel gives a variable that is there another name, version and time, and leaves the value alone. It is Put otherwise.
+func (w *Writer) Relabel(v *Initial) (rotated bool, err error) {
+	if err := w.usable(v.Slot); err != nil {
+		return false, err
+	}
+	was, err := w.cur.version(v.Slot, v.ID)
+	if err != nil {
+		return false, w.failed(err)
+	}
+	return w.PutParts(v, was, []Part{})
+}
+
 // Delete frees the slot. A file that has become mostly empty is replaced by a smaller one, which rotated tells.
 func (w *Writer) Delete(slot uint32) (rotated bool, err error) {
 	if err := w.usable(slot); err != nil {

@@ -481,3 +481,38 @@ func TestLeave(t *testing.T) {
 		})
 	}
 }
+
+// Another name and version are had without the value, which may even be another one.
+func TestRelabel(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	w, err := memfile.Create(path, memfile.WriterOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	slot := w.Alloc()
+	if _, err := w.Put(slot, 7, 1, 10, "a", []byte("value")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Relabel(&memfile.Initial{Slot: slot, ID: 7, Version: 5, MTime: 10, Name: "a longer name", Value: []byte("VALUE")}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := memfile.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	got, id, _, err := r.Lookup("a longer name")
+	if err != nil || got != slot || id != 7 {
+		t.Errorf("slot %d, id %d, %v", got, id, err)
+	}
+	if m, data, err := r.Read(slot, 7, nil); err != nil || m.Version != 5 || string(data) != "value" {
+		t.Errorf("%+v %q %v", m, data, err)
+	}
+	if _, err := w.Relabel(&memfile.Initial{Slot: slot, ID: 8, Version: 1, Name: "b", Value: []byte("other")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, data, err := r.Read(slot, 8, nil); err != nil || string(data) != "other" {
+		t.Errorf("another variable in the slot: %q %v", data, err)
+	}
+}

@@ -361,14 +361,23 @@ func TestMoveToAnotherService(t *testing.T) {
 func TestRenameLargeDirectory(t *testing.T) {
 	p := connect(t, startServer(t))
 	p.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""), at(model.OpMkdir, "t", "s", "d"))
-	var changes []model.Change
-	for i := range 1000 {
-		changes = append(changes, store(fmt.Sprintf("d/%d", i), fmt.Sprint(i)))
+	for part := range 3 {
+		var changes []model.Change
+		for i := range 1000 {
+			i += part * 1000
+			changes = append(changes, store(fmt.Sprintf("d/%d", i), fmt.Sprint(i)))
+		}
+		p.do(changes...)
 	}
-	p.do(changes...)
-	p.do(renameTo(at(model.OpRename, "t", "s", "d"), "e"))
-	p.wantValue("e/777", "777")
-	p.do(store("e/more", ""))
-	p.refused(model.CodeCrossDevice, renameTo(at(model.OpRename, "t", "s", "e"), "f"))
-	p.wantValue("e/777", "777")
+	sid := p.service("t", "s")
+	p.mustWatch(&transport.Watch{Service: sid})
+	p.taken()
+	r := p.do(renameTo(at(model.OpRename, "t", "s", "d"), "e"))[0]
+	if evs := events(p.taken(), sid); len(evs) != 1 || evs[0].Kind != model.EventRenameDir || evs[0].ID != r.ID || evs[0].OldName != "d" {
+		t.Errorf("events: %+v", evs)
+	}
+	p.wantValue("e/2777", "2777")
+	p.do(store("d/777", "again"), renameTo(at(model.OpExchange, "t", "s", "d"), "e"))
+	p.wantValue("d/777", "777")
+	p.wantValue("e/777", "again")
 }

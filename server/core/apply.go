@@ -1,9 +1,6 @@
 package core
 
-import (
-	"cmp"
-	"slices"
-)
+import "cmp"
 
 // apply brings the view to where a transaction has brought the store: the transactions after one at which the view was right,
 // in their order, or all that the store holds as if it were one. It returns the services that are gone. The caller holds
@@ -20,7 +17,7 @@ func (v *view) apply(d *delta) (gone map[uint64]*service) {
 			continue // it is loaded when it is wanted
 		}
 		for _, st := range in.vars {
-			if was := c.find(st.path).v; was != nil {
+			if was := c.get(st.entryKey).v; was != nil {
 				v.byID.drop(was)
 			}
 		}
@@ -116,34 +113,52 @@ func (v *view) applyTree(d *delta) (gone map[uint64]*service) {
 	return gone
 }
 
-// apply does so for the content of a service. What goes is taken away first; a directory comes before what is in it, so
-// that it is there to count it. What goes with its directory is not counted.
+// apply does so for the content of a service. What goes is taken away first: a directory is at one place at a time.
 func (c *content) apply(d *contentDelta) {
 	c.layouts.apply(d.layouts)
 	for _, st := range d.vars {
-		if st.variable == nil && c.find(st.path).v != nil {
-			c.put(st.path, node{})
+		if st.variable == nil && c.get(st.entryKey).v != nil {
+			c.put(st.entryKey, entry{})
 		}
 	}
 	for _, st := range d.dirs {
-		if st.dir == nil && c.find(st.path).d != nil {
-			c.put(st.path, node{})
+		if was := c.get(st.entryKey).d; st.dir == nil && was != nil {
+			c.put(st.entryKey, entry{})
+			c.prefixed(was.dir, true)
 		}
 	}
-	slices.SortFunc(d.dirs, func(a, b dirState) int { return cmp.Compare(a.path, b.path) })
 	for _, st := range d.dirs {
 		if st.dir == nil {
 			continue
 		}
-		now := &dir{info: st.dir}
-		if was := c.dir(st.path); was != nil {
-			now.count = was.count
+		if was := c.get(st.entryKey).d; was != nil && was.dir != st.dir.dir {
+			c.prefixed(was.dir, true)
 		}
-		c.put(st.path, node{d: now})
+	}
+	for _, st := range d.dirs {
+		if st.dir == nil {
+			continue
+		}
+		c.put(st.entryKey, entry{d: st.dir})
+		st.dir.dir.now = st.dir
+		c.prefixed(st.dir.dir, st.dir.isOwnPrefix())
 	}
 	for _, st := range d.vars {
 		if st.variable != nil {
-			c.put(st.path, node{v: st.variable})
+			c.put(st.entryKey, entry{v: st.variable})
 		}
+	}
+}
+
+// prefixed keeps content.prefixes, for a directory that is gone, or whose prefix is its own, or is not.
+func (c *content) prefixed(d *directory, own bool) {
+	switch {
+	case own && c.prefixes[d.prefix] == d:
+		delete(c.prefixes, d.prefix)
+	case !own:
+		if c.prefixes == nil {
+			c.prefixes = map[string]*directory{}
+		}
+		c.prefixes[d.prefix] = d
 	}
 }

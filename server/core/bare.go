@@ -165,7 +165,7 @@ func (s *Core) reconcile(f *bare.File, c *content, revs map[string]int64) error 
 	if st.SameBoot {
 		written = st.Applied
 	}
-	w := c.nodes.freeze().from("")
+	w := c.nodes.freeze().from(nodeKey{})
 	for {
 		it, ok := w.next()
 		if !ok {
@@ -194,7 +194,7 @@ func (s *Core) reconcile(f *bare.File, c *content, revs map[string]int64) error 
 		if err != nil {
 			return fmt.Errorf("%w: variable %d: %w", engine.ErrCorrupt, v.id, err)
 		}
-		behind := revs[v.name] > written && !(st.SameBoot && v.kind == kindFound) && !f.Newer(at, memory)
+		behind := revs[v.dir.stored(v.name)] > written && !(st.SameBoot && v.kind == kindFound) && !f.Newer(at, memory)
 		if l.End() > st.Kept || behind {
 			if err := f.Track(at, memory); err != nil {
 				return err

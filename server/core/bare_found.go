@@ -64,6 +64,9 @@ func (s *Core) commitSome(list []find) (rest []find) {
 			continue
 		}
 		v, l := e.ids.get(f.ID), c.layouts.get(f.ID)
+		if v != nil {
+			v = e.risen(v)
+		}
 		if v == nil || l == nil || v.version != f.Version || int64(len(f.Data)) != l.Size {
 			continue
 		}

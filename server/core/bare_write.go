@@ -9,7 +9,7 @@ import (
 )
 
 func bareVariable(v *variable, l *model.Layout) bare.Variable {
-	return bare.Variable{ID: v.id, Off: l.Off, Size: l.Size, Version: v.version}
+	return bare.Variable{ID: v.id, Off: l.Off, Size: l.Size, Version: v.dir.version(v.version)}
 }
 
 // writeBare brings the files of bare services to where the delta leads. It comes before the view is changed.

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"github.com/commy-project/commyfs/diff"
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 )
@@ -15,7 +16,9 @@ type batch struct {
 	places   layer[*service, serviceKey] // where a service is now; the zero key when it is gone
 	crowds   layer[string, int]          // number of services of a tenant
 	entries  layer[entryKey, entry]
-	counts   layer[entryKey, int] // number of entries of a directory
+	counts   layer[*directory, int]       // number of entries of a directory
+	infos    layer[*directory, *dirInfo]  // what a directory is called, and where it is
+	prefixes layer[prefixKey, *directory] // as content.prefixes has it
 	ids      layer[uint64, *variable]
 	moved    layer[uint64, uint64] // as view.moved has it; 0: not there
 	floors   layer[*service, uint64]
@@ -50,30 +53,22 @@ type batch struct {
 
 type serviceKey struct{ tenant, name string }
 
+// entryKey is a name in a directory.
 type entryKey struct {
+	in   *directory
+	name string
+}
+
+// prefixKey is a prefix of a service's names in the store.
+type prefixKey struct {
 	service *service
-	path    string
+	prefix  string
 }
 
 // layoutKey names a registered variable.
 type layoutKey struct {
 	service *service
 	id      uint64
-}
-
-// entry is what a path names, as node is; directories without their children.
-type entry struct {
-	v *variable
-	d *dirInfo
-}
-
-func (e entry) none() bool { return e.v == nil && e.d == nil }
-
-func (e entry) id() uint64 {
-	if e.v != nil {
-		return e.v.id
-	}
-	return e.d.id
 }
 
 type slotRef struct {
@@ -104,24 +99,15 @@ func newBatch(v *view, now int64) *batch {
 			}
 			return 0
 		}),
-		entries: newLayer(func(k entryKey) entry {
-			n := k.service.content.Load().find(k.path)
-			if n.d != nil {
-				return entry{d: n.d.info}
-			}
-			return entry{v: n.v}
-		}),
-		counts: newLayer(func(k entryKey) int {
-			if d := k.service.content.Load().dir(k.path); d != nil {
-				return d.count
-			}
-			return 0
-		}),
-		ids:     newLayer(v.variable),
-		moved:   newLayer(func(id uint64) uint64 { return v.moved[id] }),
-		floors:  newLayer(func(s *service) uint64 { return s.content.Load().floor }),
-		bares:   newLayer(func(s *service) int64 { return s.bare }),
-		layouts: newLayer(func(k layoutKey) *model.Layout { return k.service.content.Load().layouts.get(k.id) }),
+		entries:  newLayer(func(k entryKey) entry { return k.in.service.content.Load().get(k) }),
+		counts:   newLayer(func(d *directory) int { return d.count }),
+		infos:    newLayer(func(d *directory) *dirInfo { return d.now }),
+		prefixes: newLayer(func(k prefixKey) *directory { return k.service.content.Load().prefixes[k.prefix] }),
+		ids:      newLayer(v.variable),
+		moved:    newLayer(func(id uint64) uint64 { return v.moved[id] }),
+		floors:   newLayer(func(s *service) uint64 { return s.content.Load().floor }),
+		bares:    newLayer(func(s *service) int64 { return s.bare }),
+		layouts:  newLayer(func(k layoutKey) *model.Layout { return k.service.content.Load().layouts.get(k.id) }),
 
 		tenantMetas:  newLayer(func(t *tenant) meta { return t.meta }),
 		serviceMetas: newLayer(func(s *service) meta { return s.meta }),
@@ -136,6 +122,8 @@ func (b *batch) keep() {
 	b.crowds.keep()
 	b.entries.keep()
 	b.counts.keep()
+	b.infos.keep()
+	b.prefixes.keep()
 	b.ids.keep()
 	b.moved.keep()
 	b.floors.keep()
@@ -156,6 +144,8 @@ func (b *batch) rollback() {
 	b.crowds.rollback()
 	b.entries.rollback()
 	b.counts.rollback()
+	b.infos.rollback()
+	b.prefixes.rollback()
 	b.ids.rollback()
 	b.moved.rollback()
 	b.floors.rollback()
@@ -193,10 +183,10 @@ func (b *batch) keys() int {
 // empty reports whether the kept reports changed nothing.
 func (b *batch) empty() bool { return len(b.events) == 0 && len(b.tree) == 0 }
 
-// put makes path name n, in the place of what it named before, and keeps count. A variable in it is nobody else's yet.
-func (b *batch) put(s *service, path string, n entry) {
-	b.work += putCost + len(path)
-	k := entryKey{s, path}
+// put has a directory have n under a name, in the place of what it had before, and keeps count. A variable in it is nobody
+// else's yet.
+func (b *batch) put(k entryKey, n entry) {
+	b.work += putCost + len(k.name)
 	was := b.entries.get(k)
 	if over, ok := b.entries.over[k]; ok && over.v != nil {
 		b.bytes -= len(over.v.data())
@@ -206,11 +196,24 @@ func (b *batch) put(s *service, path string, n entry) {
 		b.pieces++ // those that are removed
 	}
 	b.entries.set(k, n)
-	if n.v != nil {
+	if was.d != nil && (n.d == nil || n.d.dir != was.d.dir) {
+		b.setPrefix(was.d.dir, true)
+	}
+	switch {
+	case n.v != nil:
 		n.v.pieced = engine.Pieces(len(n.v.data())) > 0
 		b.bytes += len(n.v.data())
 		b.pieces += engine.Pieces(len(n.v.data()))
 		b.ids.set(n.v.id, n.v)
+		k.in.contains(len(k.name), n.v.version, b.infos.get)
+	case n.d != nil:
+		b.infos.set(n.d.dir, n.d)
+		b.setPrefix(n.d.dir, n.d.isOwnPrefix())
+		k.in.contains(len(k.name), 0, b.infos.get)
+		if dir := n.d.dir; dir.longest > 0 {
+			dir.highest = max(dir.highest, n.d.least)
+			k.in.contains(len(k.name)+1+dir.longest, dir.highest, b.infos.get)
+		}
 	}
 	if !n.none() {
 		b.wrote = true
@@ -218,13 +221,49 @@ func (b *batch) put(s *service, path string, n entry) {
 	if was.none() == n.none() {
 		return
 	}
-	p := entryKey{s, parentOf(path)}
 	if n.none() {
-		b.counts.set(p, b.counts.get(p)-1)
+		b.counts.set(k.in, b.counts.get(k.in)-1)
 	} else {
-		b.counts.set(p, b.counts.get(p)+1)
+		b.counts.set(k.in, b.counts.get(k.in)+1)
 	}
 }
+
+// setPrefix keeps prefixes, for a directory that is gone, or whose prefix is its own, or is not.
+func (b *batch) setPrefix(d *directory, own bool) {
+	k := prefixKey{d.service, d.prefix}
+	switch was := b.prefixes.get(k); {
+	case !own && was != d:
+		b.prefixes.set(k, d)
+	case own && was == d:
+		b.prefixes.set(k, nil)
+	}
+}
+
+// risen is a variable with the version that it has.
+func (b *batch) risen(v *variable) *variable {
+	version := v.dir.versionBy(v.version, b.infos.get)
+	if version == v.version {
+		return v
+	}
+	now := *v
+	now.version = version
+	b.differs(&now, v, []diff.Range{})
+	return &now
+}
+
+// highest is no less than the version of a variable, or than all that there have been in a directory.
+func (b *batch) highest(n entry) uint64 {
+	switch {
+	case n.v != nil:
+		return n.v.version
+	case n.d.dir.longest == 0:
+		return 0 // nothing has ever been in it
+	}
+	return n.d.dir.versionBy(n.d.dir.highest, b.infos.get)
+}
+
+// path is where a name in a directory is in its service.
+func (b *batch) path(k entryKey) string { return k.in.pathBy(k.name, b.infos.get) }
 
 // putCost is about what the layers and the tree take for a change of a name, in memory and in time.
 const putCost = 1 << 10

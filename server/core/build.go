@@ -18,6 +18,7 @@ const maxBuilds = 8
 type build struct {
 	nodes   frozen
 	changes []func(*memfile.Writer) (rotated bool, err error)
+	again   bool // names have changed that changes does not have
 	done    chan struct{}
 }
 
@@ -130,6 +131,9 @@ func (s *Core) buildMemory(svc *service, c *content, b *build) error {
 		if err == nil {
 			err = c.install(mem, b.changes)
 		}
+		if err == nil && b.again {
+			s.rebuildMemory(svc, c)
+		}
 	})
 	<-s.builds
 	if closed != nil {
@@ -162,6 +166,9 @@ func (c *content) install(mem *memfile.Writer, changes []func(*memfile.Writer) (
 	}
 	if err := mem.Install(); err != nil {
 		return err
+	}
+	if old := c.mem; old != nil { // its names are old, and unmapping it takes a while
+		go func() { _ = old.Abandon() }()
 	}
 	c.mem = mem
 	c.file.Store(&model.MemoryFile{Path: mem.Path(), Generation: mem.Generation()})

@@ -30,7 +30,7 @@ func (e *evaluator) add(c *model.Change) (model.Result, error) {
 	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightWrite); err != nil {
 		return model.Result{}, err
 	}
-	if c.HasVersion && c.IfVersion != t.v.version {
+	if t.conflicts(c) {
 		return model.Result{}, model.ErrConflict
 	}
 	l := e.layouts.get(layoutKey{t.service, t.v.id})

@@ -108,10 +108,10 @@ func (e *evaluator) register(c *model.Change) (model.Result, error) {
 	if l.Size > e.limits.Value {
 		return model.Result{}, model.ErrTooLarge
 	}
-	if _, err := e.room(c.Tenant, c.Service, c.Name, c.Parents); err != nil {
+	_, at, there, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
+	if err != nil {
 		return model.Result{}, err
 	}
-	there := e.entries.get(entryKey{s, c.Name})
 	switch {
 	case there.d != nil:
 		return model.Result{}, model.ErrIsDirectory
@@ -136,14 +136,15 @@ func (e *evaluator) register(c *model.Change) (model.Result, error) {
 	if err != nil {
 		return model.Result{}, err
 	}
-	return e.place(s, c, there.v, &l, memory)
+	return e.place(at, c, there.v, &l, memory)
 }
 
 // place makes a registered variable, or gives one that is there another place.
-func (e *evaluator) place(s *service, c *model.Change, was *variable, l *model.Layout, memory []byte) (model.Result, error) {
+func (e *evaluator) place(at entryKey, c *model.Change, was *variable, l *model.Layout, memory []byte) (model.Result, error) {
 	e.work += len(memory)
-	v := &variable{service: s, name: c.Name, version: e.floors.get(s) + 1, writer: e.writer, kind: kindFound, value: newValue(l.Value(memory))}
-	ev := &event{service: s, kind: model.EventSet, name: v.name, was: was, v: v}
+	s := at.in.service
+	v := &variable{dir: at.in, name: at.name, version: e.floors.get(s) + 1, writer: e.writer, kind: kindFound, value: newValue(l.Value(memory))}
+	ev := &event{service: s, kind: model.EventSet, name: c.Name, was: was, v: v}
 	if was != nil {
 		v.id, v.slot, v.version, v.mode = was.id, was.slot, was.version+1, was.mode
 		v.mtime = e.tick()
@@ -157,9 +158,9 @@ func (e *evaluator) place(s *service, c *model.Change, was *variable, l *model.L
 		ev.time = e.now
 	}
 	e.layouts.set(layoutKey{s, v.id}, l)
-	e.put(s, v.name, entry{v: v})
+	e.put(at, entry{v: v})
 	if was == nil {
-		e.stirred(s, v.name)
+		e.stirred(at.in)
 	}
 	e.emit(ev)
 	return resultOf(v), nil
@@ -183,7 +184,7 @@ func (e *evaluator) memoryOf(s *service, l *model.Layout) ([]byte, error) {
 func (e *evaluator) overlapping(s *service, l *model.Layout, but uint64) (name string) {
 	found := func(id uint64) bool {
 		if v := e.ids.get(id); id != but && v != nil && e.layouts.get(layoutKey{s, id}) != nil {
-			name = v.name
+			name = e.path(v.at())
 			return false
 		}
 		return true

@@ -33,7 +33,7 @@ func (e *evaluator) exchange(c *model.Change) (model.Result, error) {
 	if err := e.mayExchange(c, t.key.tenant, to.tenant, u.id()); err != nil {
 		return model.Result{}, err
 	}
-	if c.HasVersion && (t.v == nil || c.IfVersion != t.v.version) {
+	if c.HasVersion && (t.v == nil || t.conflicts(c)) {
 		return model.Result{}, model.ErrConflict
 	}
 	if t.service != u.service {
@@ -58,7 +58,6 @@ func (e *evaluator) mayExchange(c *model.Change, from, to string, other uint64) 
 
 // exchangeInside exchanges two of the same service, with all that is below them.
 func (e *evaluator) exchangeInside(t, u target) (model.Result, error) {
-	s := t.service
 	switch {
 	case t.path == u.path:
 		r := t.result()
@@ -67,70 +66,26 @@ func (e *evaluator) exchangeInside(t, u target) (model.Result, error) {
 	case below(t.path, u.path), below(u.path, t.path):
 		return model.Result{}, model.ErrInvalid
 	}
-	var steps []relabeled
 	for _, way := range []struct {
 		target
 		to string
 	}{{t, u.path}, {u, t.path}} {
-		steps = append(steps, relabeled{way.entry, way.path, way.to})
-		if way.d == nil {
-			continue
-		}
-		if s.content.Load().holdsDamaged(way.path) {
-			return model.Result{}, errDamaged // it would stay behind
-		}
-		paths, err := e.inside(s, way.path)
-		if err != nil {
-			return model.Result{}, err
-		}
-		for _, path := range paths {
-			name := way.to + path[len(way.path):]
-			if len(name) > e.limits.Name {
-				return model.Result{}, model.ErrNameTooLong
-			}
-			steps = append(steps, relabeled{e.entries.get(entryKey{s, path}), path, name})
+		if way.d != nil && !e.fitsBelow(way.d.dir, way.to) {
+			return model.Result{}, model.ErrNameTooLong
 		}
 	}
 	e.tick()
-	e.stirred(s, t.path)
-	e.stirred(s, u.path)
-	for _, st := range steps {
-		e.put(s, st.from, entry{})
-		if st.v != nil {
-			e.raise(s, st.v.version)
-		}
-	}
-	above := e.floors.get(s) // it has counted what both names have had
-	for _, st := range steps {
-		e.relabelTo(s, st, above)
-	}
-	e.emitExchanged(s, u.path, t.path, above)
-	e.emitExchanged(s, t.path, u.path, above)
-	return e.at(s, u.path).result(), nil
-}
-
-// relabeled is something that gets another name in its service.
-type relabeled struct {
-	entry
-	from, to string
-}
-
-// relabelTo puts what has lost its name under its new one, a variable with a version above what the name has had.
-func (e *evaluator) relabelTo(s *service, st relabeled, above uint64) {
-	if st.d != nil {
-		d := *st.d
-		d.name = st.to
-		e.put(s, st.to, entry{d: &d})
-		return
-	}
-	v := *st.v
-	v.name, v.version = st.to, max(st.v.version, above+1)
-	e.put(s, st.to, entry{v: &v})
-}
-
-// at is what a path of a service names.
-func (e *evaluator) at(s *service, path string) target {
-	return target{e.places.get(s), s, path, e.entries.get(entryKey{s, path})}
+	e.stirred(t.at.in)
+	e.stirred(u.at.in)
+	e.put(t.at, entry{})
+	e.put(u.at, entry{})
+	e.raise(t.service, max(e.highest(t.entry), e.highest(u.entry)))
+	above := e.floors.get(t.service) // it has counted what both names have had
+	first, second := u, t
+	first.entry, second.entry = e.relabel(t.entry, u.at, above), e.relabel(u.entry, t.at, above)
+	e.emitExchanged(first, second, above)
+	e.emitExchanged(second, first, above)
+	return first.result(), nil
 }
 
 // result describes what is there.
@@ -142,9 +97,11 @@ func (t target) result() model.Result {
 }
 
 // emitExchanged tells of one of two that have been exchanged.
-func (e *evaluator) emitExchanged(s *service, name, oldName string, above uint64) {
-	now, other := e.at(s, name), e.at(s, oldName)
-	ev := &event{service: s, kind: model.EventRename, name: name, oldName: oldName, other: other.id(), above: above, time: e.now, was: now.v, v: now.v, d: now.d}
+func (e *evaluator) emitExchanged(now, other target, above uint64) {
+	ev := &event{
+		service: now.service, kind: model.EventRename, name: now.path, oldName: other.path, other: other.id(), above: above, time: e.now,
+		was: now.v, v: now.v, d: now.d,
+	}
 	if now.d != nil {
 		ev.kind = model.EventRenameDir
 	}
@@ -159,8 +116,8 @@ func (e *evaluator) exchangeAcross(t, u target) (model.Result, error) {
 	}
 	e.drop(t.v)
 	e.drop(u.v)
-	r := e.settle(t.v, u.service, u.path)
-	e.settle(u.v, t.service, t.path)
+	r := e.settle(t.v, u.at, u.path)
+	e.settle(u.v, t.at, t.path)
 	return r, nil
 }
 

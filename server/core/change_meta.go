@@ -23,7 +23,7 @@ func (e *evaluator) setMeta(c *model.Change) (model.Result, error) {
 	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightWrite); err != nil {
 		return model.Result{}, err
 	}
-	if t.v != nil && c.HasVersion && c.IfVersion != t.v.version {
+	if t.v != nil && t.conflicts(c) {
 		return model.Result{}, model.ErrConflict
 	}
 	if t.v != nil {
@@ -35,7 +35,7 @@ func (e *evaluator) setMeta(c *model.Change) (model.Result, error) {
 		d := *t.d
 		d.meta = m
 		e.tick()
-		e.put(t.service, t.path, entry{d: &d})
+		e.put(t.at, entry{d: &d})
 		e.emit(&event{service: t.service, kind: model.EventMeta, name: t.path, d: &d})
 	}
 	return r, nil
@@ -65,8 +65,8 @@ func (e *evaluator) describe(was *variable, m meta) model.Result {
 	v.setMeta(m)
 	e.differs(&v, was, []diff.Range{})
 	e.tick()
-	e.put(v.service, v.name, entry{v: &v})
-	e.emit(&event{service: v.service, kind: model.EventMeta, name: v.name, was: was, v: &v})
+	e.put(v.at(), entry{v: &v})
+	e.emit(&event{service: v.dir.service, kind: model.EventMeta, name: e.path(v.at()), was: was, v: &v})
 	return resultOf(&v)
 }
 
@@ -110,20 +110,21 @@ func (e *evaluator) setServiceMeta(c *model.Change) (model.Result, error) {
 	return model.Result{ID: s.id, MTime: m.mtime, Unchanged: m == was}, nil
 }
 
-// stirred makes the time of the last change that of the directory in which path has come, gone or been renamed. It is not
+// stirred makes the time of the last change that of a directory in which something has come, gone or been renamed. It is not
 // announced: who is told of the change itself knows.
-func (e *evaluator) stirred(s *service, path string) {
-	p := parentOf(path)
-	if p == "" {
-		m := e.serviceMetas.get(s)
+func (e *evaluator) stirred(in *directory) {
+	was := e.infos.get(in)
+	if was == nil {
+		m := e.serviceMetas.get(in.service)
 		m.mtime = e.now
-		e.serviceMetas.set(s, m)
+		e.serviceMetas.set(in.service, m)
 		return
 	}
-	k := entryKey{s, p}
-	if n := e.entries.get(k); n.d != nil {
-		d := *n.d
+	k := entryKey{was.in, was.name}
+	if n := e.entries.get(k); n.d == was {
+		d := *was
 		d.mtime = e.now
+		e.infos.set(in, &d)
 		e.entries.set(k, entry{d: &d})
 	}
 }

@@ -3,7 +3,6 @@ package core
 import (
 	"cmp"
 
-	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 )
 
@@ -39,7 +38,7 @@ func (e *evaluator) rename(c *model.Change) (model.Result, error) {
 		}
 		return e.renameDir(t, c)
 	}
-	if c.HasVersion && c.IfVersion != t.v.version {
+	if t.conflicts(c) {
 		return model.Result{}, model.ErrConflict
 	}
 	return e.renameVariable(t, to, c)
@@ -47,16 +46,15 @@ func (e *evaluator) rename(c *model.Change) (model.Result, error) {
 
 // renameVariable moves a variable to a free name, or its value into the variable that has the name.
 func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (model.Result, error) {
-	if to == t.key && c.ToName == t.v.name {
+	if to == t.key && c.ToName == t.path {
 		r := resultOf(t.v)
 		r.Unchanged = true
 		return r, nil
 	}
-	s, err := e.room(to.tenant, to.name, c.ToName, c.Parents)
+	s, at, there, err := e.room(to.tenant, to.name, c.ToName, c.Parents)
 	if err != nil {
 		return model.Result{}, err
 	}
-	there := e.entries.get(entryKey{s, c.ToName})
 	switch {
 	case there.d != nil:
 		return model.Result{}, model.ErrIsDirectory
@@ -89,147 +87,95 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (mo
 		return model.Result{}, model.ErrCrossDevice // it has no place there, or would leave its own
 	}
 	if s != t.service {
-		return e.move(t.v, s, c.ToName), nil
+		e.drop(t.v)
+		return e.settle(t.v, at, c.ToName), nil
 	}
 	e.tick()
+	e.put(t.at, entry{})
 	above := e.floors.get(s)
-	v := e.relabel(t.v, c.ToName, above)
-	e.stirred(s, t.v.name)
-	e.stirred(s, v.name)
-	e.emit(&event{service: s, kind: model.EventRename, name: v.name, oldName: t.v.name, above: above, time: e.now, was: t.v, v: v})
+	v := e.relabel(t.entry, at, above).v
+	e.stirred(t.at.in)
+	e.stirred(at.in)
+	e.emit(&event{service: s, kind: model.EventRename, name: c.ToName, oldName: t.path, above: above, time: e.now, was: t.v, v: v})
 	return resultOf(v), nil
 }
 
-// relabel gives a variable another name in its service. Its version rises above the floor, because that has counted what there
-// was before under the new name. The floor rises as if it had been deleted, so that the versions seen under the old name do not
-// start anew. above is what the floor was before the rename that this is a part of.
-func (e *evaluator) relabel(was *variable, name string, above uint64) *variable {
-	v := *was
-	v.name = name
-	v.version = max(was.version, above+1)
-	e.put(was.service, was.name, entry{})
-	e.put(v.service, name, entry{v: &v})
-	e.raise(v.service, was.version)
-	return &v
+// relabel gives what has lost its name another one in its service. What is in a directory hangs on it and goes along. Versions
+// rise above the floor, because that has counted what there was before under the new names. The floor rises as if all had been
+// deleted, so that the versions seen under the old names do not start anew. above is what the floor was before the rename that this
+// is a part of.
+func (e *evaluator) relabel(was entry, at entryKey, above uint64) (now entry) {
+	e.raise(at.in.service, e.highest(was))
+	if was.v != nil {
+		v := *was.v
+		v.dir, v.name = at.in, at.name
+		v.version = max(v.version, above+1)
+		now.v = &v
+	} else {
+		d := *was.d
+		d.in, d.name = at.in, at.name
+		if d.dir.longest > 0 { // else nothing has ever been in it
+			d.least = above + 1
+		}
+		now.d = &d
+	}
+	e.put(at, now)
+	return now
 }
 
-// move takes a variable to another service.
-func (e *evaluator) move(was *variable, s *service, name string) model.Result {
-	e.drop(was)
-	return e.settle(was, s, name)
-}
-
-// settle puts a variable that was dropped into another service. It keeps its id, and its version rises above both floors.
-func (e *evaluator) settle(was *variable, s *service, name string) model.Result {
+// settle puts a variable that was dropped into another service, at that path. It keeps its id, and its version rises above both
+// floors.
+func (e *evaluator) settle(was *variable, at entryKey, path string) model.Result {
+	s := at.in.service
 	v := *was
-	v.service = s
-	v.name = name
+	v.dir, v.name = at.in, at.name
 	v.version = max(was.version, e.floors.get(s)) + 1
 	e.tick()
 	v.writer = e.writer
 	v.slot = e.slot(s)
-	e.put(s, name, entry{v: &v})
+	e.put(at, entry{v: &v})
 	e.moved.set(v.id, s.id)
-	e.stirred(s, name)
-	e.emit(&event{service: s, kind: model.EventSet, name: name, time: e.now, v: &v})
+	e.stirred(at.in)
+	e.emit(&event{service: s, kind: model.EventSet, name: path, time: e.now, v: &v})
 	return resultOf(&v)
 }
 
 // renameDir moves a directory and everything below it, at once or not at all.
 func (e *evaluator) renameDir(t target, c *model.Change) (model.Result, error) {
-	s, from, to := t.service, t.d.name, c.ToName
-	if from == to {
+	if t.path == c.ToName {
 		return model.Result{ID: t.d.id, MTime: t.d.mtime, Unchanged: true}, nil
 	}
-	if below(to, from) {
+	if below(c.ToName, t.path) {
 		return model.Result{}, model.ErrInvalid
 	}
-	if s.content.Load().holdsDamaged(from) {
-		return model.Result{}, errDamaged // it would stay behind
-	}
-	if _, err := e.room(t.key.tenant, t.key.name, to, c.Parents); err != nil {
+	s, at, there, err := e.room(t.key.tenant, t.key.name, c.ToName, c.Parents)
+	if err != nil {
 		return model.Result{}, err
 	}
-	switch there := e.entries.get(entryKey{s, to}); {
+	switch {
 	case there.v != nil:
 		return model.Result{}, model.ErrNotDirectory
 	case there.d != nil && c.NoReplace:
 		return model.Result{}, model.ErrExists
 	case there.d != nil:
-		if err := e.dropDir(s, there.d); err != nil {
+		if err := e.dropDir(target{key: t.key, service: s, path: c.ToName, at: at, entry: there}); err != nil {
 			return model.Result{}, err
 		}
 	}
 	if err := e.auth.NeedNew(e.Principal, t.key.tenant, model.RightCreate); err != nil {
 		return model.Result{}, err
 	}
-	moved, err := e.inside(s, from)
-	if err != nil {
-		return model.Result{}, err
+	if !e.fitsBelow(t.d.dir, c.ToName) {
+		return model.Result{}, model.ErrNameTooLong
 	}
+	e.put(t.at, entry{})
 	above := e.floors.get(s)
-	d := e.relabelDir(s, t.d, to)
+	d := e.relabel(t.entry, at, above).d
 	e.tick()
-	e.stirred(s, from)
-	e.stirred(s, to)
-	for _, path := range moved {
-		name := to + path[len(from):]
-		if len(name) > e.limits.Name {
-			return model.Result{}, model.ErrNameTooLong
-		}
-		if n := e.entries.get(entryKey{s, path}); n.v != nil {
-			e.relabel(n.v, name, above)
-		} else {
-			e.relabelDir(s, n.d, name)
-		}
-	}
-	e.emit(&event{service: s, kind: model.EventRenameDir, name: to, oldName: from, above: above, time: e.now, d: d})
+	e.stirred(t.at.in)
+	e.stirred(at.in)
+	e.emit(&event{service: s, kind: model.EventRenameDir, name: c.ToName, oldName: t.path, above: above, time: e.now, d: d})
 	return model.Result{ID: d.id, MTime: d.mtime}, nil
-}
-
-func (e *evaluator) relabelDir(s *service, was *dirInfo, name string) *dirInfo {
-	d := *was
-	d.name = name
-	e.put(s, was.name, entry{})
-	e.put(s, name, entry{d: &d})
-	return &d
-}
-
-// overCost stands for the time that it takes to look at an entry of a batch.
-const overCost = 64
-
-// inside lists what is below a directory, as far as one rename can move it.
-func (e *evaluator) inside(s *service, dir string) ([]string, error) {
-	var paths []string
-	bytes := 0
-	add := func(path string, n entry) bool {
-		if n.none() {
-			return true
-		}
-		paths = append(paths, path)
-		if n.v != nil {
-			bytes += len(n.v.data())
-		}
-		return len(paths) <= maxRenamed && bytes <= engine.MaxValue
-	}
-	fits := true
-	for w := (frozen{s.content.Load().nodes.root}).inside(dir); fits; {
-		it, ok := w.next()
-		if !ok {
-			break
-		}
-		fits = add(it.path(), e.entries.get(entryKey{s, it.path()}))
-	}
-	e.work += len(e.entries.over) * overCost
-	for k, n := range e.entries.over {
-		if fits && k.service == s && below(k.path, dir) && e.entries.base(k).none() {
-			fits = add(k.path, n)
-		}
-	}
-	if !fits {
-		return nil, model.ErrCrossDevice
-	}
-	return paths, nil
 }
 
 // renameService gives a service another name or another tenant. Its content hangs on its id and stays.

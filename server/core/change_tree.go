@@ -1,6 +1,9 @@
 package core
 
-import "github.com/commy-project/commyfs/model"
+import (
+	"github.com/commy-project/commyfs/engine"
+	"github.com/commy-project/commyfs/model"
+)
 
 // mkdir makes a tenant, a service or a directory, by how much of the name is given.
 func (e *evaluator) mkdir(c *model.Change) (model.Result, error) {
@@ -33,14 +36,14 @@ func (e *evaluator) mkdir(c *model.Change) (model.Result, error) {
 		}
 		return model.Result{ID: s.id, MTime: s.mtime}, nil
 	}
-	s, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
+	_, at, there, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
 	if err != nil {
 		return model.Result{}, err
 	}
-	if !e.entries.get(entryKey{s, c.Name}).none() {
+	if !there.none() {
 		return model.Result{}, model.ErrExists
 	}
-	d, err := e.makeDir(s, c.Tenant, c.Name, c.NewMode)
+	d, err := e.makeDir(at, c.Tenant, c.Name, c.NewMode)
 	if err != nil {
 		return model.Result{}, err
 	}
@@ -104,7 +107,7 @@ func (e *evaluator) makeService(tenantName, name string, mode model.Mode, parent
 		return nil, err
 	}
 	s := newService(id, name, t, meta{e.tick(), mode})
-	s.content.Store(newContent())
+	s.content.Store(newContent(s))
 	s.use()
 	key := serviceKey{tenantName, name}
 	e.setService(key, s)
@@ -131,8 +134,8 @@ func (e *evaluator) setService(key serviceKey, s *service) {
 	}
 }
 
-// makeDir makes a directory at a free path whose parent exists.
-func (e *evaluator) makeDir(s *service, tenant, path string, mode model.Mode) (*dirInfo, error) {
+// makeDir makes a directory at a free place, which is that path.
+func (e *evaluator) makeDir(at entryKey, tenant, path string, mode model.Mode) (*dirInfo, error) {
 	if err := e.auth.NeedNew(e.Principal, tenant, model.RightCreate); err != nil {
 		return nil, err
 	}
@@ -140,9 +143,14 @@ func (e *evaluator) makeDir(s *service, tenant, path string, mode model.Mode) (*
 	if err != nil {
 		return nil, err
 	}
-	d := &dirInfo{id: id, name: path, meta: meta{e.tick(), mode}}
-	e.put(s, path, entry{d: d})
-	e.stirred(s, path)
+	s := at.in.service
+	dir := &directory{id: id, service: s, prefix: at.in.ownPrefix(at.name)}
+	if e.prefixes.get(prefixKey{s, dir.prefix}) != nil { // that of a directory which was here
+		dir.prefix = engine.DirPrefix(id)
+	}
+	d := &dirInfo{id: id, dir: dir, in: at.in, name: at.name, meta: meta{e.tick(), mode}}
+	e.put(at, entry{d: d})
+	e.stirred(at.in)
 	e.emit(&event{service: s, kind: model.EventMkdir, name: path, time: e.now, d: d})
 	return d, nil
 }
@@ -173,7 +181,7 @@ func (e *evaluator) rmdir(c *model.Change) (model.Result, error) {
 	if t.v != nil {
 		return model.Result{}, model.ErrNotDirectory
 	}
-	return model.Result{ID: t.d.id}, e.dropDir(t.service, t.d)
+	return model.Result{ID: t.d.id}, e.dropDir(t)
 }
 
 func (e *evaluator) dropTenant(name string, t *tenant) error {
@@ -190,10 +198,10 @@ func (e *evaluator) dropTenant(name string, t *tenant) error {
 
 // dropService removes a loaded service.
 func (e *evaluator) dropService(key serviceKey, s *service) error {
-	if e.counts.get(entryKey{s, ""}) != 0 {
+	if e.counts.get(s.content.Load().root) != 0 {
 		return model.ErrNotEmpty
 	}
-	if s.content.Load().holdsDamaged("") {
+	if c := s.content.Load(); c.holdsDamaged(c.root) {
 		return errDamaged
 	}
 	e.setService(key, nil)
@@ -208,16 +216,17 @@ func (e *evaluator) dropService(key serviceKey, s *service) error {
 	return nil
 }
 
-func (e *evaluator) dropDir(s *service, d *dirInfo) error {
-	if e.counts.get(entryKey{s, d.name}) != 0 {
+// dropDir removes an empty directory.
+func (e *evaluator) dropDir(t target) error {
+	if e.counts.get(t.d.dir) != 0 {
 		return model.ErrNotEmpty
 	}
-	if s.content.Load().holdsDamaged(d.name) {
+	if t.service.content.Load().holdsDamaged(t.d.dir) {
 		return errDamaged
 	}
 	e.tick()
-	e.put(s, d.name, entry{})
-	e.stirred(s, d.name)
-	e.emit(&event{service: s, kind: model.EventRmdir, name: d.name, time: e.now, d: d})
+	e.put(t.at, entry{})
+	e.stirred(t.at.in)
+	e.emit(&event{service: t.service, kind: model.EventRmdir, name: t.path, time: e.now, d: t.d})
 	return nil
 }

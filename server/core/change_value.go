@@ -29,7 +29,7 @@ func (e *evaluator) value(c *model.Change) (model.Result, error) {
 	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightWrite); err != nil {
 		return model.Result{}, err
 	}
-	if c.HasVersion && c.IfVersion != t.v.version {
+	if t.conflicts(c) {
 		return model.Result{}, model.ErrConflict
 	}
 	if l := e.layouts.get(layoutKey{t.service, t.v.id}); l != nil {
@@ -59,9 +59,9 @@ func (e *evaluator) set(was *variable, data []byte, ranges []diff.Range, c *mode
 	v.writer = e.writer
 	v.kind = e.kind
 	v.value = newValue(data)
-	e.put(v.service, v.name, entry{v: &v})
+	e.put(v.at(), entry{v: &v})
 	e.differs(&v, was, ranges)
-	e.emit(&event{service: v.service, kind: model.EventSet, name: v.name, was: was, v: &v, echo: echo, within: ranges})
+	e.emit(&event{service: v.dir.service, kind: model.EventSet, name: e.path(v.at()), was: was, v: &v, echo: echo, within: ranges})
 	return resultOf(&v)
 }
 
@@ -77,7 +77,7 @@ func (e *evaluator) create(c *model.Change) (model.Result, error) {
 	if err := e.auth.NeedNew(e.Principal, c.Tenant, want); err != nil {
 		return model.Result{}, err
 	}
-	s, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
+	s, at, _, err := e.room(c.Tenant, c.Service, c.Name, c.Parents)
 	if err != nil {
 		return model.Result{}, err
 	}
@@ -90,14 +90,14 @@ func (e *evaluator) create(c *model.Change) (model.Result, error) {
 			return model.Result{}, err
 		}
 	}
-	v := &variable{id: id, service: s, name: c.Name, version: e.floors.get(s) + 1, writer: e.writer, slot: e.slot(s)}
+	v := &variable{id: id, dir: at.in, name: at.name, version: e.floors.get(s) + 1, writer: e.writer, slot: e.slot(s)}
 	v.setMeta(meta{e.tick(), c.NewMode}.with(c))
 	if c.Op != model.OpCreate {
 		v.value = newValue(bytes.Clone(c.Data))
 	}
-	e.put(s, v.name, entry{v: v})
-	e.stirred(s, v.name)
-	e.emit(&event{service: s, kind: model.EventSet, name: v.name, time: e.now, v: v, echo: c.Op == model.OpStore})
+	e.put(at, entry{v: v})
+	e.stirred(at.in)
+	e.emit(&event{service: s, kind: model.EventSet, name: c.Name, time: e.now, v: v, echo: c.Op == model.OpStore})
 	return resultOf(v), nil
 }
 
@@ -193,7 +193,7 @@ func (e *evaluator) remove(c *model.Change) (model.Result, error) {
 	if err := e.auth.Need(e.Principal, t.key.tenant, model.RightDelete); err != nil {
 		return model.Result{}, err
 	}
-	if c.HasVersion && c.IfVersion != t.v.version {
+	if t.conflicts(c) {
 		return model.Result{}, model.ErrConflict
 	}
 	e.drop(t.v)
@@ -203,18 +203,19 @@ func (e *evaluator) remove(c *model.Change) (model.Result, error) {
 // drop deletes a variable.
 func (e *evaluator) drop(v *variable) {
 	e.tick()
-	e.put(v.service, v.name, entry{})
-	e.stirred(v.service, v.name)
+	s, path := v.dir.service, e.path(v.at())
+	e.put(v.at(), entry{})
+	e.stirred(v.dir)
 	e.ids.set(v.id, nil)
 	if e.moved.get(v.id) != 0 {
 		e.moved.set(v.id, 0)
 	}
-	if k := (layoutKey{v.service, v.id}); e.layouts.get(k) != nil {
+	if k := (layoutKey{s, v.id}); e.layouts.get(k) != nil {
 		e.layouts.set(k, nil)
 	}
-	e.raise(v.service, v.version)
-	e.freed = append(e.freed, slotRef{v.service, v.slot})
-	e.emit(&event{service: v.service, kind: model.EventDelete, name: v.name, time: e.now, was: v})
+	e.raise(s, v.version)
+	e.freed = append(e.freed, slotRef{s, v.slot})
+	e.emit(&event{service: s, kind: model.EventDelete, name: path, time: e.now, was: v})
 }
 
 // emit appends an event to the batch. A value that the same report replaces has been nobody's: it is merged into the event

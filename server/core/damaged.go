@@ -1,21 +1,28 @@
 package core
 
 import (
+	"strings"
+
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
 )
 
 // damagedValues leaves variables of a service out whose values cannot be read. Their names and ids stay theirs.
-func (s *Core) damagedValues(svc *service, c *content, list []engine.DamagedVariable) {
+func (s *Core) damagedValues(svc *service, c *content, list []engine.DamagedVariable, place func(stored string) (entryKey, error)) error {
 	for _, d := range list {
-		if c.damaged == nil {
-			c.damaged = map[string]uint64{}
+		k, err := place(d.Name)
+		if err != nil {
+			return err
 		}
-		c.damaged[d.Name] = d.ID
+		if c.damaged == nil {
+			c.damaged = map[entryKey]uint64{}
+		}
+		c.damaged[k] = d.ID
 		if _, known := s.damagedVars.LoadOrStore(d.ID, nil); !known {
-			s.log.Error("the value of a variable cannot be read and is left as it is", "service", svc.id, "name", d.Name, "id", d.ID, "err", d.Err)
+			s.log.Error("the value of a variable cannot be read and is left as it is", "service", svc.id, "name", k.in.path(k.name), "id", d.ID, "err", d.Err)
 		}
 	}
+	return nil
 }
 
 // inDamaged tells whether path is that of a variable whose value cannot be read, or would be below one.
@@ -23,21 +30,29 @@ func (c *content) inDamaged(path string) bool {
 	if c == nil || len(c.damaged) == 0 {
 		return false
 	}
-	for ; path != ""; path = parentOf(path) {
-		if _, ok := c.damaged[path]; ok {
+	for in := c.root; ; {
+		name, rest, deeper := strings.Cut(path, "/")
+		if c.isDamagedAt(entryKey{in, name}) {
 			return true
 		}
+		n := c.get(entryKey{in, name})
+		if !deeper || n.d == nil {
+			return false
+		}
+		in, path = n.d.dir, rest
 	}
-	return false
 }
 
-// holdsDamaged tells whether such a variable is below a directory.
-func (c *content) holdsDamaged(dir string) bool {
-	if c == nil {
-		return false
-	}
-	for path := range c.damaged {
-		if below(path, dir) {
+// isDamagedAt tells whether a name is that of such a variable.
+func (c *content) isDamagedAt(k entryKey) bool {
+	_, damaged := c.damaged[k]
+	return damaged
+}
+
+// holdsDamaged tells whether such a variable is in a directory.
+func (c *content) holdsDamaged(dir *directory) bool {
+	for k := range c.damaged {
+		if k.in == dir {
 			return true
 		}
 	}

@@ -40,7 +40,7 @@ type serviceState struct {
 	meta
 }
 
-// contentDelta is a delta inside a service. Under a path there can be something of both kinds: what goes, and what comes.
+// contentDelta is a delta inside a service. Under a name there can be something of both kinds: what goes, and what comes.
 type contentDelta struct {
 	dirs    []dirState
 	vars    []variableState
@@ -48,8 +48,8 @@ type contentDelta struct {
 }
 
 type dirState struct {
-	path string
-	dir  *dirInfo // nil: gone
+	entryKey
+	dir *dirInfo // nil: gone
 }
 
 type layoutState struct {
@@ -58,7 +58,8 @@ type layoutState struct {
 }
 
 type variableState struct {
-	path     string
+	entryKey
+	path     string    // where that is, if the service has a memory file
 	variable *variable // nil: gone
 }
 
@@ -88,12 +89,16 @@ func (b *batch) delta() *delta {
 	for k, n := range b.entries.over {
 		was := b.entries.base(k)
 		if n.v != was.v {
-			in := d.in(k.service.id)
-			in.vars = append(in.vars, variableState{k.path, n.v})
+			st := variableState{entryKey: k, variable: n.v}
+			if c := k.in.service.content.Load(); c.mem != nil || c.building != nil {
+				st.path = b.path(k)
+			}
+			in := d.in(k.in.service.id)
+			in.vars = append(in.vars, st)
 		}
 		if n.d != was.d {
-			in := d.in(k.service.id)
-			in.dirs = append(in.dirs, dirState{k.path, n.d})
+			in := d.in(k.in.service.id)
+			in.dirs = append(in.dirs, dirState{k, n.d})
 		}
 	}
 	for id, v := range b.ids.over {
@@ -219,13 +224,6 @@ func (d *delta) ops() []engine.Op {
 
 func (c *contentDelta) ops(service uint64, pieced map[uint64]change) []engine.Op {
 	ops := make([]engine.Op, 0, len(c.dirs)+len(c.vars))
-	for _, st := range c.dirs {
-		if st.dir == nil {
-			ops = append(ops, engine.DeleteDir(service, st.path))
-			continue
-		}
-		ops = append(ops, engine.PutDir(service, engine.Dir{ID: st.dir.id, Name: st.path, MTime: st.dir.mtime, Mode: uint32(st.dir.mode)}))
-	}
 	for _, st := range c.layouts {
 		if l := st.layout; l == nil {
 			ops = append(ops, engine.DeleteLayout(service, st.id))
@@ -233,15 +231,51 @@ func (c *contentDelta) ops(service uint64, pieced map[uint64]change) []engine.Op
 			ops = append(ops, engine.PutLayout(service, engine.Layout{ID: st.id, Off: l.Off, Size: l.Size, Type: uint8(l.Type), BigEndian: l.BigEndian}))
 		}
 	}
-	for _, st := range c.vars {
-		v := st.variable
-		if v == nil {
-			ops = append(ops, engine.DeleteVariable(service, st.path))
-			continue
+	for _, st := range c.dirs {
+		if d := st.dir; d != nil {
+			put := engine.Dir{ID: d.id, Name: st.in.stored(st.name), Least: d.least, MTime: d.mtime, Mode: uint32(d.mode)}
+			if !d.isOwnPrefix() {
+				put.Prefix = d.dir.prefix
+			}
+			ops = append(ops, engine.PutDir(service, put))
 		}
-		ops = engine.AppendVariable(ops, service, engine.Variable{
-			ID: v.id, Name: st.path, Version: v.version, MTime: v.mtime, Mode: uint32(v.mode), Writer: v.writtenBy(), Type: v.kind, Data: v.data(),
-		}, pieced[v.id].stored())
+	}
+	for _, st := range c.vars {
+		if v := st.variable; v != nil {
+			ops = engine.AppendVariable(ops, service, engine.Variable{
+				ID: v.id, Name: st.in.stored(st.name), Version: v.version, MTime: v.mtime, Mode: uint32(v.mode), Writer: v.writtenBy(), Type: v.kind,
+				Data: v.data(),
+			}, pieced[v.id].stored())
+		}
+	}
+	return append(ops, c.gone(service)...)
+}
+
+// gone is what is deleted. A directory that was made where another one was has its prefix, if that is gone: of what is under the
+// same names in the two, the latter's stays.
+func (c *contentDelta) gone(service uint64) (ops []engine.Op) {
+	var dirs, vars set[string] // that are put
+	for _, st := range c.dirs {
+		if st.dir != nil {
+			dirs.add(st.in.stored(st.name))
+		}
+	}
+	for _, st := range c.vars {
+		if st.variable != nil {
+			vars.add(st.in.stored(st.name))
+		}
+	}
+	for _, st := range c.dirs {
+		if name := st.in.stored(st.name); st.dir == nil && !dirs.has(name) {
+			dirs.add(name)
+			ops = append(ops, engine.DeleteDir(service, name))
+		}
+	}
+	for _, st := range c.vars {
+		if name := st.in.stored(st.name); st.variable == nil && !vars.has(name) {
+			vars.add(name)
+			ops = append(ops, engine.DeleteVariable(service, name))
+		}
 	}
 	return ops
 }

@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -82,8 +83,51 @@ func changed[K comparable, V any](was, now map[K]V, same func(a, b V) bool, put 
 
 func same[V comparable](a, b V) bool { return a == b }
 
+// history is what who decodes the store's history must remember: what is behind the ids.
+type history struct {
+	services map[uint64]*service
+	dirs     map[uint64]*directory
+}
+
+// places are where the store has what, by where that is.
+func (h *history) places(t *testing.T, st *stored, service uint64) (dirs map[entryKey]engine.Dir, vars map[entryKey]engine.Variable) {
+	t.Helper()
+	dirs, vars = map[entryKey]engine.Dir{}, map[entryKey]engine.Variable{}
+	svc := h.services[service]
+	if svc == nil {
+		return dirs, vars
+	}
+	by := map[string]*directory{"": svc.content.Load().root}
+	for _, e := range st.dirs[service] {
+		d := h.dirs[e.ID]
+		if d == nil {
+			d = &directory{id: e.ID, service: svc, prefix: cmp.Or(e.Prefix, e.Name+"/")}
+			h.dirs[e.ID] = d
+		}
+		if want := cmp.Or(e.Prefix, e.Name+"/"); d.prefix != want || by[want] != nil {
+			t.Fatalf("directory %d has the prefix %q, and had %q", e.ID, want, d.prefix)
+		}
+		by[d.prefix] = d
+	}
+	at := func(name string) entryKey {
+		i := strings.LastIndexByte(name, '/') + 1
+		if by[name[:i]] == nil {
+			t.Fatalf("%q is in no directory", name)
+		}
+		return entryKey{by[name[:i]], name[i:]}
+	}
+	for name, e := range st.dirs[service] {
+		dirs[at(name)] = e
+	}
+	for name, e := range st.vars[service] {
+		vars[at(name)] = e
+	}
+	return dirs, vars
+}
+
 // since decodes what has been written to the store after another moment. It knows nothing of what is in any view.
-func (st *stored) since(was *stored) *delta {
+func (st *stored) since(t *testing.T, was *stored, h *history) *delta {
+	t.Helper()
 	d := newDelta()
 	d.rev = st.rev
 	changed(was.tenants, st.tenants, same, func(name string, e engine.Tenant) {
@@ -92,24 +136,30 @@ func (st *stored) since(was *stored) *delta {
 	}, func(name string) { d.tenants[name] = tenantState{} })
 	changed(was.services, st.services, same, func(k serviceKey, e engine.Service) {
 		m := meta{e.MTime, model.Mode(e.Mode)}
-		svc := newService(e.ID, k.name, nil, m)
-		svc.content.Store(newContent())
-		d.services[k] = serviceState{svc, m}
+		if h.services[e.ID] == nil {
+			svc := newService(e.ID, k.name, nil, m)
+			svc.content.Store(newContent(svc))
+			h.services[e.ID] = svc
+		}
+		d.services[k] = serviceState{h.services[e.ID], m}
 	}, func(k serviceKey) { d.services[k] = serviceState{} })
 	ids := maps.Clone(was.dirs)
 	maps.Copy(ids, st.dirs)
 	for id := range ids {
-		changed(was.dirs[id], st.dirs[id], same, func(path string, e engine.Dir) {
-			d.in(id).dirs = append(d.in(id).dirs, dirState{path, &dirInfo{id: e.ID, name: path, meta: meta{e.MTime, model.Mode(e.Mode)}}})
-		}, func(path string) { d.in(id).dirs = append(d.in(id).dirs, dirState{path: path}) })
-		changed(was.vars[id], st.vars[id], func(a, b engine.Variable) bool {
+		wasDirs, wasVars := h.places(t, was, id)
+		dirs, vars := h.places(t, st, id)
+		changed(wasDirs, dirs, same, func(at entryKey, e engine.Dir) {
+			n := &dirInfo{id: e.ID, dir: h.dirs[e.ID], in: at.in, name: at.name, least: e.Least, meta: meta{e.MTime, model.Mode(e.Mode)}}
+			d.in(id).dirs = append(d.in(id).dirs, dirState{at, n})
+		}, func(at entryKey) { d.in(id).dirs = append(d.in(id).dirs, dirState{at, nil}) })
+		changed(wasVars, vars, func(a, b engine.Variable) bool {
 			return a.ID == b.ID && a.Version == b.Version && a.MTime == b.MTime && a.Mode == b.Mode && a.Writer == b.Writer && bytes.Equal(a.Data, b.Data)
-		}, func(path string, e engine.Variable) {
-			d.in(id).vars = append(d.in(id).vars, variableState{path, &variable{
-				id: e.ID, version: e.Version, mtime: e.MTime, mode: model.Mode(e.Mode), name: path, writer: unique.Make(e.Writer),
+		}, func(at entryKey, e engine.Variable) {
+			d.in(id).vars = append(d.in(id).vars, variableState{at, "", &variable{
+				id: e.ID, version: e.Version, mtime: e.MTime, mode: model.Mode(e.Mode), dir: at.in, name: at.name, writer: unique.Make(e.Writer),
 				value: newValue(e.Data), kind: e.Type,
 			}})
-		}, func(path string) { d.in(id).vars = append(d.in(id).vars, variableState{path: path}) })
+		}, func(at entryKey) { d.in(id).vars = append(d.in(id).vars, variableState{entryKey: at}) })
 	}
 	changed(was.floors, st.floors, same, func(id, floor uint64) { d.floors[id] = floor }, func(id uint64) { d.floors[id] = 0 })
 	changed(was.moved, st.moved, same, func(id, sid uint64) { d.moved[id] = sid }, func(id uint64) { d.moved[id] = 0 })
@@ -137,14 +187,21 @@ func (v *view) text() string {
 			if !slices.Contains(v.loaded, s) || v.loaded[s.at] != s {
 				lines = append(lines, at+" is not among the loaded")
 			}
-			for w := c.nodes.freeze().from(""); ; {
-				it, ok := w.next()
+			seen := 0
+			for w := c.nodes.freeze().walk(0, "", 0, true); ; seen++ {
+				it, path, ok := w.next()
 				if !ok {
 					break
 				}
-				path := at + "/" + it.path()
+				if k := it.key(); c.nodes.get(k) != it {
+					lines = append(lines, path+" is not found")
+				}
+				path = at + "/" + path
 				if d := it.d; d != nil {
-					lines = append(lines, fmt.Sprintf("%s/: %d %q %d %o holds %d", path, d.info.id, d.info.name, d.info.mtime, d.info.mode, d.count))
+					lines = append(lines, fmt.Sprintf("%s/: %d %d %o least %d holds %d", path, d.id, d.mtime, d.mode, d.least, d.dir.count))
+					if d.dir.now != d || at+"/"+d.in.path(d.name) != path || !d.isOwnPrefix() != (c.prefixes[d.dir.prefix] == d.dir) {
+						lines = append(lines, path+" is another directory")
+					}
 					continue
 				}
 				n := it.v
@@ -154,6 +211,14 @@ func (v *view) text() string {
 				} else {
 					lines = append(lines, path+" is not found by its id")
 				}
+			}
+			for w := c.nodes.freeze().from(nodeKey{}); ; seen-- {
+				if _, ok := w.next(); !ok {
+					break
+				}
+			}
+			if seen != 0 {
+				lines = append(lines, fmt.Sprintf("%s: %d are in no directory", at, -seen))
 			}
 		}
 	}
@@ -170,6 +235,7 @@ func TestDeltas(t *testing.T) {
 	s := d.start(t, stay)
 	writers := []*peer{connect(t, s), connect(t, s), connect(t, s)}
 	follower, was := newView(), readStore(t, s.engine)
+	h := history{map[uint64]*service{}, map[uint64]*directory{}}
 	away := renameTo(at(model.OpRename, "t", "s", "v"), "v")
 	away.ToService, away.Parents = "r", true
 	writers[0].do(store("v", "moved"))
@@ -194,7 +260,7 @@ func TestDeltas(t *testing.T) {
 		}
 		now := readStore(t, s.engine)
 		follower.mu.Lock()
-		d := now.since(was)
+		d := now.since(t, was, &h)
 		moved, floors = moved+len(d.moved), floors+len(d.floors)
 		follower.apply(d)
 		follower.mu.Unlock()
@@ -242,11 +308,12 @@ func TestTenantTakesAName(t *testing.T) {
 			s := d.start(t, stay)
 			p := connect(t, s)
 			follower, was := newView(), readStore(t, s.engine)
+			h := history{map[uint64]*service{}, map[uint64]*directory{}}
 			id := p.do(store("v", "1"))[0].ID
 			follow := func() {
 				now := readStore(t, s.engine)
 				follower.mu.Lock()
-				follower.apply(now.since(was))
+				follower.apply(now.since(t, was, &h))
 				follower.mu.Unlock()
 				was = now
 			}

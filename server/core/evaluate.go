@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"unique"
 
 	"github.com/commy-project/commyfs/engine"
@@ -35,7 +34,7 @@ type evaluator struct {
 // Bounds of one report.
 const (
 	maxChanges     = 1000
-	maxRenamed     = 1000                         // variables and directories that one rename moves
+	maxRenamed     = 1000                         // services that one rename of a tenant moves
 	maxReportBytes = engine.MaxBatch - 3<<20      // values that one report makes the engine store
 	maxReportKeys  = engine.MaxOps - 2*maxRenamed // operations of the engine for one report
 	maxBatchBytes  = 8 << 20                      // the same for a batch of several reports
@@ -72,9 +71,6 @@ func (e *evaluator) report(r *model.Report) (results []model.Result, index int, 
 			return nil, i, err
 		}
 		if e.bytes-e.saved.bytes > maxReportBytes || e.keys()-keys > maxReportKeys {
-			if op := r.Changes[i].Op; op == model.OpRename || op == model.OpExchange {
-				return nil, i, model.ErrCrossDevice
-			}
 			return nil, i, model.ErrTooLarge
 		}
 		if e.work-work > maxWork {
@@ -156,72 +152,6 @@ func (e *evaluator) expected(c *model.Change) error {
 
 var errOther = &model.Error{Code: model.CodeConflict, Message: "the name stands for something else by now"}
 
-// target is an existing variable or directory of a service.
-type target struct {
-	key     serviceKey
-	service *service
-	path    string
-	entry
-}
-
-// find resolves what c names. The error is ErrNotFound if and only if nothing is there and nothing is in its way.
-func (e *evaluator) find(c *model.Change) (target, error) {
-	if c.ID != 0 {
-		return e.findID(c)
-	}
-	if err := checkPath(c.Name, e.limits); err != nil {
-		return target{}, err
-	}
-	s, err := e.findService(c.Tenant, c.Service)
-	if err != nil {
-		return target{}, err
-	}
-	t := target{serviceKey{c.Tenant, c.Service}, s, c.Name, e.entries.get(entryKey{s, c.Name})}
-	if t.none() {
-		return t, e.missing(s, c.Name)
-	}
-	return t, nil
-}
-
-// findID finds a variable by its id: among all that is in memory, else in the services where it can be, which are few.
-// That a variable is not there costs the same whatever the id is.
-func (e *evaluator) findID(c *model.Change) (target, error) {
-	v := e.ids.get(c.ID)
-	if v != nil && v.service.content.Load() == nil { // let go, and about to be forgotten
-		if err := e.open(v.service, e.places.get(v.service).tenant); err != nil {
-			return target{}, err
-		}
-		v = e.ids.get(c.ID)
-	}
-	if v == nil {
-		for _, s := range e.homes(c) {
-			if err := e.open(s, e.places.get(s).tenant); err != nil {
-				return target{}, err
-			}
-			if v = e.ids.get(c.ID); v != nil {
-				break
-			}
-		}
-	}
-	if v == nil {
-		return target{}, e.missingID(c)
-	}
-	key := e.places.get(v.service)
-	if key == (serviceKey{}) || e.auth.Need(e.Principal, key.tenant, 0) != nil {
-		return target{}, model.ErrNotFound
-	}
-	return target{key, v.service, v.name, entry{v: v}}, nil
-}
-
-// homes are the services that are not in memory and can have the variable that c means.
-func (e *evaluator) homes(c *model.Change) []*service {
-	homes := e.view.homes(c.ID, c.In)
-	if s := e.services.get(serviceKey{c.Tenant, c.Service}); s != nil && s.content.Load() == nil {
-		homes = append(homes, s) // so clients said it before there was Change.In
-	}
-	return slices.DeleteFunc(homes, func(s *service) bool { return e.places.get(s) == (serviceKey{}) })
-}
-
 // findService finds a service of a tenant that the session may see, and loads it.
 func (e *evaluator) findService(tenant, name string) (*service, error) {
 	if err := checkTenant(tenant, e.limits); err != nil {
@@ -261,62 +191,6 @@ func (e *evaluator) ensure(s *service) error {
 		return f.err // the session has just tried; everybody would wait here
 	}
 	return e.load(e.ctx, s)
-}
-
-// missing says why nothing is at path: ErrNotDirectory if a variable stands where a directory would have to.
-func (e *evaluator) missing(s *service, path string) error {
-	if s.content.Load().inDamaged(path) {
-		return errDamaged
-	}
-	for p := parentOf(path); p != ""; p = parentOf(p) {
-		n := e.entries.get(entryKey{s, p})
-		if n.v != nil {
-			return model.ErrNotDirectory
-		}
-		if n.d != nil {
-			break
-		}
-	}
-	return model.ErrNotFound
-}
-
-// room finds or, with parents, makes everything above path in a service that may have to be made as well.
-func (e *evaluator) room(tenant, name, path string, parents bool) (*service, error) {
-	if err := checkPath(path, e.limits); err != nil {
-		return nil, err
-	}
-	s, err := e.findService(tenant, name)
-	if parents && err == model.ErrNotFound {
-		s, err = e.makeService(tenant, name, 0, true)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if s.content.Load().inDamaged(path) {
-		return nil, errDamaged
-	}
-	return s, e.parents(s, tenant, path, parents)
-}
-
-// parents checks the directories above path, and makes the missing ones if asked to.
-func (e *evaluator) parents(s *service, tenant, path string, make bool) error {
-	p := parentOf(path)
-	if p == "" {
-		return nil
-	}
-	switch n := e.entries.get(entryKey{s, p}); {
-	case n.d != nil:
-		return nil
-	case n.v != nil:
-		return model.ErrNotDirectory
-	case !make:
-		return e.missing(s, p)
-	}
-	if err := e.parents(s, tenant, p, true); err != nil {
-		return err
-	}
-	_, err := e.makeDir(s, tenant, p, 0)
-	return err
 }
 
 // id gives the next id.

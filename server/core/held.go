@@ -142,7 +142,7 @@ func (s *Session) concerns(r *model.Report) (keys []heldKey, all bool) {
 		}
 		if c.ID != 0 {
 			if known := v.variable(c.ID); known != nil {
-				keys = append(keys, heldKey{service: known.service.id})
+				keys = append(keys, heldKey{service: known.dir.service.id})
 			}
 			for _, svc := range v.homes(c.ID, c.In) {
 				keys = append(keys, heldKey{service: svc.id})

@@ -23,7 +23,7 @@ func (s *Session) homes(id, in uint64) []*service {
 		return nil
 	}
 	if known := v.variable(id); known != nil {
-		known.service.use()
+		known.dir.service.use()
 		return nil
 	}
 	return slices.DeleteFunc(v.homes(id, in), func(svc *service) bool {

@@ -19,7 +19,7 @@ type Lister struct {
 	failed error
 
 	// What is left of the service that the walk is in.
-	nodes   *inside // nil: nothing
+	nodes   *walk // nil: nothing
 	layouts layouts
 	service model.Entry
 }
@@ -110,13 +110,18 @@ func (l *Lister) enter(service uint64, dir string) error {
 	if err != nil {
 		return err
 	}
-	switch at := c.find(dir); {
-	case at.v != nil:
-		return model.ErrNotDirectory
-	case at.d == nil:
-		return model.ErrNotFound
+	id, least := c.root.id, uint64(0)
+	if dir != "" {
+		switch at, _, _ := c.find(dir); {
+		case at.v != nil:
+			return model.ErrNotDirectory
+		case at.d == nil:
+			return model.ErrNotFound
+		default:
+			id, least = at.d.id, at.d.dir.version(0)
+		}
 	}
-	l.nodes, l.layouts = c.nodes.freeze().inside(dir), c.layouts
+	l.nodes, l.layouts = c.nodes.freeze().walk(id, dir, least, l.recursive), c.layouts
 	l.service = model.Entry{Tenant: svc.tenant.name, Service: svc.name}
 	return nil
 }
@@ -181,22 +186,17 @@ func (l *Lister) next() (model.Entry, bool) {
 }
 
 func (l *Lister) nextInside() (model.Entry, bool) {
-	it, ok := l.nodes.next()
-	if !l.recursive {
-		for ok && l.nodes.deeper(it.path()) {
-			it, ok = l.nodes.next()
-		}
-	}
+	it, path, ok := l.nodes.next()
 	if !ok {
 		return model.Entry{}, false
 	}
 	e := l.service
 	if it.d != nil {
-		d := it.d.info
-		e.Dir, e.Name, e.ID, e.MTime, e.Mode = true, d.name, d.id, d.mtime, d.mode
+		d := it.d
+		e.Dir, e.Name, e.ID, e.MTime, e.Mode = true, path, d.id, d.mtime, d.mode
 	} else {
 		v := it.v
-		e.Name, e.ID, e.Version, e.MTime, e.Mode, e.Writer, e.Size = v.name, v.id, v.version, v.mtime, v.mode, v.writtenBy(), int64(len(v.data()))
+		e.Name, e.ID, e.Version, e.MTime, e.Mode, e.Writer, e.Size = path, v.id, l.nodes.version(v), v.mtime, v.mode, v.writtenBy(), int64(len(v.data()))
 		e.Layout = l.layouts.get(v.id)
 	}
 	return e, true

@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"fmt"
 	"time"
 	"unique"
 
@@ -27,7 +26,7 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 	if before != nil && time.Since(before.at) < retryLoad {
 		return before.err
 	}
-	c := newContent()
+	c := newContent(svc)
 	c.log.since = svc.since.Load()
 	// Whoever knows the names from before may not know of the last changes of them.
 	s.view.mu.RLock()
@@ -40,9 +39,12 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 	var writer unique.Handle[string]
 	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
 		svc.steps.Add(1)
-		for i := range p.Dirs {
-			e := &p.Dirs[i]
-			f.add(node{d: &dir{info: &dirInfo{id: e.ID, name: e.Name, meta: meta{e.MTime, model.Mode(e.Mode)}}}})
+		f.dirs = append(f.dirs, p.Dirs...)
+		if len(p.Variables)+len(p.Damaged) == 0 {
+			return nil
+		}
+		if err := f.link(); err != nil { // all directories have come
+			return err
 		}
 		vars := make([]*variable, len(p.Variables))
 		for i := range p.Variables {
@@ -50,22 +52,25 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 			if i == 0 || e.Writer != p.Variables[i-1].Writer {
 				writer = unique.Make(e.Writer)
 			}
+			at, err := f.place(e.Name)
+			if err != nil {
+				return err
+			}
 			vars[i] = &variable{
-				id: e.ID, version: e.Version, mtime: e.MTime, mode: model.Mode(e.Mode), service: svc, name: e.Name, writer: writer,
+				id: e.ID, version: e.Version, mtime: e.MTime, mode: model.Mode(e.Mode), dir: at.in, name: at.name, writer: writer,
 				value: newValue(e.Data), slot: c.high, kind: e.Type,
 			}
-			f.add(node{v: vars[i]})
+			c.fill(at, entry{v: vars[i]})
 			c.high++
 		}
 		for _, i := range p.InPieces {
 			vars[i].pieced = true
 		}
-		s.damagedValues(svc, c, p.Damaged)
 		s.view.remember(vars)
-		return nil
+		return s.damagedValues(svc, c, p.Damaged, f.place)
 	})
-	if orphan := f.done(); err == nil && orphan != "" {
-		err = fmt.Errorf("directory %q of service %d is not there, and something is in it", orphan, svc.id)
+	if err == nil {
+		err = f.link()
 	}
 	if err != nil {
 		return s.notLoaded(svc, c, before, err)
@@ -115,40 +120,3 @@ func (s *Core) notLoaded(svc *service, c *content, before *loadFailure, err erro
 
 // errLetGo is what a session says that comes to a service the moment after it was let go. Its client tries again.
 var errLetGo = &model.Error{Code: model.CodeUnavailable, Message: "the service is not in memory"}
-
-// filler puts much into an empty content: directories, and variables, each in the order of their paths.
-type filler struct {
-	*content
-	counts map[string]int // of what is in the directories so far
-	// parent is the directory that the last one was put into, and count of what more is in it.
-	parent string
-	count  int
-}
-
-func newFiller(c *content) *filler { return &filler{content: c, counts: map[string]int{}} }
-
-func (f *filler) add(n node) {
-	path := n.path()
-	f.nodes.set(path, n)
-	if in := parentOf(path); in != f.parent {
-		f.turn(in)
-	}
-	f.count++
-}
-
-func (f *filler) turn(parent string) {
-	f.counts[f.parent] += f.count
-	f.parent, f.count = parent, 0
-}
-
-// done counts what is in the directories. It returns one that is not there although something is in it, if there is any.
-func (f *filler) done() (orphan string) {
-	f.turn("")
-	for path, n := range f.counts {
-		if f.dir(path) == nil && n > 0 {
-			orphan = path
-		}
-		f.content.count(path, n)
-	}
-	return orphan
-}

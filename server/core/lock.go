@@ -65,14 +65,14 @@ func (s *Session) mayLock(l *model.Lock) (lockPlace, error) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	x := v.byID.get(l.ID)
-	if x == nil || s.auth.Need(s.Principal, x.service.tenant.name, 0) != nil {
+	if x == nil || s.auth.Need(s.Principal, x.dir.service.tenant.name, 0) != nil {
 		return lockPlace{}, model.ErrNotFound
 	}
 	want := model.RightRead
 	if l.Exclusive {
 		want = model.RightWrite
 	}
-	return lockPlace{x.service, x.name}, s.auth.Need(s.Principal, x.service.tenant.name, want)
+	return lockPlace{x.dir.service, x.dir.path(x.name)}, s.auth.Need(s.Principal, x.dir.service.tenant.name, want)
 }
 
 // lockOf is a lock as the table has it.

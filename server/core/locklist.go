@@ -53,7 +53,7 @@ func (s *Session) lockedFile(id uint64, at lockPlace) (f lockedFile, ok bool) {
 	defer v.mu.RUnlock()
 	svc, name := at.service, at.name
 	if x := v.byID.get(id); x != nil {
-		svc, name = x.service, x.name
+		svc, name = x.dir.service, x.dir.path(x.name)
 	} else if svc != nil && svc.content.Load() != nil {
 		name = ""
 	}

@@ -39,20 +39,20 @@ const stepSize = 4096
 func (f frozen) initials(steps *atomic.Uint64) iter.Seq[memfile.Initial] {
 	return func(yield func(memfile.Initial) bool) {
 		n := 0
-		for w := f.from(""); ; {
+		for w := f.walk(0, "", 0, true); ; {
 			if n++; n%stepSize == 0 {
 				steps.Add(1)
 			}
-			it, ok := w.next()
-			if !ok || it.v != nil && !yield(it.v.initial()) {
+			it, path, ok := w.next()
+			if !ok || it.v != nil && !yield(it.v.initial(path, w.version(it.v))) {
 				return
 			}
 		}
 	}
 }
 
-func (v *variable) initial() memfile.Initial {
-	return memfile.Initial{Slot: v.slot, ID: v.id, Version: v.version, MTime: v.mtime, Name: v.name, Value: v.data()}
+func (v *variable) initial(path string, version uint64) memfile.Initial {
+	return memfile.Initial{Slot: v.slot, ID: v.id, Version: version, MTime: v.mtime, Name: path, Value: v.data()}
 }
 
 func (c *content) takeSlot() uint32 {
@@ -84,14 +84,14 @@ func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
 				continue
 			}
 			was, parts := d.pieced[v.id].parts(v)
-			s.writeSlot(v.service, moved, func(mem *memfile.Writer) (bool, error) {
-				it := v.initial()
+			s.writeSlot(v.dir.service, moved, func(mem *memfile.Writer) (bool, error) {
+				it := v.initial(st.path, v.version)
 				return mem.PutParts(&it, was, parts)
 			})
 		}
 	}
 	for _, ev := range d.events {
-		if ev.kind == model.EventSet && !ev.created() {
+		if ev.kind == model.EventSet && !ev.created() || ev.kind == model.EventRenameDir {
 			continue
 		}
 		c := ev.service.content.Load()
@@ -114,14 +114,14 @@ func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
 	}
 }
 
-// writeSlot has a service's memory file changed, if there is one, or the one that is being built once it is.
+// writeSlot has a service's memory file changed, if there is one, and the one that is being built once it is.
 func (s *Core) writeSlot(svc *service, moved map[*service]struct{}, change func(*memfile.Writer) (bool, error)) {
 	c := svc.content.Load()
-	switch {
-	case c.mem != nil:
+	if c.mem != nil {
 		rotated, err := change(c.mem)
 		s.wroteMemory(svc, c, rotated, err, moved)
-	case c.building != nil:
+	}
+	if c.building != nil {
 		c.building.changes = append(c.building.changes, change)
 	}
 }

@@ -1,13 +1,14 @@
 package core
 
 import (
-	"cmp"
 	"slices"
+	"strings"
 	"sync/atomic"
 )
 
-// ordered holds nodes by path, in the order of the paths. A [frozen] of it is had at once, whatever its size, and stays as
-// it is: what is shared with one is copied before it is changed. It is a B+ tree: nodes are in its leaves alone.
+// ordered holds the entries of all directories of a service, each directory's together, in the order of their names. A
+// [frozen] of it is had at once, whatever its size, and stays as it is: what is shared with one is copied before it is changed.
+// It is a B+ tree: entries are in its leaves alone. A directory that gets another name or place is one entry that moves.
 //
 // The committer alone changes it, under view.mu; frozen ones are taken under view.mu.RLock.
 type ordered struct {
@@ -19,15 +20,31 @@ type ordered struct {
 // frozen is an [ordered] at one moment.
 type frozen struct{ root *block }
 
-type block struct {
-	gen   uint64
-	items []node // of a leaf
-	kids  []kid  // of what is not a leaf: at least one
+// nodeKey is where an entry is: in which directory, by its id, and under which name.
+type nodeKey struct {
+	dir  uint64
+	name string
 }
 
-// kid is a block below another. from is not after its first path, and after all paths of the kid before it.
+func (k nodeKey) compare(to nodeKey) int {
+	switch {
+	case k.dir < to.dir:
+		return -1
+	case k.dir > to.dir:
+		return 1
+	}
+	return strings.Compare(k.name, to.name)
+}
+
+type block struct {
+	gen   uint64
+	items []entry // of a leaf
+	kids  []kid   // of what is not a leaf: at least one
+}
+
+// kid is a block below another. from is not after its first key, and after all keys of the kid before it.
 type kid struct {
-	from string
+	from nodeKey
 	*block
 }
 
@@ -44,32 +61,44 @@ func (o *ordered) freeze() frozen {
 	return frozen{o.root}
 }
 
-// get returns what is at path.
-func (o *ordered) get(path string) node { return frozen{o.root}.get(path) }
+// get returns what is at a key.
+func (o *ordered) get(key nodeKey) entry { return frozen{o.root}.get(key) }
 
-func (f frozen) get(path string) node {
+func (f frozen) get(key nodeKey) entry {
 	b := f.root
 	if b == nil {
-		return node{}
+		return entry{}
 	}
 	for b.kids != nil {
-		b = b.kids[b.kidFor(path)].block
+		b = b.kids[b.kidFor(key)].block
 	}
-	if i, ok := b.find(path); ok {
+	if i, ok := b.find(key); ok {
 		return b.items[i]
 	}
-	return node{}
+	return entry{}
 }
 
-func (b *block) find(path string) (int, bool) {
-	return slices.BinarySearchFunc(b.items, path, func(n node, path string) int { return cmp.Compare(n.path(), path) })
+func (b *block) find(key nodeKey) (int, bool) {
+	lo, hi := 0, len(b.items)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		switch c := b.items[mid].key().compare(key); {
+		case c == 0:
+			return mid, true
+		case c < 0:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return lo, false
 }
 
-// kidFor is where path is or would be.
-func (b *block) kidFor(path string) int {
+// kidFor is where a key is or would be.
+func (b *block) kidFor(key nodeKey) int {
 	lo, hi := 1, len(b.kids)
 	for lo < hi {
-		if mid := (lo + hi) / 2; b.kids[mid].from <= path {
+		if mid := (lo + hi) / 2; b.kids[mid].from.compare(key) <= 0 {
 			lo = mid + 1
 		} else {
 			hi = mid
@@ -86,34 +115,34 @@ func (b *block) own(gen uint64) *block {
 	return &block{gen: gen, items: slices.Clone(b.items), kids: slices.Clone(b.kids)}
 }
 
-// set puts n at path, which is its own, and returns what was there.
-func (o *ordered) set(path string, n node) (was node) {
+// set puts n at its key, and returns what was there.
+func (o *ordered) set(key nodeKey, n entry) (was entry) {
 	gen := o.gen.Load()
 	if o.root == nil {
 		o.root = &block{gen: gen}
 	}
 	o.root = o.root.own(gen)
-	was, right := o.root.set(path, n)
+	was, right := o.root.set(key, n)
 	if right != nil {
-		o.root = &block{gen: gen, kids: []kid{{"", o.root}, *right}}
+		o.root = &block{gen: gen, kids: []kid{{nodeKey{}, o.root}, *right}}
 	}
 	return was
 }
 
 // set changes an owned block. right is its second half if it had to be split.
-func (b *block) set(path string, n node) (was node, right *kid) {
+func (b *block) set(key nodeKey, n entry) (was entry, right *kid) {
 	if b.kids == nil {
-		i, found := b.find(path)
+		i, found := b.find(key)
 		if found {
 			was, b.items[i] = b.items[i], n
 			return was, nil
 		}
-		return node{}, b.insert(i, n)
+		return entry{}, b.insert(i, n)
 	}
-	i := b.kidFor(path)
+	i := b.kidFor(key)
 	k := &b.kids[i]
 	k.block = k.own(b.gen)
-	was, more := k.set(path, n)
+	was, more := k.set(key, n)
 	if more == nil {
 		return was, nil
 	}
@@ -127,7 +156,7 @@ func (b *block) set(path string, n node) (was node, right *kid) {
 }
 
 // insert puts an item into a leaf.
-func (b *block) insert(i int, n node) (right *kid) {
+func (b *block) insert(i int, n entry) (right *kid) {
 	if len(b.items) < maxBlock {
 		b.items = slices.Insert(b.items, i, n)
 		return nil
@@ -140,7 +169,7 @@ func (b *block) insert(i int, n node) (right *kid) {
 	} else {
 		b.items = slices.Insert(b.items, i, n)
 	}
-	return &kid{half.items[0].path(), half}
+	return &kid{half.items[0].key(), half}
 }
 
 // splitAt is where n things are parted for one that comes at i: in the middle, but near their end, where what comes in
@@ -159,13 +188,13 @@ func parted[T any](list []T, at int) (left, right []T) {
 	return list[:at], right
 }
 
-// delete takes away what is at path, and returns it.
-func (o *ordered) delete(path string) (was node) {
-	if was = o.get(path); was == (node{}) {
+// delete takes away what is at key, and returns it.
+func (o *ordered) delete(key nodeKey) (was entry) {
+	if was = o.get(key); was.none() {
 		return was
 	}
 	o.root = o.root.own(o.gen.Load())
-	o.root.delete(path)
+	o.root.delete(key)
 	for len(o.root.kids) == 1 {
 		o.root = o.root.kids[0].block
 	}
@@ -175,17 +204,17 @@ func (o *ordered) delete(path string) (was node) {
 	return was
 }
 
-func (b *block) delete(path string) {
+func (b *block) delete(key nodeKey) {
 	if b.kids == nil {
-		if i, ok := b.find(path); ok {
+		if i, ok := b.find(key); ok {
 			b.items = slices.Delete(b.items, i, i+1)
 		}
 		return
 	}
-	i := b.kidFor(path)
+	i := b.kidFor(key)
 	k := &b.kids[i]
 	k.block = k.own(b.gen)
-	k.delete(path)
+	k.delete(key)
 	switch n := k.len(); {
 	case n == 0 && len(b.kids) > 1:
 		b.kids = slices.Delete(b.kids, i, i+1)
@@ -220,30 +249,30 @@ type step struct {
 	next int
 }
 
-// from returns a cursor that begins at the first path that is not before path.
-func (f frozen) from(path string) *cursor {
+// from returns a cursor that begins at the first key that is not before key.
+func (f frozen) from(key nodeKey) *cursor {
 	c := &cursor{frozen: f}
-	c.seek(path)
+	c.seek(key)
 	return c
 }
 
-// seek goes to the first path that is not before path.
-func (c *cursor) seek(path string) {
+// seek goes to the first key that is not before key.
+func (c *cursor) seek(key nodeKey) {
 	c.stack = c.stack[:0]
 	for b := c.root; b != nil; {
 		if b.kids == nil {
-			i, _ := b.find(path)
+			i, _ := b.find(key)
 			c.stack = append(c.stack, step{b, i})
 			return
 		}
-		i := b.kidFor(path)
+		i := b.kidFor(key)
 		c.stack = append(c.stack, step{b, i + 1})
 		b = b.kids[i].block
 	}
 }
 
 // next returns what comes next; false: that was all.
-func (c *cursor) next() (node, bool) {
+func (c *cursor) next() (entry, bool) {
 	for len(c.stack) > 0 {
 		s := &c.stack[len(c.stack)-1]
 		switch {
@@ -257,5 +286,5 @@ func (c *cursor) next() (node, bool) {
 			c.stack = c.stack[:len(c.stack)-1]
 		}
 	}
-	return node{}, false
+	return entry{}, false
 }

@@ -8,23 +8,31 @@ import (
 	"testing"
 )
 
-// pathOf is one of n paths, all below a few directories.
-func pathOf(i int) string { return fmt.Sprintf("d%d/v%d", i%7, i) }
+var testDirs = []*directory{{}, {id: 3}, {id: 4}, {id: 9}, {id: 12}, {id: 100}, {id: 1 << 40}}
 
-func (f frozen) all(t *testing.T) map[string]node {
+// keyOf is one of n keys, all of a few directories.
+func keyOf(i int) nodeKey { return nodeKey{testDirs[i%7].id, fmt.Sprint("v", i)} }
+
+// entryAt is a new entry for a key.
+func entryAt(k nodeKey, version uint64) entry {
+	i := slices.IndexFunc(testDirs, func(d *directory) bool { return d.id == k.dir })
+	return entry{v: &variable{dir: testDirs[i], name: k.name, version: version}}
+}
+
+func (f frozen) all(t *testing.T) map[nodeKey]entry {
 	t.Helper()
-	have := map[string]node{}
-	last := ""
-	for c := f.from(""); ; {
+	have := map[nodeKey]entry{}
+	last := nodeKey{}
+	for c := f.from(nodeKey{}); ; {
 		it, ok := c.next()
 		if !ok {
 			return have
 		}
-		if last != "" && it.path() <= last {
-			t.Fatalf("%q comes after %q", it.path(), last)
+		if last.compare(it.key()) >= 0 {
+			t.Fatalf("%v comes after %v", it.key(), last)
 		}
-		last = it.path()
-		have[it.path()] = it
+		last = it.key()
+		have[it.key()] = it
 	}
 }
 
@@ -49,31 +57,31 @@ func (b *block) depth(t *testing.T) int {
 func TestOrdered(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var o ordered
-	want := map[string]node{}
+	want := map[nodeKey]entry{}
 	type shot struct {
 		frozen
-		want map[string]node
+		want map[nodeKey]entry
 	}
 	var shots []shot
 	for round := range 40 {
 		grow := round%4 < 2
 		for range 1000 {
-			path := pathOf(rnd.IntN(5000))
+			key := keyOf(rnd.IntN(5000))
 			if rnd.IntN(4) == 0 != grow {
-				n := node{v: &variable{name: path, version: rnd.Uint64()}}
-				o.set(path, n)
-				want[path] = n
+				n := entryAt(key, rnd.Uint64())
+				o.set(key, n)
+				want[key] = n
 			} else {
-				o.delete(path)
-				delete(want, path)
+				o.delete(key)
+				delete(want, key)
 			}
-			if o.get(path) != want[path] {
-				t.Fatalf("%s: %+v, want %+v", path, o.get(path), want[path])
+			if o.get(key) != want[key] {
+				t.Fatalf("%v: %+v, want %+v", key, o.get(key), want[key])
 			}
 		}
 		if round%8 == 7 { // to nothing
-			for path := range want {
-				o.delete(path)
+			for key := range want {
+				o.delete(key)
 			}
 			clear(want)
 		}
@@ -88,13 +96,13 @@ func TestOrdered(t *testing.T) {
 		if have := s.all(t); !maps.Equal(have, s.want) {
 			t.Fatalf("round %d: %d nodes, want %d", i, len(have), len(s.want))
 		}
-		paths := slices.Sorted(maps.Keys(s.want))
+		keys := slices.SortedFunc(maps.Keys(s.want), nodeKey.compare)
 		for range 50 {
-			from := pathOf(rnd.IntN(5000))
-			at, _ := slices.BinarySearch(paths, from)
+			from := keyOf(rnd.IntN(5000))
+			at, _ := slices.BinarySearchFunc(keys, from, nodeKey.compare)
 			it, ok := s.from(from).next()
-			if ok != (at < len(paths)) || ok && it.path() != paths[at] {
-				t.Fatalf("from %q comes %q", from, it.path())
+			if ok != (at < len(keys)) || ok && it.key() != keys[at] {
+				t.Fatalf("from %v comes %v", from, it.key())
 			}
 		}
 	}
@@ -103,11 +111,12 @@ func TestOrdered(t *testing.T) {
 // TestOrderedInOrder: what comes in order, as from the store, leaves no room unused.
 func TestOrderedInOrder(t *testing.T) {
 	var o ordered
-	o.set("z", node{v: &variable{name: "z"}})
+	z := nodeKey{1 << 40, "z"}
+	o.set(z, entryAt(z, 1))
 	const n = 64 * 100
 	for i := range n {
-		path := fmt.Sprintf("v%06d", i)
-		o.set(path, node{v: &variable{name: path}})
+		key := nodeKey{9, fmt.Sprintf("v%06d", i)}
+		o.set(key, entryAt(key, 1))
 	}
 	leaves := 0
 	var count func(b *block)

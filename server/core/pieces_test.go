@@ -68,7 +68,7 @@ func TestLargeValues(t *testing.T) {
 			for name, v := range in {
 				vars++
 				now := s.view.variable(v.ID)
-				if now == nil || now.name != name || now.version != v.Version || !bytes.Equal(now.data(), v.Data) {
+				if now == nil || now.dir.stored(now.name) != name || now.version != v.Version || !bytes.Equal(now.data(), v.Data) {
 					t.Fatalf("round %d: %s is another in the store", round, name)
 				}
 				pieces += engine.Pieces(len(v.Data))
@@ -88,7 +88,7 @@ func TestLargeValues(t *testing.T) {
 			}
 			for name, v := range in {
 				m, data, err := r.Read(s.view.variable(v.ID).slot, v.ID, nil)
-				if err != nil || m.Version != v.Version || m.MTime != v.MTime || !bytes.Equal(data, v.Data) {
+				if err != nil || m.Version != s.view.variable(v.ID).dir.version(v.Version) || m.MTime != v.MTime || !bytes.Equal(data, v.Data) {
 					t.Fatalf("round %d: %s is another in the memory file (%v)", round, name, err)
 				}
 			}
@@ -170,7 +170,7 @@ func TestDamagedValue(t *testing.T) {
 			store("d/bad", "1"), store("d/bad/x", "1"), at(model.OpCreate, "t", "s", "d/bad"), at(model.OpMkdir, "t", "s", "d/bad"),
 			at(model.OpDelete, "t", "s", "d/bad"), at(model.OpRmdir, "t", "s", "d/bad"),
 			renameTo(at(model.OpRename, "t", "s", "e/good"), "d/bad"), renameTo(at(model.OpRename, "t", "s", "d/bad"), "e/bad"),
-			renameTo(at(model.OpRename, "t", "s", "e"), "d/bad"), renameTo(at(model.OpRename, "t", "s", "d"), "f"),
+			renameTo(at(model.OpRename, "t", "s", "e"), "d/bad"),
 			{Op: model.OpStore, ID: id, In: in, Data: []byte("1")},
 			{Op: model.OpDelete, ID: id, In: in},
 		} {
@@ -183,6 +183,13 @@ func TestDamagedValue(t *testing.T) {
 		p.do(renameTo(at(model.OpRename, "t", "s", "d/good"), "g"))
 		p.refused(model.CodeInternal, at(model.OpRmdir, "t", "s", "d"))
 		p.do(renameTo(at(model.OpRename, "t", "s", "g"), "d/good"))
+		// It goes along with its directory.
+		p.do(renameTo(at(model.OpRename, "t", "s", "d"), "f"))
+		for name, code := range map[string]model.Code{"f/bad": model.CodeInternal, "d/bad": model.CodeNotFound} {
+			_, err := p.get("t", "s", name)
+			p.wantCode(err, code)
+		}
+		p.do(renameTo(at(model.OpRename, "t", "s", "f"), "d"))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -40,9 +40,9 @@ func (s *Session) Probe(m *model.Probe) (*model.Probed, error) {
 			}
 		}
 		srv.view.mu.RLock()
-		if v := srv.view.byID.get(m.ID); v != nil && s.auth.Need(s.Principal, v.service.tenant.name, 0) == nil {
-			tenant = v.service.tenant.name
-			p.Version = v.version
+		if v := srv.view.byID.get(m.ID); v != nil && s.auth.Need(s.Principal, v.dir.service.tenant.name, 0) == nil {
+			tenant = v.dir.service.tenant.name
+			p.Version = v.dir.version(v.version)
 		}
 		srv.view.mu.RUnlock()
 		if tenant == "" {
@@ -96,20 +96,17 @@ func (s *Core) fits(m *model.Probe) error {
 	if c == nil {
 		return nil // not loaded: the change itself will see
 	}
-	switch n := c.find(m.Name); {
+	switch n, in, blocked := c.find(m.Name); {
 	case n.d != nil:
 		return model.ErrIsDirectory
-	case n.v == nil && t.services[m.Service].bare != 0:
+	case n.v != nil:
+		return nil
+	case t.services[m.Service].bare != 0:
 		return errUnregistered
+	case blocked:
+		return model.ErrNotDirectory
+	case in == nil:
+		return model.ErrNotFound
 	}
-	for p := parentOf(m.Name); ; p = parentOf(p) {
-		switch n := c.find(p); {
-		case n.v != nil:
-			return model.ErrNotDirectory
-		case n.d != nil && p == parentOf(m.Name):
-			return nil
-		case n.d != nil:
-			return model.ErrNotFound
-		}
-	}
+	return nil
 }

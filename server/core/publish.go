@@ -3,7 +3,7 @@ package core
 import "github.com/commy-project/commyfs/model"
 
 // publish shows what the engine has stored: in the memory files, then in the view, and, in the same instant as far as
-// anybody can see, to the watchers.
+// anybody can see, to the watchers. What is below a directory that was renamed comes last in the memory files.
 func (s *Core) publish(d *delta, t *touched) {
 	moved := map[*service]struct{}{}
 	s.writeBare(d)
@@ -16,6 +16,7 @@ func (s *Core) publish(d *delta, t *touched) {
 	s.broadcast(d, t)
 	s.broadcastTree(d, t)
 	v.mu.Unlock()
+	s.renameMemory(d, moved)
 	for _, svc := range gone {
 		if c := svc.content.Load(); c != nil {
 			s.closeMemory(c)

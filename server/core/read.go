@@ -104,9 +104,10 @@ func (s *Session) Read(service uint64, name string, value bool) (model.Variable,
 	if err != nil {
 		return model.Variable{}, err
 	}
-	switch n := c.find(name); {
+	n, _, blocked := c.find(name)
+	switch {
 	case n.v != nil:
-		m := n.v.info(value)
+		m := n.v.info(name, n.v.dir.version(n.v.version), value)
 		m.Layout = c.layouts.get(m.ID)
 		return m, nil
 	case n.d != nil:
@@ -115,10 +116,8 @@ func (s *Session) Read(service uint64, name string, value bool) (model.Variable,
 	if c.inDamaged(name) {
 		return model.Variable{}, errDamaged
 	}
-	for p := parentOf(name); p != ""; p = parentOf(p) {
-		if c.find(p).v != nil {
-			return model.Variable{}, model.ErrNotDirectory
-		}
+	if blocked {
+		return model.Variable{}, model.ErrNotDirectory
 	}
 	return model.Variable{}, model.ErrNotFound
 }

@@ -20,8 +20,10 @@ type snapshot struct {
 	resumed bool
 	values  bool
 	rev     int64
-	nodes   *cursor // nil: no more
-	held    node    // of nodes, what did not fit
+	nodes   *walk  // nil: no more
+	held    entry  // of nodes, what did not fit
+	at      string // where that is, and its version
+	version uint64
 	changes []pending
 }
 
@@ -54,15 +56,18 @@ func (s *snapshot) next() *model.Snapshot {
 // fill puts directories and variables into a page.
 func (s *snapshot) fill(m *model.Snapshot) (size int) {
 	for s.nodes != nil {
-		it := s.held
-		if s.held = (node{}); it == (node{}) {
+		it, path, version := s.held, s.at, s.version
+		if s.held = (entry{}); it.none() {
 			var ok bool
-			if it, ok = s.nodes.next(); !ok {
+			if it, path, ok = s.nodes.next(); !ok {
 				s.nodes = nil
 				break
 			}
+			if it.v != nil {
+				version = s.nodes.version(it.v)
+			}
 		}
-		cost := len(it.path()) + entryCost
+		cost := len(path) + entryCost
 		if it.v != nil {
 			cost += len(it.v.writtenBy())
 			if s.values {
@@ -70,14 +75,14 @@ func (s *snapshot) fill(m *model.Snapshot) (size int) {
 			}
 		}
 		if size > 0 && size+cost > PageBytes {
-			s.held = it
+			s.held, s.at, s.version = it, path, version
 			break
 		}
 		if size += cost; it.v != nil {
-			m.Vars = append(m.Vars, it.v.info(s.values))
+			m.Vars = append(m.Vars, it.v.info(path, version, s.values))
 		} else {
-			d := it.d.info
-			m.Dirs = append(m.Dirs, model.Dir{ID: d.id, Name: d.name, MTime: d.mtime, Mode: d.mode})
+			d := it.d
+			m.Dirs = append(m.Dirs, model.Dir{ID: d.id, Name: path, MTime: d.mtime, Mode: d.mode})
 		}
 	}
 	return size
@@ -91,10 +96,10 @@ func eventSize(e *model.Event) int {
 	return size
 }
 
-// info is the variable as the protocol has it.
-func (v *variable) info(value bool) model.Variable {
+// info is the variable at that path, and with that version, as the protocol has it.
+func (v *variable) info(path string, version uint64, value bool) model.Variable {
 	m := model.Variable{
-		ID: v.id, Name: v.name, Version: v.version, MTime: v.mtime, Mode: v.mode, Writer: v.writtenBy(), Size: int64(len(v.data())),
+		ID: v.id, Name: path, Version: version, MTime: v.mtime, Mode: v.mode, Writer: v.writtenBy(), Size: int64(len(v.data())),
 		Slot: v.slot,
 	}
 	if value {
@@ -105,7 +110,7 @@ func (v *variable) info(value bool) model.Variable {
 
 // snapshotLocked is a loaded service as it is now. The caller holds view.mu.
 func (v *view) snapshotLocked(svc *service, values bool) *snapshot {
-	return &snapshot{service: svc.id, root: svc.meta, values: values, rev: v.rev, nodes: svc.content.Load().nodes.freeze().from("")}
+	return &snapshot{service: svc.id, root: svc.meta, values: values, rev: v.rev, nodes: svc.content.Load().nodes.freeze().walk(0, "", 0, true)}
 }
 
 // resumeLocked is what happened to a service after rev, nil if that is not known any more. Values are the latest. The
@@ -130,7 +135,12 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 		own := r.client != "" && r.client == client
 		if r.d == nil {
 			ev.v = v.byID.get(r.id)
-			here := ev.v != nil && ev.v.service == svc
+			here := ev.v != nil && ev.v.dir.service == svc
+			if here {
+				now := *ev.v
+				now.version = now.dir.version(now.version)
+				ev.v = &now
+			}
 			if unseen[r.id] && !here {
 				continue
 			}

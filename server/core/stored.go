@@ -46,28 +46,18 @@ func (s *Core) inStore(svc *service, name string, value bool) (model.Variable, e
 	}
 	if v := found.Variable; v != nil {
 		m := model.Variable{
-			ID: v.ID, Name: v.Name, Version: v.Version, MTime: v.MTime, Mode: model.Mode(v.Mode), Writer: v.Writer, Size: int64(size),
+			ID: v.ID, Name: name, Version: v.Version, MTime: v.MTime, Mode: model.Mode(v.Mode), Writer: v.Writer, Size: int64(size),
 		}
 		if value {
 			m.Data = v.Data
 		}
 		return m, nil
 	}
-	if found.Dir {
+	switch {
+	case found.Dir:
 		return model.Variable{}, model.ErrIsDirectory
-	}
-	for p := parentOf(name); p != ""; p = parentOf(p) {
-		found, _, err := s.engine.Find(s.ctx, svc.id, p, false)
-		switch {
-		case engine.Unreadable(err):
-			return model.Variable{}, errDamaged
-		case err != nil:
-			return model.Variable{}, fromEngine(err)
-		case found.Dir:
-			return model.Variable{}, model.ErrNotFound
-		case found.Variable != nil:
-			return model.Variable{}, model.ErrNotDirectory
-		}
+	case found.Blocked:
+		return model.Variable{}, model.ErrNotDirectory
 	}
 	return model.Variable{}, model.ErrNotFound
 }

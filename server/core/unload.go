@@ -96,11 +96,11 @@ func (s *Core) unload(svc *service, c *content) bool {
 
 // forget takes the variables of a service that was let go from byID, in steps that nobody notices.
 func (v *view) forget(nodes frozen) {
-	w := nodes.from("")
+	w := nodes.from(nodeKey{})
 	for more := true; more; {
 		v.mu.Lock()
 		for range idStep {
-			var it node
+			var it entry
 			if it, more = w.next(); !more {
 				break
 			}

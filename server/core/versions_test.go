@@ -66,15 +66,15 @@ func TestVersions_NeverOfAnotherValue(t *testing.T) {
 			if err := p.Load(svc.id); err != nil {
 				t.Fatal(err)
 			}
-			for w := svc.content.Load().nodes.freeze().from(""); ; {
-				it, ok := w.next()
+			for w := svc.content.Load().nodes.freeze().walk(0, "", 0, true); ; {
+				it, path, ok := w.next()
 				if !ok {
 					break
 				}
 				if it.v == nil {
 					continue
 				}
-				k := seen{service + "/" + it.path(), it.v.version}
+				k := seen{service + "/" + path, w.version(it.v)}
 				if old, ok := was[k]; ok && old != string(it.v.data()) {
 					t.Fatalf("after change %d, %+v: version %d of %s is %q, and was %q", round, c, k.version, k.name, it.v.data(), old)
 				}
@@ -120,8 +120,15 @@ func TestVersions_AfterRename(t *testing.T) {
 	}
 }
 
-// A rename of a registered variable that gives it another version leaves in the memory what programs have stored since.
+// A rename of a registered variable, or of the directory that it is in, that gives it another version leaves in the memory what
+// programs have stored since.
 func TestVersions_RenameInBareService(t *testing.T) {
+	for _, c := range [][4]string{{"n", "m", "n", "m"}, {"d/n", "e/n", "d", "e"}} {
+		t.Run(c[2], func(t *testing.T) { testRenameInBareService(t, c[0], c[1], c[2], c[3]) })
+	}
+}
+
+func testRenameInBareService(t *testing.T, a, b, nameA, nameB string) {
 	p := connect(t, startCore(t))
 	p.bareService(4096)
 	p.do(registered("gone", number(model.TypeU64, 0)))
@@ -130,24 +137,47 @@ func TestVersions_RenameInBareService(t *testing.T) {
 		c.Create = false
 		p.do(c)
 	}
-	p.do(at(model.OpDelete, "t", "s", "gone"), registered("n", number(model.TypeU64, 8)))
-	b := mapBare(t, p.bareFile())
+	p.do(at(model.OpDelete, "t", "s", "gone"), registered(a, number(model.TypeU64, 8)))
+	m := mapBare(t, p.bareFile())
 	for i := uint64(1); i <= 20; i++ {
-		from, to := "n", "m"
+		from, to, name, toName := a, b, nameA, nameB
 		if i%2 == 0 {
-			from, to = to, from
+			from, to, name, toName = b, a, nameB, nameA
 		}
 		c := store(from, fmt.Sprint(1000+i))
 		c.Create = false
 		p.do(c)
-		atomic.StoreUint64(word(b, 8), i)
-		p.do(renameTo(at(model.OpRename, "t", "s", from), to))
+		atomic.StoreUint64(word(m, 8), i)
+		p.do(renameTo(at(model.OpRename, "t", "s", name), toName))
 		testenv.Eventually(t, bound, func() error {
 			v, err := p.get("t", "s", to)
 			if want := fmt.Sprintln(i); err == nil && string(v.Data) != want {
-				err = fmt.Errorf("%s holds %q, want %q; the memory has %d", to, v.Data, want, atomic.LoadUint64(word(b, 8)))
+				err = fmt.Errorf("%s holds %q, want %q; the memory has %d", to, v.Data, want, atomic.LoadUint64(word(m, 8)))
 			}
 			return err
 		})
 	}
+}
+
+// Who names a variable by its id has seen its value also with the version that it had before its directory was renamed.
+func TestVersions_SeenBefore(t *testing.T) {
+	p := connect(t, startCore(t))
+	p.do(store("gone", "1"), store("gone", "2"), store("gone", "3"), store("d/x", "x"), at(model.OpDelete, "t", "s", "gone"))
+	v := p.wantValue("d/x", "x")
+	p.do(renameTo(at(model.OpRename, "t", "s", "d"), "e"))
+	now := p.wantValue("e/x", "x")
+	if now.Version <= v.Version {
+		t.Fatalf("version %d, and %d before", now.Version, v.Version)
+	}
+	put := func(name string, id, version uint64) model.Change {
+		c := model.Change{Op: model.OpStore, ID: id, In: p.service("t", "s"), Data: []byte("new"), HasVersion: true, IfVersion: version}
+		if name != "" {
+			c.Tenant, c.Service, c.Name = "t", "s", name
+		}
+		return c
+	}
+	p.refused(model.CodeConflict, put("e/x", 0, v.Version), put("", v.ID, v.Version-1), put("", v.ID, now.Version+1))
+	p.do(put("", v.ID, v.Version))
+	p.refused(model.CodeConflict, put("", v.ID, v.Version))
+	p.refused(model.CodeConflict, put("", v.ID, now.Version))
 }

@@ -83,14 +83,21 @@ func (s *set[T]) add(v T) {
 	(*s)[v] = struct{}{}
 }
 
+func (s set[T]) has(v T) bool {
+	_, ok := s[v]
+	return ok
+}
+
 // content is what a loaded service holds.
 type content struct {
-	root  *dir // at the top, which has no name
+	root  *directory // the service itself
 	nodes ordered
-	floor uint64
-	log   eventLog // guarded by view.mu
-	// damaged has the variables whose values cannot be read, by their paths: their ids. It does not change.
-	damaged map[string]uint64
+	// prefixes has the directories whose prefixes are not their own, by these. The committer's own, once it is loaded.
+	prefixes map[string]*directory
+	floor    uint64
+	log      eventLog // guarded by view.mu
+	// damaged has the variables whose values cannot be read: their ids. It does not change.
+	damaged map[entryKey]uint64
 
 	// layouts are those of the registered variables of a bare service, guarded by view.mu.
 	layouts layouts
@@ -113,18 +120,6 @@ type content struct {
 	file atomic.Pointer[model.MemoryFile]
 }
 
-// dir is one state of a directory, as variable is of a variable.
-type dir struct {
-	info  *dirInfo
-	count int // of what is in it
-}
-
-type dirInfo struct {
-	id   uint64
-	name string // path in the service
-	meta
-}
-
 // variable is one state of a variable. It is not changed once published: each change makes a new one, so that a pointer
 // taken under the lock can be used without it.
 //
@@ -133,8 +128,8 @@ type variable struct {
 	id      uint64
 	version uint64
 	mtime   int64
-	service *service
-	name    string
+	dir     *directory
+	name    string // in the directory
 	writer  unique.Handle[string]
 	value   value
 	slot    uint32
@@ -142,6 +137,9 @@ type variable struct {
 	kind    uint8
 	pieced  bool // the store has the value in pieces
 }
+
+// at is where the variable is.
+func (v *variable) at() entryKey { return entryKey{v.dir, v.name} }
 
 // data is the value. Nobody changes it.
 func (v *variable) data() []byte { return v.value.bytes() }
@@ -170,20 +168,6 @@ func newValue(data []byte) value {
 
 func (v value) bytes() []byte { return unsafe.Slice(v.first, v.room)[:v.size] }
 
-// node is what a path names: a variable, a directory, or nothing.
-type node struct {
-	v *variable
-	d *dir
-}
-
-// path is where the node is in its service.
-func (n node) path() string {
-	if n.v != nil {
-		return n.v.name
-	}
-	return n.d.info.name
-}
-
 func newView() *view {
 	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: newIndex(), moved: map[uint64]uint64{}}
 }
@@ -196,75 +180,39 @@ func newService(id uint64, name string, t *tenant, m meta) *service {
 	return &service{id: id, name: name, tenant: t, meta: m}
 }
 
-func newContent() *content {
-	return &content{root: &dir{info: &dirInfo{}}}
-}
+func newContent(s *service) *content { return &content{root: &directory{service: s}} }
 
-// find is what is at path; "" is the directory at the top.
-func (c *content) find(path string) node {
-	if path == "" {
-		return node{d: c.root}
-	}
-	return c.nodes.get(path)
-}
+// get is what a directory has under a name.
+func (c *content) get(k entryKey) entry { return c.nodes.get(nodeKey{k.in.id, k.name}) }
 
-// dir is the directory at path, nil if there is none.
-func (c *content) dir(path string) *dir { return c.find(path).d }
-
-// put makes path name n, which may be nothing. The directory that it is in is there.
-func (c *content) put(path string, n node) {
-	if n == (node{}) {
-		if was := c.nodes.delete(path); was != n {
-			c.count(parentOf(path), -1)
+// find is what is at path. in is the directory that it is in, or would be in; nil: there is no such directory. blocked: because
+// a variable has the name of one.
+func (c *content) find(path string) (n entry, in *directory, blocked bool) {
+	in = c.root
+	for {
+		name, rest, deeper := strings.Cut(path, "/")
+		n = c.get(entryKey{in, name})
+		switch {
+		case !deeper:
+			return n, in, false
+		case n.d == nil:
+			return entry{}, nil, n.v != nil
 		}
-	} else if was := c.nodes.set(path, n); was == (node{}) {
-		c.count(parentOf(path), 1)
+		in, path = n.d.dir, rest
 	}
 }
 
-// count says that a directory holds so many nodes more.
-func (c *content) count(path string, more int) {
-	was := c.dir(path)
-	if was == nil {
-		return // it went first
-	}
-	d := &dir{was.info, was.count + more}
-	if path == "" {
-		c.root = d
-	} else {
-		c.nodes.set(path, node{d: d})
+// put has a directory have n under a name, which may be nothing.
+func (c *content) put(k entryKey, n entry) {
+	key := nodeKey{k.in.id, k.name}
+	if n.none() {
+		if was := c.nodes.delete(key); !was.none() {
+			k.in.count--
+		}
+	} else if was := c.nodes.set(key, n); was.none() {
+		k.in.count++
 	}
 }
-
-// inside walks over all below a directory.
-func (f frozen) inside(dir string) *inside {
-	if dir == "" {
-		return &inside{cursor: f.from("")}
-	}
-	return &inside{f.from(dir + "/"), dir + "/"}
-}
-
-type inside struct {
-	*cursor
-	prefix string
-}
-
-func (w *inside) next() (node, bool) {
-	it, ok := w.cursor.next()
-	return it, ok && strings.HasPrefix(it.path(), w.prefix)
-}
-
-// deeper reports whether path, which came last, is in a directory below, and goes past what is in that one.
-func (w *inside) deeper(path string) bool {
-	child, _, ok := strings.Cut(path[len(w.prefix):], "/")
-	if ok {
-		w.seek(w.prefix + child + afterSlash)
-	}
-	return ok
-}
-
-// afterSlash comes right after a slash in the order of paths.
-const afterSlash = "0"
 
 // lookup finds a service by its names.
 func (v *view) lookup(tenant, name string) *service {

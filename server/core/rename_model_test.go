@@ -1,0 +1,411 @@
+package core
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/commy-project/commyfs/internal/testenv"
+	"github.com/commy-project/commyfs/model"
+)
+
+// modelTree is what a service should hold, the simplest way: everything by its whole path.
+type modelTree struct {
+	nodes map[string]modelNode
+	// seen is the highest version that there was under a path, and values what there was at each.
+	seen   map[string]uint64
+	values map[versionOf]string
+}
+
+type versionOf struct {
+	path    string
+	version uint64
+}
+
+type modelNode struct {
+	id    uint64 // 0: not known yet
+	dir   bool
+	value string
+}
+
+// hasDir tells whether path is the top or a directory.
+func (m *modelTree) hasDir(path string) bool { return path == "" || m.nodes[path].dir }
+
+func (m *modelTree) empty(dir string) bool {
+	for path := range m.nodes {
+		if below(path, dir) {
+			return false
+		}
+	}
+	return true
+}
+
+// take removes what is at a path, with all below, and returns it by the rest of its path.
+func (m *modelTree) take(path string) map[string]modelNode {
+	taken := map[string]modelNode{}
+	for p, n := range m.nodes {
+		if p == path || below(p, path) {
+			taken[p[len(path):]] = n
+			delete(m.nodes, p)
+		}
+	}
+	return taken
+}
+
+func (m *modelTree) give(path string, taken map[string]modelNode) {
+	for rest, n := range taken {
+		m.nodes[path+rest] = n
+	}
+}
+
+// do carries out a change, or says that it has to be refused.
+func (m *modelTree) do(c *model.Change) bool {
+	was, there := m.nodes[c.Name]
+	to, toThere := m.nodes[c.ToName]
+	switch c.Op {
+	case model.OpStore:
+		if was.dir || !m.hasDir(parentOf(c.Name)) {
+			return false
+		}
+		m.nodes[c.Name] = modelNode{was.id, false, string(c.Data)}
+	case model.OpMkdir:
+		if there || !m.hasDir(parentOf(c.Name)) {
+			return false
+		}
+		m.nodes[c.Name] = modelNode{dir: true}
+	case model.OpDelete:
+		if !there || was.dir {
+			return false
+		}
+		delete(m.nodes, c.Name)
+	case model.OpRmdir:
+		if !there || !was.dir || !m.empty(c.Name) {
+			return false
+		}
+		delete(m.nodes, c.Name)
+	case model.OpRename:
+		switch {
+		case !there:
+			return false
+		case c.Name == c.ToName:
+			return true
+		case was.dir && below(c.ToName, c.Name), !m.hasDir(parentOf(c.ToName)), toThere && to.dir != was.dir:
+			return false
+		case toThere && !was.dir:
+			m.take(c.Name)
+			m.nodes[c.ToName] = modelNode{to.id, false, was.value} // the value moves
+			return true
+		case toThere && !m.empty(c.ToName):
+			return false
+		}
+		delete(m.nodes, c.ToName)
+		m.give(c.ToName, m.take(c.Name))
+	case model.OpExchange:
+		switch {
+		case !there || !toThere:
+			return false
+		case c.Name == c.ToName:
+			return true
+		case below(c.Name, c.ToName) || below(c.ToName, c.Name):
+			return false
+		}
+		a, b := m.take(c.Name), m.take(c.ToName)
+		m.give(c.ToName, a)
+		m.give(c.Name, b)
+	}
+	return true
+}
+
+// check compares the tree with what the server lists and holds, and learns the ids.
+func (m *modelTree) check(t *testing.T, p *peer) {
+	t.Helper()
+	list := p.list(&model.List{Tenant: "t", Service: "s", Recursive: true})
+	found := map[string]bool{}
+	last := ""
+	for _, e := range list[slices.IndexFunc(list, func(e model.Entry) bool { return e.Name != "" || len(list) == 1 }):] {
+		if e.Name == "" {
+			continue
+		}
+		n, there := m.nodes[e.Name]
+		if !there || found[e.Name] || n.dir != e.Dir || n.id != 0 && n.id != e.ID {
+			t.Fatalf("listed %+v, want %+v", e, n)
+		}
+		if last >= e.Name {
+			t.Fatalf("%q is listed after %q", e.Name, last)
+		}
+		found[e.Name], last = true, e.Name
+		n.id = e.ID
+		m.nodes[e.Name] = n
+	}
+	if len(found) != len(m.nodes) {
+		t.Fatalf("%d are listed, want %d", len(found), len(m.nodes))
+	}
+	for path := range m.nodes {
+		m.checkOne(t, p, path)
+	}
+}
+
+func (m *modelTree) checkOne(t *testing.T, p *peer, path string) {
+	t.Helper()
+	n, there := m.nodes[path]
+	got, err := p.get("t", "s", path)
+	switch {
+	case !there:
+		if c := model.CodeOf(err); c != model.CodeNotFound && c != model.CodeNotDirectory {
+			t.Fatalf("%s: %+v, %v, want nothing", path, got, err)
+		}
+	case n.dir:
+		p.wantCode(err, model.CodeIsDirectory)
+	case err != nil || string(got.Data) != n.value || n.id != 0 && got.ID != n.id:
+		t.Fatalf("%s: %+v %q, %v, want %+v", path, got, got.Data, err, n)
+	default:
+		m.seen[path] = max(m.seen[path], got.Version)
+		k := versionOf{path, got.Version}
+		if old, ok := m.values[k]; ok && old != n.value {
+			t.Fatalf("%s has version %d, as %.20q had, with %.20q", path, got.Version, old, n.value)
+		}
+		m.values[k] = n.value
+	}
+}
+
+// randomChange is a change of a small tree, more often than not one that can be carried out.
+func (m *modelTree) randomChange(rnd *rand.Rand, step int) model.Change {
+	paths := slices.Sorted(maps.Keys(m.nodes))
+	some := func() string {
+		if len(paths) > 0 && rnd.IntN(5) > 0 {
+			return paths[rnd.IntN(len(paths))]
+		}
+		return []string{"a", "b", "c"}[rnd.IntN(3)]
+	}
+	fresh := func() string {
+		name := []string{"a", "b", "c", "a-", "", "v", "w"}[rnd.IntN(7)]
+		if dir := some(); rnd.IntN(4) > 0 && strings.Count(dir, "/") < 5 {
+			return dir + "/" + name
+		}
+		return "t" + name
+	}
+	c := at([]model.Op{
+		model.OpStore, model.OpStore, model.OpStore, model.OpMkdir, model.OpMkdir, model.OpDelete, model.OpRmdir,
+		model.OpRename, model.OpRename, model.OpRename, model.OpExchange,
+	}[rnd.IntN(11)], "t", "s", some())
+	switch c.Op {
+	case model.OpStore:
+		c.Create, c.Data = true, fmt.Append(nil, step)
+		if rnd.IntN(20) == 0 {
+			c.Data = append(c.Data, strings.Repeat("x", 70<<10)...) // in pieces
+		}
+		if rnd.IntN(2) == 0 {
+			c.Name = fresh()
+		}
+	case model.OpMkdir:
+		c.Name = fresh()
+	case model.OpRename:
+		if c.ToName = fresh(); rnd.IntN(3) == 0 {
+			c.ToName = some()
+		}
+	case model.OpExchange:
+		c.ToName = some()
+	}
+	return c
+}
+
+// TestRenamesAgainstModel: whatever directories are renamed to, made again under their old names, or exchanged, in whatever
+// transactions and with restarts between them, everything is there once, under its name and id.
+func TestRenamesAgainstModel(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(testenv.Seed(t), 7))
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	p.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""))
+	m := &modelTree{map[string]modelNode{}, map[string]uint64{}, map[versionOf]string{}}
+	steps, accepted, renamed, prefixes, restarts := 12_000, 0, 0, 0, 0
+	if testing.Short() {
+		steps = 1500
+	}
+	for step := 0; step < steps; {
+		release := s.holdCommits(t) // several reports become one transaction
+		type sent struct {
+			outcome <-chan any
+			change  model.Change
+			want    bool
+			fresh   bool
+		}
+		var calls []sent
+		for range 1 + rnd.IntN(6) {
+			step++
+			c := m.randomChange(rnd, step)
+			_, there := m.nodes[c.Name]
+			want := m.do(&c)
+			p.seq++
+			r := &model.Report{Seq: p.seq, Acked: p.seq - min(p.seq, 10), Changes: []model.Change{c}}
+			calls = append(calls, sent{p.begin(r), c, want, c.Op == model.OpStore && !there})
+		}
+		s.awaitQueued(t, len(calls))
+		release()
+		for _, c := range calls {
+			o := p.outcome(c.outcome)
+			if (o.Code == model.CodeOK) != c.want {
+				t.Fatalf("step %d: %v %q -> %q: code %d (%s), want it carried out: %v", step, c.change.Op, c.change.Name, c.change.ToName,
+					o.Code, o.Message, c.want)
+			}
+			if !c.want {
+				continue
+			}
+			accepted++
+			if c.fresh && o.Results[0].Version <= m.seen[c.change.Name] {
+				t.Fatalf("step %d: a new %q has version %d, there was %d", step, c.change.Name, o.Results[0].Version, m.seen[c.change.Name])
+			}
+			if c.change.Op == model.OpRename {
+				renamed++
+			}
+			if c.change.Op == model.OpStore {
+				m.seen[c.change.Name] = max(m.seen[c.change.Name], o.Results[0].Version)
+			}
+		}
+		if rnd.IntN(40) == 0 {
+			m.check(t, p)
+		}
+		if rnd.IntN(150) > 0 {
+			continue
+		}
+		svc := s.view.lookup("t", "s")
+		prefixes = max(prefixes, len(svc.content.Load().prefixes))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		restarts++
+		s = d.start(t)
+		p = connect(t, s)
+		for path := range m.nodes { // before it is loaded
+			if rnd.IntN(2) == 0 {
+				m.checkOne(t, p, path)
+			}
+			m.checkOne(t, p, path+"-")
+			m.checkOne(t, p, "b/"+path)
+		}
+		m.check(t, p)
+	}
+	m.check(t, p)
+	t.Logf("%d of %d changes carried out, %d renames, %d restarts, up to %d directories under other names in the store", accepted, steps, renamed, restarts, prefixes)
+	if accepted < steps/4 || renamed < steps/20 || restarts < steps/2000 || prefixes < 3 {
+		t.Error("too little has happened")
+	}
+}
+
+// TestRenameTooDeep: what is below a directory counts for the length of names, and what was there once does not.
+func TestRenameTooDeep(t *testing.T) {
+	s := startCore(t, func(o *setup) { o.Limits = model.Limits{Name: 100, Component: 60, Value: 1 << 20} })
+	p := connect(t, s)
+	long := strings.Repeat("x", 40)
+	p.do(store("d/e/"+long, "1"))
+	p.do(at(model.OpMkdir, "t", "s", "o"))
+	p.do(renameTo(at(model.OpRename, "t", "s", "d"), "o/"+long)) // 86 in all
+	p.refused(model.CodeNameTooLong, renameTo(at(model.OpRename, "t", "s", "o"), long))
+	p.do(at(model.OpMkdir, "t", "s", long))
+	p.refused(model.CodeNameTooLong, renameTo(at(model.OpExchange, "t", "s", "o"), long))
+	p.do(renameTo(at(model.OpRename, "t", "s", "o/"+long+"/e/"+long), "v"))
+	p.do(at(model.OpRmdir, "t", "s", long))
+	p.do(renameTo(at(model.OpRename, "t", "s", "o"), long))
+	p.do(store(long+"/"+long+"/e/v", "1"))
+	p.wantValue("v", "1")
+}
+
+// TestLargeRename: a directory of any size is renamed at once.
+func TestLargeRename(t *testing.T) {
+	n := 100_000
+	if testing.Short() {
+		n = 10_000
+	}
+	if more, err := strconv.Atoi(os.Getenv("COMMYFS_TEST_ENTRIES")); err == nil {
+		n = more
+	}
+	d := newDirs(t)
+	s := d.start(t)
+	other := connect(t, s)
+	p := connect(t, s)
+	p.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""), at(model.OpMkdir, "t", "s", "d"), at(model.OpMkdir, "t", "s", "o"))
+	fill(t, p, "d", n)
+	sid := p.service("t", "s")
+	file := p.file(sid)
+	p.mustWatch(&model.Watch{Service: sid})
+	p.taken()
+	was := ""
+	for _, to := range []string{"e", "o/e"} {
+		stop := make(chan struct{})
+		waits := make(chan []time.Duration)
+		go func() {
+			var list []time.Duration
+			for {
+				select {
+				case <-stop:
+					slices.Sort(list)
+					waits <- list
+					return
+				default:
+				}
+				began := time.Now()
+				other.do(store("beside", fmt.Sprint(began)))
+				list = append(list, time.Since(began))
+			}
+		}()
+		testenv.Eventually(t, bound, func() error { // the other one is at it
+			if v, err := p.get("t", "s", "beside"); err != nil || v.Version < 50 {
+				return fmt.Errorf("%+v, %w", v, err)
+			}
+			return nil
+		})
+		began := time.Now()
+		p.do(renameTo(at(model.OpRename, "t", "s", cmp.Or(was, "d")), to))
+		took := time.Since(began)
+		was = to
+		wantNames(t, p, file.Path, map[string]string{to + "/d7/v7": "7", to + "/d0/v0": "0", "d/d0/v0": ""})
+		inFile := time.Since(began)
+		close(stop)
+		list := <-waits
+		t.Logf("%d variables renamed in %v, in the memory file after %v; of %d changes beside it one took %v, half %v or less", n, took, inFile, len(list),
+			list[len(list)-1], list[len(list)/2])
+		if took > 5*time.Second {
+			t.Error("too slow")
+		}
+	}
+	events := 0
+	for _, m := range p.taken() {
+		if c, ok := m.(*model.Changes); ok {
+			for _, e := range c.Changes {
+				if e.Name != "beside" {
+					events++
+				}
+			}
+		}
+	}
+	if events != 2 {
+		t.Errorf("%d events, want 2", events)
+	}
+	p.do(at(model.OpMkdir, "t", "s", "d"))
+	p.do(store("d/d7/v7", "new"))
+	check := func() {
+		t.Helper()
+		last := fmt.Sprintf("d%d/v%d", (n-1)%100, n-1)
+		p.wantValue("o/e/"+last, fmt.Sprint(n-1))
+		p.wantValue("d/d7/v7", "new")
+		p.wantValue("o/e/d7/v7", "7")
+		if got := len(p.list(&model.List{Tenant: "t", Service: "s", Recursive: true})); got != n+106 {
+			t.Errorf("%d are listed, want %d", got, n+106)
+		}
+	}
+	check()
+	wantNames(t, p, file.Path, map[string]string{"d/d7/v7": "new", "o/e/d7/v7": "7", "o/e/d0/v0": "0", "d/d0/v0": ""})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = d.start(t)
+	p = connect(t, s)
+	check()
+}
