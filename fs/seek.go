@@ -40,23 +40,25 @@ func (f *FS) sizeToSeek(interrupt <-chan struct{}, in *fuse.LseekIn) (uint64, fu
 }
 
 // streamSize is the size that the file of a stream shows. Who has it open sees where it ends for him: programs that follow a file
-// look whether it has grown, as tail(1) does, and less(1) goes to its end. To others it has what was added since somebody reads it,
-// which is never less: a file that has shrunk would be taken for a new one. Of an empty file splice(2) would not ask us, who
-// refuse it.
+// look whether it has grown, as tail(1) does, and less(1) goes to its end. If it cannot be seen who asks, it is what was added since
+// somebody reads the stream, which is never less: a file that has shrunk would be taken for a new one. Others see a file that is
+// not empty, of which splice(2) would not ask us, who refuse it.
 func (f *FS) streamSize(n *controlNode, tid uint32) int64 {
 	size := uint64(1)
-	if own := f.control.readers(n); len(own) > 0 {
-		process, has := f.callers.process(tid), false
-		for _, h := range own {
-			if h.process == process && process != 0 {
-				has, size = true, max(size, h.r.End())
-			}
-		}
-		if has {
-			return int64(size)
+	own := f.control.readers(n)
+	if len(own) == 0 {
+		return int64(size)
+	}
+	process := f.callers.process(tid)
+	if process == 0 {
+		return int64(max(size, f.streams.size(n.query)))
+	}
+	for _, h := range own {
+		if h.process == process {
+			size = max(size, h.r.End())
 		}
 	}
-	return int64(max(size, f.streams.size(n.query)))
+	return int64(size)
 }
 
 // readers returns who has a stream open.

@@ -56,12 +56,16 @@ func (r *Reader) End() uint64 {
 func (r *Reader) endLocked() uint64 { return r.begin + (r.f.end - r.from) }
 
 // Follow is for a reader that asks where the end is, and returns its position. From then on it reads as in a file that grows:
-// where there is nothing yet, it comes to the end.
+// where there is nothing yet, it comes to the end. The end is never at 0: the file would be taken for an empty one, of which
+// splice(2) reads nothing. So what comes first is at 1 for who goes there, and at 0 for who goes back.
 func (r *Reader) Follow() uint64 {
 	r.f.mu.Lock()
 	defer r.f.mu.Unlock()
 	r.follows = true
 	r.end = place{r.f.end, r.f.nextLocked()}
+	if r.endLocked() == 0 {
+		r.begin = 1
+	}
 	return r.endLocked()
 }
 
@@ -100,6 +104,9 @@ func (r *Reader) ReadAt(buf []byte, pos uint64, wait bool, stop <-chan struct{})
 
 func (r *Reader) takeLocked(buf []byte, pos uint64) (int, error) {
 	f := r.f
+	if r.follows && r.at == 0 && r.note == nil && pos <= 1 && r.begin <= 1 {
+		r.begin = min(pos, r.begin)
+	}
 	if pos < r.begin {
 		at := int(pos) - int(r.begin) + len(r.note)
 		if at < 0 {
@@ -112,13 +119,15 @@ func (r *Reader) takeLocked(buf []byte, pos uint64) (int, error) {
 	from := r.from + pos - r.begin
 	if from > f.end {
 		// Whoever goes behind the end means the end: where it was when it was asked for, or else where it is.
-		end := place{f.end, f.nextLocked()}
-		if r.follows && r.end.byte >= r.read.byte {
-			end = r.end
+		if !r.follows || r.end.byte < r.read.byte {
+			r.end = place{f.end, f.nextLocked()}
 		}
 		r.follows = true
-		r.begin, r.from, r.note, r.part = pos, end.byte, nil, part{}
-		r.at, r.read, r.before = pos, end, end
+		if r.end.byte == f.end {
+			return 0, nil // as long as there is nothing, it can go back
+		}
+		r.begin, r.from, r.note, r.part = pos, r.end.byte, nil, part{}
+		r.at, r.read, r.before = pos, r.end, r.end
 		from = r.from
 	}
 	if from >= r.part.at && from < r.part.end() {

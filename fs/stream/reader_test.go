@@ -63,12 +63,45 @@ func TestFollowing(t *testing.T) {
 	}
 }
 
+// A file is never empty: its end is at 1 first, and who goes back to 0 misses nothing either.
+func TestFollowingFromTheBeginning(t *testing.T) {
+	for _, at := range []uint64{0, 1, 7000} {
+		f := newStream()
+		r := f.Now()
+		buf := make([]byte, 100)
+		if end := r.Follow(); end != 1 {
+			t.Errorf("the end is at %d", end)
+		}
+		if n, err := r.ReadAt(buf, 0, true, nil); n != 0 || err != nil {
+			t.Errorf("at 0: %d, %v", n, err)
+		}
+		r.Follow()
+		f.put("one")
+		f.put("two")
+		for _, want := range []string{"one\n", "two\n", ""} {
+			n, err := r.ReadAt(buf, at, true, nil)
+			if err != nil || string(buf[:n]) != want {
+				t.Errorf("%q, %v, want %q", buf[:n], err, want)
+			}
+			at += uint64(n)
+		}
+		if end := r.End(); end != at {
+			t.Errorf("the end is at %d, want %d", end, at)
+		}
+	}
+}
+
 // Whoever is behind the end is at the end, and misses nothing from when he asked for it.
 func TestBehindTheEnd(t *testing.T) {
 	f := newStream()
 	r := f.Now()
 	buf := make([]byte, 100)
 	r.Follow()
+	for _, at := range []uint64{16384, 8192, 1} { // tail looks for lines before what it takes for the end
+		if n, err := r.ReadAt(buf, at, true, nil); n != 0 || err != nil {
+			t.Errorf("at %d: %d, %v", at, n, err)
+		}
+	}
 	f.put("one")
 	f.put("two")
 	at := uint64(1000) // as another size of the file has it

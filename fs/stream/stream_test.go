@@ -30,14 +30,15 @@ func read(t *testing.T, r *Reader, size int) string {
 }
 
 // readAll reads until there is nothing more.
-func readAll(t *testing.T, r *Reader, size int) (all string) {
+func readAll(t *testing.T, r *Reader, size int) string {
 	t.Helper()
+	var all strings.Builder
 	for {
 		s := read(t, r, size)
 		if s == "" {
-			return all
+			return all.String()
 		}
-		all += s
+		all.WriteString(s)
 	}
 }
 
