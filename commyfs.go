@@ -42,26 +42,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 
+	"github.com/commy-project/commyfs/internal/watch"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
 // Client is a connection to a server. It reconnects by itself.
 type Client struct {
-	opts Options
-	dial func(context.Context) (varsync.Conn, error)
-	sync *varsync.Client
-	lent bool          // sync is somebody else's; see Attach
-	done chan struct{} // closed by Close
+	opts    Options
+	dial    func(context.Context) (varsync.Conn, error)
+	sync    *varsync.Client
+	done    chan struct{} // closed by Close
+	watches *watch.Hub
 
-	mu       sync.Mutex // guards the following
-	closed   bool
-	watchers map[*watcher]struct{}
-	locks    map[uint64]*Lock // by the number of their owner
-	owner    uint64
+	mu     sync.Mutex // guards the following
+	closed bool
+	locks  map[uint64]*Lock // by the number of their owner
+	owner  uint64
 }
 
 // Connect connects to a server, and starts your own server if the options select it and it is not running. Errors match
@@ -71,26 +69,25 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newClient(o, func(ctx context.Context) (varsync.Conn, error) {
+	c := &Client{opts: o, done: make(chan struct{}), locks: map[uint64]*Lock{}}
+	c.dial = func(ctx context.Context) (varsync.Conn, error) {
 		conn, err := d.Client(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return conn, nil
-	})
+	}
+	c.watches = watch.New(watch.Options{Dial: c.dial, Client: o.client, Timeout: o.Timeout, Logger: o.Logger})
 	c.sync, err = varsync.New(ctx, varsync.Options{Dial: c.connect, Client: o.client(), Timeout: o.Timeout, NoTree: true,
-		Idle: o.Idle, NoMap: o.NoMap, OnChange: c.onChange, OnLocksLost: c.onLocksLost, Logger: o.Logger})
+		Idle: o.Idle, NoMap: o.NoMap, OnChange: c.watches.Changed, OnLocksLost: c.onLocksLost, Logger: o.Logger})
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnreachable) {
 		err = fmt.Errorf("%w: timed out waiting for an answer: %w", ErrUnreachable, err)
 	}
 	if err != nil {
 		return nil, err
 	}
+	c.watches.Of(c.sync)
 	return c, nil
-}
-
-func newClient(o Options, dial func(context.Context) (varsync.Conn, error)) *Client {
-	return &Client{opts: o, dial: dial, done: make(chan struct{}), watchers: map[*watcher]struct{}{}, locks: map[uint64]*Lock{}}
 }
 
 // connect makes a connection. If the server refuses us, watches end: they would never report anything again.
@@ -100,9 +97,7 @@ func (c *Client) connect(ctx context.Context) (varsync.Conn, error) {
 		return conn, nil
 	}
 	if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrDenied) {
-		for _, w := range c.watching() {
-			w.fail(err)
-		}
+		c.watches.Fail(err)
 	}
 	return nil, err
 }
@@ -115,9 +110,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	if !again {
 		close(c.done)
-	}
-	if c.lent {
-		return nil
+		c.watches.Close()
 	}
 	return c.sync.Close()
 }
@@ -138,10 +131,4 @@ func (c *Client) failed(err error) error {
 	default:
 		return err
 	}
-}
-
-func (c *Client) watching() []*watcher {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Collect(maps.Keys(c.watchers))
 }

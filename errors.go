@@ -1,8 +1,7 @@
 package commyfs
 
 import (
-	"errors"
-
+	"github.com/commy-project/commyfs/internal/watch"
 	"github.com/commy-project/commyfs/model"
 )
 
@@ -33,7 +32,7 @@ var (
 	ErrLockLost error = model.ErrLockLost
 
 	// ErrClosed: the client has been closed.
-	ErrClosed = errors.New("the client is closed")
+	ErrClosed = watch.ErrClosed
 	// ErrTokenExpired: the server no longer knows what has changed since the token. Start a watch without it.
-	ErrTokenExpired = errors.New("the changes since the token are no longer known")
+	ErrTokenExpired = watch.ErrExpired
 )

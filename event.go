@@ -1,9 +1,10 @@
 package commyfs
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/commy-project/commyfs/internal/watch"
 )
 
 // Event is what a watch reports.
@@ -22,13 +23,13 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	EventInitial  EventKind = iota + 1 // existed when the watch began
-	EventSynced                        // everything that existed has been reported; changes follow
-	EventCreated                       // is new
-	EventModified                      // has a new value
-	EventDeleted                       // has been deleted
-	EventRenamed                       // has a new name, or has moved to another service
-	EventMeta                          // has a new mode or time, but the same value
+	EventInitial  EventKind = EventKind(watch.Initial) + iota // existed when the watch began
+	EventSynced                                               // everything that existed has been reported; changes follow
+	EventCreated                                              // is new
+	EventModified                                             // has a new value
+	EventDeleted                                              // has been deleted
+	EventRenamed                                              // has a new name, or has moved to another service
+	EventMeta                                                 // has a new mode or time, but the same value
 )
 
 func (k EventKind) String() string {
@@ -41,33 +42,36 @@ func (k EventKind) String() string {
 
 // Token is a position in the changes of a service, from which a watch can resume (see [WatchOptions]). It can be stored as
 // text. Events of tenants and services, and EventInitial, have the zero Token.
-type Token struct {
-	store string
-	rev   int64
-}
+type Token struct{ of watch.Token }
 
 // String returns the token as text.
-func (t Token) String() string {
-	if t == (Token{}) {
-		return ""
-	}
-	return fmt.Sprintf("%s:%d", t.store, t.rev)
-}
+func (t Token) String() string { return t.of.String() }
 
 // MarshalText implements [encoding.TextMarshaler].
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
-func (t *Token) UnmarshalText(text []byte) error {
-	if len(text) == 0 {
-		*t = Token{}
-		return nil
+func (t *Token) UnmarshalText(text []byte) (err error) {
+	t.of, err = watch.ParseToken(string(text))
+	return err
+}
+
+func eventOf(ev *watch.Event) Event {
+	return Event{Kind: EventKind(ev.Kind), Entry: Entry{infoOf(&ev.Entry), ev.Value}, Old: pathOf(ev.Old), Own: ev.Own, Token: Token{ev.Token}}
+}
+
+// pathOf is the inverse of [Path.Components].
+func pathOf(components []string) (p Path) {
+	for i, c := range components {
+		switch i {
+		case 0:
+			p.Tenant = c
+		case 1:
+			p.Service = c
+		default:
+			p.Name = strings.Join(components[2:], "/")
+			return p
+		}
 	}
-	store, rev, _ := strings.Cut(string(text), ":")
-	n, err := strconv.ParseInt(rev, 10, 64)
-	if err != nil || store == "" || n < 0 {
-		return fmt.Errorf("%w: not a token: %q", ErrInvalid, text)
-	}
-	*t = Token{store, n}
-	return nil
+	return p
 }

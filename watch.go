@@ -2,9 +2,9 @@ package commyfs
 
 import (
 	"context"
-	"errors"
 	"iter"
-	"slices"
+
+	"github.com/commy-project/commyfs/internal/watch"
 )
 
 // WatchOptions configure a watch. The zero value reports everything that exists, then [EventSynced], then changes.
@@ -43,18 +43,17 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions, paths ...Path) iter.
 	return c.watch(ctx, o, nil, paths)
 }
 
-// errStop says that the loop over a watch has ended.
-var errStop = errors.New("stop")
-
 func (c *Client) watch(ctx context.Context, o WatchOptions, only *Service, paths []Path) iter.Seq2[Event, error] {
+	asked := watch.Asked{UpdatesOnly: o.UpdatesOnly, Since: o.Since.of}
+	if only != nil {
+		asked.Only = &watch.Service{Tenant: only.tenant, Name: only.name, Follow: only.follow}
+	}
+	for _, p := range paths {
+		asked.Paths = append(asked.Paths, p.Components())
+	}
 	return func(yield func(Event, error) bool) {
-		w := newWatcher(c, o, only, paths)
-		err := w.run(ctx, func(ev Event) bool { return yield(ev, nil) })
-		if !errors.Is(err, errStop) {
+		if err := c.watches.Watch(ctx, asked, func(ev *watch.Event) bool { return yield(eventOf(ev), nil) }); err != nil {
 			yield(Event{}, c.failed(err))
 		}
 	}
 }
-
-// isAbove reports whether path b is a or below it.
-func isAbove(a, b []string) bool { return len(b) >= len(a) && slices.Equal(b[:len(a)], a) }

@@ -11,10 +11,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/fs/stream"
 	"github.com/commy-project/commyfs/internal/jsonline"
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/internal/watch"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -32,8 +32,8 @@ const (
 
 // eventQuery is what a stream is asked for: events?path=TENANT/SERVICE&since=TOKEN, with the slashes of the path as %2F.
 type eventQuery struct {
-	key   string // of the paths
-	paths []commyfs.Path
+	key   string     // of the paths
+	paths [][]string // components
 	since string
 }
 
@@ -60,7 +60,7 @@ func parseEventQuery(name string) (*eventQuery, bool) {
 					}
 					components[i] = names.Decode(file, min(names.Level(i), names.Nested))
 				}
-				q.paths = append(q.paths, commyfs.ParsePath(strings.Join(components, "/")))
+				q.paths = append(q.paths, components)
 				q.key += path + "\n"
 			}
 		case "since":
@@ -75,8 +75,7 @@ func parseEventQuery(name string) (*eventQuery, bool) {
 // streams are those that go on.
 type streams struct {
 	f       *FS
-	client  *commyfs.Client
-	changed func([]varsync.Notice)
+	watches *watch.Hub
 	n       atomic.Int32 // of m; for a look without the lock
 
 	mu sync.Mutex // guards the following
@@ -113,13 +112,14 @@ type eventHandle struct {
 
 func (ss *streams) init(f *FS, dial func(context.Context) (varsync.Conn, error)) {
 	ss.f, ss.m = f, map[string]*eventStream{}
-	ss.client, ss.changed = commyfs.Attach(commyfs.Attached{Sync: f.c, Dial: dial, Timeout: f.c.Timeout(), Logger: f.log})
+	ss.watches = watch.New(watch.Options{Dial: dial, Timeout: f.c.Timeout(), Logger: f.log})
+	ss.watches.Of(f.c)
 }
 
 // tell takes what the tree has changed. It never blocks.
 func (ss *streams) tell(notices []varsync.Notice) {
 	if ss.n.Load() > 0 {
-		ss.changed(notices)
+		ss.watches.Changed(notices)
 	}
 }
 
@@ -231,22 +231,23 @@ func (ss *streams) end() {
 }
 
 // run adds the changes to the lines.
-func (s *eventStream) run(ctx context.Context, paths []commyfs.Path) {
+func (s *eventStream) run(ctx context.Context, paths [][]string) {
 	defer s.lines.End()
+	if len(paths) == 0 {
+		paths = [][]string{nil} // everything
+	}
 	begun := false
 	for ctx.Err() == nil {
-		for ev, err := range s.of.client.Watch(ctx, commyfs.WatchOptions{UpdatesOnly: true}, paths...) {
-			if err != nil {
-				s.of.f.log.Debug("watch for .commy/events", "err", err)
-				break
-			}
-			if ev.Kind != commyfs.EventSynced {
-				s.add(&ev)
+		err := s.of.watches.Watch(ctx, watch.Asked{Paths: paths, UpdatesOnly: true}, func(ev *watch.Event) bool {
+			if ev.Kind != watch.Synced {
+				s.add(ev)
 			} else if !begun {
 				begun = true
 				close(s.synced)
 			}
-		}
+			return true
+		})
+		s.of.f.log.Debug("the watch for .commy/events has ended", "err", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(streamRetry):
@@ -254,7 +255,7 @@ func (s *eventStream) run(ctx context.Context, paths []commyfs.Path) {
 	}
 }
 
-func (s *eventStream) add(ev *commyfs.Event) {
+func (s *eventStream) add(ev *watch.Event) {
 	s.lines.Add(func(token string) []byte {
 		c := jsonline.ChangeOf(ev)
 		c.Token = token

@@ -9,6 +9,8 @@ import (
 	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/internal/jsonline"
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/internal/watch"
+	"github.com/commy-project/commyfs/model"
 )
 
 // printEvents writes events until there are no more, each as soon as it can.
@@ -26,7 +28,20 @@ func printEvents(out io.Writer, events <-chan commyfs.Event, write func(io.Write
 	return nil
 }
 
-func jsonEvent(w io.Writer, ev *commyfs.Event) error { return writeJSON(w, jsonline.ChangeOf(ev)) }
+func jsonEvent(w io.Writer, ev *commyfs.Event) error {
+	return writeJSON(w, jsonline.ChangeOf(watched(ev)))
+}
+
+// watched is what an event of the SDK is made of.
+func watched(ev *commyfs.Event) *watch.Event {
+	out := &watch.Event{Kind: watch.Kind(ev.Kind), Value: ev.Value, Old: ev.Old.Components(), Own: ev.Own,
+		Entry: model.Entry{Tenant: ev.Tenant, Service: ev.Service, Name: ev.Name, Dir: ev.Dir, ID: ev.ID, Version: ev.Version, Mode: ev.Mode,
+			Writer: ev.Writer, Size: ev.Size, Bare: ev.Bare}}
+	if !ev.Time.IsZero() {
+		out.MTime = ev.Time.UnixNano()
+	}
+	return out
+}
 
 // shownValue is how many bytes of a value the text output shows.
 const shownValue = 64
@@ -43,14 +58,14 @@ func textEvent(w io.Writer, ev *commyfs.Event) error {
 		what += " mode " + formatMode(ev.Mode, ev.Dir)
 	}
 	if ev.Value == nil {
-		_, err := fmt.Fprintf(w, "%s %-6s %s\n", jsonline.EventTime(ev), jsonline.EventName(ev.Kind), what)
+		_, err := fmt.Fprintf(w, "%s %-6s %s\n", jsonline.EventTime(watched(ev)), jsonline.EventName(watch.Kind(ev.Kind)), what)
 		return err
 	}
 	value, more := ev.Value, ""
 	if len(value) > shownValue {
 		value, more = []byte(names.Cut(string(value), shownValue)), "..."
 	}
-	_, err := fmt.Fprintf(w, "%s %-6s %s version %d, %d bytes by %s: %s%s\n", jsonline.EventTime(ev), jsonline.EventName(ev.Kind), what, ev.Version, len(ev.Value),
+	_, err := fmt.Fprintf(w, "%s %-6s %s version %d, %d bytes by %s: %s%s\n", jsonline.EventTime(watched(ev)), jsonline.EventName(watch.Kind(ev.Kind)), what, ev.Version, len(ev.Value),
 		names.Show(ev.Writer), strconv.Quote(string(value)), more)
 	return err
 }

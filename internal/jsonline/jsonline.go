@@ -10,8 +10,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/commy-project/commyfs"
 	"github.com/commy-project/commyfs/internal/names"
+	"github.com/commy-project/commyfs/internal/watch"
+	"github.com/commy-project/commyfs/model"
 )
 
 // Line returns v as one line.
@@ -70,20 +71,19 @@ type Change struct {
 	Token   string  `json:"token,omitempty"` // only in .commy/events
 }
 
-var eventNames = map[commyfs.EventKind]string{
-	commyfs.EventCreated: "create", commyfs.EventModified: "modify", commyfs.EventMeta: "attrib", commyfs.EventDeleted: "delete",
-	commyfs.EventRenamed: "move",
+var eventNames = map[watch.Kind]string{
+	watch.Created: "create", watch.Modified: "modify", watch.Meta: "attrib", watch.Deleted: "delete", watch.Renamed: "move",
 }
 
 // EventName is what the commands call a kind of event.
-func EventName(k commyfs.EventKind) string { return eventNames[k] }
+func EventName(k watch.Kind) string { return eventNames[k] }
 
 // ChangeOf describes an event.
-func ChangeOf(ev *commyfs.Event) Change {
-	p, old := names.Path(ev.Path().Components()), names.Path(ev.Old.Components())
+func ChangeOf(ev *watch.Event) Change {
+	p, old := names.Path(ev.Path()), names.Path(ev.Old)
 	c := Change{Path: p, RawPath: Raw(p), Event: EventName(ev.Kind), OldPath: old, RawOld: Raw(old), Dir: ev.Dir, Version: ev.Version,
 		Writer: ev.Writer, Time: EventTime(ev)}
-	if ev.Kind == commyfs.EventMeta {
+	if ev.Kind == watch.Meta {
 		c.Mode = Mode(ev.Mode, ev.Dir)
 	}
 	if size := len(ev.Value); ev.Value != nil {
@@ -93,15 +93,15 @@ func ChangeOf(ev *commyfs.Event) Change {
 }
 
 // EventTime is when an event happened.
-func EventTime(ev *commyfs.Event) string {
-	if ev.Time.IsZero() {
+func EventTime(ev *watch.Event) string {
+	if ev.MTime == 0 {
 		return Time(time.Now()) // deleted while disconnected
 	}
-	return Time(ev.Time)
+	return Time(time.Unix(0, ev.MTime))
 }
 
 // Time keeps nanoseconds, which distinguish changes.
 func Time(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }
 
 // Mode has the permission bits in octal.
-func Mode(m commyfs.Mode, dir bool) string { return fmt.Sprintf("%04o", m.Perm(dir)) }
+func Mode(m model.Mode, dir bool) string { return fmt.Sprintf("%04o", m.Perm(dir)) }

@@ -1,4 +1,4 @@
-package commyfs
+package watch
 
 import (
 	"cmp"
@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -21,7 +22,7 @@ const (
 
 // follow starts to load watched services that are not loaded yet.
 func (w *watcher) follow(ctx context.Context) {
-	for _, t := range w.c.sync.Tenants() {
+	for _, t := range w.h.sync.Tenants() {
 		for _, s := range t.Services() {
 			if w.state[s.ID()] == 0 && w.mayHold(t.Name(), s.Name()) {
 				w.load(ctx, s, 0)
@@ -36,7 +37,7 @@ func (w *watcher) follow(ctx context.Context) {
 // mayHold reports whether a service can contain something watched.
 func (w *watcher) mayHold(tenant, service string) bool {
 	at := []string{tenant, service}
-	return slices.ContainsFunc(w.targets, func(t []string) bool { return isAbove(t[:min(len(t), 2)], at) })
+	return slices.ContainsFunc(w.o.Paths, func(t []string) bool { return isAbove(t[:min(len(t), 2)], at) })
 }
 
 func (w *watcher) load(ctx context.Context, s *varsync.Service, wait time.Duration) {
@@ -65,24 +66,24 @@ func (w *watcher) loaded(ctx context.Context, s *varsync.Service, err error) err
 	case err == nil:
 		w.state[s.ID()] = loadDone
 		return w.report(ctx, s, first)
-	case errors.Is(err, ErrNotFound): // gone again
+	case errors.Is(err, model.ErrNotFound): // gone again
 		delete(w.state, s.ID())
 		w.release(s.ID())
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case first && (w.only != nil || errors.Is(err, ErrUnreachable)):
+	case first && (w.o.Only != nil || errors.Is(err, model.ErrDisconnected)):
 		return err
 	}
 	says := "cannot watch a service"
 	w.state[s.ID()] = loadDone
-	if errors.Is(err, ErrDenied) {
+	if errors.Is(err, model.ErrDenied) {
 		w.release(s.ID())
 	} else {
 		says = "cannot watch a service yet"
 		w.load(ctx, s, reloadWait)
 	}
-	w.c.opts.Logger.Warn(says, "service", Path{Tenant: s.Tenant().Name(), Service: s.Name()}, "err", err)
+	w.h.o.Logger.Warn(says, "service", s.Tenant().Name()+"/"+s.Name(), "err", err)
 	return nil
 }
 
@@ -91,31 +92,31 @@ func (w *watcher) report(ctx context.Context, s *varsync.Service, first bool) er
 	at := []string{s.Tenant().Name(), s.Name()}
 	items, rev := s.Contents(func(name string) (take, enter bool) {
 		path := append(at[:2:2], strings.Split(name, "/")...)
-		for _, t := range w.targets {
+		for _, t := range w.o.Paths {
 			take = take || isAbove(t, path)
 			enter = enter || take || isAbove(path, t)
 		}
 		return take, enter
 	})
 	w.told[s.ID()] = rev
-	if w.only != nil {
-		w.token = Token{w.c.sync.Welcome().Store, rev}
+	if w.o.Only != nil {
+		w.token = Token{w.h.sync.Welcome().Store, rev}
 	}
 	if first && (w.o.UpdatesOnly || w.o.Since != (Token{})) {
 		return nil
 	}
 	slices.SortFunc(items, func(a, b varsync.Item) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range items {
-		ev := Event{Kind: EventCreated, Entry: Entry{Info: infoOf(&items[i].Entry)}}
+		ev := Event{Kind: Created, Entry: items[i].Entry}
 		if first {
-			ev.Kind = EventInitial
+			ev.Kind = Initial
 		}
 		if v := items[i].Variable; v != nil {
-			if w.fill(&ev.Entry, v); ev.Value == nil {
+			if w.fill(&ev, v); ev.Value == nil {
 				continue // deleted meanwhile
 			}
 		}
-		if err := w.emit(ctx, ev); err != nil {
+		if err := w.emit(ctx, &ev); err != nil {
 			return err
 		}
 	}

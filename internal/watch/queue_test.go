@@ -1,4 +1,4 @@
-package commyfs
+package watch
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 func TestNoticesAreMergedOnlyWhenTheyPileUp(t *testing.T) {
 	q := newQueue()
 	add := func(kind varsync.NoticeKind, id uint64, value string) {
-		q.add(pending{Notice: varsync.Notice{Kind: kind, ID: id}, entry: Entry{Value: []byte(value)}})
+		q.add(pending{Notice: varsync.Notice{Kind: kind, ID: id}, value: []byte(value)})
 	}
 	modify := func(id uint64, value string) { add(varsync.Modified, id, value) }
 	for i := range 5 {
@@ -30,7 +30,7 @@ func TestNoticesAreMergedOnlyWhenTheyPileUp(t *testing.T) {
 	if len(list) != manyChanges+3 {
 		t.Errorf("%d notices, want %d", len(list), manyChanges+3)
 	}
-	if got := string(list[0].entry.Value); got != "last of 10" {
+	if got := string(list[0].value); got != "last of 10" {
 		t.Errorf("the merged notice has the value %q", got)
 	}
 	if got := list[manyChanges+1].Kind; got != varsync.Deleted {
@@ -39,8 +39,8 @@ func TestNoticesAreMergedOnlyWhenTheyPileUp(t *testing.T) {
 	modify(1, strings.Repeat("x", manyBytes))
 	modify(1, strings.Repeat("y", manyBytes))
 	modify(1, "z")
-	if list := q.take(); len(list) != 2 || string(list[1].entry.Value) != "z" || q.bytes != 0 {
-		t.Errorf("%d large notices, the last of %d bytes, %d bytes left", len(list), len(list[len(list)-1].entry.Value), q.bytes)
+	if list := q.take(); len(list) != 2 || string(list[1].value) != "z" || q.bytes != 0 {
+		t.Errorf("%d large notices, the last of %d bytes, %d bytes left", len(list), len(list[len(list)-1].value), q.bytes)
 	}
 }
 
@@ -55,9 +55,9 @@ func TestMergedNoticeKeepsTheFirstToken(t *testing.T) {
 	}
 	var last int64
 	for _, p := range q.take() {
-		if p.token.rev < last {
-			t.Fatalf("token %d after %d: a watch that resumes from the former skips changes", p.token.rev, last)
+		if p.token.Rev < last {
+			t.Fatalf("token %d after %d: a watch that resumes from the former skips changes", p.token.Rev, last)
 		}
-		last = p.token.rev
+		last = p.token.Rev
 	}
 }

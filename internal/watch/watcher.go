@@ -1,10 +1,9 @@
-package commyfs
+package watch
 
 import (
 	"bytes"
 	"context"
 	"slices"
-	"strings"
 	"sync"
 
 	varsync "github.com/commy-project/commyfs/sync"
@@ -13,79 +12,67 @@ import (
 // watcher turns notices of package sync into events. Notices are added to a queue, from which the loop over the watch takes
 // them. Once a service is loaded, the watch reports its contents, and after that notices of later revisions.
 type watcher struct {
-	c       *Client
-	o       WatchOptions
-	only    *Service   // nil: any
-	targets [][]string // components of the watched paths; an empty one is everything
-	queue   *queue
+	h     *Hub
+	o     Asked
+	queue *queue
 
 	// Only the loop uses the rest.
-	yield   func(Event) bool
+	yield   func(*Event) bool
 	state   map[uint64]loadState // of services, by id
-	first   map[uint64]bool      // services to report before EventSynced
+	first   map[uint64]bool      // services to report before Synced
 	synced  bool
 	held    map[uint64]*varsync.Service // services that stay loaded
 	told    map[uint64]int64            // the revision up to which they were reported
 	ahead   map[uint64]uint64           // versions of variables that were reported before their notices came
 	loading sync.WaitGroup
 	slots   chan struct{} // limits how many services are loaded at once
-	token   Token         // of EventSynced
+	token   Token         // of Synced
 }
 
-func newWatcher(c *Client, o WatchOptions, only *Service, paths []Path) *watcher {
-	w := &watcher{c: c, o: o, only: only, queue: newQueue(), state: map[uint64]loadState{}, first: map[uint64]bool{},
+func newWatcher(h *Hub, a Asked) *watcher {
+	return &watcher{h: h, o: a, queue: newQueue(), state: map[uint64]loadState{}, first: map[uint64]bool{},
 		held: map[uint64]*varsync.Service{}, told: map[uint64]int64{}, ahead: map[uint64]uint64{}, slots: make(chan struct{}, 32)}
-	for _, p := range paths {
-		w.targets = append(w.targets, p.Components())
-	}
-	return w
 }
 
 // onChange is called on the goroutine that receives, and must not block.
-func (c *Client) onChange(notices []varsync.Notice) {
-	for _, w := range c.watching() {
-		w.onChange(notices)
-	}
-}
-
 func (w *watcher) onChange(notices []varsync.Notice) {
 	if len(notices) == 0 {
 		return
 	}
-	store := w.c.sync.Welcome().Store
+	store := w.h.sync.Welcome().Store
 	w.queue.addAll(len(notices), func(i int, p *pending) bool {
 		n := &notices[i]
 		if n.Service != 0 && !w.wants(kinds[n.Kind], n.Dir, n.Path, n.OldPath) {
 			return false
 		}
-		w.c.takeDown(p, n, i == len(notices)-1, store)
+		w.h.takeDown(p, n, i == len(notices)-1, store)
 		return true
 	})
 }
 
 // wants reports whether an event is about something watched: at or below a target, or a directory above one that is deleted
 // or renamed.
-func (w *watcher) wants(kind EventKind, dir bool, path, old []string) bool {
-	return slices.ContainsFunc(w.targets, func(t []string) bool {
+func (w *watcher) wants(kind Kind, dir bool, path, old []string) bool {
+	return slices.ContainsFunc(w.o.Paths, func(t []string) bool {
 		switch {
-		case isAbove(t, path), kind == EventRenamed && isAbove(t, old):
+		case isAbove(t, path), kind == Renamed && isAbove(t, old):
 			return true
 		case !dir:
 			return false
 		}
-		return kind == EventDeleted && isAbove(path, t) || kind == EventRenamed && (isAbove(path, t) || isAbove(old, t))
+		return kind == Deleted && isAbove(path, t) || kind == Renamed && (isAbove(path, t) || isAbove(old, t))
 	})
 }
 
 // fail ends the watch.
 func (w *watcher) fail(err error) { w.queue.add(pending{failed: err}) }
 
-func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
+func (w *watcher) run(ctx context.Context, yield func(*Event) bool) error {
 	w.yield = yield
-	if !w.c.register(w) {
+	if !w.h.register(w) {
 		return ErrClosed
 	}
-	defer w.c.unregister(w)
+	defer w.h.unregister(w)
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
@@ -94,7 +81,7 @@ func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
 			w.release(id)
 		}
 	}()
-	if err := w.c.sync.WatchTree(ctx); err != nil {
+	if err := w.h.sync.WatchTree(ctx); err != nil {
 		return err
 	}
 	if w.o.Since != (Token{}) {
@@ -106,7 +93,7 @@ func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
 	for {
 		if !w.synced && len(w.first) == 0 {
 			w.synced = true
-			if err := w.emit(ctx, Event{Kind: EventSynced, Token: w.token}); err != nil {
+			if err := w.emit(ctx, &Event{Kind: Synced, Token: w.token}); err != nil {
 				return err
 			}
 		}
@@ -124,25 +111,10 @@ func (w *watcher) run(ctx context.Context, yield func(Event) bool) error {
 		case <-w.queue.wake:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-w.c.done:
+		case <-w.h.done:
 			return ErrClosed
 		}
 	}
-}
-
-func (c *Client) register(w *watcher) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.closed {
-		c.watchers[w] = struct{}{}
-	}
-	return !c.closed
-}
-
-func (c *Client) unregister(w *watcher) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.watchers, w)
 }
 
 // take handles one element of the queue.
@@ -169,17 +141,17 @@ func (w *watcher) take(ctx context.Context, p *pending) error {
 		return nil // the contents of the service, reported when it is loaded, include it
 	}
 	if ev, ok := w.event(p); ok {
-		return w.emit(ctx, ev)
+		return w.emit(ctx, &ev)
 	}
 	return nil
 }
 
 // emit gives an event to the loop, unless the watch has ended: there can always be more to report.
-func (w *watcher) emit(ctx context.Context, ev Event) error {
+func (w *watcher) emit(ctx context.Context, ev *Event) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-w.c.done:
+	case <-w.h.done:
 		return ErrClosed
 	default:
 	}
@@ -189,39 +161,21 @@ func (w *watcher) emit(ctx context.Context, ev Event) error {
 	return nil
 }
 
-// pathOf is the inverse of [Path.Components].
-func pathOf(components []string) (p Path) {
-	for i, c := range components {
-		switch i {
-		case 0:
-			p.Tenant = c
-		case 1:
-			p.Service = c
-		case 2:
-			p.Name = c
-		default:
-			p.Name = strings.Join(components[2:], "/")
-			return p
-		}
-	}
-	return p
-}
-
 // event turns a notice into an event; false: it has been reported already.
 func (w *watcher) event(p *pending) (Event, bool) {
 	n := &p.Notice
-	e := p.entry
-	e.setPath(pathOf(n.Path))
-	ev := Event{Kind: kinds[n.Kind], Own: n.Own, Token: p.token, Entry: e}
+	ev := Event{Kind: kinds[n.Kind], Own: n.Own, Token: p.token, Entry: p.entry, Value: p.value}
+	ev.setPath(n.Path)
+	ev.Dir = n.Dir
 	if n.Kind == varsync.Renamed {
-		ev.Old = pathOf(n.OldPath)
+		ev.Old = n.OldPath
 	}
 	if n.Dir || n.Kind == varsync.Deleted {
 		delete(w.ahead, n.ID)
 		return ev, true
 	}
-	if e.Version != 0 && w.ahead[n.ID] >= e.Version {
-		if w.ahead[n.ID] == e.Version {
+	if ev.Version != 0 && w.ahead[n.ID] >= ev.Version {
+		if w.ahead[n.ID] == ev.Version {
 			delete(w.ahead, n.ID)
 		}
 		if n.Kind == varsync.Modified || n.Kind == varsync.Created {
@@ -229,7 +183,7 @@ func (w *watcher) event(p *pending) (Event, bool) {
 		}
 	}
 	if p.variable != nil && n.Kind != varsync.MetaChanged {
-		w.fill(&ev.Entry, p.variable)
+		w.fill(&ev, p.variable)
 	} else {
 		ev.Value = bytes.Clone(ev.Value)
 	}
@@ -237,19 +191,14 @@ func (w *watcher) event(p *pending) (Event, bool) {
 }
 
 // fill adds the current value of a variable.
-func (w *watcher) fill(e *Entry, v *varsync.Variable) {
-	now, err := load(v, nil)
+func (w *watcher) fill(ev *Event, v *varsync.Variable) {
+	now, value, err := load(v)
 	if err != nil {
 		return // deleted meanwhile
 	}
-	if now.Version > e.Version {
-		w.ahead[e.ID] = now.Version
+	if now.Version > ev.Version {
+		w.ahead[ev.ID] = now.Version
 	}
-	now.setPath(e.Path())
-	*e = now
-}
-
-var kinds = [...]EventKind{
-	varsync.Modified: EventModified, varsync.Created: EventCreated, varsync.Deleted: EventDeleted, varsync.Renamed: EventRenamed,
-	varsync.MetaChanged: EventMeta,
+	now.Tenant, now.Service, now.Name = ev.Tenant, ev.Service, ev.Name
+	ev.Entry, ev.Value = now, value
 }

@@ -1,8 +1,9 @@
-package commyfs
+package watch
 
 import (
 	"sync"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -16,7 +17,8 @@ const (
 type pending struct {
 	varsync.Notice
 	variable *varsync.Variable // its value is read when the notice is reported
-	entry    Entry             // as it was at the notice, with the value if it is in private memory
+	entry    model.Entry       // as it was at the notice
+	value    []byte            // the same, if it is in private memory
 	token    Token
 
 	loaded  *varsync.Service
@@ -26,13 +28,13 @@ type pending struct {
 
 // takeDown makes of p what the queue has of a notice. The copy has applied it, and nothing after it. last: no other notice
 // of its step follows.
-func (c *Client) takeDown(p *pending, n *varsync.Notice, last bool, store string) {
+func (h *Hub) takeDown(p *pending, n *varsync.Notice, last bool, store string) {
 	p.Notice = *n
-	p.entry.ID, p.entry.Dir, p.entry.Time = n.ID, n.Dir, timeOf(n.MTime)
+	p.entry.ID, p.entry.Dir, p.entry.MTime = n.ID, n.Dir, n.MTime
 	if n.Service != 0 {
 		p.token = Token{store, n.Rev}
 		if !last {
-			p.token.rev = n.Before // a watch that resumes there reports the whole step again, which can be of many revisions
+			p.token.Rev = n.Before // a watch that resumes there reports the whole step again, which can be of many revisions
 		}
 	}
 	e := &p.entry
@@ -42,10 +44,10 @@ func (c *Client) takeDown(p *pending, n *varsync.Notice, last bool, store string
 		k = v.Known()
 	}
 	if v == nil || k.Gone { // or is another one by now: it has moved
-		switch node := c.sync.Node(n.ID).(type) {
+		switch node := h.sync.Node(n.ID).(type) {
 		case *varsync.Variable:
 			v, k = node, node.Known()
-		case interface{ Mode() Mode }:
+		case interface{ Mode() model.Mode }:
 			e.Mode = node.Mode()
 			return
 		default:
@@ -55,12 +57,12 @@ func (c *Client) takeDown(p *pending, n *varsync.Notice, last bool, store string
 	if n.Kind == varsync.Deleted {
 		return
 	}
-	e.Version, e.Size, e.Time, e.Writer, e.Mode = k.Version, k.Size, timeOf(k.MTime), k.Writer, k.Mode
+	e.Version, e.Size, e.MTime, e.Writer, e.Mode = k.Version, k.Size, k.MTime, k.Writer, k.Mode
 	if k.Mapped {
 		p.variable = v // shared memory changes
 	} else if data, _, err := v.LoadStored(nil); err == nil && n.Kind != varsync.MetaChanged {
-		if e.Value = data; data == nil {
-			e.Value = []byte{}
+		if p.value = data; data == nil {
+			p.value = []byte{}
 		}
 	}
 }
@@ -115,7 +117,7 @@ func (q *queue) mergeLocked(at int) (merged bool) {
 			}
 		}
 		if i, ok := q.modified[p.ID]; ok && p.Kind == varsync.Modified {
-			q.bytes += len(p.entry.Value) - len(q.list[i].entry.Value)
+			q.bytes += len(p.value) - len(q.list[i].value)
 			p.token = q.list[i].token // what follows in the queue is older: a watch that resumes must not skip it
 			q.list[i] = *p
 			return true
@@ -124,7 +126,7 @@ func (q *queue) mergeLocked(at int) (merged bool) {
 	if q.modified != nil {
 		q.noteLocked(at)
 	}
-	q.bytes += len(p.entry.Value)
+	q.bytes += len(p.value)
 	return false
 }
 
