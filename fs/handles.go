@@ -71,15 +71,7 @@ func (hs *handles) remove(fh uint64) {
 	if h == nil {
 		return
 	}
-	h.mu.Lock()
-	rec := h.record
-	h.record = nil // nothing is noted any more
-	h.mu.Unlock()
-	if rec != nil {
-		hs.estate.RemoveHandle(rec)
-	}
 	hs.mu.Lock()
-	defer hs.mu.Unlock()
 	delete(hs.m, fh)
 	n := hs.nodes[h.node]
 	i := slices.Index(n.handles, h)
@@ -87,6 +79,14 @@ func (hs *handles) remove(fh uint64) {
 		for _, id := range n.ids {
 			delete(hs.nodes, id)
 		}
+	}
+	hs.mu.Unlock()
+	h.mu.Lock()
+	rec := h.record
+	h.record = nil // nothing is noted any more; see become for who does without mu
+	h.mu.Unlock()
+	if rec != nil {
+		hs.estate.RemoveHandle(rec)
 	}
 }
 
@@ -115,6 +115,11 @@ func (hs *handles) become(id uint64, v *varsync.Variable) {
 	n.now = v
 	for _, id := range n.ids {
 		hs.nodes[id] = n
+	}
+	for _, h := range n.handles {
+		if h.polled != nil && h.node != v.ID() {
+			h.polled.SetOn(v.ID())
+		}
 	}
 }
 

@@ -90,6 +90,9 @@ func (f *FS) inherit(ctx context.Context, e *estate.Estate) {
 		default:
 			h := f.inherited(ctx, rec)
 			f.handles.put(o.Fh, h)
+			if h.v != nil && h.v.ID() != h.node {
+				f.handles.become(h.node, h.v)
+			}
 			if n := newest[o.Opener]; h.untouched() && (n == nil || numbers[n] < o.Fh) {
 				newest[o.Opener], numbers[h] = h, o.Fh
 			}
@@ -154,6 +157,10 @@ func (f *FS) inherited(ctx context.Context, rec *estate.Handle) *handle {
 	h := f.newHandle(o.Node, o.Opener, o.Flags)
 	h.record, h.polled, h.paged = rec, rec, o.Paged
 	n := f.node(o.Node)
+	if v, ok := f.c.Node(rec.On()).(*varsync.Variable); ok && n == nil {
+		f.unshared.was(o.Node, v)
+		n = v
+	}
 	if rec.Kind() != estate.File {
 		n = nil
 	}

@@ -213,6 +213,19 @@ func (ls *unsharedFiles) forgetLocked(l *unshared, to fileState) {
 	}
 }
 
+// was makes a file that has become a variable by another number, as another process has left it.
+func (ls *unsharedFiles) was(id uint64, v *varsync.Variable) {
+	l := &unshared{id: id, v: v, done: make(chan struct{}), ended: make(chan struct{})}
+	l.state.Store(uint32(shared))
+	close(l.done)
+	close(l.ended)
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.ids[id] == nil {
+		ls.ids[id] = l
+	}
+}
+
 // end takes a file to its last state, whichever it is in that may become it.
 func (ls *unsharedFiles) end(l *unshared, to fileState) {
 	ls.mu.Lock()

@@ -53,7 +53,8 @@ func TestS23_NewFiles(t *testing.T) {
 	for i, flags := range []int{unix.O_WRONLY, unix.O_RDWR, unix.O_WRONLY | unix.O_APPEND, unix.O_RDWR | unix.O_APPEND, unix.O_WRONLY | unix.O_EXCL,
 		unix.O_WRONLY | unix.O_TRUNC, unix.O_RDWR | unix.O_TRUNC | unix.O_APPEND} {
 		for k, todo := range []string{"", "write", "write write", "write fsync", "write fsync write", "fsync", "fsync write", "rename", "write rename",
-			"write fsync rename", "truncate write", "write truncate", "write truncate write", "read", "write read"} {
+			"write fsync rename", "truncate write", "write truncate", "write truncate write", "read", "write read",
+			"write over", "write over write", "write fsync over", "write fsync over write"} {
 			f := &newFile{name: fmt.Sprintf("t/s/f%d-%d", i, k), appends: flags&unix.O_APPEND != 0, what: fmt.Sprintf("flags %o, %q", flags, todo)}
 			if strings.Contains(todo, "read") && flags&unix.O_RDWR == 0 {
 				continue
@@ -72,6 +73,10 @@ func TestS23_NewFiles(t *testing.T) {
 					err = unix.Fsync(f.fd)
 				case "truncate":
 					err = f.truncate(3)
+				case "over": // another file that is there
+					a.Write(f.name+"-over", "old")
+					err = unix.Rename(a.Path(f.name), a.Path(f.name+"-over"))
+					f.name += "-over"
 				case "rename":
 					err = unix.Rename(a.Path(f.name), a.Path(f.name+"-moved"))
 					f.name += "-moved"

@@ -101,7 +101,8 @@ type Handle struct {
 	locked atomic.Uint32 // 1: a lock was taken by it
 	lock   Lock
 	poll   atomic.Uint64 // the kernel's number of who polls it, 0: nobody has
-	_      [32]byte
+	on     atomic.Uint64
+	_      [24]byte
 }
 
 // Opened returns what is open.
@@ -197,6 +198,12 @@ func (h *Handle) SetUnlocked() { h.locked.Store(0) }
 // Lock returns what SetLock noted; false: there was none.
 func (h *Handle) Lock() (Lock, bool) { return h.lock, h.locked.Load() == 1 }
 
+// SetOn notes the variable that the file has become under another number than it was opened by.
+func (h *Handle) SetOn(variable uint64) { h.on.Store(variable) }
+
+// On returns what SetOn noted, 0: it has become none.
+func (h *Handle) On() uint64 { return h.on.Load() }
+
 // SetPoll notes the kernel's number of who polls the file.
 func (h *Handle) SetPoll(file uint64) { h.poll.Store(file) }
 
@@ -241,6 +248,7 @@ func (e *Estate) AddHandle(o Opened) *Handle {
 	h.under.Store(uint32(NoCondition))
 	h.locked.Store(0)
 	h.poll.Store(0)
+	h.on.Store(0)
 	h.gathered, h.stamp = [2]gathered{}, 0
 	h.Report.reset()
 	h.noted.Store(1)
