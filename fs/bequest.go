@@ -2,6 +2,7 @@ package fs
 
 import (
 	"errors"
+	"hash/crc32"
 	"slices"
 	"syscall"
 
@@ -95,7 +96,8 @@ func (r *reader) bequeath(rec *estate.Handle) {
 	case !r.reads || !r.taken || len(r.snap.edits) > 0:
 		rec.SetUnread() // the next read takes a fresh snapshot, whatever the offset
 	default:
-		rec.SetRead(estate.Read{Version: r.snap.version, Size: int64(len(r.snap.data)), Ended: !r.ended.at.IsZero()})
+		crc, ok := r.sum.of(r.snap.data)
+		rec.SetRead(estate.Read{Version: r.snap.version, Size: int64(len(r.snap.data)), Ended: !r.ended.at.IsZero(), Summed: ok, Sum: crc})
 	}
 }
 
@@ -140,7 +142,8 @@ func (r *replacer) keep(e *estate.Estate, rec *estate.Handle) {
 }
 
 // resume is a read at off > 0 by a descriptor that has read something when another process had the mount. It goes on in the
-// same value, or, as [reader.follow] does, in one that came after its end. In the middle of another value it must not.
+// same value or one that begins with it, or, as [reader.follow] does, in one that came after its end. In the middle of another value
+// it must not.
 func (r *reader) resume(buf []byte, off uint64) (int, error) {
 	s, err := r.load()
 	if err != nil {
@@ -148,13 +151,14 @@ func (r *reader) resume(buf []byte, off uint64) (int, error) {
 	}
 	left := *r.left
 	whole := off >= uint64(left.Size)
-	if s.version != left.Version && !whole {
+	grown := left.Summed && int64(len(s.data)) >= left.Size && crc32.Checksum(s.data[:left.Size], castagnoli) == left.Sum
+	if s.version != left.Version && !whole && !grown {
 		return 0, syscall.EIO
 	}
 	r.take(s)
 	r.left, r.taken = nil, true
 	switch {
-	case s.version == left.Version, left.Ended:
+	case s.version == left.Version, left.Ended, grown:
 	default:
 		return 0, nil // the end of what it was reading
 	}

@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"slices"
 	"syscall"
 	"time"
@@ -21,6 +22,33 @@ type reader struct {
 	taken bool   // a read took a snapshot
 	ended ended
 	left  *estate.Read // what was read when another process had the mount; nil: nothing, or the value was read anew
+	sum   sum
+}
+
+// sum is the checksum of a snapshot, by which an heir knows a value that has grown out of it.
+type sum struct {
+	crc     uint32
+	n       int  // so many bytes of the snapshot are in it
+	known   bool // else nothing is
+	follows bool // the descriptor follows a value that grows
+}
+
+// summedAtMost is the size of the largest snapshot that is summed for a descriptor which does not follow it: more takes longer than to
+// read it.
+const summedAtMost = 32 << 10
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// of returns the checksum of a snapshot; false: it would take too long.
+func (s *sum) of(data []byte) (uint32, bool) {
+	if !s.known {
+		if len(data) > summedAtMost && !s.follows {
+			return 0, false
+		}
+		s.crc, s.n, s.known = 0, 0, true
+	}
+	s.crc, s.n = crc32.Update(s.crc, castagnoli, data[s.n:]), len(data)
+	return s.crc, true
 }
 
 // snapshot is a value that was committed.
@@ -110,7 +138,14 @@ func (r *reader) take(s snapshot) {
 	if r.snap.own {
 		r.spare = r.snap.data
 	}
-	r.snap, r.ended, r.left = s, ended{}, nil
+	r.snap, r.ended, r.left, r.sum.known = s, ended{}, nil, false
+}
+
+// grow is take for a snapshot that begins with the one before.
+func (r *reader) grow(s snapshot) {
+	known := r.sum.known
+	r.take(s)
+	r.sum.known, r.sum.follows = known, true
 }
 
 // ended is what a descriptor knows that has read to the end of its snapshot.
@@ -132,13 +167,18 @@ func (r *reader) follow(off uint64) {
 		if version := r.l.version(); version == r.snap.version {
 			return
 		}
-		if s, err := r.load(); err == nil && (back || bytes.HasPrefix(s.data, r.snap.data)) {
+		if s, err := r.load(); err == nil && bytes.HasPrefix(s.data, r.snap.data) {
+			r.grow(s)
+		} else if err == nil && back {
 			r.take(s)
 		}
 	} else if m := r.v.Current(); m.Version != r.snap.version && (back || m.Version != r.ended.version) {
 		switch s, err := r.load(); {
 		case err != nil:
-		case back, bytes.HasPrefix(s.data, r.snap.data):
+		case bytes.HasPrefix(s.data, r.snap.data):
+			r.grow(s)
+			r.sees(s.version)
+		case back:
 			r.take(s)
 			r.sees(s.version)
 		default:

@@ -98,7 +98,7 @@ func TestHeirFindsWhatWasNoted(t *testing.T) {
 	if len(handles) != 2 || handles[0].Opened() != a.Opened() || handles[1].Opened() != c.Opened() {
 		t.Fatalf("handles %+v", handles)
 	}
-	if r, ok := handles[0].Read(); !ok || r != (Read{17, 3, true}) || handles[0].Kind() != File {
+	if r, ok := handles[0].Read(); !ok || r != (Read{Version: 17, Size: 3, Ended: true}) || handles[0].Kind() != File {
 		t.Errorf("read %v %v of kind %d", r, ok, handles[0].Kind())
 	}
 	if w, base := handles[0].Writing(); w != Emptied || base != 16 {

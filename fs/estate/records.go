@@ -119,13 +119,17 @@ type Read struct {
 	Version uint64
 	Size    int64
 	Ended   bool // it was told that this is the end
+	Summed  bool // Sum is the CRC-32C of the value
+	Sum     uint32
 }
 
 // SetRead notes what the descriptor has read.
 func (h *Handle) SetRead(r Read) {
-	if was := h.snap; h.read.Load() == 1 && was.Version == r.Version && was.Size == r.Size {
-		h.snap.Ended = r.Ended // alone it is whole
-		return
+	if was := h.snap; h.read.Load() == 1 {
+		if was.Ended = r.Ended; was == r {
+			h.snap.Ended = r.Ended // alone it is whole
+			return
+		}
 	}
 	h.read.Store(0)
 	h.snap = r
