@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"errors"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -122,6 +123,47 @@ func (c *callers) status(tid uint32) []byte {
 		return nil
 	}
 	return data
+}
+
+// fewThreads is how many threads are asked about one by one.
+const fewThreads = 4
+
+// processMates returns what tells whether a thread is of the same process as tid. There can be thousands to ask about, mostly the
+// same few, or each of a process of its own.
+func (c *callers) processMates(tid uint32) func(uint32) bool {
+	known := map[uint32]bool{tid: true}
+	pid := 0
+	var all map[uint32]bool
+	return func(other uint32) bool {
+		same, ok := known[other]
+		switch {
+		case ok:
+			return same
+		case all != nil:
+			return all[other]
+		case len(known) > fewThreads:
+			all = c.threads(tid)
+			return all[other]
+		}
+		if pid == 0 {
+			pid = c.process(tid)
+		}
+		same = c.process(other) == pid
+		known[other] = same
+		return same
+	}
+}
+
+// threads are those of the process of a thread. Reading the directory waits for nobody.
+func (c *callers) threads(tid uint32) map[uint32]bool {
+	all := map[uint32]bool{}
+	list, _ := os.ReadDir(taskFile(tid, "task"))
+	for _, e := range list {
+		if n, err := strconv.ParseUint(e.Name(), 10, 32); err == nil {
+			all[uint32(n)] = true
+		}
+	}
+	return all
 }
 
 // field returns the value of a line of a status.

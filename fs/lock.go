@@ -186,17 +186,11 @@ func (f *FS) relocked(h *handle, in *fuse.LkIn) {
 	if !f.kernel.Await(awaitKernel) {
 		f.log.Warn("the kernel may have older attributes than who had a lock before has left", "node", in.NodeId)
 	}
-	pid := 0
+	same := f.callers.processMates(in.Pid)
 	for _, other := range f.handles.of(h.node) {
-		if other != h && other.opener != in.Pid {
-			if pid == 0 {
-				pid = f.callers.process(in.Pid)
-			}
-			if f.callers.process(other.opener) != pid {
-				continue
-			}
+		if other == h || same(other.opener) {
+			other.relocked.Store(true)
 		}
-		other.relocked.Store(true)
 	}
 }
 
