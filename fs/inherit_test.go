@@ -165,8 +165,10 @@ func TestInheritReaders(t *testing.T) {
 		{"nothing read yet", nil, "other!", 2, "her!", 0},
 		{"from the start", []uint64{0}, "other!", 0, "other!", 0},
 		{"in the middle of another", []uint64{0}, "other!", 2, "", syscall.EIO},
-		{"at the end, for the first time", []uint64{0}, "hello world", 5, "", 0},
-		{"at the end, again", []uint64{0, 5}, "hello world", 5, " world", 0},
+		{"in the middle of one that has grown", []uint64{0}, "hello world", 2, "llo world", 0},
+		{"at the end of one that has grown", []uint64{0}, "hello world", 5, " world", 0},
+		{"at the end of another, for the first time", []uint64{0}, "other world", 5, "", 0},
+		{"at the end of another, again", []uint64{0, 5}, "other world", 5, " world", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, m := newMortal(t)
