@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -87,18 +86,17 @@ type Server struct {
 	bufs    sync.Pool // of *[]byte, for a request of any size
 	workers sync.Pool // of *worker
 
-	readers    atomic.Int32 // goroutines that wait for a request
-	maxReaders int32
-	loops      sync.WaitGroup
-	gone       sync.Once
+	readers readers
+	loops   sync.WaitGroup
+	gone    sync.Once
 }
 
 // New answers INIT, on a descriptor of /dev/fuse that the Server closes in the end, and also if New fails.
 func New(fs fuse.RawFileSystem, fd int, o Options) (*Server, error) {
 	o.Mount.MaxStackDepth = max(1, o.Mount.MaxStackDepth)
 	o.Mount.DisabledCapabilities |= fuse.CAP_ALLOW_IDMAP
-	s := &Server{fs: fs, fd: fd, o: o, bufSize: o.Mount.MaxWrite + 4096,
-		maxReaders: int32(max(2, min(runtime.GOMAXPROCS(0), 16)))}
+	s := &Server{fs: fs, fd: fd, o: o, bufSize: o.Mount.MaxWrite + 4096}
+	s.readers.most = int32(max(2, min(runtime.GOMAXPROCS(0), 16)))
 	s.protocol = fuse.NewProtocolServer(fs, &s.o.Mount)
 	s.bufs.New = func() any { b := make([]byte, s.bufSize); return &b }
 	s.workers.New = func() any { return &worker{} }
@@ -195,13 +193,12 @@ func (s *Server) loop() {
 	w := s.workers.Get().(*worker)
 	defer s.workers.Put(w)
 	for {
-		if s.readers.Add(1) > s.maxReaders {
-			s.readers.Add(-1)
+		if !s.readers.join() {
 			return
 		}
 		buf := s.forRequest()
 		n, err := s.read(*buf)
-		left := s.readers.Add(-1)
+		last := s.readers.leave()
 		if err != nil {
 			s.bufs.Put(buf)
 			if err != unix.ENODEV {
@@ -212,7 +209,7 @@ func (s *Server) loop() {
 		}
 		req := (*buf)[:n]
 		// There can be many FORGETs, and the kernel waits for none: they are not handled at the same time.
-		if op := header(req).Opcode; left == 0 && op != opForget && op != opBatchForget {
+		if op := header(req).Opcode; last && op != opForget && op != opBatchForget {
 			s.loops.Add(1)
 			go s.loop()
 		}
