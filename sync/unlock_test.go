@@ -2,6 +2,8 @@ package sync_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -197,5 +199,38 @@ func TestS15_LostTenure(t *testing.T) {
 	e.Tenure = 0
 	if _, err := v.Commit(t.Context(), e); err != nil {
 		t.Errorf("begun after it: %v", err)
+	}
+}
+
+// A lock that nobody else has takes a round trip, and so does its unlock; nothing else is asked in their way.
+func TestS15_RoundTrips(t *testing.T) {
+	s := newLockServer(t)
+	var asked []string
+	handle := s.handle
+	s.handle = func(send func(uint64, transport.Message), id uint64, m transport.Message) {
+		if _, ok := m.(*transport.Ping); !ok { // which nobody waits for
+			s.Lock()
+			asked = append(asked, fmt.Sprintf("%T", m))
+			s.Unlock()
+		}
+		handle(send, id, m)
+	}
+	c := s.client(func(o *varsync.Options) { o.NoMap = true })
+	variable(t, c, "t", "s", "v")
+	s.Lock()
+	asked = nil
+	s.Unlock()
+	for range 3 {
+		if err := c.Lock(t.Context(), lockOf(1), true); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Unlock(t.Context(), lockOf(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Lock()
+	defer s.Unlock()
+	if got, want := strings.Join(asked, " "), strings.TrimSpace(strings.Repeat("*transport.Lock *transport.Unlock ", 3)); got != want {
+		t.Errorf("asked %s", got)
 	}
 }

@@ -44,7 +44,7 @@ var cases = []operation{
 	{"echo", "echo > file by a shell: on commyfs a commit", false, echo},
 	{"list", "ls -f of a directory of 10,000 files: open, getdents, close", false, listDirectory},
 	{"flock", "lock and unlock what nobody else wants: on commyfs two round trips", true, lockFree},
-	{"handover", "from an unlock on one mount until who waits for the lock on another has it", true, handover},
+	{"handover", "from an unlock on one mount until who waits for the lock on another has it: on commyfs a round trip, to the server and from it", true, handover},
 	{"wake", "from pwrite on one mount until who waits for the event on another has read the value", true, wake},
 }
 

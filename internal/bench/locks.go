@@ -49,6 +49,12 @@ func handover(ctx context.Context, _ *runner, s *system, path string) (*work, er
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
+	// Who waits is to be in the line: what is measured is the end of the waiting, and not a request on its way.
+	start := time.Now()
+	if err := errors.Join(flock(far, unix.LOCK_EX), flock(far, unix.LOCK_UN)); err != nil {
+		return nil, errors.Join(err, unix.Close(fd), unix.Close(far))
+	}
+	inLine := max(queued, 4*time.Since(start))
 	begin, asks, got, let, done := make(chan struct{}), make(chan struct{}), make(chan sighting), make(chan struct{}), make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -68,7 +74,7 @@ func handover(ctx context.Context, _ *runner, s *system, path string) (*work, er
 		}
 		begin <- struct{}{}
 		<-asks
-		time.Sleep(queued)
+		time.Sleep(inLine)
 		start := time.Now()
 		err := flock(fd, unix.LOCK_UN)
 		at := <-got
@@ -82,5 +88,5 @@ func handover(ctx context.Context, _ *runner, s *system, path string) (*work, er
 	}}, nil
 }
 
-// queued is what a request for a lock is given to get into the line: what is measured is the end of the waiting.
+// queued is what a request for a lock is given to get into the line at least.
 const queued = 2 * time.Millisecond
