@@ -130,16 +130,6 @@ func (f *FS) openEvents(interrupt <-chan struct{}, q *eventQuery) (*eventHandle,
 		return nil, err
 	}
 	h := &eventHandle{s: s}
-	if q.since != "" {
-		if h.r, err = s.lines.Since(q.since); err != nil {
-			s.unuse()
-			if errors.Is(err, stream.ErrMalformed) {
-				return nil, syscall.EINVAL
-			}
-			return nil, syscall.ESTALE
-		}
-		return h, nil
-	}
 	ctx, cancel := f.askContext(interrupt)
 	defer cancel()
 	select {
@@ -150,7 +140,12 @@ func (f *FS) openEvents(interrupt <-chan struct{}, q *eventQuery) (*eventHandle,
 			return nil, syscall.EINTR
 		}
 	}
-	h.r = s.lines.Now()
+	if q.since == "" {
+		h.r = s.lines.Now()
+	} else if h.r, err = s.lines.Since(q.since); err != nil {
+		s.unuse()
+		return nil, syscall.EINVAL
+	}
 	return h, nil
 }
 
@@ -160,9 +155,6 @@ func (ss *streams) use(q *eventQuery) (*eventStream, error) {
 	defer ss.mu.Unlock()
 	s := ss.m[q.key]
 	if s == nil {
-		if q.since != "" {
-			return nil, syscall.ESTALE
-		}
 		if len(ss.m) >= maxStreams {
 			return nil, syscall.EMFILE
 		}
@@ -289,11 +281,11 @@ func (s *eventStream) wakePolls() {
 	}
 }
 
-// droppedLine tells a reader that was too slow what it has missed.
+// droppedLine tells a reader that was too slow, or away for too long, what it has missed.
 func droppedLine(n uint64, token string) []byte {
 	line, _ := jsonline.Line(struct {
 		Event   string `json:"event"`
-		Dropped uint64 `json:"dropped"`
+		Dropped uint64 `json:"dropped,omitempty"`
 		Time    string `json:"time"`
 		Token   string `json:"token"`
 	}{"dropped", n, jsonline.Time(time.Now()), token})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -124,8 +125,22 @@ func TestS18_Stream(t *testing.T) {
 	again.want("create u/", "create u/new/", "create u/new/v")
 	a.Write("u/new/v", "6")
 	again.want("create u/", "create u/new/", "create u/new/v", "modify u/new/v")
-	for name, want := range map[string]syscall.Errno{"events?since=" + got[0].Token + "9999": unix.ESTALE, "events?since=ab:1": unix.ESTALE,
-		"events?since=x": unix.EINVAL, "events?x=y": unix.ENOENT, "events?path=": unix.ENOENT, "events?": 0} {
+	// A token that is too old, or of another mount, is answered by a line that says so.
+	for m, token := range map[*Mount]string{a: "ab:1", b: got[5].Token} {
+		s := m.Stream("events?path=u&since=" + url.QueryEscape(token))
+		a.Write("u/new/v", "of "+token)
+		testenv.Eventually(t, slower(10*time.Second), func() error {
+			if n := len(s.stdout.Lines()); n != 2 {
+				return fmt.Errorf("%d lines", n)
+			}
+			return nil
+		})
+		lines := parseStream(t, s.stdout.Lines())
+		if lines[0].Event != "dropped" || lines[0].Dropped != 0 || lines[0].Token == "" || lines[1].Event != "modify" {
+			t.Errorf("since %s: %q", token, s.stdout.Lines())
+		}
+	}
+	for name, want := range map[string]syscall.Errno{"events?since=x": unix.EINVAL, "events?x=y": unix.ENOENT, "events?path=": unix.ENOENT, "events?": 0} {
 		f, err := os.OpenFile(a.Path(".commy/"+name), os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if err == nil {
 			f.Close()

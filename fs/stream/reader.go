@@ -185,13 +185,20 @@ func (r *Reader) missedLocked(buf []byte, pos, from uint64) int {
 	if from != r.read.byte { // it has sought
 		next = min(r.before.line, f.first-1)
 	}
-	lost := f.first - next
-	f.missed += lost
-	r.note = f.dropped(lost, f.token(f.first-1))
-	r.begin, r.from, r.part = pos+uint64(len(r.note)), f.keptLocked(), part{}
-	r.read = place{r.from, f.first}
-	r.before = r.read
+	r.begin = pos
+	r.missed(f.first - next)
 	n := copy(buf, r.note)
 	r.at = pos + uint64(n)
 	return n
+}
+
+// missed has the reader go on where what is kept begins, after a line that tells how many are missing.
+func (r *Reader) missed(lost uint64) {
+	f := r.f
+	f.missed += lost
+	r.note = f.dropped(lost, f.token(f.first-1))
+	r.begin += uint64(len(r.note))
+	r.from, r.part = f.keptLocked(), part{}
+	r.read = place{r.from, f.first}
+	r.before = r.read
 }

@@ -20,13 +20,8 @@ const (
 	MaxBytes = 16 << 20
 )
 
-// Errors of [Stream.Since].
-var (
-	// ErrMalformed: the token is none.
-	ErrMalformed = errors.New("not a token")
-	// ErrExpired: the lines behind the token are not kept any more, or were another stream's.
-	ErrExpired = errors.New("the token has expired")
-)
+// ErrMalformed is returned by [Stream.Since] if the token is none.
+var ErrMalformed = errors.New("not a token")
 
 // Errors of [Reader.ReadAt].
 var (
@@ -62,11 +57,12 @@ type line struct {
 
 func (l *line) end() uint64 { return l.at + uint64(len(l.text)) }
 
-// New returns an empty stream. dropped makes the line, with its line break, for a reader that has missed n lines.
+// New returns an empty stream. dropped makes the line, with its line break, for a reader that has missed n lines; 0: nobody knows
+// how many.
 func New(dropped func(n uint64, token string) []byte) *Stream {
 	b := make([]byte, 8)
 	_, _ = rand.Read(b) // does not fail
-	return &Stream{id: hex.EncodeToString(b), dropped: dropped}
+	return &Stream{id: hex.EncodeToString(b), dropped: dropped, first: 1}
 }
 
 // OnMore sets what is called after each [Stream.Add], with no lock held, and at the end.
@@ -132,7 +128,8 @@ func (f *Stream) Now() *Reader {
 	return f.readerLocked(f.end, f.nextLocked())
 }
 
-// Since returns a reader of the lines after the one with a token.
+// Since returns a reader of the lines after the one with a token. If they are not all kept, or were another stream's, the first
+// line that it reads says so.
 func (f *Stream) Since(token string) (*Reader, error) {
 	id, number, ok := strings.Cut(token, ":")
 	line, err := strconv.ParseUint(number, 10, 64)
@@ -141,11 +138,18 @@ func (f *Stream) Since(token string) (*Reader, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if id != f.id || line+1 < f.first || line >= f.nextLocked() {
-		return nil, ErrExpired
-	}
-	if line+1 == f.nextLocked() {
-		return f.readerLocked(f.end, line+1), nil
+	switch next := f.nextLocked(); {
+	case id != f.id || line >= next:
+		r := f.readerLocked(f.end, next)
+		r.note = f.dropped(0, f.token(next-1))
+		r.begin = uint64(len(r.note))
+		return r, nil
+	case line+1 == next:
+		return f.readerLocked(f.end, next), nil
+	case line+1 < f.first:
+		r := f.readerLocked(f.keptLocked(), f.first)
+		r.missed(f.first - line - 1)
+		return r, nil
 	}
 	return f.readerLocked(f.lines[line+1-f.first].at, line+1), nil
 }
@@ -166,5 +170,5 @@ func (f *Stream) Size() uint64 {
 func (f *Stream) Stat() (readers int, added, missed uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.readers, f.nextLocked(), f.missed
+	return f.readers, f.nextLocked() - 1, f.missed
 }

@@ -102,13 +102,15 @@ func TestDropped(t *testing.T) {
 	for i := 1; i < MaxLines+10; i++ {
 		last = f.put(fmt.Sprint(i))
 	}
-	if _, err := f.Since(first); !errors.Is(err, ErrExpired) {
+	if r, err := f.Since(first); err != nil || !r.Ready() {
 		t.Errorf("since what is gone: %v", err)
+	} else if got := readAll(t, r, 30); !strings.HasPrefix(got, "dropped 9 "+f.id+":10\n10\n11\n") {
+		t.Errorf("since what is gone: %.50q", got)
 	}
 	if r, err := f.Since(last); err != nil || r.Ready() {
 		t.Errorf("since the last: %v", err)
 	}
-	if got, want := read(t, r, 30), "dropped 10 "; !strings.HasPrefix(got, want) {
+	if got, want := read(t, r, 40), "dropped 10 "; !strings.HasPrefix(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if got := read(t, r, 3); got != "10\n" {
@@ -121,7 +123,7 @@ func TestDropped(t *testing.T) {
 	if n := f.end - f.keptLocked(); n > MaxBytes {
 		t.Errorf("%d bytes are kept", n)
 	}
-	if _, _, missed := f.Stat(); missed != 10 {
+	if _, _, missed := f.Stat(); missed != 19 {
 		t.Errorf("%d missed", missed)
 	}
 	// The token of the line that tells of what was dropped goes on where that does.
@@ -142,10 +144,25 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	for _, old := range []string{"abc:0", f.id + ":1"} {
-		if _, err := f.Since(old); !errors.Is(err, ErrExpired) {
-			t.Errorf("%q: %v", old, err)
+	for _, old := range []string{"abc:0", f.id + ":9"} {
+		r, err := f.Since(old)
+		if err != nil || !r.Ready() {
+			t.Fatalf("%q: %v", old, err)
 		}
+		f.put("next")
+		if got := readAll(t, r, 7); !strings.HasPrefix(got, "dropped 0 "+f.id+":") || !strings.HasSuffix(got, "\nnext\n") {
+			t.Errorf("since %q: %q", old, got)
+		}
+	}
+	// Nothing was dropped from what is new.
+	empty := newStream()
+	r, err := empty.Since("abc:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := empty.Since(strings.Fields(read(t, r, 100))[2])
+	if err != nil || again.Ready() {
+		t.Errorf("since the token of the line: %v", err)
 	}
 }
 
