@@ -92,7 +92,7 @@ func (e *editor) write(off int64, data []byte) error {
 func (e *editor) enqueue(v *varsync.Variable, ch varsync.Edit) {
 	p := pendingEdit{edit: ch}
 	if e.record != nil && e.task != nil {
-		p.record = e.fs.estate.AddEdit(e.record.Opened().Fh, e.task.Unique(), uint32(ch.Kind), ch.Off, ch.Size, ch.Data)
+		p.record = e.fs.estate.AddEdit(e.record.Opened().Fh, e.task.Unique(), uint32(ch.Kind), ch.Off, ch.Size, e.fs.c.LockedBy(), ch.Data)
 	}
 	if p.record != nil {
 		ch.Journal = &p.record.Report

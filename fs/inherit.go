@@ -262,7 +262,7 @@ func inheritedReplacer(r reader, w estate.Writing, base uint64, data []byte, sta
 }
 
 // inheritEdits makes the changes again that were acknowledged to who made them, and were not carried out. Those of one variable
-// keep their order.
+// keep their order. What was made while the mount had locks is lost, as the server would refuse it.
 func (f *FS) inheritEdits(ctx context.Context, e *estate.Estate) {
 	for _, d := range e.OrderedEdits() {
 		h := f.handles.get(d.Fh)
@@ -275,7 +275,7 @@ func (f *FS) inheritEdits(ctx context.Context, e *estate.Estate) {
 		out, err := f.became(ctx, &d.Report)
 		switch {
 		case !ok || out:
-		case err != nil:
+		case err != nil, d.Lease != 0: // the locks are somebody else's by now
 			ed.err = syscall.EIO
 		case h.variable() != nil:
 			ed.begun = true

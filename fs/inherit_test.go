@@ -205,12 +205,12 @@ func TestInheritEdits(t *testing.T) {
 	fh := rec.Opened().Fh
 	v := m.found("t/s/v").(*varsync.Variable)
 	// One is under way, and is stored; one was never sent; a third was refused.
-	one := m.estate.AddEdit(fh, 102, uint32(varsync.EditWrite), 1, 0, []byte("b"))
+	one := m.estate.AddEdit(fh, 102, uint32(varsync.EditWrite), 1, 0, 0, []byte("b"))
 	if _, err := v.Commit(t.Context(), varsync.Edit{Kind: varsync.EditWrite, Off: 1, Data: []byte("b"), Journal: &one.Report}); err != nil {
 		t.Fatal(err)
 	}
-	m.estate.AddEdit(fh, 104, uint32(varsync.EditWrite), 2, 0, []byte("c"))
-	m.estate.AddEdit(fh, 106, uint32(varsync.EditWrite), 3, 0, []byte("d")).Report.Answered(false)
+	m.estate.AddEdit(fh, 104, uint32(varsync.EditWrite), 2, 0, 0, []byte("c"))
+	m.estate.AddEdit(fh, 106, uint32(varsync.EditWrite), 3, 0, 0, []byte("d")).Report.Answered(false)
 	other := h.mount(t, Options{}).opened("t/s/v", syscall.O_WRONLY)
 	m.ok("write", other.write(1, "X")) // over what is stored
 	m.ok("close", other.close())
@@ -230,6 +230,20 @@ func TestInheritEdits(t *testing.T) {
 	if left := g.m.estate.OrderedEdits(); len(left) != 0 {
 		t.Errorf("%d edits are left", len(left))
 	}
+}
+
+// TestInheritEditsUnderLocks: what was acknowledged while the mount had locks, and not carried out, is not made when others can have
+// the locks. Who has made it is told.
+func TestInheritEditsUnderLocks(t *testing.T) {
+	h, m := newMortal(t)
+	m.put("t/s/v", "..........")
+	f := m.opened("t/s/v", syscall.O_WRONLY)
+	m.ok("write", f.write(0, "a"))
+	m.ok("fsync", f.fsync())
+	m.estate.AddEdit(m.handles.get(f.fh).record.Opened().Fh, 104, uint32(varsync.EditWrite), 2, 0, 77, []byte("c"))
+	g := f.of(h.heir(t, m))
+	g.m.want("fsync", g.fsync(), syscall.EIO)
+	g.m.wantStored("v", "a.........")
 }
 
 // TestInheritRequests: a request that the process before has carried out is answered and not carried out again; any other is.

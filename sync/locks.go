@@ -178,6 +178,9 @@ func (h *heldLocks) leaseOf(tenure uint64) (uint64, error) {
 	return lease, nil
 }
 
+// LockedBy is the lease by which this client has locks, 0 if it has none.
+func (c *Client) LockedBy() uint64 { return c.locks.under.Load() }
+
 // Locked reports whether this client has any lock of a variable.
 func (c *Client) Locked(id uint64) bool {
 	h := &c.locks

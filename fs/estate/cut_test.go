@@ -152,11 +152,11 @@ var cuts = []cut{
 		return func() { h.SetCondition(Seen, 5) }
 	}, lookHandles, nil},
 	{"edit", func(e *Estate) func() {
-		e.RemoveEdit(e.AddEdit(1, 2, 3, 4, 5, []byte("of before")))
-		return func() { e.AddEdit(7, 200, 2, 30, 0, []byte("data")) }
+		e.RemoveEdit(e.AddEdit(1, 2, 3, 4, 5, 0, []byte("of before")))
+		return func() { e.AddEdit(7, 200, 2, 30, 0, 0, []byte("data")) }
 	}, lookEdits, nil},
 	{"edit over", func(e *Estate) func() {
-		d := e.AddEdit(7, 200, 2, 30, 0, []byte("data"))
+		d := e.AddEdit(7, 200, 2, 30, 0, 0, []byte("data"))
 		d.Report.Sent(5)
 		d.Report.Answered(true)
 		return func() { e.RemoveEdit(d) }

@@ -149,14 +149,15 @@ type Edit struct {
 	Order  uint64 // among all
 	Off    int64
 	Size   int64
+	Lease  uint64 // by which the mount had locks, 0: it had none
 	Report Report
 	data   extent
 	length int64
-	_      [48]byte
+	_      [40]byte
 }
 
 // AddEdit notes an edit, and keeps its data; nil if there is no room.
-func (e *Estate) AddEdit(fh, unique uint64, kind uint32, off, size int64, data []byte) *Edit {
+func (e *Estate) AddEdit(fh, unique uint64, kind uint32, off, size int64, lease uint64, data []byte) *Edit {
 	var x extent
 	if len(data) > 0 {
 		var ok bool
@@ -171,7 +172,7 @@ func (e *Estate) AddEdit(fh, unique uint64, kind uint32, off, size int64, data [
 		return nil
 	}
 	d := e.edit(i)
-	d.Fh, d.Unique, d.Kind, d.Off, d.Size, d.data, d.length = fh, unique, kind, off, size, x, int64(len(data))
+	d.Fh, d.Unique, d.Kind, d.Off, d.Size, d.Lease, d.data, d.length = fh, unique, kind, off, size, lease, x, int64(len(data))
 	d.Order = e.header().order.Add(1)
 	d.Report.reset()
 	d.noted.Store(1)
