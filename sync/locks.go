@@ -189,7 +189,7 @@ func (c *Client) Locked(id uint64) bool {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.table.Of(id)) > 0
+	return h.table.Used(id)
 }
 
 // TestLock tells who is in the way of a lock.

@@ -51,7 +51,7 @@ func (c *Client) unlock(ctx context.Context, l *model.Lock) error {
 
 // leftLocked forgets a variable of which there is no lock.
 func (h *heldLocks) leftLocked(id uint64) {
-	if len(h.table.Of(id)) > 0 {
+	if h.table.Used(id) {
 		return
 	}
 	for _, w := range h.waits {

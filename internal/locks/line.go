@@ -2,11 +2,12 @@ package locks
 
 import (
 	"slices"
+	"sort"
 )
 
 // holder returns a lock that somebody has and that keeps l from being granted, nil if there is none.
 func (t *Table) holder(f *file, l *Lock) *Lock {
-	if !l.Exclusive && f.writers[l.Kind] == 0 {
+	if !l.Exclusive && f.writers[l.Kind] == 0 || f.owns[l.Kind][l.Owner] == len(f.held[l.Kind]) {
 		return nil
 	}
 	for i := range f.held[l.Kind] {
@@ -136,8 +137,8 @@ func (t *Table) crowded(f *file, l *Lock, keep bool, less int) bool {
 	if !t.full(l.Owner.Client, 2) { // the most that it can be
 		return false
 	}
-	own := f.of(l.Kind, l.Owner)
-	return t.full(l.Owner.Client, len(replaced(own, *l, keep))-len(own)-less)
+	from, to := f.touching(l)
+	return t.full(l.Owner.Client, len(replaced(f.held[l.Kind][from:to], *l, keep))-(to-from)-less)
 }
 
 // full reports whether there is no room for n more of a client's.
@@ -145,37 +146,32 @@ func (t *Table) full(name string, n int) bool {
 	return n > 0 && (t.limits.Client > 0 && t.LenOf(name)+n > t.limits.Client || t.limits.Total > 0 && t.total+n > t.limits.Total)
 }
 
-// of returns an owner's locks of a kind, in the order of their ranges.
-func (f *file) of(k Kind, o Owner) []Lock {
+// block is where an owner's locks of a kind are in the list: they are side by side, in the order of their ranges.
+func (f *file) block(k Kind, o Owner) (from, to int) {
 	n := f.owns[k][o]
 	if n == 0 {
-		return nil
+		return len(f.held[k]), len(f.held[k])
 	}
-	own := make([]Lock, 0, n)
-	for i := range f.held[k] {
-		if h := &f.held[k][i]; h.Owner == o {
-			if own = append(own, *h); len(own) == n {
-				break
-			}
-		}
-	}
-	return own
+	from = slices.IndexFunc(f.held[k], func(h Lock) bool { return h.Owner == o })
+	return from, from + n
+}
+
+// touching is where those are that overlap l's range, or are next to it.
+func (f *file) touching(l *Lock) (from, to int) {
+	begin, end := f.block(l.Kind, l.Owner)
+	own := f.held[l.Kind][begin:end]
+	from = sort.Search(len(own), func(i int) bool { return own[i].End+1 >= l.Start })
+	to = from + sort.Search(len(own)-from, func(i int) bool { return own[from+i].Start > l.End+1 })
+	return begin + from, begin + to
 }
 
 // put makes the owner's locks of a range be l, or none. It reports whether the owner had any of the file.
 func (t *Table) put(id uint64, f *file, l Lock, keep bool) (had bool) {
-	before := f.of(l.Kind, l.Owner)
-	if had = len(before) > 0; had {
-		f.held[l.Kind] = slices.DeleteFunc(f.held[l.Kind], func(h Lock) bool { return h.Owner == l.Owner })
-	}
+	had = f.owns[l.Kind][l.Owner] > 0
+	from, to := f.touching(&l)
+	before := slices.Clone(f.held[l.Kind][from:to])
 	after := replaced(before, l, keep)
-	f.held[l.Kind] = append(f.held[l.Kind], after...)
-	for len(before) > 0 && len(after) > 0 && before[0] == after[0] {
-		before, after = before[1:], after[1:]
-	}
-	for len(before) > 0 && len(after) > 0 && before[len(before)-1] == after[len(after)-1] {
-		before, after = before[:len(before)-1], after[:len(after)-1]
-	}
+	f.held[l.Kind] = slices.Replace(f.held[l.Kind], from, to, after...)
 	for i := range before {
 		t.count(id, f, &before[i], -1)
 	}

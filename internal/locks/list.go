@@ -14,6 +14,9 @@ type Entry struct {
 	Waits bool
 }
 
+// Used reports whether anybody has or waits for a lock of a file.
+func (t *Table) Used(id uint64) bool { return t.files[id] != nil }
+
 // Of returns the locks of a file, and then who waits, in order.
 func (t *Table) Of(id uint64) (list []Entry) {
 	f := t.files[id]
@@ -79,8 +82,19 @@ func Sort(list []Entry) {
 	})
 }
 
-// Without returns the parts of a lock that none of others has in its mode, all being of one owner.
-func Without(l Lock, others []Lock) []Lock {
+// Lacks returns the parts of a lock that its owner does not have in its mode.
+func (t *Table) Lacks(id uint64, l Lock) []Lock {
+	l.whole()
+	f := t.files[id]
+	if f == nil || l.check() != nil {
+		return []Lock{l}
+	}
+	from, to := f.touching(&l)
+	return without(l, f.held[l.Kind][from:to])
+}
+
+// without returns the parts of a lock that none of others has in its mode, all being of one owner.
+func without(l Lock, others []Lock) []Lock {
 	left := []Lock{l}
 	for _, o := range others {
 		if o.Exclusive != l.Exclusive {

@@ -182,8 +182,8 @@ func (t *Table) Acquire(id uint64, l Lock, wait bool, token uint64) (w *Waiter, 
 		f = &file{}
 	}
 	if l.Kind == Flock {
-		if had := f.of(Flock, l.Owner); len(had) > 0 {
-			if had[0].Exclusive == l.Exclusive {
+		if f.owns[Flock][l.Owner] > 0 {
+			if i, _ := f.block(Flock, l.Owner); f.held[Flock][i].Exclusive == l.Exclusive {
 				return nil, nil, nil
 			}
 			granted, _ = t.Release(id, Lock{Kind: Flock, Owner: l.Owner})
@@ -341,9 +341,10 @@ func (t *Table) Holds(id uint64, l Lock) bool {
 		return false
 	}
 	next := l.Start
-	for i := range f.held[l.Kind] { // an owner's are in order
+	from, to := f.touching(&l)
+	for i := from; i < to; i++ {
 		h := &f.held[l.Kind][i]
-		if h.Owner != l.Owner || h.Exclusive != l.Exclusive || h.End < next {
+		if h.Exclusive != l.Exclusive || h.End < next {
 			continue
 		}
 		if h.Start > next {

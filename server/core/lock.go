@@ -207,7 +207,7 @@ func (s *Session) Unlock(m *model.Lock, done func(error)) error {
 
 // tidyLocked forgets where a variable was of which nobody has a lock.
 func (k *locking) tidyLocked(id uint64) {
-	if len(k.places) > 0 && len(k.table.Of(id)) == 0 {
+	if !k.table.Used(id) {
 		delete(k.places, id)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/commy-project/commyfs/internal/locks"
 	"github.com/commy-project/commyfs/model"
 )
 
@@ -437,4 +438,40 @@ func TestS15_HostileLocks(t *testing.T) {
 	}
 	p.wantLock(id, 1, false, model.LockGranted) // it has it still
 	p.do(store("v", "2"))
+}
+
+// What a client with as many locks as there can be reclaims does not hold the server up.
+func TestS15_ReclaimMany(t *testing.T) {
+	p := connect(t, startCore(t))
+	id := p.do(store("v", "1"))[0].ID
+	r := &model.Reclaim{Lease: p.wantLock(id, 1, false, model.LockGranted).Lease, Held: []model.HeldLock{{Lock: model.Lock{ID: id, Owner: 1, Exclusive: true}}}}
+	for i := uint64(1); i < maxClientLocks; i++ {
+		r.Held = append(r.Held, model.HeldLock{Lock: model.Lock{
+			ID: id, Kind: model.LockRange, Owner: 1, Exclusive: true, Start: 3 * i, End: 3*i + 1,
+		}})
+	}
+	for range 2 {
+		began := time.Now()
+		if m := p.reclaim(r); len(m.Lost) != 0 {
+			t.Errorf("%d of %d were lost", len(m.Lost), len(r.Held))
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Fatalf("it took %v", took)
+		} else {
+			t.Log(took)
+		}
+		if held, _ := p.core.locking.count(); held != len(r.Held) {
+			t.Errorf("it has %d", held)
+		}
+	}
+	for i := range r.Held { // a part of each
+		r.Held[i].End = r.Held[i].Start
+	}
+	p.reclaim(r)
+	if _, ok := p.core.locking.table.Conflict(id, locks.Lock{Kind: locks.Posix, Start: 4, End: 4}); ok {
+		t.Error("it has what it does not claim any more")
+	}
+	if _, ok := p.core.locking.table.Conflict(id, locks.Lock{Kind: locks.Posix, Start: 3, End: 3}); !ok {
+		t.Error("it does not have what it claims")
+	}
 }

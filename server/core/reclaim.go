@@ -94,17 +94,9 @@ func (k *locking) keepOnlyLocked(t *touched, s *Session, r *model.Reclaim) {
 	for i := range r.Waits {
 		waits[r.Waits[i].Token] = true
 	}
-	type owning struct {
-		id   uint64
-		kind locks.Kind
-		locks.Owner
-	}
-	claims := map[owning][]locks.Lock{}
-	claim := func(l *model.Lock) {
-		h := s.lockOf(l)
-		o := owning{l.ID, h.Kind, h.Owner}
-		claims[o] = append(claims[o], h)
-	}
+	// Of a range that it has as a shared lock and waits for as an exclusive one either may be what it has.
+	claims := map[bool]*locks.Table{false: locks.New(locks.Limits{}), true: locks.New(locks.Limits{})}
+	claim := func(l *model.Lock) { claims[l.Exclusive].Force(l.ID, s.lockOf(l)) }
 	for i := range r.Held {
 		claim(&r.Held[i].Lock)
 	}
@@ -113,13 +105,16 @@ func (k *locking) keepOnlyLocked(t *touched, s *Session, r *model.Reclaim) {
 	}
 	for _, e := range k.table.OfClient(s.client.id) {
 		if e.Waits {
-			if w := k.table.Waits(s.client.id, e.File, e.Token); w != nil && !waits[e.Token] {
+			if waits[e.Token] {
+				continue
+			}
+			if w := k.table.Waits(s.client.id, e.File, e.Token); w != nil {
 				granted, _ := k.table.Cancel(w)
 				k.tellLocked(t, granted)
 			}
 			continue
 		}
-		for _, rest := range locks.Without(e.Lock, claims[owning{e.File, e.Kind, e.Owner}]) {
+		for _, rest := range claims[e.Exclusive].Lacks(e.File, e.Lock) {
 			granted, _ := k.table.Release(e.File, rest)
 			k.tellLocked(t, granted)
 		}
