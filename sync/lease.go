@@ -101,7 +101,7 @@ func (c *Client) loseLease(lease uint64, tell bool) {
 	}
 	h.table.ReleaseClient("")
 	if len(lost) > 0 {
-		h.lostTo.Store(max(lease, h.lostTo.Load()))
+		h.losses.Add(1)
 	}
 	for _, w := range h.waits { // they lose their place
 		w.on = nil

@@ -24,8 +24,8 @@ type heldLocks struct {
 	// under is the lease by which the client has locks now, 0 if it has none.
 	under atomic.Uint64
 	used  atomic.Bool // somebody has asked for a lock
-	// lostTo is the last lease by which locks were lost.
-	lostTo atomic.Uint64
+	// losses is how often locks were lost.
+	losses atomic.Uint64
 
 	mu      sync.Mutex // guards the following; a leaf
 	table   *locks.Table
@@ -167,12 +167,18 @@ func (c *Client) LockedByOther(l model.Lock) bool {
 
 // Tenure is a number that stands for the locks that the client has now, 0 if it has none. What is written now and sent later, as an
 // [Edit] that has it, is refused with model.ErrLockLost if they are lost by then.
-func (c *Client) Tenure() uint64 { return c.locks.under.Load() }
+func (c *Client) Tenure() uint64 {
+	losses := c.locks.losses.Load()
+	if c.locks.under.Load() == 0 {
+		return 0
+	}
+	return losses + 1
+}
 
 // leaseOf is the lease of a change that was begun in a tenure.
 func (h *heldLocks) leaseOf(tenure uint64) (uint64, error) {
 	lease := h.under.Load()
-	if tenure != 0 && tenure <= h.lostTo.Load() { // noted before there are no locks any more
+	if tenure != 0 && tenure <= h.losses.Load() { // noted before there are no locks any more
 		return 0, model.ErrLockLost
 	}
 	return lease, nil

@@ -14,33 +14,28 @@ import (
 	"github.com/commy-project/commyfs/transport"
 )
 
-// lockServer is a server of which anybody gets each lock, by lease 7, and that carries out reports when it is told to.
+// lockServer is a server of which anybody gets each lock, by one lease, and that carries out reports when it is told to.
 type lockServer struct {
 	*fake
 	sync.Mutex // guards the following
 	held       []func()
 	free       bool
 	unlocked   []model.Lock
-	reports    int
-	leases     []uint64 // of changes
+	lease      uint64
 }
 
 func newLockServer(t *testing.T) *lockServer {
-	s := &lockServer{}
+	s := &lockServer{lease: 7}
 	s.fake = &fake{t: t, lease: time.Minute, handle: func(send func(uint64, transport.Message), id uint64, m transport.Message) {
 		s.Lock()
 		defer s.Unlock()
 		switch m := m.(type) {
 		case *transport.Lock:
-			send(id, &transport.Locked{Token: m.Token, Lease: 7})
+			send(id, &transport.Locked{Token: m.Token, Lease: s.lease})
 		case *transport.Unlock:
 			s.unlocked = append(s.unlocked, m.Lock)
 			send(id, &transport.Done{})
 		case *transport.ReportVariableChanges:
-			s.reports++
-			for i := range m.Changes {
-				s.leases = append(s.leases, m.Changes[i].Lease)
-			}
 			answer := func() { send(id, accept(m)) }
 			if s.free {
 				answer()
@@ -184,6 +179,12 @@ func TestS15_LostTenure(t *testing.T) {
 	}
 	s.push(&transport.LeaseEnded{Lease: 7})
 	eventually(t, func() bool { return !c.HasLock(fakeVariable, model.LockFile, 1) })
+	s.Lock()
+	s.lease = 6 // the server's clock was set back
+	s.Unlock()
+	if err := c.Lock(t.Context(), lockOf(1), true); err != nil {
+		t.Fatal(err)
+	}
 	for _, commit := range []func() error{
 		func() error { _, err := v.Commit(t.Context(), e); return err },
 		func() error { _, err := v.Enqueue(e).Wait(t.Context()); return err },
@@ -196,9 +197,11 @@ func TestS15_LostTenure(t *testing.T) {
 			t.Errorf("after the lease was lost: %v", err)
 		}
 	}
-	e.Tenure = 0
-	if _, err := v.Commit(t.Context(), e); err != nil {
-		t.Errorf("begun after it: %v", err)
+	for _, tenure := range []uint64{0, c.Tenure()} {
+		e.Tenure = tenure
+		if _, err := v.Commit(t.Context(), e); err != nil {
+			t.Errorf("begun after it, in tenure %d: %v", tenure, err)
+		}
 	}
 }
 
