@@ -118,15 +118,8 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 		}
 	}
 
-	// First what moved, so that nothing that stays is below a directory that goes. Parents come before children.
-	slices.SortFunc(sn.dirs, func(a, b model.Dir) int { return strings.Compare(a.Name, b.Name) })
-	for _, d := range sn.dirs {
-		e := model.Event{Kind: model.EventMkdir, ID: d.ID, Name: d.Name, MTime: d.MTime, Mode: d.Mode}
-		if s.nodeLocked(d.ID, d.Name) != nil {
-			e.Kind = model.EventRenameDir
-		}
-		s.placeLocked(prefix, &e, &notices)
-	}
+	// First what moved, so that nothing that stays is below a directory that goes.
+	s.placeDirsLocked(prefix, sn.dirs, &notices)
 	for i := range sn.vars {
 		in := &sn.vars[i]
 		if v, _ := s.nodeLocked(in.ID, in.Name).(*Variable); v != nil && v.pathLocked() != in.Name {
