@@ -367,7 +367,7 @@ func (c *cut) heirSees(t *testing.T, e *Estate) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Munmap(mem)
+	defer func() { _ = unix.Munmap(mem) }()
 	h := &Estate{file: e.file, mem: mem}
 	h.TakeOver()
 	return c.look(h)
