@@ -3,6 +3,7 @@ package transport
 import "github.com/commy-project/commyfs/model"
 
 //go:generate go run github.com/tinylib/msgp@v1.6.5 -file=message.go -tests=false -io=false
+//go:generate go run github.com/tinylib/msgp@v1.6.5 -file=lockmessage.go -tests=false -io=false
 //go:generate go run github.com/tinylib/msgp@v1.6.5 -file=wire.go -unexported -tests=false -io=false
 
 //msgp:replace model.ServerInfo with:wireServerInfo
@@ -23,80 +24,12 @@ import "github.com/commy-project/commyfs/model"
 //msgp:replace model.KeyInfo with:wireKeyInfo
 //msgp:replace model.BareInfo with:wireBareInfo
 //msgp:replace model.MemoryInfo with:wireMemoryInfo
-//msgp:replace model.Lock with:wireLock
-//msgp:replace model.HeldLock with:wireHeldLock
-//msgp:replace model.LockRequest with:wireLockRequest
-//msgp:replace model.LockAnswer with:wireLockAnswer
-//msgp:replace model.LockInfo with:wireLockInfo
-//msgp:replace model.LockKind with:uint8
-//msgp:replace model.LockState with:uint8
 //msgp:replace model.Code with:uint8
 //msgp:replace model.Rights with:uint32
 //msgp:replace model.Mode with:uint16
 //msgp:replace model.EventKind with:uint8
 //msgp:replace model.Op with:uint8
 //msgp:replace model.Type with:uint8
-
-// Message is the closed set of bodies that a frame can carry. Requests are sent by the client and answered by the
-// reply named beside them, or by [Error], but for [ChangesConfirmed], which is not answered; pushes have request id 0 and come from the server alone.
-type Message interface {
-	messageType() Type
-	MarshalMsg([]byte) ([]byte, error)
-	UnmarshalMsg([]byte) ([]byte, error)
-	Msgsize() int
-}
-
-// Type numbers a message on the wire. Numbers are never reused.
-type Type uint8
-
-// The message types of protocol v2.
-const (
-	TypeError Type = iota + 1
-	TypeDone
-	TypeHello
-	TypeWelcome
-	TypeWatchTree
-	TypeTree
-	TypeTreeChanged
-	TypeWatch
-	TypeSnapshot
-	TypeVariableChanged
-	TypeUnwatch
-	TypeReportVariableChanges
-	TypeVariableChangesAcknowledged
-	TypeGetServiceFilePath
-	TypeServiceFilePath
-	TypeProbe
-	TypeProbed
-	TypeReadVariable
-	TypeVariableData
-	TypeList
-	TypeEntries
-	TypeGetStatus
-	TypeStatus
-	TypeCreateKey
-	TypeKeyCreated
-	TypeListKeys
-	TypeKeys
-	TypeRevokeKey
-	TypeHandover
-	TypeServiceFileRotated
-	TypeGoodbye
-	TypePing
-	TypeCacheVariables
-	TypeChangesConfirmed
-	TypeLock
-	TypeLocked
-	TypeUnlock
-	TypeCancelLock
-	TypeTestLock
-	TypeLockTested
-	TypeReclaimLocks
-	TypeLocksReclaimed
-	TypeListLocks
-	TypeLocks
-	TypeLeaseEnded
-)
 
 // Error answers a request that was refused. Off the wire it is a [model.Error].
 type Error struct {
@@ -361,79 +294,4 @@ type CacheVariables struct {
 type ChangesConfirmed struct {
 	Service uint64 `msg:"s"`
 	Rev     int64  `msg:"r"`
-}
-
-// Lock asks for a lock of a variable. Answer: [Locked]; that of a request that waits is followed by another, as a push.
-type Lock struct {
-	model.Lock `msg:"l"`
-	Token      uint64 `msg:"t"` // the client's number of the request, > 0
-	Wait       bool   `msg:"w,omitempty"`
-	Age        int64  `msg:"a,omitempty"`
-}
-
-// Locked answers [Lock] and [CancelLock], and is the push that says what has become of a request that has waited. What others have
-// changed before is sent before it.
-type Locked struct {
-	Token   uint64          `msg:"t"`
-	State   model.LockState `msg:"s,omitempty"`
-	Code    model.Code      `msg:"e,omitempty"`
-	Message string          `msg:"em,omitempty"`
-	Lease   uint64          `msg:"le,omitempty"`
-}
-
-// Unlock takes a lock, or a part of one, from its owner, when all reports that were sent before are carried out. Answer: [Done].
-type Unlock struct {
-	model.Lock `msg:"l"`
-}
-
-// CancelLock takes back a request that waits. Answer: [Locked], with LockGranted if it came too late.
-type CancelLock struct {
-	ID    uint64 `msg:"id"` // of the variable
-	Token uint64 `msg:"t"`
-}
-
-// TestLock asks who is in the way of a lock. Answer: [LockTested].
-type TestLock struct {
-	model.Lock `msg:"l"`
-}
-
-// LockTested answers [TestLock].
-type LockTested struct {
-	Held bool       `msg:"h,omitempty"`
-	By   model.Lock `msg:"b"`
-	Near bool       `msg:"n,omitempty"`
-}
-
-// ReclaimLocks tells all locks that the client has by a lease, and waits for. It is the first request after [Hello] of a client
-// that has any. Answer: [LocksReclaimed].
-type ReclaimLocks struct {
-	Lease uint64              `msg:"le"`
-	Lost  bool                `msg:"x,omitempty"`
-	Held  []model.HeldLock    `msg:"h"`
-	Waits []model.LockRequest `msg:"w"`
-}
-
-// LocksReclaimed answers [ReclaimLocks].
-type LocksReclaimed struct {
-	Lease uint64             `msg:"le"`
-	Lost  []int              `msg:"x"`
-	Waits []model.LockAnswer `msg:"w"`
-}
-
-// ListLocks asks for the locks of what is at or below a path. Answer: one or more [Locks], the last with More false.
-type ListLocks struct {
-	Tenant  string `msg:"t"`
-	Service string `msg:"s"`
-	Name    string `msg:"n"`
-}
-
-// Locks is a page of the answer to [ListLocks].
-type Locks struct {
-	Locks []model.LockInfo `msg:"l"`
-	More  bool             `msg:"m"`
-}
-
-// LeaseEnded is a push: the client has lost all its locks.
-type LeaseEnded struct {
-	Lease uint64 `msg:"le"`
 }
