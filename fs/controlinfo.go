@@ -215,6 +215,7 @@ func (f *FS) statsText() []byte {
 	streams, readers, lines, missed := f.streams.stat()
 	t.put("streams", streams)
 	t.put("stream_readers", readers)
+	t.put("stream_services", f.streams.watches.Held())
 	t.put("stream_lines", lines)
 	t.put("stream_lines_dropped", missed)
 	return t.Bytes()

@@ -334,3 +334,24 @@ func TestS18_Ends(t *testing.T) {
 	s.Kill()
 	m.Unmount()
 }
+
+// TestS18_Services: the services that a stream keeps loaded are counted.
+func TestS18_Services(t *testing.T) {
+	t.Parallel()
+	h := NewHost(t)
+	m := h.Mount()
+	m.Mkdir("t")
+	for _, name := range []string{"a", "b", "c"} {
+		m.Mkdir("t/" + name)
+	}
+	one := m.Stream("events?path=t%2Fa")
+	if n := m.stat("stream_services"); n != 1 {
+		t.Errorf("%d services for one", n)
+	}
+	all := m.Stream("events")
+	if n := m.stat("stream_services"); n != 4 {
+		t.Errorf("%d services for one and all", n)
+	}
+	one.Kill()
+	all.Kill()
+}

@@ -24,6 +24,7 @@ import (
 	"github.com/commy-project/commyfs/fs/mountpoint"
 	"github.com/commy-project/commyfs/fs/pages"
 	"github.com/commy-project/commyfs/internal/heap"
+	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/offline"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -234,8 +235,12 @@ func (a *app) mount(ctx context.Context, o *mountOptions, fo varfs.Options, daem
 		daemon.ready()
 	default:
 		fmt.Fprintln(a.stdout, "mounted "+dir)
+		a.notify("READY=1", "STATUS=mounted "+names.Show(dir))
 	}
 	err = serveMount(m, signals, a.stderr)
+	if !background {
+		a.notify("STOPPING=1")
+	}
 	return errors.Join(err, m.Close())
 }
 

@@ -89,10 +89,14 @@ func (a *app) runServe(ctx context.Context, o *serveOptions) error {
 		if ca != "" {
 			fmt.Fprintf(a.stdout, "ca %s\n", ca)
 		}
+		a.notify("READY=1", "STATUS=listening "+s.Info().URL)
 	}
 	select {
 	case <-ctx.Done():
 	case <-s.Done():
+	}
+	if !o.auto {
+		a.notify("STOPPING=1")
 	}
 	reason := s.Err()
 	if errors.Is(reason, server.ErrIdle) || errors.Is(reason, server.ErrHandover) || o.auto && errors.Is(reason, server.ErrVanished) {

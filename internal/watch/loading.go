@@ -127,6 +127,7 @@ func (w *watcher) report(ctx context.Context, s *varsync.Service, first bool) er
 func (w *watcher) hold(s *varsync.Service) {
 	if w.held[s.ID()] == nil {
 		s.Hold()
+		w.h.held.Add(1)
 		w.held[s.ID()] = s
 	}
 }
@@ -135,5 +136,6 @@ func (w *watcher) release(id uint64) {
 	if s := w.held[id]; s != nil {
 		delete(w.held, id)
 		s.Release()
+		w.h.held.Add(-1)
 	}
 }

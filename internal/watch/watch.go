@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
@@ -38,6 +39,7 @@ type Hub struct {
 	o    Options
 	sync *varsync.Client
 	done chan struct{} // closed by Close
+	held atomic.Int64  // services that watches keep loaded
 
 	mu       sync.Mutex // guards the following
 	closed   bool
@@ -51,6 +53,9 @@ func New(o Options) *Hub {
 
 // Of sets the copy, before the first watch.
 func (h *Hub) Of(c *varsync.Client) { h.sync = c }
+
+// Held is how many services the watches keep loaded; one that several watches keep counts for each.
+func (h *Hub) Held() int64 { return h.held.Load() }
 
 // Changed is to be called with all notices of the copy, in order. It does not block.
 func (h *Hub) Changed(notices []varsync.Notice) {
