@@ -41,6 +41,10 @@ func watchers(t *testing.T, h *Host, dir string) []watcher {
 		testenv.Need(t, "java", "javac")
 		commands["chokidar"] = []string{"env", "NODE_PATH=/usr/share/nodejs", "node", script("chokidar.js")}
 		commands["WatchService"] = []string{"java", script("Watch.java")}
+		if os.Getenv("COMMYFS_WATCHER_NOTIFY") == "" {
+			t.Fatal("COMMYFS_WATCHER_NOTIFY names no program: .ci/conformance builds it of testdata/watchers/notify")
+		}
+		commands["notify"] = []string{os.Getenv("COMMYFS_WATCHER_NOTIFY")}
 	}
 	var list []watcher
 	for name, command := range commands {
