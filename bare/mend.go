@@ -1,6 +1,7 @@
 package bare
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -159,7 +160,11 @@ func (f *File) writeKnown(w io.WriterAt, from int64) (int64, error) {
 	to := min(from+chunk, f.size)
 	for _, p := range f.touched.between(from/PageSize, (to+PageSize-1)/PageSize) {
 		at := max(from, p*PageSize)
-		if _, err := w.WriteAt(f.shadow[at:(p+1)*PageSize], at); err != nil {
+		page, err := f.restored(f.shadow[at:(p+1)*PageSize], at)
+		if err == nil {
+			_, err = w.WriteAt(page, at)
+		}
+		if err != nil {
 			return from, err
 		}
 	}
@@ -167,6 +172,23 @@ func (f *File) writeKnown(w io.WriterAt, from int64) (int64, error) {
 		f.sound = MaxSize
 	}
 	return to, nil
+}
+
+// restored is what is known of some bytes of the file at an offset, but for the words that somebody has written since it was cut.
+func (f *File) restored(known []byte, off int64) ([]byte, error) {
+	page := make([]byte, len(known))
+	if _, err := f.ro.ReadAt(page, off); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	for len(known) > 0 {
+		n := min(8, len(known))
+		at := len(page) - len(known)
+		if word := page[at : at+n]; bytes.Count(word, []byte{0}) == n {
+			copy(word, known)
+		}
+		known = known[n:]
+	}
+	return page, nil
 }
 
 // trim cuts a file that somebody has made longer, if nobody has it open any more.

@@ -71,6 +71,42 @@ func TestMend_Again(t *testing.T) {
 	testenv.Eventually(t, bound, func() error { _, err := os.Stat(bell); return err })
 }
 
+// What a program writes after it has cut a file short is not overwritten by what was known.
+func TestMend_WrittenMeanwhile(t *testing.T) {
+	k := &keeper{t: t, values: map[uint64]Found{}}
+	var err error
+	if k.f, err = openDir(t, filepath.Join(t.TempDir(), "bare")).Open(7, 1<<16, k); err != nil { // and nobody looks after it
+		t.Fatal(err)
+	}
+	for _, v := range []Variable{{ID: 1, Off: 0, Size: 8}, {ID: 2, Off: 13, Size: 8}} {
+		if err := k.f.Track(v, make([]byte, 8)); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.f.Put(v, fmt.Appendf(nil, "known  %d", v.ID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path, _ := k.f.Paths()
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	w, cut, err := k.f.beginMending()
+	if err != nil || w == nil || cut != 0 {
+		t.Fatal(w, cut, err)
+	}
+	defer w.Close()
+	if err := os.WriteFile(path, []byte("written."), 0o600); err != nil { // cut once more, too
+		t.Fatal(err)
+	}
+	if _, err := k.f.writeKnown(w, cut); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || !strings.HasPrefix(string(got), "written.\x00\x00\x00\x00\x00known  2") {
+		t.Errorf("the file has %.24q (%v)", got, err)
+	}
+}
+
 // smallDisk mounts a file system that is soon full.
 func smallDisk(t *testing.T, size string) (dir string) {
 	t.Helper()

@@ -215,9 +215,15 @@ static inline uint64_t commyfs__word(const uint8_t *b, size_t off, size_t n) {
 	return w;
 }
 
-// Opens what is to be mapped: no link, and no FIFO or device, which could block.
+// Opens what is to be mapped: no link, and no FIFO or device, which could block. It can meet the server asking the kernel who has
+// a bare service's file open, which takes a moment.
 static inline int commyfs__regular(const char *path, int mode, struct stat *st) {
-	int r = 0, fd = open(path, mode | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int r = 0, fd = -1;
+	for (int i = 0; fd < 0 && i < 1000; i++) {
+		if (i) usleep(1000);
+		fd = open(path, mode | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0 && errno != EWOULDBLOCK) break;
+	}
 	if (fd < 0) return -errno;
 	if (fstat(fd, st)) r = -errno;
 	else if (!S_ISREG(st->st_mode) || st->st_size < 4096) r = -EBADMSG;

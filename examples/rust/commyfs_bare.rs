@@ -139,7 +139,17 @@ pub struct Memory {
 
 fn open(path: &Path) -> Result<File> {
     // No link, and no FIFO or device, which could block.
-    let file = OpenOptions::new().read(true).write(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
+    let mut tries = 0;
+    let file = loop {
+        match OpenOptions::new().read(true).write(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path) {
+            // The server asks the kernel who has the file open, which takes a moment.
+            Err(e) if e.kind() == ErrorKind::WouldBlock && tries < 1000 => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            r => break r?,
+        }
+    };
     let st = file.metadata()?;
     if !st.is_file() || st.len() < PAGE {
         return Err(corrupt());
