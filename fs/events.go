@@ -15,6 +15,7 @@ import (
 	"github.com/commy-project/commyfs/internal/jsonline"
 	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/internal/watch"
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -90,6 +91,8 @@ type eventStream struct {
 	lines  *stream.Stream
 	synced chan struct{} // closed when it has begun: every later change is in it
 	cancel context.CancelFunc
+	only   *watch.Service // that all paths are in, nil: several
+	told   watch.Token    // of the last change in it; only run uses it
 
 	// Guarded by streams.mu.
 	opens int
@@ -110,9 +113,9 @@ type eventHandle struct {
 	process int // that has opened it; 0: not known
 }
 
-func (ss *streams) init(f *FS, dial func(context.Context) (varsync.Conn, error)) {
+func (ss *streams) init(f *FS, co *varsync.Options) {
 	ss.f, ss.m = f, map[string]*eventStream{}
-	ss.watches = watch.New(watch.Options{Dial: dial, Timeout: f.c.Timeout(), Logger: f.log})
+	ss.watches = watch.New(watch.Options{Dial: co.Dial, Client: func() model.Client { return co.Client }, Timeout: f.c.Timeout(), Logger: f.log})
 	ss.watches.Of(f.c)
 }
 
@@ -142,7 +145,7 @@ func (f *FS) openEvents(interrupt <-chan struct{}, q *eventQuery) (*eventHandle,
 	}
 	if q.since == "" {
 		h.r = s.lines.Now()
-	} else if h.r, err = s.lines.Since(q.since); err != nil {
+	} else if h.r, err = s.since(ctx, q); err != nil {
 		s.unuse()
 		return nil, syscall.EINVAL
 	}
@@ -158,7 +161,7 @@ func (ss *streams) use(q *eventQuery) (*eventStream, error) {
 		if len(ss.m) >= maxStreams {
 			return nil, syscall.EMFILE
 		}
-		s = &eventStream{of: ss, key: q.key, lines: stream.New(droppedLine), synced: make(chan struct{})}
+		s = &eventStream{of: ss, key: q.key, lines: stream.New(droppedLine), synced: make(chan struct{}), only: q.service(ss.f.c)}
 		s.awaiting.files = map[uint64]uint64{}
 		s.lines.OnMore(s.wakePolls)
 		var ctx context.Context
@@ -248,15 +251,17 @@ func (s *eventStream) run(ctx context.Context, paths [][]string) {
 }
 
 func (s *eventStream) add(ev *watch.Event) {
-	s.lines.Add(func(token string) []byte {
-		c := jsonline.ChangeOf(ev)
-		c.Token = token
-		line, err := jsonline.Line(c)
-		if err != nil { // it has nothing that JSON cannot have
-			s.of.f.log.Error("event", "err", err)
-		}
-		return line
-	})
+	s.lines.Add(func(token string) []byte { return s.line(ev, token+s.at(ev)) })
+}
+
+func (s *eventStream) line(ev *watch.Event, token string) []byte {
+	c := jsonline.ChangeOf(ev)
+	c.Token = token
+	line, err := jsonline.Line(c)
+	if err != nil { // it has nothing that JSON cannot have
+		s.of.f.log.Error("event", "err", err)
+	}
+	return line
 }
 
 // await has the kernel told when there is more to read for a descriptor.

@@ -221,7 +221,7 @@ func (f *FS) connect(ctx context.Context, co varsync.Options) error {
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	context.AfterFunc(f.ctx, f.syscalls.close)
 	f.watchdog.tick = f.opBound() / 2
-	f.streams.init(f, co.Dial)
+	f.streams.init(f, &co)
 	return nil
 }
 

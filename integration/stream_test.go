@@ -98,8 +98,10 @@ func TestS18_Stream(t *testing.T) {
 	a.Write("t/s/old", "0")
 	s, other := a.Stream("events"), b.Stream("events?path=t%2Fs%2Fd")
 	a.Write("t/s/v", "1")
+	s.want("create t/s/v") // values come from shared memory: a line can have a later one, and then tells of both changes
 	b.WaitValue("t/s/v", "1")
 	b.Write("t/s/v", "22")
+	s.want("create t/s/v", "modify t/s/v")
 	a.Mkdir("t/s/d")
 	a.WaitValue("t/s/v", "22")
 	if err := os.Rename(a.Path("t/s/v"), a.Path("t/s/d/w")); err != nil {

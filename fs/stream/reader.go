@@ -29,6 +29,13 @@ type part struct {
 // place is a place in a stream: in bytes, and the number of the first line behind.
 type place struct{ byte, line uint64 }
 
+// Lead has the reader read other lines first. It has not read anything yet.
+func (r *Reader) Lead(lines []byte) {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	r.note, r.begin = lines, uint64(len(lines))
+}
+
 // Close ends reading.
 func (r *Reader) Close() {
 	r.f.mu.Lock()

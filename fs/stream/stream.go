@@ -128,13 +128,13 @@ func (f *Stream) Now() *Reader {
 	return f.readerLocked(f.end, f.nextLocked())
 }
 
-// Since returns a reader of the lines after the one with a token. If they are not all kept, or were another stream's, the first
-// line that it reads says so.
-func (f *Stream) Since(token string) (*Reader, error) {
+// Since returns a reader of the lines after the one with a token. If they are not all kept, or were another stream's, it is not
+// whole: the first line that it reads says so.
+func (f *Stream) Since(token string) (r *Reader, whole bool, err error) {
 	id, number, ok := strings.Cut(token, ":")
 	line, err := strconv.ParseUint(number, 10, 64)
 	if !ok || err != nil || id == "" {
-		return nil, ErrMalformed
+		return nil, false, ErrMalformed
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -143,15 +143,15 @@ func (f *Stream) Since(token string) (*Reader, error) {
 		r := f.readerLocked(f.end, next)
 		r.note = f.dropped(0, f.token(next-1))
 		r.begin = uint64(len(r.note))
-		return r, nil
+		return r, false, nil
 	case line+1 == next:
-		return f.readerLocked(f.end, next), nil
+		return f.readerLocked(f.end, next), true, nil
 	case line+1 < f.first:
 		r := f.readerLocked(f.keptLocked(), f.first)
 		r.missed(f.first - line - 1)
-		return r, nil
+		return r, false, nil
 	}
-	return f.readerLocked(f.lines[line+1-f.first].at, line+1), nil
+	return f.readerLocked(f.lines[line+1-f.first].at, line+1), true, nil
 }
 
 func (f *Stream) readerLocked(at, number uint64) *Reader {

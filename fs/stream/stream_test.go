@@ -58,7 +58,7 @@ func TestReadersHaveTheirOwnPlace(t *testing.T) {
 	if got := read(t, b, 100); got != "two\n" {
 		t.Errorf("b reads %q", got)
 	}
-	c, err := f.Since(one)
+	c, _, err := f.Since(one)
 	if err != nil || read(t, c, 100) != "two\n" {
 		t.Errorf("since %s: %v", one, err)
 	}
@@ -102,12 +102,12 @@ func TestDropped(t *testing.T) {
 	for i := 1; i < MaxLines+10; i++ {
 		last = f.put(fmt.Sprint(i))
 	}
-	if r, err := f.Since(first); err != nil || !r.Ready() {
+	if r, whole, err := f.Since(first); err != nil || whole || !r.Ready() {
 		t.Errorf("since what is gone: %v", err)
 	} else if got := readAll(t, r, 30); !strings.HasPrefix(got, "dropped 9 "+f.id+":10\n10\n11\n") {
 		t.Errorf("since what is gone: %.50q", got)
 	}
-	if r, err := f.Since(last); err != nil || r.Ready() {
+	if r, whole, err := f.Since(last); err != nil || !whole || r.Ready() {
 		t.Errorf("since the last: %v", err)
 	}
 	if got, want := read(t, r, 40), "dropped 10 "; !strings.HasPrefix(got, want) {
@@ -130,7 +130,7 @@ func TestDropped(t *testing.T) {
 	buf := make([]byte, 60)
 	n, _ := r.ReadAt(buf, r.at, false, nil)
 	token := strings.Fields(string(buf[:n]))[2]
-	again, err := f.Since(token)
+	again, _, err := f.Since(token)
 	if err != nil || !bytes.Equal([]byte(read(t, again, 50)), []byte(big[:50])) {
 		t.Errorf("since %s: %v", token, err)
 	}
@@ -140,13 +140,13 @@ func TestTokens(t *testing.T) {
 	f := newStream()
 	f.put("x")
 	for _, bad := range []string{"", "x", ":1", f.id + ":", f.id + ":-1", f.id + ":x"} {
-		if _, err := f.Since(bad); !errors.Is(err, ErrMalformed) {
+		if _, _, err := f.Since(bad); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
 	for _, old := range []string{"abc:0", f.id + ":9"} {
-		r, err := f.Since(old)
-		if err != nil || !r.Ready() {
+		r, whole, err := f.Since(old)
+		if err != nil || whole || !r.Ready() {
 			t.Fatalf("%q: %v", old, err)
 		}
 		f.put("next")
@@ -156,11 +156,11 @@ func TestTokens(t *testing.T) {
 	}
 	// Nothing was dropped from what is new.
 	empty := newStream()
-	r, err := empty.Since("abc:0")
+	r, _, err := empty.Since("abc:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := empty.Since(strings.Fields(read(t, r, 100))[2])
+	again, _, err := empty.Since(strings.Fields(read(t, r, 100))[2])
 	if err != nil || again.Ready() {
 		t.Errorf("since the token of the line: %v", err)
 	}
@@ -204,5 +204,16 @@ func TestWaiting(t *testing.T) {
 	wg.Wait()
 	if more != 3 {
 		t.Errorf("told of more %d times", more)
+	}
+}
+
+func TestLead(t *testing.T) {
+	f := newStream()
+	f.put("before")
+	r := f.Now()
+	r.Lead([]byte("a\nb\n"))
+	f.put("c")
+	if got := readAll(t, r, 3); got != "a\nb\nc\n" {
+		t.Errorf("%q", got)
 	}
 }

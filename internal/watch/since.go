@@ -99,3 +99,31 @@ func (h *Hub) changesSince(ctx context.Context, service uint64, t Token) (change
 	})
 	return changes, rev, err
 }
+
+// Since returns what a watch that resumes after a token would report first, of at most a number of bytes of values. It is
+// [ErrExpired] also if it is more. Asked.Only.Follow returns the service.
+func (h *Hub) Since(ctx context.Context, a Asked, most int) (events []Event, err error) {
+	w := newWatcher(h, a)
+	n, err := a.Only.Follow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	changes, rev, err := h.changesSince(ctx, n.ID(), a.Since)
+	if err != nil {
+		return nil, err
+	}
+	for i := range changes {
+		ev, ok := w.changed(&changes[i])
+		if !ok {
+			continue
+		}
+		if most -= len(ev.Value); most < 0 {
+			return nil, ErrExpired
+		}
+		if ev.Token = a.Since; i == len(changes)-1 {
+			ev.Token = Token{a.Since.Store, rev}
+		}
+		events = append(events, ev)
+	}
+	return events, nil
+}
