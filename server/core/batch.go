@@ -210,7 +210,7 @@ func (b *batch) put(k entryKey, n entry) {
 		b.infos.set(n.d.dir, n.d)
 		b.setPrefix(n.d.dir, n.d.isOwnPrefix())
 		k.in.contains(len(k.name), 0, b.infos.get)
-		if dir := n.d.dir; dir.longest > 0 {
+		if dir := n.d.dir; dir.had {
 			dir.highest = max(dir.highest, n.d.least)
 			k.in.contains(len(k.name)+1+dir.longest, dir.highest, b.infos.get)
 		}
@@ -256,8 +256,8 @@ func (b *batch) highest(n entry) uint64 {
 	switch {
 	case n.v != nil:
 		return n.v.version
-	case n.d.dir.longest == 0:
-		return 0 // nothing has ever been in it
+	case !n.d.dir.had:
+		return 0
 	}
 	return n.d.dir.versionBy(n.d.dir.highest, b.infos.get)
 }

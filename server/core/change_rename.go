@@ -114,7 +114,7 @@ func (e *evaluator) relabel(was entry, at entryKey, above uint64) (now entry) {
 	} else {
 		d := *was.d
 		d.in, d.name = at.in, at.name
-		if d.dir.longest > 0 { // else nothing has ever been in it
+		if d.dir.had {
 			d.least = above + 1
 		}
 		now.d = &d

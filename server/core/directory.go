@@ -16,6 +16,7 @@ type directory struct {
 	// count is of what is in it. No path of what is anywhere below it is longer than longest, counted from it, and no version
 	// higher than highest. These are the committer's own, once the service is loaded.
 	count   int
+	had     bool // something has been in it
 	longest int
 	highest uint64
 }
@@ -122,7 +123,7 @@ func (d *directory) versionBy(own uint64, now func(*directory) *dirInfo) uint64 
 // batch that was given up can have left a directory's bounds higher than those of what it is in.
 func (d *directory) contains(length int, version uint64, now func(*directory) *dirInfo) {
 	for {
-		d.longest, d.highest = max(d.longest, length), max(d.highest, version)
+		d.had, d.longest, d.highest = true, max(d.longest, length), max(d.highest, version)
 		at := now(d)
 		if at == nil {
 			return

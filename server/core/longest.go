@@ -14,7 +14,7 @@ func (e *evaluator) fitsBelow(d *directory, path string) bool {
 	}
 	left := maxLooked
 	longest, ok := e.longest(d, over, &left)
-	if ok {
+	if ok && len(e.entries.over) == 0 { // nothing is only going to be removed
 		d.longest = longest
 	}
 	return ok && longest <= room
