@@ -67,6 +67,12 @@ func TestS23_ServerDown(t *testing.T) {
 			})
 			t.Logf("back after %v", time.Since(begun))
 			near.WaitValue("t/s/v", want)
+			testenv.Eventually(t, slower(20*time.Second), func() error { // it has left word for the next
+				if text := far.stderr.String(); !strings.Contains(text, "the mount goes on") {
+					return fmt.Errorf("the log does not say so: %s", text)
+				}
+				return nil
+			})
 			if !queue { // which is made anew in any case
 				r.client.kill9(far.Dir)
 			}

@@ -67,7 +67,7 @@ func TestBench(t *testing.T) {
 		t.Errorf("report of a run of %v: %+v", r.Took, report)
 	}
 	want := map[string]bool{"wake/commyfs_wss": true, "flock/commyfs_wss": true, "handover/commyfs_wss": true}
-	for _, c := range []string{"open_read_close", "pread", "pwrite", "pwrite_fsync", "stat", "echo", "list", "wake", "flock", "handover"} {
+	for _, c := range []string{"open_read_close", "pread", "pread_cached", "pwrite", "pwrite_fsync", "stat", "echo", "list", "wake", "flock", "handover"} {
 		for _, s := range []string{"tmpfs", "minimal", "commyfs"} {
 			want[c+"/"+s] = true
 		}
