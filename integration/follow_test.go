@@ -40,7 +40,7 @@ func TestS18_Follow(t *testing.T) {
 		`exec busybox tail -f "$1"`, `exec busybox tail -F "$1"`, `exec cat "$1"`, `exec busybox cat "$1"`, `exec dd if="$1" bs=1 status=none`,
 		`while read -r x; do echo "$x"; done < "$1"`, `exec bash -c 'while read -t 20 -r x; do echo "$x"; done < "$1"' bash "$1"`,
 		`exec grep --line-buffered modify "$1"`, `exec sed -u s/a/a/ "$1"`, `exec jq --unbuffered -c . "$1"`, `exec socat -u "FILE:$1" -`,
-		`exec script -qfc "less +F $1" /dev/null`,
+		`exec script -qfc "exec setpriv --pdeathsig KILL less +F $1" /dev/null`,
 		`exec perl -ne '$| = 1; print' "$1"`,
 		`exec python3 -uc 'import sys
 for line in open(sys.argv[1]): print(line, end="")' "$1"`,

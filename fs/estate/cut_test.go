@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/internal/testenv"
 )
 
 // cut is something that a mount notes. A process that does it is run one instruction at a time; whatever it has stored by then, an
@@ -310,7 +312,7 @@ func (c *cut) run(t *testing.T) {
 		runtime.Gosched()
 	}
 	if err := syscall.PtraceAttach(tid); err == syscall.EPERM {
-		t.Skip("nothing can be traced here")
+		testenv.Missing(t, "ptrace", "nothing can be traced here: %v", err)
 	} else if err != nil {
 		t.Fatalf("ptrace: %v", err)
 	}

@@ -2,7 +2,7 @@
 import subprocess
 import sys
 
-watch = subprocess.Popen(["inotifywait", "-m", "-e", "close_write", "--format", "%f", sys.argv[1]], stdout=subprocess.PIPE,
+watch = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "inotifywait", "-m", "-e", "close_write", "--format", "%f", sys.argv[1]], stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, text=True)
 for line in watch.stderr:
     if "Watches established" in line:
