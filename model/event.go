@@ -25,7 +25,12 @@ type Event struct {
 	Other uint64
 	// Above is the highest version that there may have been before under the new names, of another variable: each variable that is
 	// renamed so has a version above it now, see [Event.Risen]. Only in EventRename and EventRenameDir.
-	Above   uint64
+	Above uint64
+	// Moved is the id of another service: that which a variable or directory has gone to in the same step (EventDelete, EventRmdir,
+	// of a directory with all that is in it) or has come from (EventSet of what is created, EventMkdir; all that is in a
+	// directory has events of its own behind it, which have it too). It has the same id there. 0: it is gone, or new. Other is
+	// then what it is exchanged with, if that goes the other way.
+	Moved   uint64
 	Version uint64
 	MTime   int64
 	Mode    Mode

@@ -113,6 +113,7 @@ type wireEvent struct {
 	OldName string            `msg:"on,omitempty"`
 	Other   uint64            `msg:"ot,omitempty"`
 	Above   uint64            `msg:"ab,omitempty"`
+	Moved   uint64            `msg:"mv,omitempty"`
 	Version uint64            `msg:"v,omitempty"`
 	MTime   int64             `msg:"mt,omitempty"`
 	Mode    model.Mode        `msg:"mo,omitempty"`

@@ -954,8 +954,8 @@ func (z *wireEntry) Msgsize() (s int) {
 func (z *wireEvent) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(19)
-	var zb0001Mask uint32 /* 19 bits */
+	zb0001Len := uint32(20)
+	var zb0001Mask uint32 /* 20 bits */
 	_ = zb0001Mask
 	if z.Name == "" {
 		zb0001Len--
@@ -973,57 +973,61 @@ func (z *wireEvent) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x20
 	}
-	if z.Version == 0 {
+	if z.Moved == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x40
 	}
-	if z.MTime == 0 {
+	if z.Version == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x80
 	}
-	if z.Mode == 0 {
+	if z.MTime == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x100
 	}
-	if z.Time == 0 {
+	if z.Mode == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x200
 	}
-	if z.Writer == "" {
+	if z.Time == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x400
 	}
-	if z.Size == 0 {
+	if z.Writer == "" {
 		zb0001Len--
 		zb0001Mask |= 0x800
 	}
-	if z.Slot == 0 {
+	if z.Size == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x1000
 	}
-	if z.Created == false {
+	if z.Slot == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x2000
 	}
-	if z.Base == 0 {
+	if z.Created == false {
 		zb0001Len--
 		zb0001Mask |= 0x4000
 	}
-	if z.Ranges == nil {
+	if z.Base == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x8000
 	}
-	if z.Data == nil {
+	if z.Ranges == nil {
 		zb0001Len--
 		zb0001Mask |= 0x10000
 	}
-	if z.Echo == 0 {
+	if z.Data == nil {
 		zb0001Len--
 		zb0001Mask |= 0x20000
 	}
-	if z.Own == false {
+	if z.Echo == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x40000
+	}
+	if z.Own == false {
+		zb0001Len--
+		zb0001Mask |= 0x80000
 	}
 	// variable map header, size zb0001Len
 	o = msgp.AppendMapHeader(o, zb0001Len)
@@ -1057,51 +1061,56 @@ func (z *wireEvent) MarshalMsg(b []byte) (o []byte, err error) {
 			o = msgp.AppendUint64(o, z.Above)
 		}
 		if (zb0001Mask & 0x40) == 0 { // if not omitted
+			// string "mv"
+			o = append(o, 0xa2, 0x6d, 0x76)
+			o = msgp.AppendUint64(o, z.Moved)
+		}
+		if (zb0001Mask & 0x80) == 0 { // if not omitted
 			// string "v"
 			o = append(o, 0xa1, 0x76)
 			o = msgp.AppendUint64(o, z.Version)
 		}
-		if (zb0001Mask & 0x80) == 0 { // if not omitted
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
 			// string "mt"
 			o = append(o, 0xa2, 0x6d, 0x74)
 			o = msgp.AppendInt64(o, z.MTime)
 		}
-		if (zb0001Mask & 0x100) == 0 { // if not omitted
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
 			// string "mo"
 			o = append(o, 0xa2, 0x6d, 0x6f)
 			o = msgp.AppendUint16(o, uint16(z.Mode))
 		}
-		if (zb0001Mask & 0x200) == 0 { // if not omitted
+		if (zb0001Mask & 0x400) == 0 { // if not omitted
 			// string "tm"
 			o = append(o, 0xa2, 0x74, 0x6d)
 			o = msgp.AppendInt64(o, z.Time)
 		}
-		if (zb0001Mask & 0x400) == 0 { // if not omitted
+		if (zb0001Mask & 0x800) == 0 { // if not omitted
 			// string "w"
 			o = append(o, 0xa1, 0x77)
 			o = msgp.AppendString(o, z.Writer)
 		}
-		if (zb0001Mask & 0x800) == 0 { // if not omitted
+		if (zb0001Mask & 0x1000) == 0 { // if not omitted
 			// string "z"
 			o = append(o, 0xa1, 0x7a)
 			o = msgp.AppendInt64(o, z.Size)
 		}
-		if (zb0001Mask & 0x1000) == 0 { // if not omitted
+		if (zb0001Mask & 0x2000) == 0 { // if not omitted
 			// string "sl"
 			o = append(o, 0xa2, 0x73, 0x6c)
 			o = msgp.AppendUint32(o, z.Slot)
 		}
-		if (zb0001Mask & 0x2000) == 0 { // if not omitted
+		if (zb0001Mask & 0x4000) == 0 { // if not omitted
 			// string "cr"
 			o = append(o, 0xa2, 0x63, 0x72)
 			o = msgp.AppendBool(o, z.Created)
 		}
-		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
 			// string "b"
 			o = append(o, 0xa1, 0x62)
 			o = msgp.AppendUint64(o, z.Base)
 		}
-		if (zb0001Mask & 0x8000) == 0 { // if not omitted
+		if (zb0001Mask & 0x10000) == 0 { // if not omitted
 			// string "rg"
 			o = append(o, 0xa2, 0x72, 0x67)
 			o = msgp.AppendArrayHeader(o, uint32(len(z.Ranges)))
@@ -1113,17 +1122,17 @@ func (z *wireEvent) MarshalMsg(b []byte) (o []byte, err error) {
 				}
 			}
 		}
-		if (zb0001Mask & 0x10000) == 0 { // if not omitted
+		if (zb0001Mask & 0x20000) == 0 { // if not omitted
 			// string "d"
 			o = append(o, 0xa1, 0x64)
 			o = msgp.AppendBytes(o, z.Data)
 		}
-		if (zb0001Mask & 0x20000) == 0 { // if not omitted
+		if (zb0001Mask & 0x40000) == 0 { // if not omitted
 			// string "e"
 			o = append(o, 0xa1, 0x65)
 			o = msgp.AppendUint64(o, z.Echo)
 		}
-		if (zb0001Mask & 0x40000) == 0 { // if not omitted
+		if (zb0001Mask & 0x80000) == 0 { // if not omitted
 			// string "o"
 			o = append(o, 0xa1, 0x6f)
 			o = msgp.AppendBool(o, z.Own)
@@ -1188,6 +1197,12 @@ func (z *wireEvent) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			z.Above, bts, err = msgp.ReadUint64Bytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Above")
+				return
+			}
+		case "mv":
+			z.Moved, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Moved")
 				return
 			}
 		case "v":
@@ -1299,7 +1314,7 @@ func (z *wireEvent) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *wireEvent) Msgsize() (s int) {
-	s = 3 + 2 + msgp.Uint8Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.OldName) + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 3 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
+	s = 3 + 2 + msgp.Uint8Size + 3 + msgp.Uint64Size + 2 + msgp.StringPrefixSize + len(z.Name) + 3 + msgp.StringPrefixSize + len(z.OldName) + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size + 2 + msgp.Uint64Size + 3 + msgp.Int64Size + 3 + msgp.Uint16Size + 3 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Writer) + 2 + msgp.Int64Size + 3 + msgp.Uint32Size + 3 + msgp.BoolSize + 2 + msgp.Uint64Size + 3 + msgp.ArrayHeaderSize
 	for za0001 := range z.Ranges {
 		s += (*wireRangeData)(&z.Ranges[za0001]).Msgsize()
 	}
