@@ -144,7 +144,7 @@ func (e *evaluator) makeDir(at entryKey, tenant, path string, mode model.Mode) (
 		return nil, err
 	}
 	s := at.in.service
-	dir := &directory{id: id, service: s, prefix: at.in.ownPrefix(at.name)}
+	dir := &directory{id: id, service: s, home: at.in.home, prefix: at.in.ownPrefix(at.name)}
 	if e.prefixes.get(prefixKey{s, dir.prefix}) != nil { // that of a directory which was here
 		dir.prefix = engine.DirPrefix(id)
 	}

@@ -7,8 +7,9 @@ import "strings"
 type directory struct {
 	id      uint64 // 0: the service itself, which has no name in it
 	service *service
-	// prefix is what the names begin with under which the store has what is in the directory. It never changes, see
-	// [engine.Dir].
+	// home is the service under whose id the store has what is in the directory: that in which it was made. prefix is what the
+	// names there begin with. Neither ever changes, see [engine.Dir].
+	home   uint64
 	prefix string
 	// now is what it is called and where it is, nil of a service itself. It is guarded by view.mu.
 	now *dirInfo

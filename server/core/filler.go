@@ -46,7 +46,7 @@ func (f *filler) link() error {
 	ids := map[uint64]bool{0: true}
 	for i := range f.dirs {
 		e := &f.dirs[i]
-		d := &directory{id: e.ID, service: f.root.service, prefix: e.Prefix}
+		d := &directory{id: e.ID, service: f.root.service, home: f.root.home, prefix: e.Prefix}
 		if d.prefix == "" {
 			d.prefix = e.Name + "/"
 		}

@@ -180,7 +180,7 @@ func newService(id uint64, name string, t *tenant, m meta) *service {
 	return &service{id: id, name: name, tenant: t, meta: m}
 }
 
-func newContent(s *service) *content { return &content{root: &directory{service: s}} }
+func newContent(s *service) *content { return &content{root: &directory{service: s, home: s.id}} }
 
 // get is what a directory has under a name.
 func (c *content) get(k entryKey) entry { return c.nodes.get(nodeKey{k.in.id, k.name}) }
