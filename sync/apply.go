@@ -32,7 +32,11 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 // stamp says which service the notices are of, and which revisions they lead from and to.
 func (s *Service) stamp(notices []Notice, before, rev int64) {
 	for i := range notices {
-		notices[i].Service, notices[i].Before, notices[i].Rev = s.id, before, rev
+		n := &notices[i]
+		n.Service, n.Before, n.Rev = s.id, before, rev
+		if n.Kind == Renamed && n.OldService == 0 {
+			n.OldService = s.id
+		}
 	}
 }
 

@@ -119,6 +119,10 @@ type Notice struct {
 	// with one revision were made together. Both are 0 in notices of tenants and services.
 	Service uint64
 	Rev     int64
+	// OldService is, in Renamed, the id of the service that it was in: another one than Service if it has moved from there, with all
+	// that is in it, which has no notices of its own. The nodes below Service are new ones then, with the same ids; those below
+	// OldService are gone, and not removed. Rev and Before are those of Service. 0 in notices of tenants and services.
+	OldService uint64
 	// Before is the revision of the copy before: one step can take it over several revisions. 0: not known.
 	Before int64
 	// Risen are the variables that have another version by having been renamed, and the same value.
