@@ -6,6 +6,8 @@ type Damaged struct {
 	Client          string // of an answer to a client, in Slot, or of what schema 1 had of a client
 	Slot            uint64
 	Name            string // of an API key
+	Home            uint64 // of an island, under Prefix
+	Prefix          string
 	Err             error
 }
 

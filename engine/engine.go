@@ -22,8 +22,9 @@
 //	/1/t/<tenant>                 tenant
 //	/1/s/<tenant>\0<service>      service
 //	/1/f/<sid>                    version floor of a service
-//	/1/d/<sid>/<name>             directory of a service
-//	/1/v/<sid>/<name>             variable: header, then the value unless that is large
+//	/1/d/<sid>/<name>             directory, by the service in which the one that it is in was made
+//	/1/v/<sid>/<name>             variable, in the same way: header, then the value unless that is large
+//	/1/i/<sid>/<prefix>           island: a directory of a service that is or was in another one, or is in one of another
 //	/1/p/<id>/<number>            piece of a large value, by the id of its variable
 //	/1/r/<client>/<slot>          an answer to a report of a client, for exactly-once
 //	/1/c/<client>                 all of them together, as schema 1 had it

@@ -20,7 +20,7 @@ func TestReopenKeepsEverything(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	tenants := []Tenant{{1024, "plant", 5, 0}, {1025, "t\x00\x01\xff", -6, 33000}}
 	services := []Service{{1026, "plant", "line1", 7, 0}, {1027, "t\x00\x01\xff", "s\x00/\xfe", 8, 32768}}
-	dirs := []Dir{{1028, "a", "", 0, 9, 0}, {1029, "a/b\x00", "/a\x00/", 1 << 60, 10, 32900}}
+	dirs := []Dir{{1028, "a", "", 0, 0, 9, 0}, {1029, "a/b\x00", "/a\x00/", 1 << 62, 1 << 60, 10, 32900}}
 	vars := []Variable{
 		{1030, "a/b\x00/\xff", 1<<63 - 1, 1<<63 - 1, 33000, "root@host", 200, []byte("value\x00\xff")},
 		{ID: 1031, Name: "empty", Version: 1, Data: []byte{}},
@@ -287,6 +287,7 @@ func TestEarlierSchema(t *testing.T) {
 	e := open(t, Options{Dir: dir})
 	id := e.StoreID()
 	for key, value := range map[string]string{keyStore: "1 " + id, tenantKey("t"): "\x01\x05\x06", dirKey(7, "d"): "\x01\x08\x0a", dirKey(7, "e"): "\x03\x0a\x0a\x07",
+		dirKey(7, "f"):      "\x04\x0b\x0a\x07\x02p/\x05",
 		variableKey(7, "v"): "\x01\x09\x03\x0c\x01w\x00value", clientKey("c"): "\x01\x0canswers"} {
 		if _, err := e.kv.Put(t.Context(), key, value); err != nil {
 			t.Fatal(err)
@@ -300,7 +301,8 @@ func TestEarlierSchema(t *testing.T) {
 	}
 	_, _, err = e.LoadService(t.Context(), 7, func(p Page) error {
 		for _, d := range p.Dirs {
-			if want := map[string]Dir{"d": {ID: 8, Name: "d", MTime: 5}, "e": {ID: 10, Name: "e", MTime: 5, Mode: 7}}[d.Name]; d != want {
+			if want := map[string]Dir{"d": {ID: 8, Name: "d", MTime: 5}, "e": {ID: 10, Name: "e", MTime: 5, Mode: 7},
+				"f": {ID: 11, Name: "f", MTime: 5, Mode: 7, Prefix: "p/", Least: 5}}[d.Name]; d != want {
 				t.Errorf("got %+v, want %+v", d, want)
 			}
 		}

@@ -9,8 +9,9 @@ import (
 
 // Schema is the layout of keys and records that this package writes, and the newest that it reads. Schema 1 had no modes,
 // and the answers of a client in one record; schema 2 had all values whole; schema 3 had no bare services; in
-// schema 4 what is in a directory was stored under the directory's path.
-const Schema = 5
+// schema 4 what is in a directory was stored under the directory's path; schema 5 had no directories in another service than that
+// in which they were made.
+const Schema = 6
 
 const (
 	keyStore = "/1/store"
@@ -24,6 +25,7 @@ const (
 	prefixService  = "/1/s/"
 	prefixFloor    = "/1/f/"
 	prefixDir      = "/1/d/"
+	prefixIsland   = "/1/i/"
 	prefixVariable = "/1/v/"
 	prefixPiece    = "/1/p/"
 	prefixBare     = "/1/z/"
@@ -65,6 +67,20 @@ func variablePrefix(service uint64) string { return fmt.Sprintf("%s%016x/", pref
 
 // DirPrefix is a prefix that no other directory of the service has or gets: names begin with no slash.
 func DirPrefix(id uint64) string { return fmt.Sprintf("/%x/", id) }
+
+// islandKey is the key of the island that a directory of a service is, by its prefix.
+func islandKey(home uint64, prefix string) string {
+	return fmt.Sprintf("%s%016x/%s", prefixIsland, home, prefix)
+}
+
+// splitIslandKey takes an island's key without the prefix.
+func splitIslandKey(key string) (home uint64, prefix string, err error) {
+	number, prefix, ok := strings.Cut(key, "/")
+	if home, err = strconv.ParseUint(number, 16, 64); err != nil || !ok || len(number) != 16 || prefix == "" {
+		return 0, "", fmt.Errorf("%w: island key %q", ErrCorrupt, key)
+	}
+	return home, prefix, nil
+}
 
 func dirKey(service uint64, name string) string      { return dirPrefix(service) + name }
 func variableKey(service uint64, name string) string { return variablePrefix(service) + name }

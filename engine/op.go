@@ -53,13 +53,20 @@ func PutFloor(service, floor uint64) Op {
 // DeleteFloor removes a service's version floor, when the service goes.
 func DeleteFloor(service uint64) Op { return Op{key: floorKey(service)} }
 
-// PutDir stores a directory of a service under its name.
+// PutDir stores a directory under its name. service is the home of the directory that it is in.
 func PutDir(service uint64, d Dir) Op { return Op{key: dirKey(service, d.Name), value: d.encode()} }
 
 // DeleteDir removes the directory of that name.
 func DeleteDir(service uint64, name string) Op { return Op{key: dirKey(service, name)} }
 
-// PutVariable stores a variable of a service, value included, under its name. v.Data may be reused afterwards.
+// PutIsland stores an island under its home and prefix.
+func PutIsland(i Island) Op { return Op{key: islandKey(i.Home, i.Prefix), value: i.encode()} }
+
+// DeleteIsland forgets that, when the directory goes.
+func DeleteIsland(home uint64, prefix string) Op { return Op{key: islandKey(home, prefix)} }
+
+// PutVariable stores a variable, value included, under its name. service is the home of the directory that it is in. v.Data may be
+// reused afterwards.
 func PutVariable(service uint64, v Variable) Op {
 	return Op{key: variableKey(service, v.Name), value: v.encode(), data: len(v.Data)}
 }

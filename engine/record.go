@@ -7,8 +7,9 @@ import (
 )
 
 // recordFormat is the first byte of every record. A record of a higher format is refused, not guessed at. Records of format
-// 1 have no modes, those of format 2 no sizes, those of format 3 no prefixes.
-const recordFormat = 4
+// 1 have no modes, those of format 2 no sizes, those of format 3 no prefixes, those of format 4 no
+// homes.
+const recordFormat = 5
 
 // A record is the format, then the fields in order: numbers as varints, strings with their length before them, and at
 // the end, without a length, what is opaque.
@@ -119,8 +120,9 @@ func decodeNumber(record []byte) (uint64, error) {
 }
 
 func (v Dir) encode() []byte {
-	b := appendMeta(binary.AppendUvarint(newRecord(36+len(v.Prefix)), v.ID), v.MTime, v.Mode)
-	return binary.AppendUvarint(appendString(b, v.Prefix), v.Least)
+	b := appendMeta(binary.AppendUvarint(newRecord(46+len(v.Prefix)), v.ID), v.MTime, v.Mode)
+	b = binary.AppendUvarint(appendString(b, v.Prefix), v.Least)
+	return binary.AppendUvarint(b, v.Home)
 }
 
 func decodeDir(name string, record []byte) (Dir, error) {
@@ -129,7 +131,28 @@ func decodeDir(name string, record []byte) (Dir, error) {
 	if d.format >= 4 {
 		v.Prefix, v.Least = d.string(), d.uvarint()
 	}
+	if d.format >= 5 {
+		v.Home = d.uvarint()
+	}
 	return v, d.err
+}
+
+func (i Island) encode() []byte {
+	b := binary.AppendUvarint(binary.AppendUvarint(newRecord(30+10*len(i.Was)), i.ID), i.Service)
+	b = binary.AppendUvarint(b, uint64(len(i.Was)))
+	for _, service := range i.Was {
+		b = binary.AppendUvarint(b, service)
+	}
+	return b
+}
+
+func decodeIsland(home uint64, prefix string, record []byte) (Island, error) {
+	d := newDecoder(record)
+	i := Island{Home: home, Prefix: prefix, ID: d.uvarint(), Service: d.uvarint()}
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		i.Was = append(i.Was, d.uvarint())
+	}
+	return i, d.err
 }
 
 func (l Layout) encode() []byte {

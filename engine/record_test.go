@@ -16,7 +16,8 @@ func TestShortRecords(t *testing.T) {
 	}{
 		{"tenant", Tenant{ID: 300, MTime: 300, Mode: 300}.encode(), func(b []byte) error { _, err := decodeTenant("", b); return err }},
 		{"service", Service{ID: 300, MTime: 300, Mode: 300}.encode(), func(b []byte) error { _, err := decodeService("", "", b); return err }},
-		{"dir", Dir{ID: 300, MTime: 300, Mode: 300, Prefix: "/12c/", Least: 300}.encode(), func(b []byte) error { _, err := decodeDir("", b); return err }},
+		{"dir", Dir{ID: 300, MTime: 300, Mode: 300, Prefix: "/12c/", Least: 300, Home: 300}.encode(), func(b []byte) error { _, err := decodeDir("", b); return err }},
+		{"island", Island{ID: 300, Service: 300, Was: []uint64{300, 1}}.encode(), func(b []byte) error { _, err := decodeIsland(1, "d/", b); return err }},
 		{"variable", v.encode(), func(b []byte) error { _, err := decodeVariable("", b, &interned{}); return err }},
 		{"client", []byte{1, 0xd8, 4}, func(b []byte) error { _, err := decodeClient("", b); return err }},
 		{"key", key.encode(), func(b []byte) error { _, err := decodeKey("", b); return err }},

@@ -37,10 +37,23 @@ type Dir struct {
 	ID     uint64
 	Name   string // as it is stored: the prefix of the directory that it is in, and what it is called there
 	Prefix string // "": Name and a slash
+	// Home is the service under which the store has what is in it: that in which it was made. 0: the one under which it is stored
+	// itself, which is the home of the directory that it is in.
+	Home uint64
 	// Least is the least version of all that is below: variables that are stored with a lower one have this one, since a rename.
 	Least uint64
 	MTime int64
 	Mode  uint32
+}
+
+// Island is a directory that has been in more services than one, or is in one that was made in another service: what was made in
+// Home, and is stored there under Prefix, belongs to Service. It may say so of a directory that is in Home again.
+type Island struct {
+	Home    uint64
+	Prefix  string
+	ID      uint64   // of the directory
+	Service uint64   // where it is
+	Was     []uint64 // the services where it was before
 }
 
 // Variable is a variable with its value.
