@@ -139,6 +139,9 @@ func (f *FS) rights(p place) model.Rights {
 func (f *FS) entry(h *fuse.InHeader, name string, n varsync.Node, out *fuse.EntryOut) {
 	out.NodeId = n.ID()
 	f.kernel.Learn(h.Pid, n.ID(), serviceOf(n))
+	if now := f.c.Node(n.ID()); now != nil && serviceOf(now) != serviceOf(n) {
+		f.kernel.Recount(n.ID()) // it has been moved since it was found
+	}
 	f.attr(n, &out.Attr)
 	if !f.kernel.IsOwn(h) {
 		f.pages.AwaitInherited(n.ID())

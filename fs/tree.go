@@ -59,6 +59,10 @@ func (t tree) Written(id uint64) bool { return t.f.handles.uncommitted(id) }
 
 func (t tree) Searchable(dir uint64) bool { return t.f.searchable(dir) }
 
+func (t tree) Service(id uint64) *varsync.Service { return serviceOf(t.f.c.Node(id)) }
+
+func (t tree) SameRights(a, b *varsync.Service) bool { return a.Tenant().Rights() == b.Tenant().Rights() }
+
 // changed passes on what the tree has changed. A change of a variable that lies in memory is one of the memory.
 func (f *FS) changed(notices []varsync.Notice) {
 	f.cachedElsewhere(notices)

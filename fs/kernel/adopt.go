@@ -70,6 +70,9 @@ func (c *Cache) survey(nodes iter.Seq2[uint64, *varsync.Service], unknown func(*
 			c.isOfLocked(n, s)
 		}
 		c.mu.Unlock()
+		if n != nil {
+			c.recountOne(id) // it can have left since it was listed
+		}
 		if n == nil || s == nil || !unknown(s) {
 			continue
 		}

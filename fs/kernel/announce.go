@@ -110,25 +110,41 @@ func (c *Cache) appeared(e *event) {
 	}
 }
 
-// disappeared announces a removal. The kernel drops the name itself. Who watches a node need not have its directory.
+// standInBit marks the numbers of nodes that are nothing but a name that disappears. Others do not have it without the highest bit.
+const standInBit = 1 << 62
+
+// disappeared announces a removal. The kernel drops the name itself. Who watches a node need not have its directory. A removed
+// directory is dead to the kernel for good: what is gone from here and is elsewhere has another node removed in its place.
 func (c *Cache) disappeared(e *event) {
 	if !c.Knows(e.ID, e.Parent) {
 		return
 	}
 	at := name{e.Parent, names.File(e.Path)}
 	c.forgetName(at) // the poke is to find the node that goes, whatever the kernel has there
-	if now, _ := c.tree.Find(at.dir, at.file); now != 0 && now != e.ID || !c.Raises(Delete) {
+	now, _ := c.tree.Find(at.dir, at.file)
+	if now != 0 && now != e.ID || !c.Raises(Delete) {
 		return // the name stands for something new: removing it would end that one's watches
 	}
-	op := poke.Op{Kind: poke.Unlink, Path: names.Path(e.Path)}
-	if e.Dir {
-		op.Kind = poke.Rmdir
-	}
-	err := c.poke(op, &poking{kind: op.Kind, at: at, id: e.ID, dir: e.Dir})
+	p := c.removal(e, at, now)
+	op := poke.Op{Kind: p.kind, Path: names.Path(e.Path)}
+	err := c.poke(op, p)
 	if err != nil {
 		c.forgetName(at)
 	}
 	c.report(op, err)
+}
+
+// removal is how a removal is announced. now is what the name stands for.
+func (c *Cache) removal(e *event, at name, now uint64) *poking {
+	p := &poking{kind: poke.Unlink, at: at, id: e.ID, dir: e.Dir}
+	if e.Dir {
+		p.kind = poke.Rmdir
+	}
+	if now == 0 && c.tree.Service(e.ID) != nil {
+		c.standIns++
+		p.id = standInBit | c.standIns
+	}
+	return p
 }
 
 // moveTries is how often a rename is tried beside somebody who looks at the names all the time.

@@ -48,10 +48,11 @@ func (c *Cache) releaseLocked(s *varsync.Service) {
 	}
 }
 
-// cameToLocked remembers the revision that a notice leads to.
-func (c *Cache) cameToLocked(in *varsync.Notice) {
-	if c.estate != nil && in.Service != 0 && c.noted[in.Service] != nil {
-		c.cameTo[in.Service] = in.Rev
+// cameToLocked remembers the revision that a notice leads to. A notice of a move does so in two services, and can be behind others
+// of the one that was left.
+func (c *Cache) cameToLocked(service uint64, rev int64) {
+	if c.estate != nil && rev != 0 && c.noted[service] != nil {
+		c.cameTo[service] = max(c.cameTo[service], rev)
 	}
 }
 
@@ -113,7 +114,7 @@ func (c *Cache) oldestLocked(service uint64) (rev int64, known bool) {
 				known = false
 				return
 			}
-			if e.Service == service && e.Rev != 0 && counts(e) {
+			if (e.Service == service || e.OldService == service) && e.Rev != 0 && counts(e) {
 				if rev == 0 || e.Rev < rev {
 					rev = e.Rev
 				}

@@ -53,6 +53,10 @@ type Tree interface {
 	Written(id uint64) bool
 	// Searchable reports whether everybody may use the names in a directory.
 	Searchable(dir uint64) bool
+	// Service returns the service that a node is in, or is; nil if it is gone, or above.
+	Service(id uint64) *varsync.Service
+	// SameRights reports whether the mount may do the same in two services.
+	SameRights(a, b *varsync.Service) bool
 }
 
 // Cache is what the kernel has cached of a mount.
@@ -68,9 +72,11 @@ type Cache struct {
 	current atomic.Pointer[poking] // what the poke thread is doing: handlers answer its requests from it
 	wg      sync.WaitGroup
 	wake    chan struct{} // holds a token when there may be work
-	round   round         // touched by the goroutine that raises events alone
-	done    chan struct{}
-	counts  counts
+	// touched by the goroutine that raises events alone
+	round    round
+	standIns uint64
+	done     chan struct{}
+	counts   counts
 
 	mu         sync.Mutex // guards the following; a leaf
 	nodes      map[uint64]*node
@@ -90,7 +96,10 @@ type Cache struct {
 	held       map[*varsync.Service]*holding
 	noted      map[uint64]*holding // by the service's number
 	cameTo     map[uint64]int64    // revisions of services that are to be noted once all is announced
-	adopting   bool                // see adopt.go
+	moving     map[*varsync.Service]movedTo
+	recounts   bool // what has left services is being counted for others
+	adopting   bool // see adopt.go
+	stopped    bool
 }
 
 // threads make system calls on the mount.
@@ -121,6 +130,7 @@ func New(tree Tree, cached *pages.Pages, events Events, log *slog.Logger) *Cache
 		held:       map[*varsync.Service]*holding{},
 		noted:      map[uint64]*holding{},
 		cameTo:     map[uint64]int64{},
+		moving:     map[*varsync.Service]movedTo{},
 	}
 }
 
@@ -172,6 +182,9 @@ func (c *Cache) Stop() {
 		}
 	}
 	close(c.done)
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
 	c.wg.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -190,72 +203,6 @@ func (c *Cache) IsPoke(h *fuse.InHeader) bool {
 func (c *Cache) IsOwn(h *fuse.InHeader) bool {
 	t := c.threads.Load()
 	return t != nil && h.Pid != 0 && slices.ContainsFunc(t.all, func(p *poke.Poker) bool { return p.TID() == h.Pid }) || c.isOfDead(h)
-}
-
-// Changed takes what the tree has changed. It never blocks. What nobody can be watching raises no event, or a million
-// variables made elsewhere would wait in the queue: who looks later finds them changed already.
-func (c *Cache) Changed(notices []varsync.Notice) {
-	for _, in := range notices {
-		if in.Kind == varsync.MetaChanged && in.Dir && !c.tree.Searchable(in.ID) {
-			c.refreshIn(in.ID) // the kernel has kept them while everybody could search it
-		}
-	}
-	c.mu.Lock()
-	c.counts.notices += uint64(len(notices))
-	for i := 0; i < len(notices); i++ {
-		in := notices[i]
-		in.Parent, in.OldParent = orRoot(in.Parent), orRoot(in.OldParent)
-		c.outdateLocked(&in)
-		if in.Kind == varsync.Modified || in.Kind == varsync.Deleted {
-			c.polls.changed(in.ID)
-		}
-		var with *varsync.Notice
-		if i+1 < len(notices) && exchanged(&notices[i], &notices[i+1]) {
-			i++
-			with = &notices[i]
-			c.outdateLocked(&varsync.Notice{Kind: with.Kind, Dir: with.Dir, Own: with.Own, ID: with.ID, Parent: in.OldParent,
-				OldParent: in.Parent, Path: with.Path, OldPath: with.OldPath})
-		}
-		if c.nodeLocked(in.ID) != nil || c.nodeLocked(in.Parent) != nil || in.Kind == varsync.Renamed && c.nodeLocked(in.OldParent) != nil ||
-			with != nil && c.nodeLocked(with.ID) != nil {
-			c.queue.addWith(in, with)
-		}
-		c.cameToLocked(&in)
-	}
-	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list)+len(c.queue.own)+len(c.queue.gathering.list)+len(c.polls.due) > 0
-	settles := len(c.cameTo) > 0
-	c.mu.Unlock()
-	if work || settles {
-		c.wakeUp()
-	}
-}
-
-// MemoryChanged raises MODIFY for a file of bytes that the tree does not have. path is as the mount shows it; pages: the kernel may
-// keep some. Changes that come fast are merged.
-func (c *Cache) MemoryChanged(id, parent uint64, path []string, mtime int64, pages bool) {
-	c.mu.Lock()
-	if pages {
-		c.staleNodeLocked(id, false)
-	}
-	known := c.nodeLocked(id) != nil || c.nodeLocked(parent) != nil
-	if known {
-		c.queue.addEvent(&event{
-			Notice:   varsync.Notice{Kind: varsync.Modified, Own: true, ID: id, Parent: parent, Path: path, MTime: mtime},
-			ownValue: true, memory: true,
-		})
-	}
-	c.mu.Unlock()
-	if known {
-		c.wakeUp()
-	}
-}
-
-// orRoot is the number of a directory that a notice names: the root has none at the server.
-func orRoot(id uint64) uint64 {
-	if id == 0 {
-		return fuse.FUSE_ROOT_ID
-	}
-	return id
 }
 
 func (c *Cache) wakeUp() {

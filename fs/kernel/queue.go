@@ -276,14 +276,14 @@ func joined(first, then *event) *event {
 		then.Kind, then.OldParent, then.OldPath = varsync.Created, 0, nil
 		then.MTime = max(first.MTime, then.MTime)
 	case first.Kind == varsync.Renamed && then.Kind == varsync.Deleted:
-		then.Parent, then.Path = first.OldParent, first.OldPath
+		then.Parent, then.Path, then.OldService = first.OldParent, first.OldPath, first.OldService
 	case first.Kind == varsync.Renamed && then.Kind == varsync.Renamed:
 		if first.OldParent == then.Parent && slices.Equal(first.OldPath, then.Path) {
 			return nil
 		}
-		then.OldParent, then.OldPath = first.OldParent, first.OldPath
-	case first.Kind == varsync.Deleted && then.Kind == varsync.Created: // it has moved to another service
-		then.Kind, then.OldParent, then.OldPath = varsync.Renamed, first.Parent, first.Path
+		then.OldParent, then.OldPath, then.OldService = first.OldParent, first.OldPath, first.OldService
+	case first.Kind == varsync.Deleted && then.Kind == varsync.Created: // it was out of sight
+		then.Kind, then.OldParent, then.OldPath, then.OldService = varsync.Renamed, first.Parent, first.Path, first.Service
 	}
 	return then
 }
