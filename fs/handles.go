@@ -92,7 +92,7 @@ func (hs *handles) remove(fh uint64) {
 
 // now is what the file of a variable has become that is gone: where its value was moved.
 func (hs *handles) now(v *varsync.Variable) *varsync.Variable {
-	return cmp.Or(hs.node(v.ID()).now, v)
+	return cmp.Or(hs.node(v.ID()).now, v).Now()
 }
 
 // become records that a file, if it is open, is the variable from now on: by either number the descriptors are those of both.

@@ -63,10 +63,14 @@ func (s source) Cache(ctx context.Context, id uint64) error {
 		return unix.ENOENT
 	}
 	err := s.f.c.Cache(ctx, v)
-	if err == nil {
-		s.f.cachedIn.Store(id, v.Service().ID())
+	if err != nil {
+		return err
 	}
-	return err
+	was, moved := s.f.cachedIn.Swap(id, v.Service().ID())
+	if moved && was != v.Service().ID() {
+		s.f.c.Uncache(ctx, was.(uint64), id)
+	}
+	return nil
 }
 
 func (s source) Uncache(ctx context.Context, id uint64) {
@@ -108,11 +112,28 @@ func (f *FS) cachedElsewhere(notices []varsync.Notice) {
 	}
 	for i := range notices {
 		in := &notices[i]
-		was, cached := f.cachedIn.Load(in.ID)
-		if in.Kind == varsync.Created && cached && was != in.Service {
-			f.pages.Became(in.ID, in.ID)
+		switch {
+		case in.Kind == varsync.Created, in.Kind == varsync.Renamed && !in.Dir:
+			if was, cached := f.cachedIn.Load(in.ID); cached && was != in.Service && in.Service != 0 {
+				f.pages.Became(in.ID, in.ID)
+			}
+		case in.Kind == varsync.Renamed && in.Service != in.OldService:
+			f.cachedBelow(in.OldService)
 		}
 	}
+}
+
+// cachedBelow is cachedElsewhere of what has left a service with a directory.
+func (f *FS) cachedBelow(service uint64) {
+	f.cachedIn.Range(func(id, was any) bool {
+		if was != service {
+			return true
+		}
+		if v, ok := f.c.Node(id.(uint64)).(*varsync.Variable); ok && v.Service().ID() != service {
+			f.pages.Became(v.ID(), v.ID())
+		}
+		return true
+	})
 }
 
 // caching takes everything for old that is cached.

@@ -32,6 +32,9 @@ type backup struct {
 	warned  atomic.Bool   // it could not be carried out, and that was logged
 }
 
+// variable is the variable, wherever it is by now.
+func (b *backup) variable() *varsync.Variable { return b.v.Now() }
+
 // mayPark reports whether the server can be expected to carry the rename out later: a refusal has to come at once.
 func mayPark(v *varsync.Variable) bool {
 	const need = model.RightCreate | model.RightDelete
@@ -110,7 +113,7 @@ func (f *FS) reclaim(parent uint64, name string) (v *varsync.Variable, version u
 	if l == nil || !f.unshared.to(l, parked, temporary) {
 		return nil, 0
 	}
-	return l.backup.v, l.backup.version
+	return l.backup.variable(), l.backup.version
 }
 
 // unpark carries the rename out at the server: nobody has made the name again. It does nothing if somebody has, or is
@@ -164,7 +167,7 @@ func (f *FS) carryOut(l *unshared) error {
 }
 
 func (f *FS) moveParked(ctx context.Context, l *unshared, to place, name string) error {
-	ch := model.Change{Op: model.OpRename, ID: l.backup.v.ID()}
+	ch := model.Change{Op: model.OpRename, ID: l.backup.variable().ID()}
 	ch.ToTenant, ch.ToService, ch.ToName = to.target(name)
 	_, err := f.c.Report(ctx, ch)
 	return err
@@ -183,7 +186,7 @@ func unreachable(err error) bool {
 // backup has nothing of its own; else it becomes a variable, or, should that be refused as well, stays in this mount.
 func (f *FS) keepBackup(ctx context.Context, l *unshared, m move, cause error) error {
 	data := l.content()
-	if !l.backup.v.Gone() && bytes.Equal(data, l.backup.was) {
+	if !l.backup.variable().Gone() && bytes.Equal(data, l.backup.was) {
 		f.unshared.end(l, removed)
 		return cause
 	}
@@ -213,7 +216,7 @@ func (f *FS) renameBackup(m move) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
 	if l.backup.key == (fileKey{m.newDir, m.newName}) {
-		v, was := l.backup.v, l.backup.was
+		v, was := l.backup.variable(), l.backup.was
 		if v.Gone() { // removed by somebody else: it is made anew
 			was = l.content()
 			if v, err = f.publish(ctx, m, was, l.described()); err != nil {
@@ -252,7 +255,7 @@ func (f *FS) discardHeld(l *unshared) error {
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	_, err := f.c.Report(ctx, model.Change{Op: model.OpDelete, ID: l.backup.v.ID()})
+	_, err := f.c.Report(ctx, model.Change{Op: model.OpDelete, ID: l.backup.variable().ID()})
 	if err != nil && !errors.Is(err, model.ErrNotFound) {
 		f.stays(l, true)
 		return err
