@@ -3,6 +3,8 @@ package fs
 import (
 	"context"
 	"errors"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/commy-project/commyfs/fs/estate"
@@ -34,10 +36,31 @@ func (f *FS) missing(ctx context.Context, co varsync.Options) (*missed, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, rec := range services {
+	for i := 0; i < len(services); i++ {
+		rec := services[i]
 		m.ask(ctx, f, conn, rec.ID(), rec.Rev())
+		// The kernel has nodes of what has left a service, wherever that is: there it asks what has become of them since.
+		for id := range m.leftTo(rec.ID()) {
+			if slices.ContainsFunc(services, func(o *estate.Service) bool { return o.ID() == id }) {
+				continue
+			}
+			if to := f.estate.AddService(id, rec.Rev()); to != nil {
+				services = append(services, to)
+			}
+		}
 	}
 	return m, conn.Close()
+}
+
+// leftTo are the services to which something has gone from a service.
+func (m *missed) leftTo(service uint64) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for i := range m.events[service] {
+			if e := &m.events[service][i]; leaves(e) && !yield(e.Moved) {
+				return
+			}
+		}
+	}
 }
 
 // ask asks for what has changed in a service since a revision.
@@ -63,9 +86,14 @@ func (m *missed) ask(ctx context.Context, f *FS, conn varsync.Conn, service uint
 // connection of its own, which watches a service only once.
 func (m *missed) complete(ctx context.Context, f *FS, co varsync.Options, services map[*varsync.Service]*estate.Service) {
 	var conn varsync.Conn
+	var list []*varsync.Service
+	since := map[uint64]int64{}
 	for s := range services {
-		id := s.ID()
-		if m.unknown[id] || s.Revision() <= m.rev[id] {
+		list, since[s.ID()] = append(list, s), m.rev[s.ID()]
+	}
+	for i := 0; i < len(list); i++ {
+		s, id := list[i], list[i].ID()
+		if m.unknown[id] || s.Revision() <= since[id] {
 			continue
 		}
 		if conn == nil {
@@ -76,25 +104,32 @@ func (m *missed) complete(ctx context.Context, f *FS, co varsync.Options, servic
 			}
 			defer conn.Close()
 		}
-		m.ask(ctx, f, conn, id, m.rev[id])
-	}
-}
-
-// notices are what the events mean to the kernel.
-func (m *missed) notices(ctx context.Context, f *FS, services map[*varsync.Service]*estate.Service) (list []varsync.Notice) {
-	for s := range services {
-		root, err := s.Root(ctx)
-		if err != nil {
-			continue
-		}
-		events := m.events[s.ID()]
-		for i := range events {
-			if in, ok := f.noticeOf(s, root, &events[i]); ok {
-				list = append(list, in)
+		m.ask(ctx, f, conn, id, since[id])
+		for to := range m.leftTo(id) {
+			if _, known := since[to]; known {
+				continue
+			}
+			since[to] = since[id]
+			if s, rec := f.inheritAlso(ctx, to, since[id]); s != nil {
+				list, services[s] = append(list, s), rec
 			}
 		}
 	}
-	return list
+}
+
+// inheritAlso loads one more service, to which something has gone of what the kernel has nodes of; nil: that is not possible.
+func (f *FS) inheritAlso(ctx context.Context, id uint64, since int64) (*varsync.Service, *estate.Service) {
+	s, ok := f.c.Node(id).(*varsync.Service)
+	if !ok {
+		return nil, nil
+	}
+	if _, err := s.Root(ctx); err != nil {
+		return nil, nil
+	}
+	if rec := f.estate.AddService(id, since); rec != nil {
+		return s, rec
+	}
+	return nil, nil
 }
 
 // another makes a connection beside the client's.

@@ -61,7 +61,9 @@ func (t tree) Searchable(dir uint64) bool { return t.f.searchable(dir) }
 
 func (t tree) Service(id uint64) *varsync.Service { return serviceOf(t.f.c.Node(id)) }
 
-func (t tree) SameRights(a, b *varsync.Service) bool { return a.Tenant().Rights() == b.Tenant().Rights() }
+func (t tree) SameRights(a, b *varsync.Service) bool {
+	return a.Tenant().Rights() == b.Tenant().Rights()
+}
 
 // changed passes on what the tree has changed. A change of a variable that lies in memory is one of the memory.
 func (f *FS) changed(notices []varsync.Notice) {
