@@ -194,7 +194,7 @@ func TestLoadIsOneRevision(t *testing.T) {
 	}
 	fill(1)
 	pages := 0
-	_, rev, err := e.LoadService(t.Context(), 1, func(p Page) error {
+	_, rev, err := e.LoadService(t.Context(), 1, pageFunc(func(p Page) error {
 		if pages++; pages == 1 {
 			fill(2)
 			if err := e.compact(); err != nil {
@@ -207,7 +207,7 @@ func TestLoadIsOneRevision(t *testing.T) {
 			}
 		}
 		return nil
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestLoadIsOneRevision(t *testing.T) {
 		t.Errorf("revisions still held after the load: %v", e.reads.revs)
 	}
 	stop := errors.New("stop")
-	if _, _, err := e.LoadService(t.Context(), 1, func(Page) error { return stop }); !errors.Is(err, stop) {
+	if _, _, err := e.LoadService(t.Context(), 1, pageFunc(func(Page) error { return stop })); !errors.Is(err, stop) {
 		t.Errorf("got error %v, want the callback's", err)
 	}
 }
@@ -299,7 +299,7 @@ func TestEarlierSchema(t *testing.T) {
 	if want := (Tenant{ID: 5, Name: "t", MTime: 3}); err != nil || len(tenants) != 1 || tenants[0] != want {
 		t.Errorf("got tenants %+v (%v), want %+v", tenants, err, want)
 	}
-	_, _, err = e.LoadService(t.Context(), 7, func(p Page) error {
+	_, _, err = e.LoadService(t.Context(), 7, pageFunc(func(p Page) error {
 		for _, d := range p.Dirs {
 			if want := map[string]Dir{"d": {ID: 8, Name: "d", MTime: 5}, "e": {ID: 10, Name: "e", MTime: 5, Mode: 7},
 				"f": {ID: 11, Name: "f", MTime: 5, Mode: 7, Prefix: "p/", Least: 5}}[d.Name]; d != want {
@@ -312,7 +312,7 @@ func TestEarlierSchema(t *testing.T) {
 			}
 		}
 		return nil
-	})
+	}))
 	if err != nil {
 		t.Error(err)
 	}

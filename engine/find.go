@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ type Found struct {
 // then size is its size all the same. A record that cannot be read is an error that is [ErrCorrupt] or [ErrSchema].
 func (e *Engine) Find(ctx context.Context, service uint64, path string, value bool) (found Found, size int, err error) {
 	_, err = e.load(ctx, func(ctx context.Context, rev int64) error {
-		f := finder{e, ctx, rev, service}
+		f := finder{e, ctx, rev, service} // the top of a service is in its home
 		prefix, least := "", uint64(0)
 		for rest := path; ; {
 			name, below, deeper := strings.Cut(rest, "/")
@@ -41,21 +42,19 @@ func (e *Engine) Find(ctx context.Context, service uint64, path string, value bo
 				found = Found{Blocked: found.Variable != nil}
 				return err
 			}
-			if prefix = d.Prefix; prefix == "" {
-				prefix = stored + "/"
-			}
+			f.home, prefix = cmp.Or(d.Home, f.home), cmp.Or(d.Prefix, stored+"/")
 			rest, least = below, max(least, d.Least)
 		}
 	})
 	return found, size, err
 }
 
-// finder looks for single keys of a service.
+// finder looks for single keys under a home.
 type finder struct {
 	*Engine
-	ctx     context.Context
-	rev     int64
-	service uint64
+	ctx  context.Context
+	rev  int64
+	home uint64
 }
 
 func (f *finder) get(key string) (record []byte, there bool, err error) {
@@ -68,20 +67,20 @@ func (f *finder) get(key string) (record []byte, there bool, err error) {
 
 // dir is the directory that is stored under a name, nil if there is none.
 func (f *finder) dir(stored string) (*Dir, error) {
-	record, there, err := f.get(dirKey(f.service, stored))
+	record, there, err := f.get(dirKey(f.home, stored))
 	if err != nil || !there {
 		return nil, err
 	}
 	d, err := decodeDir(stored, record)
 	if err != nil {
-		return nil, fmt.Errorf("directory %q of service %d: %w", stored, f.service, err)
+		return nil, fmt.Errorf("directory %q, stored under service %d: %w", stored, f.home, err)
 	}
 	return &d, nil
 }
 
 // last is what is stored under a name.
 func (f *finder) last(stored string, value bool) (found Found, size int, err error) {
-	record, there, err := f.get(variableKey(f.service, stored))
+	record, there, err := f.get(variableKey(f.home, stored))
 	if err != nil {
 		return found, 0, err
 	}
@@ -94,7 +93,7 @@ func (f *finder) last(stored string, value bool) (found Found, size int, err err
 		v.Data, err = f.readPieces(f.ctx, f.rev, v.ID, pieces)
 	}
 	if err != nil {
-		return found, 0, fmt.Errorf("variable %q of service %d: %w", stored, f.service, err)
+		return found, 0, fmt.Errorf("variable %q, stored under service %d: %w", stored, f.home, err)
 	}
 	return Found{Variable: &v}, max(pieces, len(v.Data)), nil
 }

@@ -48,15 +48,22 @@ type service struct {
 	vars  []Variable
 }
 
+// pageFunc takes all that is stored under the service itself.
+type pageFunc func(Page) error
+
+func (f pageFunc) Fill(p Page) error                { return f(p) }
+func (f pageFunc) Missing(Areas) ([]Area, error)    { return nil, nil }
+func (f pageFunc) Has(uint64, string) (bool, error) { return true, nil }
+
 func load(t testing.TB, e *Engine, id uint64) (s service) {
 	t.Helper()
 	var err error
-	s.floor, s.rev, err = e.LoadService(t.Context(), id, func(p Page) error {
+	s.floor, s.rev, err = e.LoadService(t.Context(), id, pageFunc(func(p Page) error {
 		s.pages++
 		s.dirs = append(s.dirs, p.Dirs...)
 		s.vars = append(s.vars, p.Variables...)
 		return nil
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

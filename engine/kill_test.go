@@ -39,12 +39,12 @@ func child(dir string) error {
 	fmt.Println("compacted", e.finishedCompaction())
 	fmt.Println("open", e.StoreID())
 	var was Stored
-	_, _, err = e.LoadService(ctx, 3, func(p Page) error {
+	_, _, err = e.LoadService(ctx, 3, pageFunc(func(p Page) error {
 		for _, v := range p.Variables {
 			was.Data = v.Data
 		}
 		return nil
-	})
+	}))
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -12,14 +11,6 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
-
-// Page is a part of what a service holds.
-type Page struct {
-	Dirs      []Dir
-	Variables []Variable
-	InPieces  []int // those of Variables whose values are stored in pieces
-	Damaged   []DamagedVariable
-}
 
 // LoadTree reads all tenants and services, in the order of their names, at one revision.
 func (e *Engine) LoadTree(ctx context.Context, aside Aside) (tenants []Tenant, services []Service, rev int64, err error) {
@@ -52,55 +43,6 @@ func (e *Engine) LoadTree(ctx context.Context, aside Aside) (tenants []Tenant, s
 		return nil, nil, 0, err
 	}
 	return tenants, services, rev, nil
-}
-
-// LoadService reads a service: its version floor (0 if it has none), and, by calling fn with one page after the other,
-// its directories, then its variables, each in the order of their names. All is of one revision. A page may be empty: it is a
-// sign of progress. An error of fn ends the load and is returned.
-func (e *Engine) LoadService(ctx context.Context, service uint64, fn func(Page) error) (floor uint64, rev int64, err error) {
-	rev, err = e.load(ctx, func(ctx context.Context, rev int64) error {
-		resp, err := e.kv.Get(ctx, floorKey(service), clientv3.WithRev(rev), clientv3.WithSerializable())
-		if err != nil {
-			return err
-		}
-		for _, kv := range resp.Kvs {
-			if floor, err = decodeNumber(kv.Value); err != nil {
-				return fmt.Errorf("floor of service %d: %w", service, err)
-			}
-		}
-		var page Page
-		flush := func() error {
-			p := page
-			page = Page{}
-			return fn(p)
-		}
-		err = e.pages(ctx, dirPrefix(service), rev, func(key string, value []byte) error {
-			d, err := decodeDir(key, value)
-			page.Dirs = append(page.Dirs, d)
-			return err
-		}, flush)
-		if err != nil {
-			return err
-		}
-		var writers interned
-		return e.pages(ctx, variablePrefix(service), rev, func(key string, value []byte) error {
-			v, size, err := decodeHead(key, value, &writers)
-			if err == nil && size > 0 {
-				v.Data, err = e.readPieces(ctx, rev, v.ID, size)
-				if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrSchema) {
-					page.Damaged = append(page.Damaged, DamagedVariable{v.ID, v.Name, err})
-					return nil
-				}
-				page.InPieces = append(page.InPieces, len(page.Variables))
-			}
-			page.Variables = append(page.Variables, v)
-			return err
-		}, flush)
-	})
-	if err != nil {
-		return 0, 0, err
-	}
-	return floor, rev, nil
 }
 
 // LoadMoved reads in which services the variables are that are not in the one they were made in.

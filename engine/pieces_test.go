@@ -135,13 +135,13 @@ func TestDamagedPieces(t *testing.T) {
 	}
 	var vars []Variable
 	var damaged []DamagedVariable
-	_, _, err := e.LoadService(t.Context(), 1, func(p Page) error {
+	_, _, err := e.LoadService(t.Context(), 1, pageFunc(func(p Page) error {
 		vars, damaged = append(vars, p.Variables...), append(damaged, p.Damaged...)
 		if len(p.InPieces) != len(p.Variables) {
 			t.Errorf("%d of %d variables are in pieces", len(p.InPieces), len(p.Variables))
 		}
 		return nil
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,22 +7,15 @@ import (
 	"github.com/commy-project/commyfs/model"
 )
 
-// damagedValues leaves variables of a service out whose values cannot be read. Their names and ids stay theirs.
-func (s *Core) damagedValues(svc *service, c *content, list []engine.DamagedVariable, place func(stored string) (entryKey, error)) error {
-	for _, d := range list {
-		k, err := place(d.Name)
-		if err != nil {
-			return err
-		}
-		if c.damaged == nil {
-			c.damaged = map[entryKey]uint64{}
-		}
-		c.damaged[k] = d.ID
-		if _, known := s.damagedVars.LoadOrStore(d.ID, nil); !known {
-			s.log.Error("the value of a variable cannot be read and is left as it is", "service", svc.id, "name", k.in.path(k.name), "id", d.ID, "err", d.Err)
-		}
+// damagedValue leaves a variable of a service out whose value cannot be read. Its name and id stay its own.
+func (s *Core) damagedValue(c *content, k entryKey, d engine.DamagedVariable) {
+	if c.damaged == nil {
+		c.damaged = map[entryKey]uint64{}
 	}
-	return nil
+	c.damaged[k] = d.ID
+	if _, known := s.damagedVars.LoadOrStore(d.ID, nil); !known {
+		s.log.Error("the value of a variable cannot be read and is left as it is", "service", c.root.service.id, "name", k.in.path(k.name), "id", d.ID, "err", d.Err)
+	}
 }
 
 // inDamaged tells whether path is that of a variable whose value cannot be read, or would be below one.

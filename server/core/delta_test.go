@@ -45,7 +45,7 @@ func readStore(t *testing.T, e *engine.Engine) *stored {
 	for _, s := range services {
 		st.services[serviceKey{s.Tenant, s.Name}] = s
 		st.dirs[s.ID], st.vars[s.ID] = map[string]engine.Dir{}, map[string]engine.Variable{}
-		floor, _, err := e.LoadService(t.Context(), s.ID, func(p engine.Page) error {
+		floor, _, err := e.LoadService(t.Context(), s.ID, allPages(func(p engine.Page) error {
 			for _, d := range p.Dirs {
 				st.dirs[s.ID][d.Name] = d
 			}
@@ -53,7 +53,7 @@ func readStore(t *testing.T, e *engine.Engine) *stored {
 				st.vars[s.ID][v.Name] = v
 			}
 			return nil
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}

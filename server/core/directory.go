@@ -73,7 +73,7 @@ func (d *directory) ownPrefix(name string) string { return d.prefix + name + "/"
 // isOwnPrefix tells whether the store need not be told the prefix of a directory.
 func (n *dirInfo) isOwnPrefix() bool {
 	own, in := n.dir.prefix, n.in.prefix
-	return len(own) == len(in)+len(n.name)+1 && own[:len(in)] == in && own[len(in):len(own)-1] == n.name && own[len(own)-1] == '/'
+	return n.dir.home == n.in.home && len(own) == len(in)+len(n.name)+1 && own[:len(in)] == in && own[len(in):len(own)-1] == n.name && own[len(own)-1] == '/'
 }
 
 // path is where a name in the directory is in the service. The caller is the committer, or holds view.mu.

@@ -3,9 +3,7 @@ package core
 import (
 	"context"
 	"time"
-	"unique"
 
-	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
 )
@@ -32,46 +30,10 @@ func (s *Core) load(ctx context.Context, svc *service) error {
 	s.view.mu.RLock()
 	c.named = s.view.rev
 	s.view.mu.RUnlock()
-	f := newFiller(c)
 	if s.loading != nil {
 		s.loading(svc.id, func() { svc.steps.Add(1) })
 	}
-	var writer unique.Handle[string]
-	floor, _, err := s.engine.LoadService(ctx, svc.id, func(p engine.Page) error {
-		svc.steps.Add(1)
-		f.dirs = append(f.dirs, p.Dirs...)
-		if len(p.Variables)+len(p.Damaged) == 0 {
-			return nil
-		}
-		if err := f.link(); err != nil { // all directories have come
-			return err
-		}
-		vars := make([]*variable, len(p.Variables))
-		for i := range p.Variables {
-			e := &p.Variables[i]
-			if i == 0 || e.Writer != p.Variables[i-1].Writer {
-				writer = unique.Make(e.Writer)
-			}
-			at, err := f.place(e.Name)
-			if err != nil {
-				return err
-			}
-			vars[i] = &variable{
-				id: e.ID, version: e.Version, mtime: e.MTime, mode: model.Mode(e.Mode), dir: at.in, name: at.name, writer: writer,
-				value: newValue(e.Data), slot: c.high, kind: e.Type,
-			}
-			c.fill(at, entry{v: vars[i]})
-			c.high++
-		}
-		for _, i := range p.InPieces {
-			vars[i].pieced = true
-		}
-		s.view.remember(vars)
-		return s.damagedValues(svc, c, p.Damaged, f.place)
-	})
-	if err == nil {
-		err = f.link()
-	}
+	floor, _, err := s.engine.LoadService(ctx, svc.id, newFiller(s, c))
 	if err != nil {
 		return s.notLoaded(svc, c, before, err)
 	}
