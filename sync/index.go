@@ -2,6 +2,7 @@ package sync
 
 import (
 	"math/bits"
+	"slices"
 	"sync"
 )
 
@@ -18,6 +19,9 @@ type indexShard struct {
 	mu     sync.RWMutex // guards the following
 	vars   varTable
 	others map[uint64]Node // what is no variable
+	// behind are nodes whose ids stand for others by now, the last one last. A service whose stream is behind has what is in another
+	// one already, and one that is ahead has it again while the other still has it.
+	behind map[uint64][]Node
 }
 
 // scattered spreads ids, which come from a counter, over 64 bits.
@@ -29,16 +33,40 @@ func (x *index) get(id uint64) Node {
 	s := &x.shards[shardOf(id)]
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.getLocked(id)
+}
+
+func (s *indexShard) getLocked(id uint64) Node {
 	if v := s.vars.get(id); v != nil {
 		return v
 	}
 	return s.others[id]
 }
 
-func (x *index) put(n Node) {
+// put returns what the id has stood for, which stays behind n until it is dropped.
+func (x *index) put(n Node) (over Node) {
 	s := &x.shards[shardOf(n.ID())]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if over = s.getLocked(n.ID()); over == n {
+		return nil
+	}
+	s.coverLocked(over)
+	s.putLocked(n)
+	return over
+}
+
+func (s *indexShard) coverLocked(over Node) {
+	if over == nil {
+		return
+	}
+	if s.behind == nil {
+		s.behind = map[uint64][]Node{}
+	}
+	s.behind[over.ID()] = append(s.behind[over.ID()], over)
+}
+
+func (s *indexShard) putLocked(n Node) {
 	if v, ok := n.(*Variable); ok {
 		delete(s.others, v.id)
 		s.vars.reserve(1)
@@ -52,8 +80,8 @@ func (x *index) put(n Node) {
 	s.others[n.ID()] = n
 }
 
-// putAll puts variables, by their shards.
-func (x *index) putAll(made *[indexShards][]*Variable) {
+// putAll puts variables, by their shards, and returns what their ids have stood for.
+func (x *index) putAll(made *[indexShards][]*Variable) (over []Node) {
 	for i, vars := range made {
 		if len(vars) == 0 {
 			continue
@@ -62,23 +90,49 @@ func (x *index) putAll(made *[indexShards][]*Variable) {
 		s.mu.Lock()
 		s.vars.reserve(len(vars))
 		for _, v := range vars {
-			delete(s.others, v.id)
-			s.vars.put(v)
+			if was := s.vars.put(v); was != nil {
+				s.coverLocked(was)
+				over = append(over, was)
+			}
+			if was := s.others[v.id]; was != nil {
+				s.coverLocked(was)
+				over = append(over, was)
+				delete(s.others, v.id)
+			}
 		}
 		s.mu.Unlock()
 	}
+	return over
 }
 
-// drop forgets n, unless its id stands for another node by now: a variable that moved to another service.
+// drop forgets n. What was behind it, in another service, has the id again.
 func (x *index) drop(n Node) {
 	id := n.ID()
 	s := &x.shards[shardOf(id)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	behind := s.behind[id]
+	if s.getLocked(id) != n {
+		s.behindLocked(id, slices.DeleteFunc(behind, func(o Node) bool { return o == n }))
+		return
+	}
 	if v, ok := n.(*Variable); ok {
 		s.vars.remove(id, v)
-	} else if s.others[id] == n {
+	} else {
 		delete(s.others, id)
+	}
+	if last := len(behind) - 1; last >= 0 {
+		s.putLocked(behind[last])
+		s.behindLocked(id, behind[:last])
+	}
+}
+
+func (s *indexShard) behindLocked(id uint64, list []Node) {
+	switch {
+	case len(list) > 0:
+		s.behind[id] = list
+	case s.behind != nil:
+		delete(s.behind, id)
 	}
 }
 
@@ -130,16 +184,17 @@ func (t *varTable) resize(size int) {
 	}
 }
 
-// put puts a variable in the place of what has its id. There is room.
-func (t *varTable) put(v *Variable) {
+// put puts a variable in the place of what has its id, and returns that. There is room.
+func (t *varTable) put(v *Variable) (was *Variable) {
 	i := t.home(v.id)
 	for t.slots[i] != nil && t.slots[i].id != v.id {
 		i = t.next(i)
 	}
-	if t.slots[i] == nil {
+	if was = t.slots[i]; was == nil {
 		t.used++
 	}
 	t.slots[i] = v
+	return was
 }
 
 // remove takes away what has the id, if it is v or v is nil. What comes behind moves up, so that a gap ends every search.

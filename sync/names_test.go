@@ -91,35 +91,62 @@ func TestIndex(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	var x index
 	want := map[uint64]Node{}
+	behind := map[uint64][]Node{}
 	for i := range 50000 {
 		id := uint64(rnd.IntN(5000)) * 977
 		if got := x.get(id); got != want[id] {
 			t.Fatalf("step %d: %d is %v, want %v", i, id, got, want[id])
 		}
 		switch rnd.IntN(5 + i/25000*3) { // first it grows, then it shrinks
-		case 0, 1:
-			want[id] = &Variable{id: id}
-			x.put(want[id])
-		case 2:
-			want[id] = &Dir{id: id}
-			x.put(want[id])
+		case 0, 1, 2:
+			var n Node = &Variable{id: id}
+			if rnd.IntN(3) == 0 {
+				n = &Dir{id: id}
+			}
+			if was := want[id]; was != nil {
+				behind[id] = append(behind[id], was)
+			}
+			if over := x.put(n); over != want[id] {
+				t.Fatalf("step %d: %d has stood for %v, want %v", i, id, over, want[id])
+			}
+			want[id] = n
 		case 3:
 			x.drop(&Variable{id: id}) // not the one that is there
 			x.drop(&Dir{id: id})
+			if list := behind[id]; len(list) > 0 {
+				at := rnd.IntN(len(list))
+				x.drop(list[at])
+				behind[id] = slices.Delete(list, at, at+1)
+			}
 		default:
 			if n := want[id]; n != nil {
 				x.drop(n)
 				delete(want, id)
 			}
+			if list := behind[id]; len(list) > 0 {
+				want[id], behind[id] = list[len(list)-1], list[:len(list)-1]
+			}
 		}
 	}
 	var made [indexShards][]*Variable
+	covered := map[Node]bool{}
 	for id := range uint64(5000) {
 		v := &Variable{id: id * 977}
+		if want[v.id] != nil {
+			covered[want[v.id]] = true
+		}
 		want[v.id] = v
 		made[shardOf(v.id)] = append(made[shardOf(v.id)], v)
 	}
-	x.putAll(&made)
+	for _, n := range x.putAll(&made) {
+		if !covered[n] {
+			t.Fatalf("%d was another node", n.ID())
+		}
+		delete(covered, n)
+	}
+	if len(covered) > 0 {
+		t.Errorf("%d nodes are not known to be covered", len(covered))
+	}
 	for id, n := range want {
 		if x.get(id) != n {
 			t.Fatalf("%d is %v, want %v", id, x.get(id), n)
