@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"strings"
 	"unique"
 
 	"github.com/commy-project/commyfs/memfile"
@@ -20,9 +21,18 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 	defer func() { s.stamp(notices, before, rev) }()
 	s.rev = rev
 	notices = make([]Notice, 0, len(events))
+	with := "" // what comes with a directory from another service changes no directory
 	for i := range events {
+		e := &events[i]
+		switch {
+		case e.Moved == 0:
+		case with != "" && strings.HasPrefix(e.Name, with):
+			e.Time = 0
+		case e.Kind == model.EventMkdir:
+			with = e.Name + "/"
+		}
 		var fits bool
-		if notices, fits = s.applyLocked(notices, prefix, &events[i]); !fits {
+		if notices, fits = s.applyLocked(notices, prefix, e); !fits {
 			return notices, false
 		}
 	}
@@ -33,9 +43,12 @@ func (s *Service) apply(rev int64, events []model.Event) (notices []Notice, ok b
 func (s *Service) stamp(notices []Notice, before, rev int64) {
 	for i := range notices {
 		n := &notices[i]
-		n.Service, n.Before, n.Rev = s.id, before, rev
-		if n.Kind == Renamed && n.OldService == 0 {
-			n.OldService = s.id
+		n.Service, n.Before, n.Rev, n.Told = s.id, before, rev, before
+		if i == len(notices)-1 {
+			n.Told = rev
+		}
+		if n.Kind == Renamed {
+			n.OldService, n.OldRev, n.OldTold = s.id, n.Rev, n.Told
 		}
 	}
 }
@@ -129,8 +142,7 @@ func (s *Service) setLocked(out []Notice, prefix []string, e *model.Event) ([]No
 	if created {
 		addLocked(v)
 		v.parent.touched(e)
-		s.c.index.put(v)
-		n.Kind = Created
+		n.Kind, n.move = Created, s.c.arriving(v, e, s.c.index.put(v))
 	}
 	return append(out, n), true
 }
@@ -173,12 +185,12 @@ func (s *Service) mkdirLocked(prefix []string, e *model.Event) ([]Notice, bool) 
 	d := &Dir{s: s, id: e.ID, name: name, parent: dir, mtime: e.MTime, mode: e.Mode}
 	addLocked(d)
 	dir.touched(e)
-	s.c.index.put(d)
-	return []Notice{{Kind: Created, Dir: true, Own: e.Own, ID: d.id, Parent: dir.id, MTime: d.mtime, Path: join(prefix, e.Name)}}, true
+	return []Notice{{Kind: Created, Dir: true, Own: e.Own, ID: d.id, Parent: dir.id, MTime: d.mtime, Path: join(prefix, e.Name),
+		move: s.c.arriving(d, e, s.c.index.put(d))}}, true
 }
 
 // nodeLocked returns what has the id in this service, nil if nothing has. name is where to look when the id stands for
-// a node of another service already: a variable was moved there, and the stream of that service was ahead of ours.
+// a node of another service already: it was moved there, and the stream of that service was ahead of ours.
 func (s *Service) nodeLocked(id uint64, name string) Node {
 	if n := s.c.index.get(id); s.holdsLocked(n, id) {
 		return n
@@ -200,6 +212,7 @@ func (s *Service) holdsLocked(n Node, id uint64) bool {
 }
 
 func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice {
+	moves := s.leaving(n, e)
 	parent, name := s.detachLocked(n)
 	if parent == nil {
 		return nil
@@ -207,10 +220,10 @@ func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice
 	parent.touched(e)
 	_, dir := n.(*Dir)
 	if v, ok := n.(*Variable); ok {
-		v.removed = true
+		v.removed = moves == nil
 	}
 	return []Notice{{Kind: Deleted, Dir: dir, Own: e.Own, ID: n.ID(), Parent: parent.id, MTime: e.MTime,
-		Path: join(prefix, joinName(parent.pathLocked(), name))}}
+		Path: join(prefix, joinName(parent.pathLocked(), name)), move: moves}}
 }
 
 // detachLocked takes a node of this service out of the tree and marks it and what is below it gone. It returns where it

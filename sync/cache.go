@@ -15,8 +15,10 @@ import (
 
 // cached is the variables whose values are cached.
 type cached struct {
-	mu sync.Mutex // a leaf; guards of, and the lists of all sessions
+	mu sync.Mutex // a leaf; guards the following, and the lists of all sessions
 	of ids
+	// carried has in which services variables are that have moved there and that nobody has said to be cached there yet.
+	carried map[uint64]uint64
 }
 
 // ids are variables by service.
@@ -51,7 +53,10 @@ func (k *cached) change(fn func()) {
 // fails if the service is not watched, and with model.ErrUnsupported if the server is too old.
 func (c *Client) Cache(ctx context.Context, v *Variable) error {
 	s := v.s.id
-	c.cached.change(func() { c.cached.of.add(s, v.id) })
+	c.cached.change(func() {
+		c.cached.of.add(s, v.id)
+		delete(c.cached.carried, v.id)
+	})
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
 	for {
@@ -72,7 +77,13 @@ func (c *Client) Cache(ctx context.Context, v *Variable) error {
 // Uncache says that a value is not cached any more, of a variable that is in a service, or was. It returns when the server knows, or
 // when ctx ends.
 func (c *Client) Uncache(ctx context.Context, service, id uint64) {
-	c.cached.change(func() { c.cached.of.remove(service, id) })
+	c.cached.change(func() {
+		c.cached.of.remove(service, id)
+		if to, ok := c.cached.carried[id]; ok {
+			delete(c.cached.carried, id)
+			c.cached.of.remove(to, id)
+		}
+	})
 	c.flight.mu.Lock()
 	sess := c.flight.session
 	c.flight.mu.Unlock()
@@ -95,19 +106,60 @@ func (sess *session) tellCached(ctx context.Context, service uint64, list ...uin
 	return sess.conn.CacheVariables(ctx, service, list, false)
 }
 
-// tellOld tells which values that are cached are old: those of the changes, or, if nil, of the whole service. The server is
-// answered also for those that it does not know are let go.
-func (sess *session) tellOld(service uint64, rev int64, changes []model.Event) {
+// cachedMoved has those variables cached in another service that were cached in the one that they have left: what is told of them there
+// makes them old. The server of this host has still to be told by [Client.Cache].
+func (c *Client) cachedMoved(from, to uint64, list []uint64) {
+	if from == to {
+		return
+	}
+	c.flight.mu.Lock()
+	sess := c.flight.session
+	c.flight.mu.Unlock()
+	c.cached.change(func() {
+		of := c.cached.of[from]
+		if len(of) == 0 {
+			return
+		}
+		for _, id := range list {
+			if _, ok := of[id]; !ok {
+				continue
+			}
+			c.cached.of.remove(from, id)
+			c.cached.of.add(to, id)
+			c.cached.carried[id] = to
+			if sess == nil {
+				continue
+			}
+			if _, ok := sess.asks[from][id]; ok {
+				sess.asks.add(to, id)
+			}
+		}
+	})
+}
+
+// tellOld tells which values that are cached are old: those of the changes and of what has left with a directory, or, without changes,
+// of the whole service. The server is answered also for those that it does not know are let go.
+func (sess *session) tellOld(service uint64, rev int64, changes []model.Event, left []uint64) {
 	c := sess.c
 	var list []uint64
 	asks := false
 	c.cached.change(func() {
 		of, cached := c.cached.of[service], sess.asks[service]
-		if len(of)+len(cached) == 0 {
+		if len(of)+len(cached)+len(c.cached.carried) == 0 {
 			return
 		}
+		for _, id := range left {
+			_, here := of[id]
+			_, there := c.cached.carried[id]
+			if here && changes != nil || there {
+				list = append(list, id)
+			}
+			if _, ok := cached[id]; ok {
+				asks = true
+			}
+		}
 		if changes == nil {
-			list, asks = slices.Collect(maps.Keys(of)), true
+			list, asks = slices.AppendSeq(list, maps.Keys(of)), true
 			return
 		}
 		for i := range changes {

@@ -32,6 +32,10 @@ type Client struct {
 	treeSteps atomic.Uint64 // see TreeSteps
 	heardElse atomic.Int64  // when the server last said that it loads a service that is not known here
 
+	// steps is held while a step of the copy is made and told, and guards moves: before all other locks.
+	steps sync.Mutex
+	moves moves
+
 	mu         sync.RWMutex // guards the following, and the tenants and services themselves
 	treeLoaded bool
 	tenants    map[string]*Tenant
@@ -63,7 +67,8 @@ func newClient(opts Options) *Client {
 	if c.asked = map[uint64]*asked{}; opts.Resume != nil {
 		c.resume(opts.Resume)
 	}
-	c.cached.of = ids{}
+	c.cached.of, c.cached.carried = ids{}, map[uint64]uint64{}
+	c.moves.init()
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wantTree.Store(!c.opts.NoTree)
 	c.treeTurn = make(chan struct{}, 1)
@@ -127,6 +132,7 @@ func (c *Client) Close() error {
 		c.endLocks()
 		c.cancel()
 		c.wg.Wait()
+		c.endMoves()
 		for _, s := range c.services(func(*Service) bool { return true }) {
 			s.mu.Lock()
 			acc := s.acc

@@ -110,8 +110,8 @@ func (f *filling) find(path string) *Dir {
 	return d
 }
 
-// fillLocked makes an empty service what the snapshot says.
-func (s *Service) fillLocked(sn *snapshot) {
+// fillLocked makes an empty service what the snapshot says, and returns what may have come from another service.
+func (s *Service) fillLocked(sn *snapshot, prefix []string) []Notice {
 	f := sn.filling
 	if f == nil {
 		f = newFilling(s, s.buffered())
@@ -120,10 +120,49 @@ func (s *Service) fillLocked(sn *snapshot) {
 	s.root.mtime, s.root.mode = sn.root.MTime, sn.root.Mode
 	s.root.vars.take(&f.top.vars)
 	s.root.dirs.take(&f.top.dirs)
+	over := map[uint64]Node{}
 	for _, d := range f.dirs {
-		s.c.index.put(d)
+		if was := s.c.index.put(d); was != nil {
+			over[d.id] = was
+		}
 	}
-	s.c.index.putAll(&f.made)
+	for _, was := range s.c.index.putAll(&f.made) {
+		over[was.ID()] = was
+	}
+	return s.cameLocked(prefix, over)
+}
+
+// cameLocked returns notices of what is in a service that was not known before, and has come from another one: over is what has the same
+// ids in those that have not told yet.
+func (s *Service) cameLocked(prefix []string, over map[uint64]Node) (out []Notice) {
+	roots := map[uint64]Node{}
+	for id := range s.c.moves.left {
+		roots[id] = s.c.index.get(id)
+	}
+	for id := range over {
+		roots[id] = s.c.index.get(id)
+	}
+	seen := map[uint64]bool{}
+	for id, n := range roots {
+		if !s.holdsLocked(n, id) || over[id] != nil && over[stateOf(n).parent] != nil {
+			continue // with what it is in
+		}
+		for _, n := range below(nil, n) {
+			if seen[n.ID()] {
+				continue
+			}
+			seen[n.ID()] = true
+			st := stateOf(n)
+			_, path, _ := placeIn(s, n)
+			in := Notice{Kind: Created, ID: n.ID(), Parent: st.parent, MTime: st.mtime, Path: join(prefix, path)}
+			if in.Variable, _ = n.(*Variable); in.Variable == nil {
+				in.Dir = true
+			}
+			in.move = &movement{over: over[n.ID()], came: arrival{n: n, state: st}, first: true}
+			out = append(out, in)
+		}
+	}
+	return out
 }
 
 // arenaChunk is how much of an arena one of its users can keep in memory.

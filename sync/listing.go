@@ -82,9 +82,10 @@ func (sess *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc acces
 		if !there {
 			return errMisfit
 		}
+		sess.c.steps.Lock()
 		notices, ok := s.apply(p.Rev, sn.changes)
-		sess.tellOld(s.id, p.Rev, nil)
-		sess.c.notify(notices)
+		sess.tell(s, p.Rev, nil, notices)
+		sess.c.steps.Unlock()
 		if !ok {
 			s.forgetRevision()
 			return errMisfit
@@ -97,13 +98,16 @@ func (sess *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc acces
 	if gone {
 		return model.ErrNotFound // while it was being listed
 	}
+	sess.c.steps.Lock()
 	notices, ok := s.replace(sess, sn, p.Rev, acc)
+	if ok {
+		sess.tell(s, p.Rev, nil, notices)
+	}
+	sess.c.steps.Unlock()
 	if !ok {
 		s.forgetRevision()
 		return errMisfit
 	}
-	sess.tellOld(s.id, p.Rev, nil)
-	sess.c.notify(notices)
 	if old != nil && old != acc {
 		old.Close()
 	}
@@ -114,9 +118,18 @@ var _ model.Watcher = (*session)(nil)
 
 // TreeChanged implements [model.Watcher], as what follows.
 func (sess *session) TreeChanged(t *model.TreeChanges) {
-	sess.c.mu.Lock()
-	notices := sess.c.treeStepsLocked(t.Changes)
-	sess.c.mu.Unlock()
+	sess.c.changeTree(func() []Notice {
+		sess.c.mu.Lock()
+		defer sess.c.mu.Unlock()
+		return sess.c.treeStepsLocked(t.Changes)
+	})
+}
+
+// tell tells what a step of a service has done. events is what it was, nil if it was all of it. Client.steps is held.
+func (sess *session) tell(s *Service, rev int64, events []model.Event, notices []Notice) {
+	left := leftBy(notices)
+	notices = sess.c.settle(s, notices)
+	sess.tellOld(s.id, rev, events, left)
 	sess.c.notify(notices)
 }
 
@@ -126,9 +139,10 @@ func (sess *session) Changed(p *model.Changes) {
 	if s == nil {
 		return
 	}
+	sess.c.steps.Lock()
 	notices, ok := s.apply(p.Rev, p.Changes)
-	sess.tellOld(s.id, p.Rev, p.Changes)
-	sess.c.notify(notices)
+	sess.tell(s, p.Rev, p.Changes, notices)
+	sess.c.steps.Unlock()
 	if !ok {
 		s.fail(errMisfit)
 	}

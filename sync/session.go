@@ -143,6 +143,8 @@ func (sess *session) begin(ctx context.Context) error {
 	if err := sess.watchTree(ctx); err != nil {
 		return err
 	}
+	sess.c.gather(true)
+	defer sess.c.gather(false)
 	var (
 		wg    sync.WaitGroup
 		slots = make(chan struct{}, 64) // requests under way at once
@@ -171,7 +173,7 @@ func (c *Client) adopt(store string) {
 	c.update(func(f *inFlight) { old = f.adopt(store) })
 	if old != store {
 		c.opts.Logger.Warn("the server's store was replaced", "old", old, "new", store)
-		c.notify(c.applyTree(nil, nil))
+		c.changeTree(func() []Notice { return c.applyTree(nil, nil) })
 	}
 }
 
@@ -189,7 +191,7 @@ func (sess *session) watchTree(ctx context.Context) error {
 		all.Tenants = append(all.Tenants, p.Tenants...)
 		all.Services = append(all.Services, p.Services...)
 		if !p.More {
-			sess.c.notify(sess.c.applyTree(all.Tenants, all.Services))
+			sess.c.changeTree(func() []Notice { return sess.c.applyTree(all.Tenants, all.Services) })
 		}
 		return nil
 	})

@@ -81,7 +81,7 @@ func (d *Dir) variablesLocked() (n int) {
 }
 
 // replace makes the service what the snapshot says, keeping the nodes that are the same, and returns the differences as
-// notices if there was something before. acc serves the values from now on. ok is false, and nothing is done, if the snapshot is
+// notices if there was something before, else only what may have moved. acc serves the values from now on. ok is false, and nothing is done, if the snapshot is
 // not of what is here.
 func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) (notices []Notice, ok bool) {
 	prefix := s.prefix()
@@ -96,8 +96,9 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	s.state, s.on = watched, sess
 	s.setAccessor(acc)
 	if s.root.emptyLocked() && first {
-		s.fillLocked(sn)
-		return nil, true
+		notices = s.fillLocked(sn, prefix)
+		s.stamp(notices, before, rev)
+		return notices, true
 	}
 
 	keep := make(map[uint64]bool, len(sn.dirs)+len(sn.vars))
@@ -142,7 +143,10 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	}
 	s.describeLocked(prefix, sn, &notices)
 	if first {
-		return nil, true
+		notices = slices.DeleteFunc(notices, func(n Notice) bool { return n.move == nil })
+		for i := range notices {
+			notices[i].move.first = true
+		}
 	}
 	s.stamp(notices, before, rev)
 	return notices, true
@@ -177,7 +181,11 @@ func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, all bool, prefix []s
 			}
 		})
 	}
-	d.dirs.all(func(n *Dir) { s.pruneLocked(n, keep, all, prefix, notices) })
+	d.dirs.all(func(n *Dir) {
+		if keep[n.id] || !s.leaves(n, &model.Event{}) { // else it has left with all that is in it
+			s.pruneLocked(n, keep, all, prefix, notices)
+		}
+	})
 	for _, n := range gone {
 		*notices = append(*notices, s.removeLocked(prefix, n, &model.Event{})...)
 	}
@@ -187,7 +195,7 @@ func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, all bool, prefix []s
 // swapped names) removes that first; it comes back at its own step.
 func (s *Service) placeLocked(prefix []string, e *model.Event, notices *[]Notice) {
 	if there := s.lookupLocked(e.Name); there != nil && there.ID() != e.ID {
-		*notices = append(*notices, s.removeLocked(prefix, there, &model.Event{})...)
+		*notices = append(*notices, s.removeLocked(prefix, there, &model.Event{Kind: model.EventDelete})...)
 	}
 	*notices, _ = s.applyLocked(*notices, prefix, e)
 }

@@ -12,8 +12,8 @@
 // is ever applied out of order. After a reconnect each service resumes from the revision it had; changes in flight are
 // sent again under their old sequence numbers and take effect once.
 //
-// Lock order: Client.mu (tenants and services) -> Service.mu (directories and variables) -> Client.flight.mu (connection and
-// reports in flight) -> Client.index.mu (ids). No lock is held across network I/O or a call of [Options.OnChange].
+// Lock order: Client.steps (while the copy changes and that is told) -> Client.mu (tenants and services) -> Service.mu (directories and variables) -> Client.flight.mu (connection and
+// reports in flight) -> Client.index.mu (ids). No lock is held across network I/O, and none but Client.steps across a call of [Options.OnChange].
 package sync
 
 import (
@@ -119,14 +119,21 @@ type Notice struct {
 	// with one revision were made together. Both are 0 in notices of tenants and services.
 	Service uint64
 	Rev     int64
-	// OldService is, in Renamed, the id of the service that it was in: another one than Service if it has moved from there, with all
-	// that is in it, which has no notices of its own. The nodes below Service are new ones then, with the same ids; those below
-	// OldService are gone, and not removed. Rev and Before are those of Service. 0 in notices of tenants and services.
-	OldService uint64
 	// Before is the revision of the copy before: one step can take it over several revisions. 0: not known.
 	Before int64
+	// Told is the revision of the service up to which all changes have been told, once this one is.
+	Told int64
+	// OldService is, in Renamed, the id of the service that it was in: another one than Service if it has moved from there, with all
+	// that is in it, which has no notices of its own but where it has changed on the way: they come right behind this one, with its
+	// paths in Service. The nodes in Service are new ones then, with the same ids; those in OldService are gone, and not removed.
+	// Two that were exchanged across services are told of one right behind the other. 0 in notices of tenants and services.
+	OldService uint64
+	// OldRev and OldTold are Rev and Told of OldService, 0 if they are not known. It can have been told later revisions before.
+	OldRev, OldTold int64
 	// Risen are the variables that have another version by having been renamed, and the same value.
 	Risen []Rise
+
+	move *movement // until it is told: see moves
 }
 
 // Rise is another version of the same value.

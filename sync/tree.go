@@ -159,6 +159,20 @@ func (c *Client) applyTree(tenants []model.Tenant, services []model.Service) []N
 	return notices
 }
 
+// changeTree has fn change the tree, and tells of it.
+func (c *Client) changeTree(fn func() []Notice) {
+	c.steps.Lock()
+	defer c.steps.Unlock()
+	notices := fn()
+	var before []Notice
+	for i := range notices {
+		if n := &notices[i]; n.Kind == Deleted && c.moves.waiting() {
+			before = append(before, c.forsake(n.ID, true)...)
+		}
+	}
+	c.notify(append(before, notices...))
+}
+
 // goneLocked returns the steps that remove the tenant's services, but those to keep.
 func (t *Tenant) goneLocked(keep func(*Service) bool) []model.TreeChange {
 	var steps []model.TreeChange

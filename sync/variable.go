@@ -159,8 +159,8 @@ func (v *Variable) Gone() bool {
 	return v.gone
 }
 
-// Removed reports whether somebody has removed the variable. One that is on its way to another service looks so for a
-// moment. One that is out of sight, because its service or a right is gone, is not removed.
+// Removed reports whether somebody has removed the variable. One that has moved to another service, or is out of sight because its
+// service or a right is gone, is not removed.
 func (v *Variable) Removed() bool {
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
@@ -219,6 +219,7 @@ func (v *Variable) load(dst []byte) ([]byte, Meta, error) {
 
 // Store replaces the value and returns when the server has stored it. If ctx ends before, that may happen yet.
 func (v *Variable) Store(ctx context.Context, value []byte) (model.Result, error) {
+	v = v.here()
 	e := Edit{Kind: EditReplace, Data: value}
 	if b := v.tryBusy(); b != nil {
 		return v.sendAlone(ctx, b, e)

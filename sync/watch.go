@@ -248,6 +248,9 @@ func (s *Service) leave(sess *session) {
 	if old != nil {
 		old.Close()
 	}
+	s.c.steps.Lock()
+	defer s.c.steps.Unlock()
+	s.c.notify(s.c.forsake(s.id, false))
 }
 
 // dropValues lets go of the values below a directory.

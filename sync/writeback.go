@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/model"
@@ -67,7 +68,23 @@ func (v *Variable) outbox() *writeBack {
 			return b
 		}
 		b.mu.Unlock()
+		v.back.CompareAndSwap(b, nil) // of what the variable was in another service
 	}
+}
+
+// takeEdits makes the edits of what a variable was in another service its own: what comes now goes behind them. Who sends goes on.
+func (v *Variable) takeEdits(was *Variable) {
+	if b := was.back.Load(); b != nil {
+		v.back.CompareAndSwap(nil, b)
+	}
+}
+
+// here is [Variable.Now], for who has no time to lose.
+func (v *Variable) here() *Variable {
+	if atomic.LoadUint32(&v.slot) == noSlot {
+		return v.Now()
+	}
+	return v
 }
 
 // endLocked is called when somebody does not send any more and nothing is queued. b is locked.
@@ -84,6 +101,7 @@ const (
 // Enqueue starts an edit. Edits of one variable are carried out in the order of the calls; neighbouring ones may become
 // one version.
 func (v *Variable) Enqueue(e Edit) *Ack {
+	v = v.here()
 	h := &v.s.c.locks
 	lease, err := h.leaseOf(e.Tenure)
 	if err != nil {
@@ -109,6 +127,7 @@ func (v *Variable) Enqueue(e Edit) *Ack {
 
 // Commit carries out an edit after those already queued and waits for it.
 func (v *Variable) Commit(ctx context.Context, e Edit) (model.Result, error) {
+	v = v.here()
 	lease, err := v.s.c.locks.leaseOf(e.Tenure)
 	if err != nil {
 		return model.Result{}, err

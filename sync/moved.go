@@ -1,0 +1,165 @@
+package sync
+
+import (
+	"bytes"
+	"slices"
+)
+
+// moved is what has moved to another service.
+type moved struct {
+	id        uint64
+	with      uint64 // what it was exchanged with
+	h         *half  // what has left
+	came      map[uint64]arrival
+	renamed   Notice
+	beside    []Notice // what has changed on the way
+	oldBefore int64
+}
+
+func joinHalves(left, come *half) *moved {
+	j := &moved{id: left.notice.ID, with: left.with, h: left, came: come.came, oldBefore: left.notice.Before}
+	if j.with == 0 {
+		j.with = come.with
+	}
+	n, was := come.notice, &left.notice
+	n.Kind, n.Variable, n.Own, n.Told = Renamed, nil, n.Own || was.Own, n.Rev
+	n.OldParent, n.OldPath = was.Parent, was.Path
+	n.OldService, n.OldRev, n.OldTold = was.Service, was.Rev, was.Rev
+	if left.blocks { // the rest of the step is told behind it
+		n.OldTold = was.Before
+	}
+	j.renamed = n
+	return j
+}
+
+// notices are what is told if it was not exchanged. What is back where it was has not moved.
+func (j *moved) notices() []Notice {
+	n := j.renamed
+	if last := len(j.beside) - 1; last >= 0 {
+		n.Told, j.beside[last].Told = n.Before, n.Told
+	}
+	if n.Service == n.OldService && slices.Equal(n.Path, n.OldPath) {
+		if len(n.Risen) == 0 {
+			return j.beside
+		}
+		n.Kind, n.OldParent, n.OldPath, n.OldService, n.OldRev, n.OldTold = MetaChanged, 0, nil, 0, 0, 0
+	}
+	return append([]Notice{n}, j.beside...)
+}
+
+// complete finds out what has changed while it moved: most often nothing but versions. Client.steps is held.
+func (j *moved) complete(c *Client) {
+	root := j.came[j.id]
+	s := serviceOfNode(root.n)
+	prefix := s.prefix()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if p, name, ok := placeIn(s, root.n); ok { // it can have been renamed since it came
+		j.renamed.Parent, j.renamed.Path = p, join(prefix, name)
+	}
+	var ids []uint64
+	var missing []Node
+	for _, o := range j.h.nodes {
+		if v, ok := o.(*Variable); ok {
+			ids = append(ids, v.id)
+		}
+		a, ok := j.came[o.ID()]
+		if !ok {
+			missing = append(missing, o)
+			continue
+		}
+		delete(j.came, o.ID())
+		j.compare(prefix, o, &a)
+	}
+	for _, o := range slices.Backward(missing) {
+		n := j.about(Deleted, o)
+		n.Parent, n.Path = stateOf(o).parent, join(j.renamed.Path, nameIn(j.h.nodes[0], o))
+		j.beside = append(j.beside, n)
+	}
+	var more []Notice
+	for _, a := range j.came { // which the other copy did not have
+		if a.notice != nil {
+			more = append(more, *a.notice)
+		}
+	}
+	slices.SortFunc(more, func(a, b Notice) int { return slices.Compare(a.Path, b.Path) })
+	j.beside = append(j.beside, more...)
+	c.cachedMoved(j.h.s.id, s.id, ids)
+}
+
+// placeIn is the directory of a node and its path in its service, whose lock is held.
+func placeIn(s *Service, n Node) (parent uint64, name string, ok bool) {
+	if !s.holdsLocked(n, n.ID()) {
+		return 0, "", false
+	}
+	switch n := n.(type) {
+	case *Variable:
+		return n.parent.id, n.pathLocked(), true
+	case *Dir:
+		return n.parent.id, n.pathLocked(), true
+	}
+	return 0, "", false
+}
+
+// about is a notice of something that was moved along.
+func (j *moved) about(kind NoticeKind, n Node) Notice {
+	r := &j.renamed
+	out := Notice{Kind: kind, ID: n.ID(), Service: r.Service, Rev: r.Rev, Before: r.Before, Told: r.Before}
+	_, out.Dir = n.(*Dir)
+	return out
+}
+
+// compare finds out what has changed of a node.
+func (j *moved) compare(prefix []string, was Node, a *arrival) {
+	old := stateOf(was)
+	n := j.about(Modified, was)
+	n.MTime = a.mtime
+	var ok bool
+	var name string
+	if n.Parent, name, ok = placeIn(serviceOfNode(a.n), a.n); !ok {
+		return // gone since, which was told
+	}
+	n.Path = join(prefix, name)
+	if j.id != was.ID() && (old.parent != a.parent || old.name != a.name) {
+		r := n
+		r.Kind, r.OldService, r.OldRev, r.OldTold = Renamed, n.Service, n.Rev, n.Before
+		r.OldParent, r.OldPath = old.parent, join(j.renamed.Path, nameIn(j.h.nodes[0], was))
+		j.beside = append(j.beside, r)
+	}
+	same := old.mtime == a.mtime && old.size == a.size && old.writer == a.writer &&
+		(old.value == nil || a.value == nil || bytes.Equal(old.value, a.value))
+	if v, ok := a.n.(*Variable); ok {
+		if o, ok := was.(*Variable); ok {
+			v.takeEdits(o)
+		}
+	}
+	switch {
+	case old.version != a.version && same:
+		j.renamed.Risen = append(j.renamed.Risen, Rise{was.ID(), old.version, a.version})
+	case old.version != a.version:
+		n.Variable, _ = a.n.(*Variable)
+		j.beside = append(j.beside, n)
+		return
+	}
+	if old.mtime != a.mtime || old.mode != a.mode {
+		n.Kind = MetaChanged
+		j.beside = append(j.beside, n)
+	}
+}
+
+func serviceOfNode(n Node) *Service {
+	switch n := n.(type) {
+	case *Variable:
+		return n.s
+	case *Dir:
+		return n.s
+	}
+	return nil
+}
+
+func serviceID(n Node) uint64 {
+	if s := serviceOfNode(n); s != nil {
+		return s.id
+	}
+	return 0
+}
