@@ -1,6 +1,8 @@
 package sync
 
 import (
+	"cmp"
+
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/offline"
 )
@@ -75,7 +77,7 @@ func (k *keeper) add(b *batch, e *offline.Entry) {
 		}
 		b.vars[e.Key] = r
 	}
-	ch := model.Change{ID: r.ID, In: e.In, Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}
+	ch := model.Change{ID: r.ID, In: cmp.Or(k.c.serviceOf(r.ID), e.In), Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}
 	if !r.known {
 		ch.In, ch.Tenant, ch.Service, ch.Name = 0, e.Tenant, e.Service, e.Name
 		if !r.begun {

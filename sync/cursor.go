@@ -62,13 +62,23 @@ func (c *Cursor) Next(dst []Child) (n int) {
 		case d == nil && v == nil:
 			return n
 		case v == nil || d != nil && strings.Compare(c.nameLocked(d, d.name), c.nameLocked(v, v.name)) < 0:
-			dst[n] = Child{c.nameLocked(d, d.name), d}
+			dst[n] = Child{c.nameLocked(d, d.name), c.nowLocked(d, d.gone)}
 			c.dir = after(c.dirs, c.dir)
 		default:
-			dst[n] = Child{c.nameLocked(v, v.name), v}
+			dst[n] = Child{c.nameLocked(v, v.name), c.nowLocked(v, v.gone)}
 			c.variable = after(c.vars, c.variable)
 		}
 		n++
+	}
+	return n
+}
+
+// nowLocked is what an entry has become: another node, if it has moved to another service, alone or with the directory.
+func (c *Cursor) nowLocked(n Node, gone bool) Node {
+	if gone {
+		if now := c.d.s.c.index.get(n.ID()); now != nil && serviceOfNode(now).epoch == c.d.s.epoch {
+			return now
+		}
 	}
 	return n
 }

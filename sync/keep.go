@@ -87,6 +87,7 @@ type send struct {
 
 // send sends edits of one kind and waits for the answer, or keeps them.
 func (k *keeper) send(ctx context.Context, v *Variable, batch []*Ack) (model.Result, error) {
+	v = v.Now()
 	if !k.pass(ctx, v.id) {
 		if leased(batch) {
 			return model.Result{}, model.ErrDisconnected
@@ -184,6 +185,7 @@ func (k *keeper) await(ctx context.Context, over func() bool) bool {
 
 // keep puts edits into the queue, which were made over base. With a pursuit they were sent.
 func (k *keeper) keep(v *Variable, base Meta, batch []*Ack, p *pursuit) (model.Result, error) {
+	v = v.Now()
 	v.s.mu.RLock()
 	gone, name := v.gone, v.pathLocked()
 	v.s.mu.RUnlock()

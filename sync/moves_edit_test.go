@@ -1,0 +1,100 @@
+package sync
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/commy-project/commyfs/model"
+)
+
+// moveD moves D from S to U.
+func (b *bench) moveD() {
+	b.t.Helper()
+	b.change(serviceS, 2, leaves(dirD, "d", serviceU))
+	b.change(serviceU, 2, arrives("n", serviceS, 3)...)
+	b.takeTold()
+	b.wantIn(serviceU, "n")
+}
+
+// Edits that wait when a variable moves to another service are carried out before those that come after.
+func TestEditsMoveAlong(t *testing.T) {
+	b := newBench(t)
+	b.loadS(serviceU)
+	old := b.c.index.get(varX).(*Variable)
+	out := old.outbox()
+	out.busy = true
+	first := &Ack{}
+	out.queue = append(out.queue, first)
+	out.mu.Unlock()
+	b.moveD()
+	now := old.Now()
+	if !now.Dirty() {
+		t.Error("nothing waits where it is now")
+	}
+	second := old.Enqueue(Edit{Kind: EditAppend, Data: []byte("x")}) // by who has not noticed
+	third := now.Enqueue(Edit{Kind: EditAppend, Data: []byte("y")})
+	if !slices.Equal(out.queue, []*Ack{first, second, third}) {
+		t.Errorf("queued are %v", out.queue)
+	}
+	out.mu.Lock()
+	old.endLocked(out)
+	out.mu.Unlock()
+	if next := now.outbox(); next == out || len(next.queue) > 0 {
+		t.Error("what is over goes on")
+	} else {
+		next.mu.Unlock()
+	}
+}
+
+// Changes of what is cached are told to make it old wherever it has gone.
+func TestCachedMovesAlong(t *testing.T) {
+	b := newBench(t)
+	var old []uint64
+	b.c.opts.OnCached = func(ids []uint64, confirm func()) {
+		old = append(old, ids...)
+		confirm()
+	}
+	b.loadS(serviceU)
+	b.c.cached.of.add(serviceS, varY)
+	b.sess.asks.add(serviceS, varY)
+	b.change(serviceS, 2, leaves(dirD, "d", serviceU))
+	if !slices.Equal(old, []uint64{varY}) {
+		t.Errorf("old are %v when it leaves", old)
+	}
+	old = nil
+	b.change(serviceU, 2, arrives("n", serviceS, 3)...)
+	if !slices.Equal(old, []uint64{varY}) {
+		t.Errorf("old are %v when it comes", old)
+	}
+	old = nil
+	b.change(serviceU, 3, model.Event{Kind: model.EventSet, ID: varY, Name: "n/e/y", Version: 4, Size: 1, Data: []byte("z")})
+	if !slices.Equal(old, []uint64{varY}) {
+		t.Errorf("old are %v when it changes there", old)
+	}
+	if _, ok := b.sess.asks[serviceU][varY]; !ok {
+		t.Error("a question would not be answered")
+	}
+	b.c.Uncache(t.Context(), serviceS, varY) // by who has not noticed
+	if len(b.c.cached.of)+len(b.c.cached.carried) > 0 {
+		t.Errorf("cached are %v, %v", b.c.cached.of, b.c.cached.carried)
+	}
+}
+
+// A walk over a directory that moves to another service goes on with what is there.
+func TestWalkOverWhatMoves(t *testing.T) {
+	b := newBench(t)
+	b.loadS(serviceU)
+	c := b.c.index.get(dirD).(*Dir).Cursor()
+	defer c.Close()
+	dst := make([]Child, 1)
+	if c.Next(dst) != 1 || dst[0].Name != "e" {
+		t.Fatalf("first %v", dst)
+	}
+	b.moveD()
+	if c.Next(dst) != 1 || dst[0].Name != "x" || dst[0].Node != b.c.index.get(varX) {
+		t.Errorf("then %v", dst)
+	}
+	if c.Next(dst) != 0 {
+		t.Errorf("and %v", dst)
+	}
+}
