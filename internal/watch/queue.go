@@ -20,22 +20,22 @@ type pending struct {
 	entry    model.Entry       // as it was at the notice
 	value    []byte            // the same, if it is in private memory
 	token    Token
+	oldToken Token // of what has moved to another service: in the one that it has left
 
 	loaded  *varsync.Service
 	loadErr error
 	failed  error
 }
 
-// takeDown makes of p what the queue has of a notice. The copy has applied it, and nothing after it. last: no other notice
-// of its step follows.
-func (h *Hub) takeDown(p *pending, n *varsync.Notice, last bool, store string) {
+// takeDown makes of p what the queue has of a notice. The copy has applied it, and nothing after it.
+func (h *Hub) takeDown(p *pending, n *varsync.Notice, store string) {
 	p.Notice = *n
 	p.entry.ID, p.entry.Dir, p.entry.MTime = n.ID, n.Dir, n.MTime
-	if n.Service != 0 {
-		p.token = Token{store, n.Rev}
-		if !last {
-			p.token.Rev = n.Before // a watch that resumes there reports the whole step again, which can be of many revisions
-		}
+	if n.Service != 0 { // a watch that resumes there can report a whole step again, which can be of many revisions
+		p.token = Token{store, n.Told}
+	}
+	if movedAcross(n) {
+		p.oldToken = Token{store, n.OldTold}
 	}
 	e := &p.entry
 	v := n.Variable
@@ -65,6 +65,11 @@ func (h *Hub) takeDown(p *pending, n *varsync.Notice, last bool, store string) {
 			p.value = []byte{}
 		}
 	}
+}
+
+// movedAcross reports whether a notice tells of a move to another service.
+func movedAcross(n *varsync.Notice) bool {
+	return n.Kind == varsync.Renamed && n.OldService != n.Service
 }
 
 // queue is unbounded, except that it merges modifications. The goroutine that receives adds to it, and must not block.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
 
@@ -45,7 +46,7 @@ func (w *watcher) onChange(notices []varsync.Notice) {
 		if n.Service != 0 && !w.wants(kinds[n.Kind], n.Dir, n.Path, n.OldPath) {
 			return false
 		}
-		w.h.takeDown(p, n, i == len(notices)-1, store)
+		w.h.takeDown(p, n, store)
 		return true
 	})
 }
@@ -137,13 +138,36 @@ func (w *watcher) take(ctx context.Context, p *pending) error {
 		if !w.wants(kinds[n.Kind], n.Dir, n.Path, n.OldPath) {
 			return nil
 		}
-	} else if rev, ok := w.told[n.Service]; !ok || n.Rev <= rev {
+	} else if !w.news(p) {
 		return nil // the contents of the service, reported when it is loaded, include it
 	}
 	if ev, ok := w.event(p); ok {
 		return w.emit(ctx, &ev)
 	}
 	return nil
+}
+
+// news reports whether a notice tells more than the contents that were reported, or are going to be. What has come from another
+// service to where it is, or will be, among these is gone from the other one.
+func (w *watcher) news(p *pending) bool {
+	n := &p.Notice
+	isNew := func(service uint64, rev int64) bool {
+		told, ok := w.told[service]
+		return ok && rev > told
+	}
+	switch here := isNew(n.Service, n.Rev); {
+	case here || !movedAcross(n):
+		return here
+	case !isNew(n.OldService, n.OldRev):
+		return false
+	}
+	p.token = p.oldToken
+	if w.state[n.Service] != 0 && slices.ContainsFunc(w.o.Paths, func(t []string) bool { return isAbove(t, n.Path) }) {
+		n.Kind, n.Path, n.OldPath = varsync.Deleted, n.OldPath, nil
+		p.entry = model.Entry{ID: n.ID, Dir: n.Dir, MTime: n.MTime}
+		return w.wants(Deleted, n.Dir, n.Path, nil)
+	}
+	return true
 }
 
 // emit gives an event to the loop, unless the watch has ended: there can always be more to report.
