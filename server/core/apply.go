@@ -7,6 +7,9 @@ import "cmp"
 // v.mu.
 func (v *view) apply(d *delta) (gone map[uint64]*service) {
 	gone = v.applyTree(d)
+	for _, f := range d.ferries {
+		f.apply(v)
+	}
 	for id, in := range d.inside {
 		svc := v.services[id]
 		if svc == nil {
@@ -46,6 +49,9 @@ func (v *view) apply(d *delta) (gone map[uint64]*service) {
 		} else {
 			v.moved[id] = sid
 		}
+	}
+	for k, i := range d.islands {
+		v.setIsland(k, i)
 	}
 	for id, svc := range gone {
 		delete(v.services, id)
@@ -124,14 +130,16 @@ func (c *content) apply(d *contentDelta) {
 	for _, st := range d.dirs {
 		if was := c.get(st.entryKey).d; st.dir == nil && was != nil {
 			c.put(st.entryKey, entry{})
-			c.prefixed(was.dir, true)
+			if !st.left {
+				c.prefixed(was.dir, true)
+			}
 		}
 	}
 	for _, st := range d.dirs {
 		if st.dir == nil {
 			continue
 		}
-		if was := c.get(st.entryKey).d; was != nil && was.dir != st.dir.dir {
+		if was := c.get(st.entryKey).d; was != nil && was.dir != st.dir.dir && !st.left {
 			c.prefixed(was.dir, true)
 		}
 	}
@@ -153,6 +161,7 @@ func (c *content) apply(d *contentDelta) {
 // prefixed keeps content.prefixes, for a directory that is gone, or whose prefix is its own, or is not.
 func (c *content) prefixed(d *directory, own bool) {
 	switch {
+	case d.home != c.root.home: // nothing is made there that could have it
 	case own && c.prefixes[d.prefix] == d:
 		delete(c.prefixes, d.prefix)
 	case !own:

@@ -20,7 +20,8 @@ type batch struct {
 	infos    layer[*directory, *dirInfo]  // what a directory is called, and where it is
 	prefixes layer[prefixKey, *directory] // as content.prefixes has it
 	ids      layer[uint64, *variable]
-	moved    layer[uint64, uint64] // as view.moved has it; 0: not there
+	moved    layer[uint64, uint64]     // as view.moved has it; 0: not there
+	islands  layer[islandKey, *island] // as view.islands has it
 	floors   layer[*service, uint64]
 	bares    layer[*service, int64] // sizes of bare services; 0: it is a named one
 	layouts  layer[layoutKey, *model.Layout]
@@ -30,6 +31,13 @@ type batch struct {
 
 	// changes has what is known of how large values came from others. Of those that are rolled back it is of no use.
 	changes map[*variable]change
+
+	// What has gone to other services: departed has what a directory is there, ferries have what is in them, and ferried has that
+	// by the directories.
+	departed layer[*directory, *directory]
+	ferries  []*ferry
+	ferried  map[*directory][]entry
+	brought  int // entries that the report has taken to other services
 
 	now    int64 // commit time of the last change
 	events []*event
@@ -46,8 +54,8 @@ type batch struct {
 
 	// what to come back to
 	saved struct {
-		events, tree, taken, freed, bytes, pieces int
-		wrote                                     bool
+		events, tree, taken, freed, bytes, pieces, ferries int
+		wrote                                              bool
 	}
 }
 
@@ -77,7 +85,7 @@ type slotRef struct {
 }
 
 func newBatch(v *view, now int64) *batch {
-	return &batch{
+	b := &batch{
 		view:    v,
 		now:     now,
 		tenants: newLayer(func(name string) *tenant { return v.tenants[name] }),
@@ -99,12 +107,12 @@ func newBatch(v *view, now int64) *batch {
 			}
 			return 0
 		}),
-		entries:  newLayer(func(k entryKey) entry { return k.in.service.content.Load().get(k) }),
 		counts:   newLayer(func(d *directory) int { return d.count }),
 		infos:    newLayer(func(d *directory) *dirInfo { return d.now }),
 		prefixes: newLayer(func(k prefixKey) *directory { return k.service.content.Load().prefixes[k.prefix] }),
-		ids:      newLayer(v.variable),
+		departed: newLayer(func(*directory) *directory { return nil }),
 		moved:    newLayer(func(id uint64) uint64 { return v.moved[id] }),
+		islands:  newLayer(func(k islandKey) *island { return v.islands[k] }),
 		floors:   newLayer(func(s *service) uint64 { return s.content.Load().floor }),
 		bares:    newLayer(func(s *service) int64 { return s.bare }),
 		layouts:  newLayer(func(k layoutKey) *model.Layout { return k.service.content.Load().layouts.get(k.id) }),
@@ -112,6 +120,8 @@ func newBatch(v *view, now int64) *batch {
 		tenantMetas:  newLayer(func(t *tenant) meta { return t.meta }),
 		serviceMetas: newLayer(func(s *service) meta { return s.meta }),
 	}
+	b.entries, b.ids = newLayer(b.hadUnder), newLayer(b.hadBy)
+	return b
 }
 
 // keep makes what was done since the last keep or rollback part of the batch.
@@ -126,6 +136,8 @@ func (b *batch) keep() {
 	b.prefixes.keep()
 	b.ids.keep()
 	b.moved.keep()
+	b.islands.keep()
+	b.departed.keep()
 	b.floors.keep()
 	b.bares.keep()
 	b.layouts.keep()
@@ -133,7 +145,7 @@ func (b *batch) keep() {
 	b.serviceMetas.keep()
 	s := &b.saved
 	s.events, s.tree, s.taken, s.freed, s.bytes, s.wrote = len(b.events), len(b.tree), len(b.taken), len(b.freed), b.bytes, b.wrote
-	s.pieces = b.pieces
+	s.pieces, s.ferries = b.pieces, len(b.ferries)
 }
 
 // rollback forgets what was done since.
@@ -148,6 +160,8 @@ func (b *batch) rollback() {
 	b.prefixes.rollback()
 	b.ids.rollback()
 	b.moved.rollback()
+	b.islands.rollback()
+	b.departed.rollback()
 	b.floors.rollback()
 	b.bares.rollback()
 	b.layouts.rollback()
@@ -156,7 +170,7 @@ func (b *batch) rollback() {
 	s := &b.saved
 	b.giveBack(s.taken)
 	b.events, b.tree, b.taken, b.freed, b.bytes, b.wrote = b.events[:s.events], b.tree[:s.tree], b.taken[:s.taken], b.freed[:s.freed], s.bytes, s.wrote
-	b.pieces = s.pieces
+	b.pieces, b.ferries = s.pieces, b.ferries[:s.ferries]
 }
 
 // abandon forgets the whole batch.
@@ -176,7 +190,7 @@ func (b *batch) tick() int64 {
 
 // keys is about how many operations the engine will be given.
 func (b *batch) keys() int {
-	return len(b.entries.over) + len(b.services.over) + len(b.tenants.over) + len(b.floors.over) +
+	return len(b.entries.over) + len(b.islands.over) + len(b.services.over) + len(b.tenants.over) + len(b.floors.over) +
 		len(b.bares.over) + len(b.layouts.over) + len(b.tenantMetas.over) + len(b.serviceMetas.over) + len(b.moved.over) + b.pieces
 }
 
@@ -230,6 +244,9 @@ func (b *batch) put(k entryKey, n entry) {
 
 // setPrefix keeps prefixes, for a directory that is gone, or whose prefix is its own, or is not.
 func (b *batch) setPrefix(d *directory, own bool) {
+	if b.departed.get(d) != nil || d.home != d.service.id {
+		return
+	}
 	k := prefixKey{d.service, d.prefix}
 	switch was := b.prefixes.get(k); {
 	case !own && was != d:

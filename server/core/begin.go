@@ -75,6 +75,13 @@ func (s *Core) loadTree(ctx context.Context) error {
 	if d.moved, err = s.engine.LoadMoved(ctx, s.setAside); err != nil {
 		return err
 	}
+	islands, err := s.engine.LoadIslands(ctx, s.setAside)
+	if err != nil {
+		return err
+	}
+	for _, i := range islands {
+		d.islands[islandKey{i.Home, i.Prefix}] = &island{i.ID, i.Service, i.Was}
+	}
 	if d.bares, err = s.engine.LoadBare(ctx, s.setAside); err != nil {
 		return err
 	}

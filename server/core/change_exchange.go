@@ -108,16 +108,28 @@ func (e *evaluator) emitExchanged(now, other target, above uint64) {
 	e.emit(ev)
 }
 
-// exchangeAcross exchanges two variables of different services. Their versions rise above those that there were in the
-// services where they come to be.
+// exchangeAcross exchanges two of different services, with all that is below them. Their versions rise above those that there were
+// in the services where they come to be.
 func (e *evaluator) exchangeAcross(t, u target) (model.Result, error) {
-	if t.d != nil || u.d != nil || e.bares.get(t.service) != 0 || e.bares.get(u.service) != 0 {
+	if e.bares.get(t.service) != 0 || e.bares.get(u.service) != 0 {
 		return model.Result{}, model.ErrCrossDevice
 	}
-	e.drop(t.v)
-	e.drop(u.v)
-	r := e.settle(t.v, u.at, u.path)
-	e.settle(u.v, t.at, t.path)
+	if t.d != nil && !e.fitsBelow(t.d.dir, u.path) || u.d != nil && !e.fitsBelow(u.d.dir, t.path) {
+		return model.Result{}, model.ErrNameTooLong
+	}
+	if e.brought > maxBrought {
+		return model.Result{}, model.ErrTooLarge
+	}
+	first, err := e.lift(t, u.service, u.id())
+	if err != nil {
+		return model.Result{}, err
+	}
+	second, err := e.lift(u, t.service, t.id())
+	if err != nil {
+		return model.Result{}, err
+	}
+	r := e.land(first, u.at, u.path, u.id())
+	e.land(second, t.at, t.path, t.id())
 	return r, nil
 }
 

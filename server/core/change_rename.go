@@ -33,10 +33,7 @@ func (e *evaluator) rename(c *model.Change) (model.Result, error) {
 		return model.Result{}, err
 	}
 	if t.d != nil {
-		if to != t.key {
-			return model.Result{}, model.ErrCrossDevice
-		}
-		return e.renameDir(t, c)
+		return e.renameDir(t, to, c)
 	}
 	if t.conflicts(c) {
 		return model.Result{}, model.ErrConflict
@@ -87,8 +84,7 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (mo
 		return model.Result{}, model.ErrCrossDevice // it has no place there, or would leave its own
 	}
 	if s != t.service {
-		e.drop(t.v)
-		return e.settle(t.v, at, c.ToName), nil
+		return e.transfer(t, at, c.ToName)
 	}
 	e.tick()
 	e.put(t.at, entry{})
@@ -112,10 +108,12 @@ func (e *evaluator) relabel(was entry, at entryKey, above uint64) (now entry) {
 		v.version = max(v.version, above+1)
 		now.v = &v
 	} else {
+		e.stranded(was.d, at.in)
 		d := *was.d
+		d.least = d.dir.versionBy(0, e.infos.get) // that of a directory around it may count no more
 		d.in, d.name = at.in, at.name
 		if d.dir.had {
-			d.least = above + 1
+			d.least = max(d.least, above+1)
 		}
 		now.d = &d
 	}
@@ -141,14 +139,14 @@ func (e *evaluator) settle(was *variable, at entryKey, path string) model.Result
 }
 
 // renameDir moves a directory and everything below it, at once or not at all.
-func (e *evaluator) renameDir(t target, c *model.Change) (model.Result, error) {
-	if t.path == c.ToName {
+func (e *evaluator) renameDir(t target, to serviceKey, c *model.Change) (model.Result, error) {
+	if to == t.key && t.path == c.ToName {
 		return model.Result{ID: t.d.id, MTime: t.d.mtime, Unchanged: true}, nil
 	}
-	if below(c.ToName, t.path) {
+	if to == t.key && below(c.ToName, t.path) {
 		return model.Result{}, model.ErrInvalid
 	}
-	s, at, there, err := e.room(t.key.tenant, t.key.name, c.ToName, c.Parents)
+	s, at, there, err := e.room(to.tenant, to.name, c.ToName, c.Parents)
 	if err != nil {
 		return model.Result{}, err
 	}
@@ -157,16 +155,23 @@ func (e *evaluator) renameDir(t target, c *model.Change) (model.Result, error) {
 		return model.Result{}, model.ErrNotDirectory
 	case there.d != nil && c.NoReplace:
 		return model.Result{}, model.ErrExists
-	case there.d != nil:
-		if err := e.dropDir(target{key: t.key, service: s, path: c.ToName, at: at, entry: there}); err != nil {
+	}
+	if s != t.service && (e.bares.get(s) != 0 || e.bares.get(t.service) != 0) {
+		return model.Result{}, model.ErrCrossDevice
+	}
+	if there.d != nil {
+		if err := e.dropDir(target{key: to, service: s, path: c.ToName, at: at, entry: there}); err != nil {
 			return model.Result{}, err
 		}
 	}
-	if err := e.auth.NeedNew(e.Principal, t.key.tenant, model.RightCreate); err != nil {
+	if err := e.auth.NeedNew(e.Principal, to.tenant, model.RightCreate); err != nil {
 		return model.Result{}, err
 	}
 	if !e.fitsBelow(t.d.dir, c.ToName) {
 		return model.Result{}, model.ErrNameTooLong
+	}
+	if s != t.service {
+		return e.transfer(t, at, c.ToName)
 	}
 	e.put(t.at, entry{})
 	above := e.floors.get(s)

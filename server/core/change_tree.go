@@ -145,7 +145,7 @@ func (e *evaluator) makeDir(at entryKey, tenant, path string, mode model.Mode) (
 	}
 	s := at.in.service
 	dir := &directory{id: id, service: s, home: at.in.home, prefix: at.in.ownPrefix(at.name)}
-	if e.prefixes.get(prefixKey{s, dir.prefix}) != nil { // that of a directory which was here
+	if e.prefixes.get(prefixKey{s, dir.prefix}) != nil || e.islands.get(dir.key()) != nil || e.onIsland(at.in) { // one that was here may have it
 		dir.prefix = engine.DirPrefix(id)
 	}
 	d := &dirInfo{id: id, dir: dir, in: at.in, name: at.name, meta: meta{e.tick(), mode}}
@@ -226,6 +226,9 @@ func (e *evaluator) dropDir(t target) error {
 	}
 	e.tick()
 	e.put(t.at, entry{})
+	if k := t.d.dir.key(); e.islands.get(k) != nil {
+		e.islands.set(k, nil)
+	}
 	e.stirred(t.at.in)
 	e.emit(&event{service: t.service, kind: model.EventRmdir, name: t.path, time: e.now, d: t.d})
 	return nil

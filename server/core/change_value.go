@@ -234,8 +234,8 @@ func (e *evaluator) emit(ev *event) {
 		e.merge[ev.v.id] = len(e.events)
 	case model.EventDelete, model.EventRename, model.EventMeta:
 		delete(e.merge, ev.id())
-	case model.EventRenameDir:
-		clear(e.merge)
+	case model.EventRenameDir, model.EventRmdir:
+		clear(e.merge) // of what is in it
 	}
 	e.events = append(e.events, ev)
 }

@@ -70,7 +70,7 @@ func (e *evaluator) missingID(c *model.Change) error {
 	v := e.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	for _, sid := range []uint64{v.moved[c.ID], c.In} {
+	for _, sid := range v.homesLocked(c.ID, c.In) {
 		if s := v.services[sid]; s != nil && s.content.Load().isDamaged(c.ID) && e.auth.Need(e.Principal, s.tenant.name, 0) == nil {
 			return errDamaged
 		}

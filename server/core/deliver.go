@@ -71,6 +71,14 @@ func (f *feed) takeLocked() (d delivery) {
 	}
 	d.stored, f.stored = f.stored, nil
 
+	for _, u := range f.sealed {
+		if f.watches[u.watch.service.id] == u.watch {
+			d.updates = append(d.updates, u)
+		} else { // ended
+			f.memory.Give(u.held)
+		}
+	}
+	f.sealed = nil
 	wait := f.dirty[:0]
 	for _, w := range f.dirty {
 		switch {

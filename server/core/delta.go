@@ -11,9 +11,11 @@ type delta struct {
 	rev      int64
 	tenants  map[string]tenantState
 	services map[serviceKey]serviceState
+	ferries  []*ferry                 // come first
 	inside   map[uint64]*contentDelta // by the service's id
 	floors   map[uint64]uint64        // the same; 0: gone
 	moved    map[uint64]uint64        // as view.moved has it; 0: gone
+	islands  map[islandKey]*island    // nil: gone
 	bares    map[uint64]int64         // sizes of bare services, by their ids; 0: gone
 	// Of variables that the store has in pieces: how they were, by the variables' ids, and those that are gone. A view has no
 	// use for them.
@@ -49,7 +51,8 @@ type contentDelta struct {
 
 type dirState struct {
 	entryKey
-	dir *dirInfo // nil: gone
+	dir  *dirInfo // nil: gone
+	left bool     // what was there is in another service
 }
 
 type layoutState struct {
@@ -59,7 +62,8 @@ type layoutState struct {
 
 type variableState struct {
 	entryKey
-	path     string    // where that is, if the service has a memory file
+	path     string // where that is, and its version, if the service has a memory file
+	version  uint64
 	variable *variable // nil: gone
 }
 
@@ -77,14 +81,18 @@ func newDelta() *delta {
 	return &delta{
 		tenants: map[string]tenantState{}, services: map[serviceKey]serviceState{},
 		inside: map[uint64]*contentDelta{}, floors: map[uint64]uint64{}, moved: map[uint64]uint64{},
-		pieced: map[uint64]change{}, bares: map[uint64]int64{},
+		islands: map[islandKey]*island{},
+		pieced:  map[uint64]change{}, bares: map[uint64]int64{},
 	}
 }
 
 // delta is the difference between the batch and the view.
 func (b *batch) delta() *delta {
 	d := newDelta()
-	d.events, d.tree, d.freed = b.events, b.tree, b.freed
+	d.events, d.tree, d.freed, d.ferries = b.events, b.tree, b.freed, b.ferries
+	for _, f := range d.ferries {
+		f.forMemory(b)
+	}
 	b.treeDelta(d)
 	for k, n := range b.entries.over {
 		was := b.entries.base(k)
@@ -92,13 +100,18 @@ func (b *batch) delta() *delta {
 			st := variableState{entryKey: k, variable: n.v}
 			if c := k.in.service.content.Load(); c.mem != nil || c.building != nil {
 				st.path = b.path(k)
+				if n.v != nil {
+					st.version = k.in.versionBy(n.v.version, b.infos.get)
+				}
 			}
 			in := d.in(k.in.service.id)
 			in.vars = append(in.vars, st)
 		}
 		if n.d != was.d {
 			in := d.in(k.in.service.id)
-			in.dirs = append(in.dirs, dirState{k, n.d})
+			st := dirState{entryKey: k, dir: n.d}
+			st.left = was.d != nil && b.departed.get(was.d.dir) != nil
+			in.dirs = append(in.dirs, st)
 		}
 	}
 	for id, v := range b.ids.over {
@@ -134,6 +147,11 @@ func (b *batch) delta() *delta {
 	for id, sid := range b.moved.over {
 		if sid != b.moved.base(id) {
 			d.moved[id] = sid
+		}
+	}
+	for k, now := range b.islands.over {
+		if now != b.islands.base(k) {
+			d.islands[k] = now
 		}
 	}
 	return d
@@ -192,8 +210,12 @@ func (d *delta) ops() []engine.Op {
 		}
 		ops = append(ops, engine.PutService(engine.Service{ID: s.service.id, Tenant: k.tenant, Name: k.name, MTime: s.mtime, Mode: uint32(s.mode)}))
 	}
+	put := newStoredNames()
 	for service, in := range d.inside {
-		ops = append(ops, in.ops(service, d.pieced)...)
+		ops = append(ops, in.ops(service, d.pieced, put)...)
+	}
+	for _, in := range d.inside {
+		ops = append(ops, in.gone(put)...)
 	}
 	for _, v := range d.dropped {
 		ops = append(ops, engine.DeletePieces(v.id, len(v.data())))
@@ -219,10 +241,31 @@ func (d *delta) ops() []engine.Op {
 			ops = append(ops, engine.PutMoved(id, service))
 		}
 	}
+	for k, i := range d.islands {
+		if i == nil {
+			ops = append(ops, engine.DeleteIsland(k.home, k.prefix))
+		} else {
+			ops = append(ops, engine.PutIsland(i.stored(k)))
+		}
+	}
 	return ops
 }
 
-func (c *contentDelta) ops(service uint64, pieced map[uint64]change) []engine.Op {
+// storedName is where the store has something: under which service, and under which name there.
+type storedName struct {
+	home uint64
+	name string
+}
+
+func (k entryKey) stored() storedName { return storedName{k.in.home, k.in.stored(k.name)} }
+
+// storedNames are those under which the store has something afterwards.
+type storedNames struct{ dirs, vars set[storedName] }
+
+func newStoredNames() *storedNames { return &storedNames{} }
+
+// ops is what is put.
+func (c *contentDelta) ops(service uint64, pieced map[uint64]change, put *storedNames) []engine.Op {
 	ops := make([]engine.Op, 0, len(c.dirs)+len(c.vars))
 	for _, st := range c.layouts {
 		if l := st.layout; l == nil {
@@ -232,49 +275,49 @@ func (c *contentDelta) ops(service uint64, pieced map[uint64]change) []engine.Op
 		}
 	}
 	for _, st := range c.dirs {
-		if d := st.dir; d != nil {
-			put := engine.Dir{ID: d.id, Name: st.in.stored(st.name), Least: d.least, MTime: d.mtime, Mode: uint32(d.mode)}
-			if !d.isOwnPrefix() {
-				put.Prefix = d.dir.prefix
-			}
-			ops = append(ops, engine.PutDir(service, put))
+		d := st.dir
+		if d == nil {
+			continue
 		}
+		at := st.stored()
+		put.dirs.add(at)
+		rec := engine.Dir{ID: d.id, Name: at.name, Least: d.least, MTime: d.mtime, Mode: uint32(d.mode)}
+		if !d.isOwnPrefix() {
+			rec.Prefix = d.dir.prefix
+		}
+		if d.dir.home != at.home {
+			rec.Home = d.dir.home
+		}
+		ops = append(ops, engine.PutDir(at.home, rec))
 	}
 	for _, st := range c.vars {
-		if v := st.variable; v != nil {
-			ops = engine.AppendVariable(ops, service, engine.Variable{
-				ID: v.id, Name: st.in.stored(st.name), Version: v.version, MTime: v.mtime, Mode: uint32(v.mode), Writer: v.writtenBy(), Type: v.kind,
-				Data: v.data(),
-			}, pieced[v.id].stored())
+		v := st.variable
+		if v == nil {
+			continue
 		}
+		at := st.stored()
+		put.vars.add(at)
+		ops = engine.AppendVariable(ops, at.home, engine.Variable{
+			ID: v.id, Name: at.name, Version: v.version, MTime: v.mtime, Mode: uint32(v.mode), Writer: v.writtenBy(), Type: v.kind,
+			Data: v.data(),
+		}, pieced[v.id].stored())
 	}
-	return append(ops, c.gone(service)...)
+	return ops
 }
 
-// gone is what is deleted. A directory that was made where another one was has its prefix, if that is gone: of what is under the
-// same names in the two, the latter's stays.
-func (c *contentDelta) gone(service uint64) (ops []engine.Op) {
-	var dirs, vars set[string] // that are put
+// gone is what is deleted. A directory that was made where another one was has its prefix, if that is gone, and one that has gone to
+// another service has kept it: of what is under the same names in the two, the latter's stays.
+func (c *contentDelta) gone(put *storedNames) (ops []engine.Op) {
 	for _, st := range c.dirs {
-		if st.dir != nil {
-			dirs.add(st.in.stored(st.name))
+		if at := st.stored(); st.dir == nil && !put.dirs.has(at) {
+			put.dirs.add(at)
+			ops = append(ops, engine.DeleteDir(at.home, at.name))
 		}
 	}
 	for _, st := range c.vars {
-		if st.variable != nil {
-			vars.add(st.in.stored(st.name))
-		}
-	}
-	for _, st := range c.dirs {
-		if name := st.in.stored(st.name); st.dir == nil && !dirs.has(name) {
-			dirs.add(name)
-			ops = append(ops, engine.DeleteDir(service, name))
-		}
-	}
-	for _, st := range c.vars {
-		if name := st.in.stored(st.name); st.variable == nil && !vars.has(name) {
-			vars.add(name)
-			ops = append(ops, engine.DeleteVariable(service, name))
+		if at := st.stored(); st.variable == nil && !put.vars.has(at) {
+			put.vars.add(at)
+			ops = append(ops, engine.DeleteVariable(at.home, at.name))
 		}
 	}
 	return ops

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -22,17 +22,18 @@ type stored struct {
 	rev      int64
 	tenants  map[string]engine.Tenant
 	services map[serviceKey]engine.Service
-	dirs     map[uint64]map[string]engine.Dir
-	vars     map[uint64]map[string]engine.Variable
+	dirs     map[storedName]engine.Dir
+	vars     map[storedName]engine.Variable
 	floors   map[uint64]uint64
 	moved    map[uint64]uint64
+	islands  map[islandKey]*island
 }
 
 func readStore(t *testing.T, e *engine.Engine) *stored {
 	t.Helper()
 	st := &stored{
-		tenants: map[string]engine.Tenant{}, services: map[serviceKey]engine.Service{}, dirs: map[uint64]map[string]engine.Dir{},
-		vars: map[uint64]map[string]engine.Variable{}, floors: map[uint64]uint64{},
+		tenants: map[string]engine.Tenant{}, services: map[serviceKey]engine.Service{}, dirs: map[storedName]engine.Dir{},
+		vars: map[storedName]engine.Variable{}, floors: map[uint64]uint64{}, islands: map[islandKey]*island{},
 	}
 	tenants, services, rev, err := e.LoadTree(t.Context(), nil)
 	if err != nil {
@@ -42,15 +43,22 @@ func readStore(t *testing.T, e *engine.Engine) *stored {
 	for _, tn := range tenants {
 		st.tenants[tn.Name] = tn
 	}
+	var homes []uint64
 	for _, s := range services {
 		st.services[serviceKey{s.Tenant, s.Name}] = s
-		st.dirs[s.ID], st.vars[s.ID] = map[string]engine.Dir{}, map[string]engine.Variable{}
-		floor, _, err := e.LoadService(t.Context(), s.ID, allPages(func(p engine.Page) error {
+		homes = append(homes, s.ID)
+	}
+	for i := 0; i < len(homes); i++ { // also those of services that are gone, of which something is left in others
+		id := homes[i]
+		floor, _, err := e.LoadService(t.Context(), id, allPages(func(p engine.Page) error {
 			for _, d := range p.Dirs {
-				st.dirs[s.ID][d.Name] = d
+				st.dirs[storedName{id, d.Name}] = d
+				if d.Home != 0 && !slices.Contains(homes, d.Home) {
+					homes = append(homes, d.Home)
+				}
 			}
 			for _, v := range p.Variables {
-				st.vars[s.ID][v.Name] = v
+				st.vars[storedName{id, v.Name}] = v
 			}
 			return nil
 		}))
@@ -58,11 +66,18 @@ func readStore(t *testing.T, e *engine.Engine) *stored {
 			t.Fatal(err)
 		}
 		if floor != 0 {
-			st.floors[s.ID] = floor
+			st.floors[id] = floor
 		}
 	}
 	if st.moved, err = e.LoadMoved(t.Context(), nil); err != nil {
 		t.Fatal(err)
+	}
+	islands, err := e.LoadIslands(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range islands {
+		st.islands[islandKey{i.Home, i.Prefix}] = &island{i.ID, i.Service, i.Was}
 	}
 	return st
 }
@@ -83,44 +98,75 @@ func changed[K comparable, V any](was, now map[K]V, same func(a, b V) bool, put 
 
 func same[V comparable](a, b V) bool { return a == b }
 
-// history is what who decodes the store's history must remember: what is behind the ids.
+// history is what who decodes the store's history must remember: what is behind the ids. A directory that goes to another service
+// is another object there.
 type history struct {
 	services map[uint64]*service
-	dirs     map[uint64]*directory
+	dirs     map[[2]uint64]*directory // by the service's id, and their own
 }
 
-// places are where the store has what, by where that is.
-func (h *history) places(t *testing.T, st *stored, service uint64) (dirs map[entryKey]engine.Dir, vars map[entryKey]engine.Variable) {
+// places are where the store has what, by services and by where that is in them.
+func (h *history) places(t *testing.T, st *stored) (dirs map[entryKey]engine.Dir, vars map[entryKey]engine.Variable) {
 	t.Helper()
 	dirs, vars = map[entryKey]engine.Dir{}, map[entryKey]engine.Variable{}
-	svc := h.services[service]
-	if svc == nil {
-		return dirs, vars
+	type area struct {
+		home   uint64
+		prefix string
 	}
-	by := map[string]*directory{"": svc.content.Load().root}
-	for _, e := range st.dirs[service] {
-		d := h.dirs[e.ID]
-		if d == nil {
-			d = &directory{id: e.ID, service: svc, prefix: cmp.Or(e.Prefix, e.Name+"/")}
-			h.dirs[e.ID] = d
+	areaOf := func(at storedName) (area, string) {
+		i := strings.LastIndexByte(at.name, '/') + 1
+		return area{at.home, at.name[:i]}, at.name[i:]
+	}
+	inside := map[area][]storedName{}
+	for at := range st.dirs {
+		in, _ := areaOf(at)
+		inside[in] = append(inside[in], at)
+	}
+	by := map[area]*directory{}
+	var below func(in *directory)
+	below = func(in *directory) {
+		here := area{in.home, in.prefix}
+		if by[here] != nil {
+			t.Fatalf("%v is of two directories", here)
 		}
-		if want := cmp.Or(e.Prefix, e.Name+"/"); d.prefix != want || by[want] != nil {
-			t.Fatalf("directory %d has the prefix %q, and had %q", e.ID, want, d.prefix)
+		by[here] = in
+		for _, at := range inside[here] {
+			e := st.dirs[at]
+			k := [2]uint64{in.service.id, e.ID}
+			home, prefix := cmp.Or(e.Home, at.home), cmp.Or(e.Prefix, e.Name+"/")
+			d := h.dirs[k]
+			if d == nil {
+				d = &directory{id: e.ID, service: in.service, home: home, prefix: prefix}
+				h.dirs[k] = d
+			}
+			if d.home != home || d.prefix != prefix {
+				t.Fatalf("directory %d has the prefix %q of %d, and had %q of %d", e.ID, prefix, home, d.prefix, d.home)
+			}
+			if home != at.home && st.islands[islandKey{home, prefix}] == nil {
+				t.Fatalf("directory %d is not known to be elsewhere", e.ID)
+			}
+			if i := st.islands[islandKey{home, prefix}]; i != nil && (i.id != e.ID || i.service != in.service.id) {
+				t.Fatalf("directory %d is in %d, and is said to be %+v", e.ID, in.service.id, *i)
+			}
+			_, name := areaOf(at)
+			dirs[entryKey{in, name}] = e
+			below(d)
 		}
-		by[d.prefix] = d
 	}
-	at := func(name string) entryKey {
-		i := strings.LastIndexByte(name, '/') + 1
-		if by[name[:i]] == nil {
-			t.Fatalf("%q is in no directory", name)
+	for _, e := range st.services {
+		if svc := h.services[e.ID]; svc != nil {
+			below(svc.content.Load().root)
 		}
-		return entryKey{by[name[:i]], name[i:]}
 	}
-	for name, e := range st.dirs[service] {
-		dirs[at(name)] = e
+	if len(dirs) != len(st.dirs) {
+		t.Fatalf("%d of %d directories are somewhere", len(dirs), len(st.dirs))
 	}
-	for name, e := range st.vars[service] {
-		vars[at(name)] = e
+	for at, e := range st.vars {
+		in, name := areaOf(at)
+		if by[in] == nil {
+			t.Fatalf("%v is in no directory", at)
+		}
+		vars[entryKey{by[in], name}] = e
 	}
 	return dirs, vars
 }
@@ -143,24 +189,30 @@ func (st *stored) since(t *testing.T, was *stored, h *history) *delta {
 		}
 		d.services[k] = serviceState{h.services[e.ID], m}
 	}, func(k serviceKey) { d.services[k] = serviceState{} })
-	ids := maps.Clone(was.dirs)
-	maps.Copy(ids, st.dirs)
-	for id := range ids {
-		wasDirs, wasVars := h.places(t, was, id)
-		dirs, vars := h.places(t, st, id)
-		changed(wasDirs, dirs, same, func(at entryKey, e engine.Dir) {
-			n := &dirInfo{id: e.ID, dir: h.dirs[e.ID], in: at.in, name: at.name, least: e.Least, meta: meta{e.MTime, model.Mode(e.Mode)}}
-			d.in(id).dirs = append(d.in(id).dirs, dirState{at, n})
-		}, func(at entryKey) { d.in(id).dirs = append(d.in(id).dirs, dirState{at, nil}) })
-		changed(wasVars, vars, func(a, b engine.Variable) bool {
-			return a.ID == b.ID && a.Version == b.Version && a.MTime == b.MTime && a.Mode == b.Mode && a.Writer == b.Writer && bytes.Equal(a.Data, b.Data)
-		}, func(at entryKey, e engine.Variable) {
-			d.in(id).vars = append(d.in(id).vars, variableState{at, "", &variable{
-				id: e.ID, version: e.Version, mtime: e.MTime, mode: model.Mode(e.Mode), dir: at.in, name: at.name, writer: unique.Make(e.Writer),
-				value: newValue(e.Data), kind: e.Type,
-			}})
-		}, func(at entryKey) { d.in(id).vars = append(d.in(id).vars, variableState{entryKey: at}) })
-	}
+	wasDirs, wasVars := h.places(t, was)
+	dirs, vars := h.places(t, st)
+	changed(wasDirs, dirs, same, func(at entryKey, e engine.Dir) {
+		n := &dirInfo{id: e.ID, dir: h.dirs[[2]uint64{at.in.service.id, e.ID}], in: at.in, name: at.name, least: e.Least, meta: meta{e.MTime, model.Mode(e.Mode)}}
+		in := d.in(at.in.service.id)
+		in.dirs = append(in.dirs, dirState{entryKey: at, dir: n})
+	}, func(at entryKey) {
+		in := d.in(at.in.service.id)
+		in.dirs = append(in.dirs, dirState{entryKey: at, left: true})
+	})
+	changed(wasVars, vars, func(a, b engine.Variable) bool {
+		return a.ID == b.ID && a.Version == b.Version && a.MTime == b.MTime && a.Mode == b.Mode && a.Writer == b.Writer && bytes.Equal(a.Data, b.Data)
+	}, func(at entryKey, e engine.Variable) {
+		in := d.in(at.in.service.id)
+		in.vars = append(in.vars, variableState{entryKey: at, variable: &variable{
+			id: e.ID, version: e.Version, mtime: e.MTime, mode: model.Mode(e.Mode), dir: at.in, name: at.name, writer: unique.Make(e.Writer),
+			value: newValue(e.Data), kind: e.Type,
+		}})
+	}, func(at entryKey) {
+		in := d.in(at.in.service.id)
+		in.vars = append(in.vars, variableState{entryKey: at})
+	})
+	changed(was.islands, st.islands, func(a, b *island) bool { return reflect.DeepEqual(a, b) },
+		func(k islandKey, i *island) { d.islands[k] = i }, func(k islandKey) { d.islands[k] = nil })
 	changed(was.floors, st.floors, same, func(id, floor uint64) { d.floors[id] = floor }, func(id uint64) { d.floors[id] = 0 })
 	changed(was.moved, st.moved, same, func(id, sid uint64) { d.moved[id] = sid }, func(id uint64) { d.moved[id] = 0 })
 	return d
@@ -170,7 +222,10 @@ func (st *stored) since(t *testing.T, was *stored, h *history) *delta {
 func (v *view) text() string {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	lines := []string{fmt.Sprintf("moved %v", v.moved)}
+	lines := []string{fmt.Sprintf("moved %v, went %v", v.moved, v.went)}
+	for k, i := range v.islands {
+		lines = append(lines, fmt.Sprintf("island %v: %+v", k, *i))
+	}
 	found := 0
 	for name, t := range v.tenants {
 		if t.name != name {
@@ -199,7 +254,7 @@ func (v *view) text() string {
 				path = at + "/" + path
 				if d := it.d; d != nil {
 					lines = append(lines, fmt.Sprintf("%s/: %d %d %o least %d holds %d", path, d.id, d.mtime, d.mode, d.least, d.dir.count))
-					if d.dir.now != d || at+"/"+d.in.path(d.name) != path || !d.isOwnPrefix() != (c.prefixes[d.dir.prefix] == d.dir) {
+					if d.dir.now != d || at+"/"+d.in.path(d.name) != path || d.dir.home == s.id && !d.isOwnPrefix() != (c.prefixes[d.dir.prefix] == d.dir) {
 						lines = append(lines, path+" is another directory")
 					}
 					continue
@@ -235,13 +290,13 @@ func TestDeltas(t *testing.T) {
 	s := d.start(t, stay)
 	writers := []*peer{connect(t, s), connect(t, s), connect(t, s)}
 	follower, was := newView(), readStore(t, s.engine)
-	h := history{map[uint64]*service{}, map[uint64]*directory{}}
+	h := history{map[uint64]*service{}, map[[2]uint64]*directory{}}
 	away := renameTo(at(model.OpRename, "t", "s", "v"), "v")
 	away.ToService, away.Parents = "r", true
 	writers[0].do(store("v", "moved"))
 	writers[0].do(away)
 	codes := map[model.Code]int{}
-	moved, floors := 0, 0
+	moved, floors, islands := 0, 0, 0
 	for range 150 {
 		// Several reports at a time become one transaction.
 		release := s.holdCommits(t)
@@ -261,7 +316,7 @@ func TestDeltas(t *testing.T) {
 		now := readStore(t, s.engine)
 		follower.mu.Lock()
 		d := now.since(t, was, &h)
-		moved, floors = moved+len(d.moved), floors+len(d.floors)
+		moved, floors, islands = moved+len(d.moved), floors+len(d.floors), islands+len(d.islands)
 		follower.apply(d)
 		follower.mu.Unlock()
 		was = now
@@ -269,8 +324,8 @@ func TestDeltas(t *testing.T) {
 			t.Fatalf("the follower has\n%s\nthe committer\n%s", got, want)
 		}
 	}
-	t.Logf("answers by code %v, %d moved, %d floors", codes, moved, floors)
-	if codes[model.CodeOK] < 80 || codes[model.CodeInternal] > 0 || moved == 0 || floors == 0 {
+	t.Logf("answers by code %v, %d moved, %d floors, %d islands", codes, moved, floors, islands)
+	if codes[model.CodeOK] < 80 || codes[model.CodeInternal] > 0 || moved == 0 || floors == 0 || islands == 0 {
 		t.Error("too little has happened")
 	}
 
@@ -308,7 +363,7 @@ func TestTenantTakesAName(t *testing.T) {
 			s := d.start(t, stay)
 			p := connect(t, s)
 			follower, was := newView(), readStore(t, s.engine)
-			h := history{map[uint64]*service{}, map[uint64]*directory{}}
+			h := history{map[uint64]*service{}, map[[2]uint64]*directory{}}
 			id := p.do(store("v", "1"))[0].ID
 			follow := func() {
 				now := readStore(t, s.engine)

@@ -62,7 +62,7 @@ func (e *evaluator) report(r *model.Report) (results []model.Result, index int, 
 		return nil, 0, &model.Error{Code: model.CodeInvalid, Message: fmt.Sprintf("more than %d changes in a report", maxChanges)}
 	}
 	results = make([]model.Result, len(r.Changes))
-	e.wrote = false
+	e.wrote, e.brought = false, 0
 	clear(e.merge)
 	keys, work := e.keys(), e.work
 	for i := range r.Changes {

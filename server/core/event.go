@@ -23,6 +23,10 @@ type event struct {
 	other uint64
 	// above is that of a rename; see model.Event.Above.
 	above uint64
+	// moved is the other service; see model.Event.Moved. untold: what is in the directory has no events of its own, and who watches
+	// the service is sent it again.
+	moved  uint64
+	untold bool
 	// echo: the writer's report holds the whole new value, or the way to it from what it had seen.
 	echo bool
 	// within is where the values can differ; nil: anywhere.

@@ -23,6 +23,7 @@ type record struct {
 	other   uint64
 	above   uint64
 	time    int64
+	moved   uint64
 	version uint64   // EventDelete: of the variable that is gone
 	d       *dirInfo // of the events of directories
 }
@@ -30,7 +31,11 @@ type record struct {
 func (l *eventLog) add(ev *event) {
 	r := record{
 		rev: ev.rev, kind: ev.kind, created: ev.created(), id: ev.id(), client: ev.Client, name: ev.name, oldName: ev.oldName, d: ev.d,
-		time: ev.time, other: ev.other, above: ev.above,
+		time: ev.time, other: ev.other, above: ev.above, moved: ev.moved,
+	}
+	if ev.untold { // who comes back is sent the service as well
+		*l = eventLog{since: ev.rev}
+		return
 	}
 	if ev.kind == model.EventDelete {
 		r.version = ev.was.version

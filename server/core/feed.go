@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -31,6 +32,7 @@ type feed struct {
 	tree     *treeWatch                  // nil: not asked for
 	watches  map[uint64]*watch
 	dirty    []*watch            // those with something to tell, in the order in which they got it
+	sealed   []update            // what is told before all that, in this order
 	asked    map[uint64]*service // whose memory files
 	// expected has the numbers of the reports whose outcomes are not known: what they hold need not be told.
 	expected map[uint64]bool
@@ -134,8 +136,15 @@ func (f *feed) events(w *watch, n *news) {
 	if f.closed || f.watches[w.service.id] != w {
 		return
 	}
+	if n.moves {
+		f.sealLocked()
+	}
 	clean, held := w.clean(), w.held
-	w.addNews(n)
+	if n.again {
+		w.lose()
+	} else {
+		w.addNews(n)
+	}
 	if w.held > held && !f.memory.Try(w.held-held) {
 		// Merged, what waits may take less.
 		w.merge()
@@ -150,6 +159,18 @@ func (f *feed) events(w *watch, n *news) {
 	if clean {
 		f.dirty = append(f.dirty, w)
 	}
+}
+
+// sealLocked has all that waits be told before what comes now: something moves from one service to another, and no later change in
+// one of the two is to be told with what was before in the other.
+func (f *feed) sealLocked() {
+	f.dirty = slices.DeleteFunc(f.dirty, func(w *watch) bool {
+		if !w.live || w.lost || f.watches[w.service.id] != w {
+			return false
+		}
+		f.sealed = append(f.sealed, w.take())
+		return true
+	})
 }
 
 // changes queues changes of the tree, without waking anybody. false: the watcher takes nothing.
@@ -212,7 +233,7 @@ func (f *feed) close() (map[uint64]*watch, map[uint64]*service) {
 	defer f.mu.Unlock()
 	watches, asked := f.watches, f.asked
 	f.closed = true
-	f.outcomes, f.starts, f.dirty, f.tree, f.files, f.stored, f.watches, f.asked = nil, nil, nil, nil, nil, nil, nil, nil
+	f.outcomes, f.starts, f.dirty, f.sealed, f.tree, f.files, f.stored, f.watches, f.asked = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	return watches, asked
 }
 
@@ -237,8 +258,11 @@ func (f *feed) littleLocked(most int) (some, little bool) {
 		}
 		held += w.held
 	}
+	for i := range f.sealed {
+		held += f.sealed[i].held
+	}
 	for i := range f.outcomes {
 		held += f.outcomes[i].Cost
 	}
-	return held > 0 || len(f.dirty)+len(f.outcomes) > 0, held <= most
+	return held > 0 || len(f.sealed)+len(f.dirty)+len(f.outcomes) > 0, held <= most
 }

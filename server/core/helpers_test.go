@@ -113,6 +113,8 @@ type peer struct {
 	pages   map[uint64]*model.Snapshot
 	told    []any
 	news    chan struct{}
+
+	flushing func() // in Flush; nil: nothing
 }
 
 // moved is where a memory file is told to be.
@@ -248,8 +250,15 @@ func (p *peer) MemoryFile(service uint64, f model.MemoryFile) { p.tell(moved{ser
 func (p *peer) MemoryStored(service uint64)                   { p.tell(storedInto(service)) }
 func (p *peer) Changes(m *model.Changes)                      { p.tell(m) }
 func (p *peer) Shared(m *Shared)                              { p.tell(m.Changes()) }
-func (p *peer) Flush() error                                  { return nil }
-func (p *peer) Outcome(request uint64, o *model.Outcome)      { p.answer(request, o) }
+
+func (p *peer) Flush() error {
+	if p.flushing != nil {
+		p.flushing()
+	}
+	return nil
+}
+
+func (p *peer) Outcome(request uint64, o *model.Outcome) { p.answer(request, o) }
 
 func (p *peer) Tree(request uint64, page *model.TreePage) {
 	if page.More {

@@ -77,6 +77,11 @@ func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
 	for _, r := range d.freed {
 		s.writeSlot(r.service, moved, func(mem *memfile.Writer) (bool, error) { return mem.Delete(r.slot) })
 	}
+	for _, f := range d.ferries {
+		for i := range f.writes {
+			s.writeSlot(f.to, moved, func(mem *memfile.Writer) (bool, error) { return mem.PutParts(&f.writes[i], 0, nil) })
+		}
+	}
 	for _, in := range d.inside {
 		for _, st := range in.vars {
 			v := st.variable
@@ -85,7 +90,7 @@ func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
 			}
 			was, parts := d.pieced[v.id].parts(v)
 			s.writeSlot(v.dir.service, moved, func(mem *memfile.Writer) (bool, error) {
-				it := v.initial(st.path, v.version)
+				it := v.initial(st.path, st.version)
 				return mem.PutParts(&it, was, parts)
 			})
 		}

@@ -11,6 +11,8 @@ import (
 type news struct {
 	rev     int64
 	events  []*event
+	moves   bool     // something has come from another service, or gone there
+	again   bool     // all of the service is to be sent again
 	clients []string // who made any of it: they are told so, which nobody else is
 	held    int      // what it adds to what waits
 
@@ -21,6 +23,7 @@ func (n *news) add(ev *event) {
 	ev.rev = n.rev
 	n.events = append(n.events, ev)
 	n.held += eventHeld(ev)
+	n.moves, n.again = n.moves || ev.moved != 0, n.again || ev.untold
 	if ev.Client != "" && !slices.Contains(n.clients, ev.Client) {
 		n.clients = append(n.clients, ev.Client)
 	}

@@ -49,7 +49,7 @@ func (w *watch) add(ev *event) {
 		}
 	case model.EventDelete, model.EventRename:
 		delete(w.open, ev.id())
-	case model.EventRenameDir:
+	case model.EventRenameDir, model.EventRmdir:
 		clear(w.open)
 	}
 	if ev.kind != model.EventSet || p.created {
@@ -102,7 +102,7 @@ func (w *watch) take() update {
 // message is the event as the protocol has it.
 func (p *pending) message(values bool) model.Event {
 	ev := p.ev
-	m := model.Event{Kind: ev.kind, ID: ev.id(), Name: ev.name, OldName: ev.oldName, Other: ev.other, Above: ev.above, Created: p.created, Own: p.own, Time: p.time}
+	m := model.Event{Kind: ev.kind, ID: ev.id(), Name: ev.name, OldName: ev.oldName, Other: ev.other, Above: ev.above, Moved: ev.moved, Created: p.created, Own: p.own, Time: p.time}
 	if ev.d != nil {
 		m.MTime, m.Mode = ev.d.mtime, ev.d.mode
 		return m

@@ -64,15 +64,13 @@ func TestLargeValues(t *testing.T) {
 		t.Helper()
 		st := readStore(t, s.engine)
 		pieces, vars := 0, 0
-		for _, in := range st.vars {
-			for name, v := range in {
-				vars++
-				now := s.view.variable(v.ID)
-				if now == nil || now.dir.stored(now.name) != name || now.version != v.Version || !bytes.Equal(now.data(), v.Data) {
-					t.Fatalf("round %d: %s is another in the store", round, name)
-				}
-				pieces += engine.Pieces(len(v.Data))
+		for at, v := range st.vars {
+			vars++
+			now := s.view.variable(v.ID)
+			if now == nil || now.at().stored() != at || now.version != v.Version || !bytes.Equal(now.data(), v.Data) {
+				t.Fatalf("round %d: %v is another in the store", round, at)
 			}
+			pieces += engine.Pieces(len(v.Data))
 		}
 		if n := s.view.byID.count; n != vars {
 			t.Fatalf("round %d: %d variables, %d in the store", round, n, vars)
@@ -81,17 +79,23 @@ func TestLargeValues(t *testing.T) {
 			t.Fatalf("round %d: %d pieces in the store, want %d", round, got, pieces)
 		}
 		most = max(most, pieces)
-		for sid, in := range st.vars {
-			r, err := memfile.Open(writers[0].file(sid).Path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name, v := range in {
-				m, data, err := r.Read(s.view.variable(v.ID).slot, v.ID, nil)
-				if err != nil || m.Version != s.view.variable(v.ID).dir.version(v.Version) || m.MTime != v.MTime || !bytes.Equal(data, v.Data) {
-					t.Fatalf("round %d: %s is another in the memory file (%v)", round, name, err)
+		files := map[uint64]*memfile.Reader{}
+		for at, v := range st.vars {
+			now := s.view.variable(v.ID)
+			sid := now.dir.service.id
+			if files[sid] == nil {
+				r, err := memfile.Open(writers[0].file(sid).Path)
+				if err != nil {
+					t.Fatal(err)
 				}
+				files[sid] = r
 			}
+			m, data, err := files[sid].Read(now.slot, v.ID, nil)
+			if err != nil || m.Version != now.dir.version(v.Version) || m.MTime != v.MTime || !bytes.Equal(data, v.Data) {
+				t.Fatalf("round %d: %v is another in the memory file (%v)", round, at, err)
+			}
+		}
+		for _, r := range files {
 			if err := r.Close(); err != nil {
 				t.Fatal(err)
 			}

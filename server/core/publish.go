@@ -30,7 +30,12 @@ func (s *Core) publish(d *delta, t *touched) {
 func (s *Core) broadcast(d *delta, t *touched) {
 	var order []*news
 	of := map[*service]*news{}
+	var last *service
 	for _, ev := range d.events {
+		if ev.moved != 0 && ev.service != last {
+			clear(of) // what comes to one service comes behind what leaves the other
+		}
+		last = ev.service
 		n := of[ev.service]
 		if n == nil {
 			n = &news{rev: d.rev}

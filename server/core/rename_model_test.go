@@ -19,6 +19,8 @@ import (
 // modelTree is what a service should hold, the simplest way: everything by its whole path.
 type modelTree struct {
 	nodes map[string]modelNode
+	// services are those that it is of: then a path begins with the name of one.
+	services []string
 	// seen is the highest version that there was under a path, and values what there was at each.
 	seen   map[string]uint64
 	values map[versionOf]string
@@ -33,6 +35,32 @@ type modelNode struct {
 	id    uint64 // 0: not known yet
 	dir   bool
 	value string
+}
+
+func newModel(services ...string) *modelTree {
+	m := &modelTree{map[string]modelNode{}, services, map[string]uint64{}, map[versionOf]string{}}
+	for _, s := range services {
+		m.nodes[s] = modelNode{dir: true}
+	}
+	return m
+}
+
+// split parts a path into a service and the path there.
+func (m *modelTree) split(path string) (service, name string) {
+	if m.services == nil {
+		return "s", path
+	}
+	service, name, _ = strings.Cut(path, "/")
+	return service, name
+}
+
+// sent is a change of the model's paths as the server is asked for it.
+func (m *modelTree) sent(c model.Change) model.Change {
+	c.Service, c.Name = m.split(c.Name)
+	if c.ToName != "" {
+		c.ToService, c.ToName = m.split(c.ToName)
+	}
+	return c
 }
 
 // hasDir tells whether path is the top or a directory.
@@ -126,13 +154,30 @@ func (m *modelTree) do(c *model.Change) bool {
 // check compares the tree with what the server lists and holds, and learns the ids.
 func (m *modelTree) check(t *testing.T, p *peer) {
 	t.Helper()
-	list := p.list(&model.List{Tenant: "t", Service: "s", Recursive: true})
 	found := map[string]bool{}
+	if m.services == nil {
+		m.checkService(t, p, "s", "", found)
+	}
+	for _, service := range m.services {
+		found[service] = true
+		m.checkService(t, p, service, service+"/", found)
+	}
+	if len(found) != len(m.nodes) {
+		t.Fatalf("%d are listed, want %d", len(found), len(m.nodes))
+	}
+	for path := range m.nodes {
+		m.checkOne(t, p, path)
+	}
+}
+
+func (m *modelTree) checkService(t *testing.T, p *peer, service, prefix string, found map[string]bool) {
+	t.Helper()
 	last := ""
-	for _, e := range list {
+	for _, e := range p.list(&model.List{Tenant: "t", Service: service, Recursive: true}) {
 		if e.Name == "" {
 			continue
 		}
+		e.Name = prefix + e.Name
 		n, there := m.nodes[e.Name]
 		if !there || found[e.Name] || n.dir != e.Dir || n.id != 0 && n.id != e.ID {
 			t.Fatalf("listed %+v, want %+v", e, n)
@@ -144,18 +189,16 @@ func (m *modelTree) check(t *testing.T, p *peer) {
 		n.id = e.ID
 		m.nodes[e.Name] = n
 	}
-	if len(found) != len(m.nodes) {
-		t.Fatalf("%d are listed, want %d", len(found), len(m.nodes))
-	}
-	for path := range m.nodes {
-		m.checkOne(t, p, path)
-	}
 }
 
 func (m *modelTree) checkOne(t *testing.T, p *peer, path string) {
 	t.Helper()
 	n, there := m.nodes[path]
-	got, err := p.get("t", "s", path)
+	service, name := m.split(path)
+	if name == "" {
+		return
+	}
+	got, err := p.get("t", service, name)
 	switch {
 	case !there:
 		if c := model.CodeOf(err); c != model.CodeNotFound && c != model.CodeNotDirectory {
@@ -177,19 +220,25 @@ func (m *modelTree) checkOne(t *testing.T, p *peer, path string) {
 
 // randomChange is a change of a small tree, more often than not one that can be carried out.
 func (m *modelTree) randomChange(rnd *rand.Rand, step int) model.Change {
-	paths := slices.Sorted(maps.Keys(m.nodes))
+	paths := slices.DeleteFunc(slices.Sorted(maps.Keys(m.nodes)), func(p string) bool { return slices.Contains(m.services, p) })
+	top := func() string {
+		if m.services == nil {
+			return ""
+		}
+		return m.services[rnd.IntN(len(m.services))] + "/"
+	}
 	some := func() string {
 		if len(paths) > 0 && rnd.IntN(5) > 0 {
 			return paths[rnd.IntN(len(paths))]
 		}
-		return []string{"a", "b", "c"}[rnd.IntN(3)]
+		return top() + []string{"a", "b", "c"}[rnd.IntN(3)]
 	}
 	fresh := func() string {
 		name := []string{"a", "b", "c", "a-", "", "v", "w"}[rnd.IntN(7)]
 		if dir := some(); rnd.IntN(4) > 0 && strings.Count(dir, "/") < 5 {
 			return dir + "/" + name
 		}
-		return "t" + name
+		return top() + "t" + name
 	}
 	c := at([]model.Op{
 		model.OpStore, model.OpStore, model.OpStore, model.OpMkdir, model.OpMkdir, model.OpDelete, model.OpRmdir,
@@ -219,13 +268,42 @@ func (m *modelTree) randomChange(rnd *rand.Rand, step int) model.Change {
 // TestRenamesAgainstModel: whatever directories are renamed to, made again under their old names, or exchanged, in whatever
 // transactions and with restarts between them, everything is there once, under its name and id.
 func TestRenamesAgainstModel(t *testing.T) {
+	testRenames(t, newModel())
+}
+
+// TestMovesAgainstModel: the same where directories and variables go from one service to another, back and forth.
+func TestMovesAgainstModel(t *testing.T) {
+	testRenames(t, newModel("r", "s", "u"))
+}
+
+func testRenames(t *testing.T, m *modelTree) {
 	rnd := rand.New(rand.NewPCG(testenv.Seed(t), 7))
 	d := newDirs(t)
 	s := d.start(t)
 	p := connect(t, s)
 	p.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""))
-	m := &modelTree{map[string]modelNode{}, map[string]uint64{}, map[versionOf]string{}}
-	steps, accepted, renamed, prefixes, restarts := 12_000, 0, 0, 0, 0
+	for _, service := range m.services {
+		if service != "s" {
+			p.do(at(model.OpMkdir, "t", service, ""))
+		}
+	}
+	services := m.services
+	if services == nil {
+		services = []string{"s"}
+	}
+	mirror := newMirror(t, s, services...)
+	behind := false // the mirror takes nothing
+	hold := func(on bool) {
+		switch {
+		case on && !behind:
+			mirror.hold.Lock()
+		case !on && behind:
+			mirror.hold.Unlock()
+		}
+		behind = on
+	}
+	defer hold(false)
+	steps, accepted, renamed, moved, prefixes, restarts := 12_000, 0, 0, 0, 0, 0
 	if testing.Short() {
 		steps = 1500
 	}
@@ -244,7 +322,7 @@ func TestRenamesAgainstModel(t *testing.T) {
 			_, there := m.nodes[c.Name]
 			want := m.do(&c)
 			p.seq++
-			r := &model.Report{Seq: p.seq, Acked: p.seq - min(p.seq, 10), Changes: []model.Change{c}}
+			r := &model.Report{Seq: p.seq, Acked: p.seq - min(p.seq, 10), Changes: []model.Change{m.sent(c)}}
 			calls = append(calls, sent{p.begin(r), c, want, c.Op == model.OpStore && !there})
 		}
 		s.awaitQueued(t, len(calls))
@@ -264,18 +342,27 @@ func TestRenamesAgainstModel(t *testing.T) {
 			}
 			if c.change.Op == model.OpRename {
 				renamed++
+				if from, _ := m.split(c.change.Name); from != m.sent(c.change).ToService {
+					moved++
+				}
 			}
 			if c.change.Op == model.OpStore {
 				m.seen[c.change.Name] = max(m.seen[c.change.Name], o.Results[0].Version)
 			}
 		}
+		if rnd.IntN(3) == 0 {
+			hold(!behind)
+		}
 		if rnd.IntN(40) == 0 {
 			m.check(t, p)
+			hold(false)
+			mirror.check(t, p)
 		}
 		prefixes = max(prefixes, len(s.view.lookup("t", "s").content.Load().prefixes))
 		if rnd.IntN(150) > 0 {
 			continue
 		}
+		hold(false)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -287,13 +374,20 @@ func TestRenamesAgainstModel(t *testing.T) {
 				m.checkOne(t, p, path)
 			}
 			m.checkOne(t, p, path+"-")
-			m.checkOne(t, p, "b/"+path)
+			if m.services == nil {
+				m.checkOne(t, p, "b/"+path)
+			}
 		}
 		m.check(t, p)
+		seen := mirror.moved
+		mirror = newMirror(t, s, services...)
+		mirror.moved = seen
 	}
+	hold(false)
+	mirror.check(t, p)
 	m.check(t, p)
-	t.Logf("%d of %d changes carried out, %d renames, %d restarts, up to %d directories under other names in the store", accepted, steps, renamed, restarts, prefixes)
-	if accepted < steps/4 || renamed < steps/20 || restarts < steps/2000 || prefixes < 3 {
+	t.Logf("%d of %d changes carried out, %d renames, %d of them to another service, %d restarts, up to %d directories under other names in the store", accepted, steps, renamed, moved, restarts, prefixes)
+	if accepted < steps/4 || m.services != nil && (moved < steps/60 || mirror.moved == 0) || renamed < steps/20 || restarts < steps/2000 || prefixes < 3 {
 		t.Error("too little has happened")
 	}
 }

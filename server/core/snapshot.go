@@ -131,7 +131,7 @@ func (v *view) resumeLocked(svc *service, rev int64, values bool, client string)
 		}
 	}
 	for _, r := range records {
-		ev := &event{service: svc, kind: r.kind, name: r.name, oldName: r.oldName, other: r.other, above: r.above, d: r.d}
+		ev := &event{service: svc, kind: r.kind, name: r.name, oldName: r.oldName, other: r.other, above: r.above, moved: r.moved, d: r.d}
 		own := r.client != "" && r.client == client
 		if r.d == nil {
 			ev.v = v.byID.get(r.id)

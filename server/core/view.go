@@ -26,6 +26,10 @@ type view struct {
 	byID index
 	// moved has the services of the variables that are not in the one they were made in, loaded or not, by their ids.
 	moved map[uint64]uint64
+	// islands has the directories that are, or were, in another service than the one they were made in, loaded or not, and went
+	// where they are, by where they were.
+	islands map[islandKey]*island
+	went    went
 	// damaged has the names of tenants (the service is empty) and services whose records cannot be read: by tenant, then by
 	// service. It does not change.
 	damaged map[string]map[string]bool
@@ -169,7 +173,8 @@ func newValue(data []byte) value {
 func (v value) bytes() []byte { return unsafe.Slice(v.first, v.room)[:v.size] }
 
 func newView() *view {
-	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: newIndex(), moved: map[uint64]uint64{}}
+	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: newIndex(), moved: map[uint64]uint64{},
+		islands: map[islandKey]*island{}, went: went{}}
 }
 
 func newTenant(id uint64, name string, m meta) *tenant {

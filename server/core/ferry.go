@@ -1,0 +1,172 @@
+package core
+
+import (
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/commy-project/commyfs/diff"
+	"github.com/commy-project/commyfs/memfile"
+)
+
+// A directory with very much in it goes to another service in one step. What is in it, and is in the store already as it is, is not
+// worth a place in a batch's layers, one for each: it is in lists, one for each directory.
+
+// ferry is a directory's way to another service, with all below it that the batch has not changed before.
+type ferry struct {
+	from, to *service
+	dirs     []ferried
+	// writes are for the memory file of to, if there is one.
+	writes []memfile.Initial
+}
+
+// ferried is a directory as it is in the other service, and what is in it, in the order of names.
+type ferried struct {
+	now     *dirInfo // as it was put there
+	entries []entry
+}
+
+// ferry has all that is below a directory go to where that is by now. It calls tell, unless that is nil, with each, directories
+// before what is in them.
+func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey)) {
+	f := &ferry{from: l.service, to: l.to, dirs: make([]ferried, len(l.dirs))}
+	f.dirs[0].now = top
+	next := 0 // the directories are in the order in which they are found
+	for i, old := range l.dirs {
+		in := f.dirs[i].now.dir
+		e.departed.set(old.directory, in)
+		if e.ferried == nil {
+			e.ferried = map[*directory][]entry{}
+		}
+		list := make([]entry, 0, len(old.entries))
+		changed := 0
+		for _, was := range old.entries {
+			var n entry
+			if was.v != nil {
+				v := *was.v
+				v.dir, v.slot = in, e.slot(l.to)
+				n.v = &v
+				e.freed = append(e.freed, slotRef{l.service, was.v.slot})
+			} else {
+				next++
+				d := *was.d
+				d.dir, d.in = was.d.dir.copied(l.to), in
+				f.dirs[next].now, n.d = &d, &d
+				e.infos.set(d.dir, &d)
+				e.setPrefix(d.dir, d.isOwnPrefix())
+				if e.islands.get(d.dir.key()) != nil {
+					e.setIsland(d.dir, l.service.id, l.to.id)
+				}
+			}
+			if k := (entryKey{old.directory, was.name()}); e.isOver(k) { // it is stored with the batch
+				e.entries.set(k, entry{})
+				e.entries.set(entryKey{in, k.name}, n)
+				changed++
+				if n.v != nil {
+					e.ids.set(n.v.id, n.v)
+					e.differs(n.v, was.v, []diff.Range{})
+				}
+			} else {
+				list = append(list, n)
+			}
+		}
+		slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name(), b.name()) })
+		f.dirs[i].entries = list
+		e.ferried[in] = list
+		e.counts.set(in, len(list)+changed)
+		if tell == nil {
+			continue
+		}
+		for _, was := range old.entries {
+			at := entryKey{in, was.name()}
+			tell(e.entries.get(at), at)
+		}
+	}
+	e.ferries = append(e.ferries, f)
+}
+
+// isOver reports whether the batch has done something under a name.
+func (b *batch) isOver(k entryKey) bool {
+	_, over := b.entries.over[k]
+	return over
+}
+
+// had is what a directory has without the batch's changes, but what it has brought along.
+func (b *batch) had(d *directory) iter.Seq[entry] {
+	return func(yield func(entry) bool) {
+		if d.isNew() {
+			for _, n := range b.ferried[d] {
+				if !yield(n) {
+					return
+				}
+			}
+			return
+		}
+		w := (frozen{d.service.content.Load().nodes.root}).from(nodeKey{dir: d.id})
+		for n, ok := w.next(); ok && n.key().dir == d.id && yield(n); n, ok = w.next() {
+		}
+	}
+}
+
+// isNew reports whether a directory is of the batch that is being made: what the view has by its id it had in another service.
+func (d *directory) isNew() bool { return d.now == nil && d.id != 0 }
+
+// hadUnder is what a directory had under a name.
+func (b *batch) hadUnder(k entryKey) entry {
+	if !k.in.isNew() {
+		return k.in.service.content.Load().get(k)
+	}
+	list := b.ferried[k.in]
+	i, found := slices.BinarySearchFunc(list, k.name, func(n entry, name string) int { return strings.Compare(n.name(), name) })
+	if !found {
+		return entry{}
+	}
+	return list[i]
+}
+
+// hadBy is the variable of an id.
+func (b *batch) hadBy(id uint64) *variable {
+	v := b.view.variable(id)
+	for v != nil {
+		in := b.departed.get(v.dir)
+		if in == nil {
+			break
+		}
+		v = b.hadUnder(entryKey{in, v.name}).v
+	}
+	return v
+}
+
+// forMemory prepares what a memory file has to be told, if there is one: not of what the batch has changed since.
+func (f *ferry) forMemory(b *batch) {
+	c := f.to.content.Load()
+	if c.mem == nil && c.building == nil {
+		return
+	}
+	for _, d := range f.dirs {
+		for _, n := range d.entries {
+			at := entryKey{d.now.dir, n.name()}
+			if n.v == nil || b.isOver(at) || b.departed.get(at.in) != nil {
+				continue
+			}
+			f.writes = append(f.writes, n.v.initial(b.path(at), at.in.versionBy(n.v.version, b.infos.get)))
+		}
+	}
+}
+
+// apply takes it to where it goes. The caller holds view.mu.
+func (f *ferry) apply(v *view) {
+	from, to := f.from.content.Load(), f.to.content.Load()
+	for _, d := range f.dirs {
+		for _, n := range d.entries {
+			from.nodes.delete(n.key())
+			to.nodes.set(n.key(), n)
+			if n.v != nil {
+				v.byID.put(n.v)
+			}
+		}
+		dir := d.now.dir
+		dir.count, dir.now = len(d.entries), d.now
+		to.prefixed(dir, d.now.isOwnPrefix())
+	}
+}
