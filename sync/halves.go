@@ -72,7 +72,7 @@ func (c *Client) forgo(left, come func(*half) bool) (out []Notice) {
 
 // lose makes of what has left a service what is gone, children first.
 func (c *Client) lose(h *half) []Notice {
-	delete(c.moves.left, h.notice.ID)
+	c.moves.remove(h)
 	if h.other == 0 { // nobody says that it is anywhere else
 		h.s.mu.Lock()
 		for _, n := range h.nodes {

@@ -15,7 +15,10 @@ import (
 // moves are the halves that wait for the other. Client.steps guards all of it.
 type moves struct {
 	left map[uint64]*half // by the id of what was moved
-	come map[uint64]*half // another service's copy still has it
+	// at and under have what has left by where it was, and by the directories above.
+	at    map[string]*half
+	under map[string]map[*half]struct{}
+	come  map[uint64]*half // another service's copy still has it
 	// joined are moves that wait for what was exchanged with them.
 	joined    map[uint64]*moved
 	loading   map[*Service]bool // to have the other half
@@ -84,6 +87,7 @@ func stateOf(n Node) state {
 }
 
 func (m *moves) init() {
+	m.at, m.under = map[string]*half{}, map[string]map[*half]struct{}{}
 	m.left, m.come, m.joined = map[uint64]*half{}, map[uint64]*half{}, map[uint64]*moved{}
 	m.loading, m.paused = map[*Service]bool{}, map[*Service]*paused{}
 }
@@ -164,27 +168,6 @@ func (c *Client) settle(s *Service, notices []Notice) []Notice {
 	return st.finish()
 }
 
-// before returns what a notice of a service must not be told before of.
-func (m *moves) before(s *Service, n *Notice) *half {
-	if n.Kind == Modified || n.Kind == MetaChanged {
-		return nil
-	}
-	for _, h := range m.left {
-		at := h.notice.Path
-		if h.s != s || h.notice.ID == n.ID || n.move != nil && n.move.with == h.notice.ID { // exchanged, they are told together
-			continue
-		}
-		switch {
-		case n.Kind != Deleted && slices.Equal(n.Path, at),
-			n.Kind == Deleted && isBelow(n.Path, at), n.Kind == Renamed && isBelow(n.OldPath, at):
-			return h
-		}
-	}
-	return nil
-}
-
-func isBelow(dir, at []string) bool { return len(at) > len(dir) && slices.Equal(dir, at[:len(dir)]) }
-
 // goOn tells what was paused and waits for nothing any more.
 func (c *Client) goOn() (out []Notice) {
 	m := &c.moves
@@ -236,8 +219,13 @@ func (st *settling) take(n *Notice) {
 		case come != nil && come.other == st.s.id:
 			delete(st.m.come, n.ID)
 			st.out = append(st.out, slot{moved: joinHalves(h, come)})
-		case !mv.first:
-			st.m.left[n.ID] = h
+		case mv.first:
+		case st.m.left[n.ID] != nil: // it has moved on, and that it has come here is not known
+			h := st.m.left[n.ID]
+			h.other, h.with = mv.other, 0
+			st.left = append(st.left, h)
+		default:
+			st.m.add(h)
 			st.left = append(st.left, h)
 		}
 	case n.Kind == Created:
@@ -251,7 +239,7 @@ func (st *settling) created(n *Notice, mv *movement) {
 		return
 	}
 	if h := st.m.left[n.ID]; h != nil {
-		delete(st.m.left, n.ID)
+		st.m.remove(h)
 		j := joinHalves(h, &half{s: st.s, notice: *n, with: mv.with, came: map[uint64]arrival{n.ID: mv.came}})
 		for _, o := range h.nodes {
 			st.into[o.ID()] = j

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -96,5 +97,32 @@ func TestWalkOverWhatMoves(t *testing.T) {
 	}
 	if c.Next(dst) != 0 {
 		t.Errorf("and %v", dst)
+	}
+}
+
+// Very many variables can move one by one, in one step of each service.
+func TestManyMovedOneByOne(t *testing.T) {
+	const many = 20_000
+	b := newBench(t)
+	var vars []model.Variable
+	var left, come []model.Event
+	left = append(left, model.Event{Kind: model.EventMkdir, ID: 5, Name: "new"})
+	for i := range uint64(many) {
+		v := model.Variable{ID: 1000 + i, Name: fmt.Sprintf("d/%06d", i), Version: 1, Size: 1, Data: []byte("x")}
+		vars = append(vars, v)
+		left = append(left, model.Event{Kind: model.EventDelete, ID: v.ID, Name: v.Name, Moved: serviceU})
+		come = append(come, model.Event{Kind: model.EventSet, Created: true, ID: v.ID, Name: v.Name[2:], Version: 1, Size: 1, Data: v.Data, Moved: serviceS})
+	}
+	left = append(left, model.Event{Kind: model.EventRmdir, ID: dirD, Name: "d"})
+	b.list(serviceS, 1, []model.Dir{{ID: dirD, Name: "d"}}, vars)
+	b.list(serviceU, 1, nil, nil)
+	b.change(serviceS, 2, left...)
+	b.change(serviceU, 2, come...)
+	got := b.takeTold()
+	if len(got) != many+2 || got[0] != "created s/new" || got[1] != "renamed 1000 s/d/000000 u/000000" || got[many+1] != "deleted s/d" {
+		t.Errorf("%d notices", len(got))
+	}
+	if m := &b.c.moves; len(m.left)+len(m.at)+len(m.under)+len(m.paused) > 0 {
+		t.Errorf("left behind are %d, %d, %d, %d", len(m.left), len(m.at), len(m.under), len(m.paused))
 	}
 }
