@@ -154,6 +154,22 @@ func TestFillElsewhere(t *testing.T) {
 			"C/v=s Cv=s D-/v=s D-v=s D/v=new D0/v=s D0v=s",
 			"C/v=t Cv=t D-/v=t D-v=t D/v=other D0/v=t D0v=t X//v=x X/c/v=w X/large=xxxxxxxx X/v=v",
 			"/d/:13 D/:10", ""},
+		"under one prefix": {func(st *stock) {
+			// What is read of T ends with the prefix with which that of S begins.
+			st.dir(inT, engine.Dir{ID: 10, Name: "X", Home: inS, Prefix: "D/"})
+			st.island(inS, "D/", 10)
+			st.variable(inS, "D/v", "s")
+			st.dir(inT, engine.Dir{ID: 11, Name: "D"})
+			st.variable(inT, "D/w", "t")
+		}, "", "D/w=t X/v=s", "D/:10", ""},
+		"under one name": {func(st *stock) {
+			// It is stored under the name that it had in T, but in S.
+			st.dir(inT, engine.Dir{ID: 10, Name: "X", Home: inS, Prefix: "D/"})
+			st.island(inS, "D/", 10)
+			st.dir(inS, engine.Dir{ID: 11, Name: "D/c", Home: inT, Prefix: "D/c/"})
+			st.island(inT, "D/c/", 11)
+			st.variable(inT, "D/c/v", "t")
+		}, "", "X/c/v=t", "D/:10", "D/c/:11"},
 		"nested": {func(st *stock) {
 			// T has X, made in S, which has Y, made in T, which has Z, made in S below X.
 			st.dir(inT, engine.Dir{ID: 10, Name: "X", Home: inS, Prefix: "D/"})
