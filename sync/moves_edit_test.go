@@ -126,3 +126,36 @@ func TestManyMovedOneByOne(t *testing.T) {
 		t.Errorf("left behind are %d, %d, %d, %d", len(m.left), len(m.at), len(m.under), len(m.paused))
 	}
 }
+
+// One of the services goes while the other half is to come.
+func TestServiceGoesBeforeTheOtherHalf(t *testing.T) {
+	drop := func(b *bench, id uint64) {
+		b.sess.TreeChanged(&model.TreeChanges{Changes: []model.TreeChange{{Gone: true, Service: model.Service{ID: id}}}})
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if last := b.told[len(b.told)-1]; last.Kind != Deleted || last.ID != id {
+			t.Errorf("last was told %+v", last)
+		}
+		b.told = b.told[:len(b.told)-1]
+	}
+	t.Run("that it was in", func(t *testing.T) {
+		b := newBench(t)
+		b.loadS(serviceU)
+		b.change(serviceU, 2, arrives("n", serviceS, 3)...)
+		drop(b, serviceS)
+		b.want("created u/n", "created u/n/e", "created u/n/e/y", "created u/n/x")
+		if n := b.c.index.get(varX); serviceID(n) != serviceU {
+			t.Errorf("it is %v", n)
+		}
+	})
+	t.Run("that it has come to", func(t *testing.T) {
+		b := newBench(t)
+		b.loadS(serviceU)
+		b.change(serviceU, 2, arrives("n", serviceS, 3)...)
+		drop(b, serviceU)
+		b.want()
+		if n := b.c.index.get(varX); serviceID(n) != serviceS {
+			t.Errorf("it is %v", n)
+		}
+	})
+}
