@@ -212,7 +212,12 @@ func (s *Service) holdsLocked(n Node, id uint64) bool {
 }
 
 func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice {
+	out := s.takeApart(prefix, n, e)
 	moves := s.leaving(n, e)
+	if d, ok := n.(*Dir); ok && moves == nil && !d.gone && !d.emptyLocked() { // in the way of something
+		d.dirs.all(func(sub *Dir) { out = append(out, s.removeLocked(prefix, sub, e)...) })
+		d.vars.all(func(v *Variable) { out = append(out, s.removeLocked(prefix, v, e)...) })
+	}
 	parent, name := s.detachLocked(n)
 	if parent == nil {
 		return nil
@@ -222,8 +227,8 @@ func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice
 	if v, ok := n.(*Variable); ok {
 		v.removed = moves == nil
 	}
-	return []Notice{{Kind: Deleted, Dir: dir, Own: e.Own, ID: n.ID(), Parent: parent.id, MTime: e.MTime,
-		Path: join(prefix, joinName(parent.pathLocked(), name)), move: moves}}
+	return append(out, Notice{Kind: Deleted, Dir: dir, Own: e.Own, ID: n.ID(), Parent: parent.id, MTime: e.MTime,
+		Path: join(prefix, joinName(parent.pathLocked(), name)), move: moves})
 }
 
 // detachLocked takes a node of this service out of the tree and marks it and what is below it gone. It returns where it

@@ -24,14 +24,18 @@ func (c *Client) fate(h *half) []Notice {
 	return nil
 }
 
-// behind reports whether what has left a service should be in the other one by now.
+// behind reports whether what has left a service should be in the other one by now. What is exchanged comes by several steps of one
+// revision.
 func (c *Client) behind(h *half) bool {
 	to := c.serviceByID(h.other)
 	if to == nil {
 		return h.other != 0
 	}
 	state, rev := to.progress()
-	return state == watched && rev >= h.notice.Rev && c.moves.paused[to] == nil
+	if c.moves.loading[to] {
+		rev++ // all of that revision is there
+	}
+	return state == watched && rev > h.notice.Rev && c.moves.paused[to] == nil
 }
 
 // bring has a service loaded, and gives up halves that are not there then.
@@ -44,8 +48,8 @@ func (c *Client) bring(to *Service) bool {
 		err := to.load(c.ctx)
 		c.steps.Lock()
 		defer c.steps.Unlock()
-		delete(c.moves.loading, to)
 		c.notify(c.forgo(func(h *half) bool { return h.other == to.id && (err != nil || c.behind(h)) }, nil))
+		delete(c.moves.loading, to)
 	}) {
 		delete(c.moves.loading, to)
 		return false
@@ -62,7 +66,7 @@ func (c *Client) forgo(left, come func(*half) bool) (out []Notice) {
 		}
 	}
 	for _, h := range m.come {
-		if come != nil && come(h) {
+		if come != nil && come(h) || isGone(h.over) {
 			out = append(out, c.show(h)...)
 		}
 	}
@@ -111,7 +115,7 @@ func nameIn(dir, n Node) string {
 
 // show makes of what has come to a service what is new.
 func (c *Client) show(h *half) []Notice {
-	delete(c.moves.come, h.notice.ID)
+	c.moves.arrived(h)
 	out := []Notice{h.notice}
 	for id, a := range h.came {
 		if id != h.notice.ID {
@@ -124,7 +128,7 @@ func (c *Client) show(h *half) []Notice {
 
 // force takes out of a service what has come to another one, and will not be told to have left.
 func (c *Client) force(come *half) *moved {
-	delete(c.moves.come, come.notice.ID)
+	c.moves.arrived(come)
 	s := serviceOfNode(come.over)
 	h := &half{s: s, with: come.with}
 	h.notice = Notice{Kind: Deleted, ID: come.notice.ID, Dir: come.notice.Dir}
@@ -152,9 +156,9 @@ func (c *Client) forsake(id uint64, gone bool) []Notice {
 	var out []Notice
 	if gone {
 		out = c.forgo(func(h *half) bool { return h.other == id || h.s.id == id }, func(h *half) bool { return h.other == id })
-		for key, h := range c.moves.come {
+		for _, h := range c.moves.come {
 			if h.s.id == id {
-				delete(c.moves.come, key)
+				c.moves.arrived(h)
 			}
 		}
 		return out

@@ -73,7 +73,7 @@ func (j *moved) complete(c *Client) {
 	}
 	for _, o := range slices.Backward(missing) {
 		n := j.about(Deleted, o)
-		n.Parent, n.Path = stateOf(o).parent, join(j.renamed.Path, nameIn(j.h.nodes[0], o))
+		n.Parent, n.Path = stateOf(o).parent, j.was(s, prefix, o)
 		j.beside = append(j.beside, n)
 	}
 	var more []Notice
@@ -89,7 +89,7 @@ func (j *moved) complete(c *Client) {
 
 // placeIn is the directory of a node and its path in its service, whose lock is held.
 func placeIn(s *Service, n Node) (parent uint64, name string, ok bool) {
-	if !s.holdsLocked(n, n.ID()) {
+	if n == nil || !s.holdsLocked(n, n.ID()) {
 		return 0, "", false
 	}
 	switch n := n.(type) {
@@ -109,6 +109,18 @@ func (j *moved) about(kind NoticeKind, n Node) Notice {
 	return out
 }
 
+// was is where something is that was moved along, once it is told that what it was in has moved.
+func (j *moved) was(s *Service, prefix []string, n Node) []string {
+	if n == j.h.nodes[0] {
+		return j.renamed.Path
+	}
+	dir, name := dirOf(n), stateOf(n).name
+	if _, at, ok := placeIn(s, s.c.index.get(dir.id)); ok && dir.id != j.id {
+		return append(join(prefix, at), name)
+	}
+	return append(slices.Clone(j.was(s, prefix, dir)), name)
+}
+
 // compare finds out what has changed of a node.
 func (j *moved) compare(prefix []string, was Node, a *arrival) {
 	old := stateOf(was)
@@ -123,7 +135,7 @@ func (j *moved) compare(prefix []string, was Node, a *arrival) {
 	if j.id != was.ID() && (old.parent != a.parent || old.name != a.name) {
 		r := n
 		r.Kind, r.OldService, r.OldRev, r.OldTold = Renamed, n.Service, n.Rev, n.Before
-		r.OldParent, r.OldPath = old.parent, join(j.renamed.Path, nameIn(j.h.nodes[0], was))
+		r.OldParent, r.OldPath = old.parent, j.was(serviceOfNode(a.n), prefix, was)
 		j.beside = append(j.beside, r)
 	}
 	same := old.mtime == a.mtime && old.size == a.size && old.writer == a.writer &&
@@ -145,6 +157,16 @@ func (j *moved) compare(prefix []string, was Node, a *arrival) {
 		n.Kind = MetaChanged
 		j.beside = append(j.beside, n)
 	}
+}
+
+func isGone(n Node) bool {
+	switch n := n.(type) {
+	case *Variable:
+		return n.Gone()
+	case *Dir:
+		return n.Gone()
+	}
+	return false
 }
 
 func serviceOfNode(n Node) *Service {

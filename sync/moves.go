@@ -18,11 +18,15 @@ type moves struct {
 	// at and under have what has left by where it was, and by the directories above.
 	at    map[string]*half
 	under map[string]map[*half]struct{}
-	come  map[uint64]*half // another service's copy still has it
+	// inside has those of which it is not known where they are by what was in them: it can have gone somewhere else.
+	inside map[uint64]*half
+	come   map[uint64]*half // another service's copy still has it
+	in     map[uint64]*half // the same by the ids of all that has come with it
 	// joined are moves that wait for what was exchanged with them.
 	joined    map[uint64]*moved
 	loading   map[*Service]bool // to have the other half
 	paused    map[*Service]*paused
+	stirred   bool        // what has come by this step stands before what another service has
 	gathering bool        // all services are brought up to date: what is missing in one can be in another
 	timer     *time.Timer // looks after halves that wait too long; nil: it does not run
 }
@@ -88,6 +92,7 @@ func stateOf(n Node) state {
 
 func (m *moves) init() {
 	m.at, m.under = map[string]*half{}, map[string]map[*half]struct{}{}
+	m.in, m.inside = map[uint64]*half{}, map[uint64]*half{}
 	m.left, m.come, m.joined = map[uint64]*half{}, map[uint64]*half{}, map[uint64]*moved{}
 	m.loading, m.paused = map[*Service]bool{}, map[*Service]*paused{}
 }
@@ -123,7 +128,8 @@ func below(out []Node, n Node) []Node {
 
 // arriving describes what has come to a service, nil if it is new. over is what has its id in another service. Service.mu is held.
 func (c *Client) arriving(n Node, e *model.Event, over Node) *movement {
-	if over == nil && e.Moved == 0 && !c.moves.waiting() {
+	c.moves.stirred = c.moves.stirred || over != nil
+	if !c.moves.stirred && e.Moved == 0 && !c.moves.waiting() {
 		return nil
 	}
 	return &movement{other: e.Moved, with: e.Other, over: over, came: arrival{n: n, state: stateOf(n)}}
@@ -146,6 +152,7 @@ func leftBy(notices []Notice) (ids []uint64) {
 // settle makes of what a step of a service has done what is to be told now. Client.steps is held, and no other lock.
 func (c *Client) settle(s *Service, notices []Notice) []Notice {
 	m := &c.moves
+	m.stirred = false
 	if !m.waiting() && !slices.ContainsFunc(notices, func(n Notice) bool { return n.move != nil }) {
 		return notices
 	}
@@ -154,16 +161,21 @@ func (c *Client) settle(s *Service, notices []Notice) []Notice {
 	}
 	st := settling{c: c, m: m, s: s, into: map[uint64]*moved{}, groups: map[uint64]*half{}}
 	for i := range notices {
-		if h := m.before(s, &notices[i]); h != nil {
-			if to := c.serviceByID(h.other); to != nil && to.Watched() {
-				h.blocks, m.paused[s] = true, &paused{h, notices[i:]}
-				break
-			}
-			for _, n := range c.lose(h) {
-				st.tell(n)
-			}
+		if i > 0 && exchanged(&notices[i-1], &notices[i]) { // nothing comes between
+			st.take(&notices[i])
+			continue
 		}
-		st.take(&notices[i])
+		h, drop := st.waitsFor(&notices[i])
+		if h == nil && !drop && i+1 < len(notices) && exchanged(&notices[i], &notices[i+1]) {
+			h, drop = st.waitsFor(&notices[i+1])
+		}
+		if h != nil {
+			h.blocks, m.paused[s] = true, &paused{h, notices[i:]}
+			break
+		}
+		if !drop {
+			st.take(&notices[i])
+		}
 	}
 	return st.finish()
 }
@@ -172,7 +184,7 @@ func (c *Client) settle(s *Service, notices []Notice) []Notice {
 func (c *Client) goOn() (out []Notice) {
 	m := &c.moves
 	for s, p := range m.paused {
-		if m.left[p.h.notice.ID] != p.h {
+		if m.left[p.h.notice.ID] != p.h && !c.ahead(p.h) {
 			delete(m.paused, s)
 			out = append(out, c.settle(s, p.notices)...)
 		}
@@ -209,7 +221,7 @@ func (st *settling) take(n *Notice) {
 	case n.Kind == Renamed && mine:
 		return // where it is by then is told
 	case n.Kind == Deleted && mine:
-		delete(st.m.come, n.ID)
+		st.m.arrived(come)
 		return
 	case mv == nil:
 		st.tell(*n)
@@ -217,7 +229,7 @@ func (st *settling) take(n *Notice) {
 		h := &half{s: st.s, notice: *n, other: mv.other, with: mv.with, nodes: mv.nodes, since: time.Now()}
 		switch {
 		case come != nil && come.other == st.s.id:
-			delete(st.m.come, n.ID)
+			st.m.arrived(come)
 			st.out = append(st.out, slot{moved: joinHalves(h, come)})
 		case mv.first:
 		case st.m.left[n.ID] != nil: // it has moved on, and that it has come here is not known
@@ -238,7 +250,11 @@ func (st *settling) created(n *Notice, mv *movement) {
 		j.came[n.ID] = mv.came
 		return
 	}
-	if h := st.m.left[n.ID]; h != nil {
+	h := st.m.left[n.ID]
+	if in := st.m.inside[n.ID]; h == nil && in != nil {
+		h = st.m.split(in, n.ID)
+	}
+	if h != nil {
 		st.m.remove(h)
 		j := joinHalves(h, &half{s: st.s, notice: *n, with: mv.with, came: map[uint64]arrival{n.ID: mv.came}})
 		for _, o := range h.nodes {
@@ -248,13 +264,16 @@ func (st *settling) created(n *Notice, mv *movement) {
 		return
 	}
 	mv.came.notice = n
+	if mv.over != nil && isGone(mv.over) { // by a later step, which was told before
+		mv.over = nil
+	}
 	if g := st.groups[mv.came.parent]; g != nil {
-		g.came[n.ID], st.groups[n.ID] = mv.came, g
+		g.came[n.ID], st.groups[n.ID], st.m.in[n.ID] = mv.came, g, g
 		return
 	}
 	if mv.over != nil {
 		g := &half{s: st.s, notice: *n, other: serviceID(mv.over), with: mv.with, since: time.Now(), over: mv.over, came: map[uint64]arrival{n.ID: mv.came}}
-		st.m.come[n.ID], st.groups[n.ID] = g, g
+		st.m.come[n.ID], st.groups[n.ID], st.m.in[n.ID] = g, g, g
 		st.early = append(st.early, g)
 		return
 	}

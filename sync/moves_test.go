@@ -191,7 +191,7 @@ func TestMovedOn(t *testing.T) {
 // The two notices of an exchange come one right behind the other.
 func TestExchangedAcrossServices(t *testing.T) {
 	const other = 50
-	for name, order := range map[string][]uint64{"one way": {serviceS, serviceU}, "the other way": {serviceU, serviceS}} {
+	for name, order := range map[string][]uint64{"one way": {serviceS, serviceU}, "the other way": {serviceU, serviceS}, "in steps": nil} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			b.loadS()
@@ -206,6 +206,11 @@ func TestExchangedAcrossServices(t *testing.T) {
 			came := arrives("o", serviceS, 1)
 			came[0].Other = other
 			events[serviceU] = append([]model.Event{back}, came...)
+			if order == nil { // as the server does
+				b.change(serviceS, 2, events[serviceS][0])
+				b.change(serviceU, 2, events[serviceU]...)
+				b.change(serviceS, 2, events[serviceS][1:]...)
+			}
 			for _, id := range order {
 				b.change(id, 2, events[id]...)
 			}

@@ -195,7 +195,7 @@ func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, all bool, prefix []s
 // swapped names) removes that first; it comes back at its own step.
 func (s *Service) placeLocked(prefix []string, e *model.Event, notices *[]Notice) {
 	if there := s.lookupLocked(e.Name); there != nil && there.ID() != e.ID {
-		*notices = append(*notices, s.removeLocked(prefix, there, &model.Event{Kind: model.EventDelete})...)
+		*notices = append(*notices, s.removeLocked(prefix, there, &model.Event{})...)
 	}
 	*notices, _ = s.applyLocked(*notices, prefix, e)
 }

@@ -1,6 +1,11 @@
 package sync
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"github.com/commy-project/commyfs/model"
+)
 
 // before returns what a notice of a service must not be told before of.
 func (m *moves) before(s *Service, n *Notice) *half {
@@ -42,6 +47,11 @@ func (m *moves) add(h *half) {
 		}
 		m.under[dir][h] = struct{}{}
 	}
+	if h.other == 0 {
+		for _, n := range h.nodes[1:] {
+			m.inside[n.ID()] = h
+		}
+	}
 }
 
 // remove has it not wait any more.
@@ -57,4 +67,117 @@ func (m *moves) remove(h *half) {
 			delete(m.under, dir)
 		}
 	}
+	if len(m.inside) == 0 {
+		return
+	}
+	for _, n := range h.nodes {
+		if m.inside[n.ID()] == h {
+			delete(m.inside, n.ID())
+		}
+	}
+}
+
+// split takes something out of what has left a service, with all that was in it: it has gone another way.
+func (m *moves) split(h *half, id uint64) *half {
+	at := slices.IndexFunc(h.nodes, func(n Node) bool { return n.ID() == id })
+	root := h.nodes[at]
+	part := &half{s: h.s, notice: h.notice, since: h.since}
+	part.notice.ID, part.notice.Parent, part.notice.MTime = id, stateOf(root).parent, 0
+	part.notice.Path = join(h.notice.Path, nameIn(h.nodes[0], root))
+	_, part.notice.Dir = root.(*Dir)
+	var rest []Node
+	for _, n := range h.nodes {
+		in := n == root
+		if d, ok := root.(*Dir); ok && !in {
+			in = within(dirOf(n), d)
+		}
+		if in {
+			part.nodes = append(part.nodes, n)
+			delete(m.inside, n.ID())
+		} else {
+			rest = append(rest, n)
+		}
+	}
+	h.nodes = rest
+	return part
+}
+
+func dirOf(n Node) *Dir {
+	switch n := n.(type) {
+	case *Variable:
+		return n.parent
+	case *Dir:
+		return n.parent
+	}
+	return nil
+}
+
+// arrived has what has come to a service not wait any more.
+func (m *moves) arrived(h *half) {
+	delete(m.come, h.notice.ID)
+	for id := range h.came {
+		if m.in[id] == h {
+			delete(m.in, id)
+		}
+	}
+}
+
+// ahead reports whether what has come to a service still has to leave the other.
+func (c *Client) ahead(h *half) bool {
+	if h.over == nil || c.moves.come[h.notice.ID] != h {
+		return false
+	}
+	_, rev := serviceOfNode(h.over).progress()
+	return rev < h.notice.Rev
+}
+
+// within returns what has come to the service and still is in another one, if a notice is of what is in it, and does not come with it.
+func (st *settling) within(n *Notice) *half {
+	if len(st.m.in) == 0 || n.Kind == Created && st.groups[n.Parent] != nil {
+		return nil
+	}
+	for _, id := range []uint64{n.ID, n.Parent, n.OldParent} {
+		if h := st.m.in[id]; h != nil && h.s == st.s && (id != h.notice.ID || n.ID != id || n.Kind == Modified || n.Kind == MetaChanged) {
+			return h
+		}
+	}
+	return nil
+}
+
+// waitsFor returns what a notice must not be told before of. drop: it must not be told at all.
+func (st *settling) waitsFor(n *Notice) (h *half, drop bool) {
+	if h := st.within(n); h != nil {
+		if st.c.ahead(h) {
+			return h, false
+		}
+		return nil, true // the other service has it again, and this one is going to say so
+	}
+	for h := st.m.before(st.s, n); h != nil; h = st.m.before(st.s, n) {
+		if to := st.c.serviceByID(h.other); to != nil && to.Watched() {
+			return h, false
+		}
+		for _, n := range st.c.lose(h) {
+			st.tell(n)
+		}
+	}
+	return nil, false
+}
+
+// exchanged reports whether two notices of one service say that two nodes got each other's name.
+func exchanged(first, then *Notice) bool {
+	return first.Kind == Renamed && then.Kind == Renamed && first.ID != then.ID && slices.Equal(first.Path, then.OldPath) && slices.Equal(first.OldPath, then.Path)
+}
+
+// takeApart takes out of a directory, which is about to be taken out itself, what has come to another service on its own.
+func (s *Service) takeApart(prefix []string, n Node, e *model.Event) (out []Notice) {
+	d, ok := n.(*Dir)
+	if !ok || d.gone || len(s.c.moves.come) == 0 {
+		return nil
+	}
+	for _, n := range below(nil, d)[1:] {
+		if h := s.c.moves.come[n.ID()]; h != nil && h.over == n {
+			out = append(out, s.removeLocked(prefix, n, &model.Event{Time: e.Time})...)
+		}
+	}
+	return out
 }
