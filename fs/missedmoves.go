@@ -139,13 +139,13 @@ func (w *missedWalk) tell(in *missedIn, i int, to *missedIn, j int) {
 	if j >= 0 {
 		to.told[j] = true
 		now, there = w.f.noticeOf(to.s, to.root, &to.events[j])
-		now.Service = e.Moved
 	}
 	if !there {
 		now, there = w.f.whereIs(e.ID)
 	}
 	if !there {
 		if ok {
+			n.Elsewhere = true
 			w.list = append(w.list, n)
 		}
 		return
@@ -157,6 +157,7 @@ func (w *missedWalk) tell(in *missedIn, i int, to *missedIn, j int) {
 	}
 	if ok {
 		now.Kind, now.OldParent, now.OldPath, now.OldService = varsync.Renamed, n.Parent, n.Path, in.s.ID()
+		now.Rev, now.OldRev = missedRev, missedRev
 	} else {
 		now.Kind = varsync.Created
 	}

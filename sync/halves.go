@@ -86,6 +86,7 @@ func (c *Client) lose(h *half) []Notice {
 		}
 		h.s.mu.Unlock()
 	}
+	h.notice.Elsewhere = h.other != 0
 	var out []Notice
 	for _, n := range slices.Backward(h.nodes[1:]) {
 		in := h.notice

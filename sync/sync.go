@@ -130,6 +130,8 @@ type Notice struct {
 	OldService uint64
 	// OldRev and OldTold are Rev and Told of OldService, 0 if they are not known. It can have been told later revisions before.
 	OldRev, OldTold int64
+	// Elsewhere, in Deleted: it is gone from here because it has gone to a service that the client does not see, or has not yet.
+	Elsewhere bool
 	// Risen are the variables that have another version by having been renamed, and the same value.
 	Risen []Rise
 

@@ -140,7 +140,7 @@ func (c *Cache) removal(e *event, at name, now uint64) *poking {
 	if e.Dir {
 		p.kind = poke.Rmdir
 	}
-	if now == 0 && c.tree.Service(e.ID) != nil {
+	if now == 0 && (e.Elsewhere || c.tree.Service(e.ID) != nil) {
 		c.standIns++
 		p.id = standInBit | c.standIns
 	}
@@ -160,8 +160,8 @@ func (c *Cache) moved(e *event) {
 		c.forgetName(to)
 		c.forgetName(from)
 	}
-	if !c.Raises(Move) {
-		forget()
+	if !c.Raises(Move) || e.with == nil && c.taken(from, e.ID) {
+		forget() // the old name is another's by now: the kernel would have the node back there, and not let it go
 		return
 	}
 	op := poke.Op{Kind: poke.Rename, Path: names.Path(e.OldPath), NewPath: names.Path(e.Path)}
