@@ -102,6 +102,11 @@ func (m *Mounted) takeOver(ctx context.Context, co varsync.Options, missed *miss
 	}
 	f.log.Debug("taken over", "services", len(services), "unknown", len(missed.unknown), "missed", len(notices))
 	f.kernel.Changed(notices)
+	for s := range services {
+		if !missed.unknown[s.ID()] {
+			f.kernel.CameTo(s.ID(), missed.rev[s.ID()])
+		}
+	}
 	f.kernel.Survey(f.nodesOf(services), func(s *varsync.Service) bool { return missed.unknown[s.ID()] }, services)
 	return nil
 }

@@ -19,6 +19,9 @@ type missed struct {
 	unknown map[uint64]bool  // services of which that cannot be told
 }
 
+// missedRev is the revision of what was missed: before any that was noted.
+const missedRev = 1
+
 var errNotResumed = errors.New("what has changed is not known any more")
 
 // missing asks the server what has changed in the services in use since it was announced last, and what of that this mount has done
@@ -149,7 +152,7 @@ func (f *FS) another(ctx context.Context, co varsync.Options, id [16]byte) (vars
 
 // noticeOf makes of an event what the copy would have made of it.
 func (f *FS) noticeOf(s *varsync.Service, root *varsync.Dir, e *model.Event) (in varsync.Notice, ok bool) {
-	in = varsync.Notice{ID: e.ID, MTime: e.MTime, Own: e.Own}
+	in = varsync.Notice{ID: e.ID, MTime: e.MTime, Own: e.Own, Service: s.ID(), Rev: missedRev}
 	switch e.Kind {
 	case model.EventSet:
 		in.Kind = varsync.Modified

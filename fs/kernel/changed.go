@@ -42,12 +42,8 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 			with != nil && c.nodeLocked(with.ID) != nil {
 			c.queue.addWith(in, with)
 		}
-		c.cameToLocked(in.Service, in.Rev)
-	}
-	for _, l := range lefts {
-		if l.from != nil {
-			c.cameToLocked(l.from.ID(), l.rev)
-		}
+		c.cameToLocked(in.Service, in.Told)
+		c.cameToLocked(in.OldService, in.OldTold)
 	}
 	work := len(c.staleNames)+len(c.staleNodes)+len(c.queue.list)+len(c.queue.own)+len(c.queue.gathering.list)+len(c.polls.due) > 0
 	settles := len(c.cameTo) > 0

@@ -56,6 +56,14 @@ func (c *Cache) cameToLocked(service uint64, rev int64) {
 	}
 }
 
+// CameTo says that all changes of a service up to a revision have been given to [Cache.Changed]: once they are announced that is noted.
+func (c *Cache) CameTo(service uint64, rev int64) {
+	c.mu.Lock()
+	c.cameToLocked(service, rev)
+	c.mu.Unlock()
+	c.wakeUp()
+}
+
 // lookedAt bounds how many events are looked at for the oldest of a service.
 const lookedAt = 64
 
@@ -114,9 +122,13 @@ func (c *Cache) oldestLocked(service uint64) (rev int64, known bool) {
 				known = false
 				return
 			}
-			if (e.Service == service || e.OldService == service) && e.Rev != 0 && counts(e) {
-				if rev == 0 || e.Rev < rev {
-					rev = e.Rev
+			of := e.Rev
+			if e.Service != service {
+				of = e.OldRev
+			}
+			if (e.Service == service || e.OldService == service) && of != 0 && counts(e) {
+				if rev == 0 || of < rev {
+					rev = of
 				}
 				return
 			}

@@ -18,7 +18,6 @@ type movedTo map[*varsync.Service]struct{}
 // left is a notice of what goes to another service, with what the tree has of both.
 type left struct {
 	from, to *varsync.Service // nil: the tree does not have it
-	rev      int64            // that both have come to
 }
 
 func moves(in *varsync.Notice) bool {
@@ -28,9 +27,6 @@ func moves(in *varsync.Notice) bool {
 // leftOf looks at the tree for a notice. c.mu is not held.
 func (c *Cache) leftOf(in *varsync.Notice) (l left) {
 	l.from, l.to = c.tree.Service(in.OldService), c.tree.Service(in.Service)
-	if l.from != nil {
-		l.rev = min(in.Rev, l.from.Revision()) // what comes to a service can be told before it has left the other
-	}
 	return l
 }
 

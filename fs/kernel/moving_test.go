@@ -21,7 +21,7 @@ func (t homeTree) Service(id uint64) *varsync.Service { return t.in[id] }
 // gone is a notice of a directory that has gone to another service.
 func gone(from, to *varsync.Service, id uint64) varsync.Notice {
 	return varsync.Notice{Kind: varsync.Renamed, Dir: true, ID: id, Parent: 4, OldParent: 3, Path: []string{"t", "to", "d"}, OldPath: []string{"t", "from", "d"},
-		Service: 4, OldService: 3, Rev: 9}
+		Service: 4, OldService: 3, Rev: 9, OldRev: 9}
 }
 
 // wantHeld fails unless so many nodes count for the service, in time.
@@ -74,7 +74,7 @@ func TestRecount(t *testing.T) {
 			tree.in[id] = to
 		}
 		c.mu.Lock() // nothing is counted yet
-		c.leavesLocked(left{from, to, 9})
+		c.leavesLocked(left{from, to})
 		if h := c.held[to]; h == nil || h.nodes == 0 {
 			t.Error("the other service is not held")
 		}
@@ -122,13 +122,13 @@ func TestQueueOfMoves(t *testing.T) {
 	c.Changed([]varsync.Notice{
 		gone(from, to, dir),
 		{Kind: varsync.Renamed, Dir: true, ID: dir, Parent: 4, OldParent: 4, Path: []string{"t", "to", "e"}, OldPath: []string{"t", "to", "d"},
-			Service: 4, OldService: 4, Rev: 12},
+			Service: 4, OldService: 4, Rev: 12, OldRev: 12},
 	})
 	for _, want := range []int{2, 1} {
 		if len(c.queue.list) != want {
 			t.Fatalf("%d events, want %d", len(c.queue.list), want)
 		}
-		for service, first := range map[uint64]int64{3: c.queue.list[0].Rev, 4: c.queue.list[0].Rev} {
+		for service, first := range map[uint64]int64{3: c.queue.list[0].OldRev, 4: c.queue.list[0].Rev} {
 			if rev, known := c.oldestLocked(service); rev != first || !known {
 				t.Errorf("of service %d: oldest %d, %v; want %d", service, rev, known, first)
 			}

@@ -276,14 +276,14 @@ func joined(first, then *event) *event {
 		then.Kind, then.OldParent, then.OldPath = varsync.Created, 0, nil
 		then.MTime = max(first.MTime, then.MTime)
 	case first.Kind == varsync.Renamed && then.Kind == varsync.Deleted:
-		then.Parent, then.Path, then.OldService = first.OldParent, first.OldPath, first.OldService
+		then.Parent, then.Path, then.OldService, then.OldRev = first.OldParent, first.OldPath, first.OldService, first.OldRev
 	case first.Kind == varsync.Renamed && then.Kind == varsync.Renamed:
 		if first.OldParent == then.Parent && slices.Equal(first.OldPath, then.Path) {
 			return nil
 		}
-		then.OldParent, then.OldPath, then.OldService = first.OldParent, first.OldPath, first.OldService
+		then.OldParent, then.OldPath, then.OldService, then.OldRev = first.OldParent, first.OldPath, first.OldService, first.OldRev
 	case first.Kind == varsync.Deleted && then.Kind == varsync.Created: // it was out of sight
-		then.Kind, then.OldParent, then.OldPath, then.OldService = varsync.Renamed, first.Parent, first.Path, first.Service
+		then.Kind, then.OldParent, then.OldPath, then.OldService, then.OldRev = varsync.Renamed, first.Parent, first.Path, first.Service, first.Rev
 	}
 	return then
 }
