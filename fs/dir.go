@@ -41,11 +41,25 @@ func (f *FS) mkdir(in *fuse.MkdirIn, name string, task *estate.Task) (varsync.No
 	if err != nil {
 		return nil, err
 	}
-	n := f.c.Node(res.ID)
+	n := f.made(res.ID)
 	if n == nil {
 		return nil, syscall.ESTALE // made, and removed by somebody else at once
 	}
 	return n, nil
+}
+
+// made returns what has just been made, nil if it is gone. It can be on its way to another service: then the server is asked.
+func (f *FS) made(id uint64) varsync.Node {
+	n := f.c.Node(id)
+	if n != nil {
+		return n
+	}
+	ctx, cancel := f.opContext()
+	defer cancel()
+	if !f.c.Barrier(ctx) {
+		return nil
+	}
+	return f.c.Node(id)
 }
 
 // Rmdir removes an empty tenant, service or directory.

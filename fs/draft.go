@@ -128,7 +128,7 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit, j varsync.Journal) error 
 	if e != nil && e.Seen != nil {
 		e.Seen.Set(res.Version)
 	}
-	v, ok := f.c.Node(res.ID).(*varsync.Variable)
+	v, ok := f.made(res.ID).(*varsync.Variable)
 	if !ok {
 		f.unshared.end(l, removed)
 		return model.ErrNotFound // it was stored, and is gone again: somebody removed it

@@ -150,7 +150,7 @@ func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*va
 	if err != nil {
 		return nil, err
 	}
-	v, _ := f.c.Node(res[0].ID).(*varsync.Variable)
+	v, _ := f.made(res[0].ID).(*varsync.Variable)
 	return v, nil
 }
 
