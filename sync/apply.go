@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"slices"
 	"strings"
 	"unique"
 
@@ -214,9 +215,10 @@ func (s *Service) holdsLocked(n Node, id uint64) bool {
 func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice {
 	out := s.takeApart(prefix, n, e)
 	moves := s.leaving(n, e)
-	if d, ok := n.(*Dir); ok && moves == nil && !d.gone && !d.emptyLocked() { // in the way of something
-		d.dirs.all(func(sub *Dir) { out = append(out, s.removeLocked(prefix, sub, e)...) })
-		d.vars.all(func(v *Variable) { out = append(out, s.removeLocked(prefix, v, e)...) })
+	if d, ok := n.(*Dir); ok && moves == nil && e.Kind == 0 && !d.gone { // in the way of something
+		for _, in := range slices.Backward(below(nil, d)[1:]) {
+			out = append(out, s.removeLocked(prefix, in, e)...)
+		}
 	}
 	parent, name := s.detachLocked(n)
 	if parent == nil {
