@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,4 +98,131 @@ func TestLargeMove(t *testing.T) {
 	s = d.start(t)
 	p = connect(t, s)
 	check()
+}
+
+// told is what a watcher was told of services, in short: of each event the kind, the path, and the service that it moved to or from.
+func (p *peer) toldOf(names map[uint64]string, n int) []string {
+	p.t.Helper()
+	var list []string
+	p.await(fmt.Sprint(n, " events"), func(told []any) bool {
+		list = nil
+		for _, m := range told {
+			c, ok := m.(*model.Changes)
+			if !ok {
+				continue
+			}
+			for _, e := range c.Changes {
+				kind := map[model.EventKind]string{model.EventSet: "set", model.EventDelete: "delete", model.EventMkdir: "mkdir", model.EventRmdir: "rmdir"}[e.Kind]
+				text := fmt.Sprintf("%s %s/%s moved %q", kind, names[c.Service], e.Name, names[e.Moved])
+				if e.Other != 0 {
+					text += fmt.Sprintf(" for %d", e.Other)
+				}
+				if e.Kind == model.EventSet {
+					text += fmt.Sprintf(" %q v%d created %v", e.Data, e.Version, e.Created)
+				}
+				list = append(list, text)
+			}
+		}
+		return len(list) >= n
+	})
+	p.taken()
+	return list
+}
+
+// TestMoveEvents: who watches two services is told first of what leaves the one, then of what comes to the other.
+func TestMoveEvents(t *testing.T) {
+	s := startCore(t)
+	p := connect(t, s)
+	p.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""), at(model.OpMkdir, "t", "r", ""), at(model.OpMkdir, "t", "s", "d"))
+	c := store("d/e/w", "2")
+	c.Parents = true
+	ids := []uint64{p.do(store("d/v", "1"))[0].ID, p.do(c)[0].ID}
+	in := func(service string, c model.Change) model.Change {
+		c.Service = service
+		return c
+	}
+	for i := range 5 { // there have been versions up to 5
+		p.do(in("r", store("x", fmt.Sprint(i))))
+	}
+	p.do(at(model.OpDelete, "t", "r", "x"))
+	names := map[uint64]string{p.service("t", "s"): "s", p.service("t", "r"): "r"}
+	for id := range names {
+		p.mustWatch(&model.Watch{Service: id, Values: true})
+	}
+	want := func(list ...string) {
+		t.Helper()
+		if got := p.toldOf(names, len(list)); !slices.Equal(got, list) {
+			t.Errorf("told\n%q, want\n%q", got, list)
+		}
+	}
+	p.do(moveTo("s", "d", "r", "x"))
+	want(`rmdir s/d moved "r"`, `mkdir r/x moved "s"`, `mkdir r/x/e moved "s"`, `set r/x/v moved "s" "1" v6 created true`,
+		`set r/x/e/w moved "s" "2" v6 created true`)
+	p.do(in("r", store("x/v", "3")))
+	want(`set r/x/v moved "" "" v7 created false`) // it has the value itself
+	for i, name := range []string{"x/v", "x/e/w"} {
+		if v, err := p.get("t", "r", name); err != nil || v.ID != ids[i] {
+			t.Errorf("%s is %+v, %v", name, v, err)
+		}
+	}
+	p.do(at(model.OpMkdir, "t", "s", "d"), store("d/n", "4"))
+	want(`mkdir s/d moved ""`, `set s/d/n moved "" "" v2 created true`)
+	r := p.do(model.Change{Op: model.OpExchange, Tenant: "t", Service: "s", Name: "d", ToService: "r", ToName: "x"})
+	old, now := r[0].ID, p.list(&model.List{Tenant: "t", Service: "s"})[0].ID
+	want(fmt.Sprintf(`rmdir s/d moved "r" for %d`, now), fmt.Sprintf(`rmdir r/x moved "s" for %d`, old), fmt.Sprintf(`mkdir r/x moved "s" for %d`, now),
+		`set r/x/n moved "s" "4" v8 created true`, fmt.Sprintf(`mkdir s/d moved "r" for %d`, old), `mkdir s/d/e moved "r"`,
+		`set s/d/v moved "r" "3" v7 created true`, `set s/d/e/w moved "r" "2" v6 created true`)
+	p.do(moveTo("s", "d/v", "r", "v"))
+	want(`delete s/d/v moved "r"`, `set r/v moved "s" "3" v8 created true`)
+}
+
+// TestMoveRefused: a directory goes nowhere, and is left as it was, if it may not or cannot.
+func TestMoveRefused(t *testing.T) {
+	s := startCore(t, func(o *setup) { o.Limits = model.Limits{Name: 60, Component: 60, Value: 1 << 20} })
+	p := connect(t, s)
+	p.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""), at(model.OpMkdir, "t", "r", ""), at(model.OpMkdir, "u", "", ""), at(model.OpMkdir, "u", "s", ""))
+	p.do(at(model.OpMkdir, "t", "s", "d"), at(model.OpMkdir, "t", "r", "full"), at(model.OpMkdir, "t", "r", "empty"))
+	in := func(service string, c model.Change) model.Change {
+		c.Service = service
+		return c
+	}
+	p.do(store("d/v", "1"), in("r", store("full/v", "2")), in("r", store("v", "3")))
+	p.do(model.Change{Op: model.OpBare, Tenant: "t", Service: "bare", Size: 4096})
+	noReplace := moveTo("s", "d", "r", "empty")
+	noReplace.NoReplace = true
+	p.refused(model.CodeExists, noReplace)
+	p.refused(model.CodeNotEmpty, moveTo("s", "d", "r", "full"))
+	p.refused(model.CodeNotDirectory, moveTo("s", "d", "r", "v"))
+	p.refused(model.CodeIsDirectory, moveTo("s", "d/v", "r", "full"))
+	p.refused(model.CodeNotFound, moveTo("s", "d", "r", "nowhere/d"))
+	p.refused(model.CodeNotFound, moveTo("s", "d", "none", "d"))
+	p.refused(model.CodeNotFound, moveTo("s", "none", "r", "d"))
+	p.refused(model.CodeCrossDevice, moveTo("s", "d", "bare", "d"))
+	p.refused(model.CodeCrossDevice, moveTo("s", "d", "r", ""))
+	p.refused(model.CodeNameTooLong, moveTo("s", "d", "r", strings.Repeat("x", 59)))
+	p.refused(model.CodeNotFound, moveTo("s", "d", "r", "new"), at(model.OpDelete, "t", "s", "none")) // all or nothing
+	toTenant := moveTo("s", "d", "s", "d")
+	toTenant.ToTenant = "u"
+	for name, tenants := range map[string][]string{"here": {"t"}, "there": {"u"}} {
+		q := connect(t, s, s.by(p.createKey(name, model.RightRead|model.RightWrite|model.RightCreate|model.RightDelete, tenants...)))
+		q.refused(model.CodeNotFound, toTenant)
+	}
+	q := connect(t, s, s.by(p.createKey("keeps", model.RightRead|model.RightWrite|model.RightCreate, "*")))
+	q.refused(model.CodeDenied, toTenant)
+	q = connect(t, s, s.by(p.createKey("makes", model.RightRead|model.RightWrite|model.RightDelete, "*")))
+	q.refused(model.CodeDenied, toTenant)
+	p.wantValue("d/v", "1")
+	if n := len(s.view.islands); n != 0 {
+		t.Errorf("%d islands", n)
+	}
+	p.do(moveTo("s", "d", "r", "empty"))
+	p.do(model.Change{Op: model.OpRename, Tenant: "t", Service: "r", Name: "empty", ToTenant: "u", ToService: "s", ToName: "d"})
+	if v, err := p.get("u", "s", "d/v"); err != nil || string(v.Data) != "1" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	// What is removed leaves nothing behind.
+	p.do(at(model.OpDelete, "u", "s", "d/v"), at(model.OpRmdir, "u", "s", "d"))
+	if len(s.view.islands)+len(s.view.went) != 0 {
+		t.Errorf("islands %v, went %v", s.view.islands, s.view.went)
+	}
 }

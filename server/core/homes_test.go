@@ -75,3 +75,37 @@ func TestMovedIsFound(t *testing.T) {
 		t.Errorf("of what is gone is remembered: %v", s.view.moved)
 	}
 }
+
+// TestMovedDirectoryIsFound: the same for what a directory has taken along, by way of several services, also by way of another
+// directory.
+func TestMovedDirectoryIsFound(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	p.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""), at(model.OpMkdir, "t", "s", "d"))
+	id := p.do(store("d/v", "a"))[0].ID
+	in := []uint64{p.service("t", "s")}
+	want := "a"
+	for i, step := range [][]string{
+		{"s", "d", "r", "d", "d/v"}, {"r", "d", "u", "o/e", "o/e/v"}, {"u", "o", "w", "o", "o/e/v"}, {"w", "o/e", "s", "d", "d/v"}, {"s", "d", "u", "d", "d/v"},
+	} {
+		c := moveTo(step[0], step[1], step[2], step[3])
+		c.Parents = true
+		p.do(c)
+		in = append(in, p.service("t", step[2]))
+		for _, known := range in {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = d.start(t)
+			p = connect(t, s)
+			want += "+"
+			p.do(model.Change{Op: model.OpAppend, ID: id, In: known, Data: []byte("+")})
+			if v, err := p.get("t", step[2], step[4]); err != nil || string(v.Data) != want || v.ID != id {
+				t.Fatalf("step %d: it is %+v %q, %v, want %q", i, v, v.Data, err, want)
+			}
+		}
+	}
+	p.do(at(model.OpDelete, "t", "u", "d/v"))
+	p.refused(model.CodeNotFound, model.Change{Op: model.OpAppend, ID: id, In: in[0], Data: []byte("+")})
+}
