@@ -7,6 +7,9 @@ import "cmp"
 // v.mu.
 func (v *view) apply(d *delta) (gone map[uint64]*service) {
 	gone = v.applyTree(d)
+	if len(d.ferries) > 0 {
+		v.unindex(d)
+	}
 	for _, f := range d.ferries {
 		f.apply(v)
 	}
@@ -19,11 +22,7 @@ func (v *view) apply(d *delta) (gone map[uint64]*service) {
 		if c == nil {
 			continue // it is loaded when it is wanted
 		}
-		for _, st := range in.vars {
-			if was := c.get(st.entryKey).v; was != nil {
-				v.byID.drop(was)
-			}
-		}
+		v.unindexIn(c, in)
 		c.apply(in)
 		for _, st := range in.vars {
 			if st.variable != nil {
@@ -61,6 +60,25 @@ func (v *view) apply(d *delta) (gone map[uint64]*service) {
 	}
 	v.rev = d.rev
 	return gone
+}
+
+// unindex has variables of which the delta tells not found by their ids any more.
+func (v *view) unindex(d *delta) {
+	for id, in := range d.inside {
+		if svc := v.services[id]; svc != nil {
+			if c := svc.content.Load(); c != nil {
+				v.unindexIn(c, in)
+			}
+		}
+	}
+}
+
+func (v *view) unindexIn(c *content, in *contentDelta) {
+	for _, st := range in.vars {
+		if was := c.get(st.entryKey).v; was != nil {
+			v.byID.drop(was)
+		}
+	}
 }
 
 // applyTree does so for tenants and services. It returns the services that are gone. The names that a batch gives anew are

@@ -403,6 +403,21 @@ func TestTenantTakesAName(t *testing.T) {
 // randomTreeChanges are changes in, of and between a few tenants and services.
 func randomTreeChanges(rnd *rand.Rand) []model.Change {
 	pick := func(list ...string) string { return list[rnd.IntN(len(list))] }
+	if rnd.IntN(4) == 0 { // a directory that goes from service to service
+		c := model.Change{Tenant: pick("t", "u"), Service: pick("s", "r"), Name: pick("m", "m", "n"), Parents: true}
+		c.ToTenant, c.ToService, c.ToName = pick("t", "u"), pick("s", "r"), pick("m", "n", "m/n", "n/o")
+		switch rnd.IntN(5) {
+		case 0:
+			c.Op, c.Name = model.OpMkdir, pick(c.Name, c.Name+"/o")
+		case 1, 2:
+			c.Op, c.Name, c.Create, c.Data = model.OpStore, c.Name+pick("/v", "/w", "/o/v"), true, fmt.Append(nil, rnd.IntN(100))
+		case 3:
+			c.Op = model.OpRename
+		case 4:
+			c.Op = model.OpExchange
+		}
+		return []model.Change{c}
+	}
 	list := testenv.RandomChanges(rnd)
 	for i := range list {
 		c := &list[i]

@@ -144,12 +144,15 @@ func (f *ferry) forMemory(b *batch) {
 		return
 	}
 	for _, d := range f.dirs {
+		dir := d.now.dir
+		if b.departed.get(dir) != nil {
+			continue
+		}
+		path, least := b.path(entryKey{in: dir}), dir.versionBy(0, b.infos.get)
 		for _, n := range d.entries {
-			at := entryKey{d.now.dir, n.name()}
-			if n.v == nil || b.isOver(at) || b.departed.get(at.in) != nil {
-				continue
+			if n.v != nil && !b.isOver(n.v.at()) {
+				f.writes = append(f.writes, n.v.initial(path+n.v.name, max(n.v.version, least)))
 			}
-			f.writes = append(f.writes, n.v.initial(b.path(at), at.in.versionBy(n.v.version, b.infos.get)))
 		}
 	}
 }
@@ -158,14 +161,14 @@ func (f *ferry) forMemory(b *batch) {
 func (f *ferry) apply(v *view) {
 	from, to := f.from.content.Load(), f.to.content.Load()
 	for _, d := range f.dirs {
+		dir := d.now.dir
+		from.nodes.deleteDir(dir.id) // what the batch has changed before has gone as well
+		to.nodes.setAll(d.entries)
 		for _, n := range d.entries {
-			from.nodes.delete(n.key())
-			to.nodes.set(n.key(), n)
 			if n.v != nil {
 				v.byID.put(n.v)
 			}
 		}
-		dir := d.now.dir
 		dir.count, dir.now = len(d.entries), d.now
 		to.prefixed(dir, d.now.isOwnPrefix())
 	}

@@ -133,3 +133,67 @@ func TestOrderedInOrder(t *testing.T) {
 		t.Errorf("%d leaves for %d nodes, %d would do", leaves, n, least)
 	}
 }
+
+// TestOrderedBulk: the same for what comes and goes by directories.
+func TestOrderedBulk(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	var o ordered
+	want := map[nodeKey]entry{}
+	type shot struct {
+		frozen
+		want map[nodeKey]entry
+	}
+	var shots []shot
+	for round := range 150 {
+		d := testDirs[rnd.IntN(len(testDirs))]
+		switch rnd.IntN(3) {
+		case 0:
+			o.deleteDir(d.id)
+			maps.DeleteFunc(want, func(k nodeKey, _ entry) bool { return k.dir == d.id })
+		case 1:
+			var list []entry
+			for range rnd.IntN([]int{3, 100, 10_000}[rnd.IntN(3)]) {
+				k := nodeKey{d.id, fmt.Sprint("v", rnd.IntN(20_000))}
+				if _, there := want[k]; !there {
+					want[k] = entryAt(k, rnd.Uint64())
+					list = append(list, want[k])
+				}
+			}
+			slices.SortFunc(list, func(a, b entry) int { return a.key().compare(b.key()) })
+			o.setAll(list)
+		default:
+			for range rnd.IntN(2000) {
+				k := nodeKey{d.id, fmt.Sprint("v", rnd.IntN(20_000))}
+				if rnd.IntN(2) == 0 {
+					o.delete(k)
+					delete(want, k)
+				} else {
+					want[k] = entryAt(k, rnd.Uint64())
+					o.set(k, want[k])
+				}
+			}
+		}
+		if o.root != nil {
+			o.root.depth(t)
+		}
+		if have := (frozen{o.root}).all(t); !maps.Equal(have, want) {
+			t.Fatalf("round %d: %d nodes, want %d", round, len(have), len(want))
+		}
+		for k := range want {
+			if o.get(k) != want[k] {
+				t.Fatalf("round %d: %v is not found", round, k)
+			}
+			if rnd.IntN(100) == 0 {
+				break
+			}
+		}
+		if rnd.IntN(20) == 0 {
+			shots = append(shots, shot{o.freeze(), maps.Clone(want)})
+		}
+	}
+	for _, s := range shots {
+		if have := s.all(t); !maps.Equal(have, s.want) {
+			t.Fatalf("%d nodes, want %d", len(have), len(s.want))
+		}
+	}
+}
