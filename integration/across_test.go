@@ -49,10 +49,14 @@ func (d *dweller) isIn(dir string) {
 		}
 		return nil
 	})
-	name := fmt.Sprint("touched", d.n)
-	if got := d.do("/bin/pwd; touch " + name + " && rm " + name); got != want+"\n" {
-		d.m.t.Errorf("the shell in %s: %q", want, got)
-	}
+	// Of several renames that are told of, one comes after the other.
+	testenv.Eventually(d.m.t, slower(10*time.Second), func() error {
+		name := fmt.Sprint("touched", d.n)
+		if got := d.do("/bin/pwd; touch " + name + " && rm " + name); got != want+"\n" {
+			return fmt.Errorf("the shell in %s: %q", want, got)
+		}
+		return nil
+	})
 }
 
 // writes writes through the descriptor that was opened before, and returns what.
