@@ -88,6 +88,7 @@ var kinds = [...]Kind{
 
 // load loads the current value of a variable, and what is known of it but its path.
 func load(v *varsync.Variable) (e model.Entry, value []byte, err error) {
+	v = v.Now() // it can have moved to another service, which is told later
 	value = make([]byte, 0, v.Meta().Size)
 	data, meta, err := v.LoadStored(value)
 	if err != nil {

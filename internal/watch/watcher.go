@@ -207,7 +207,14 @@ func (w *watcher) event(p *pending) (Event, bool) {
 		}
 	}
 	if p.variable != nil && n.Kind != varsync.MetaChanged {
+		was, ahead := w.ahead[n.ID]
 		w.fill(&ev, p.variable)
+		switch { // who follows names need not look at the value, and is told of it by its own event
+		case n.Kind == varsync.Renamed && ahead:
+			w.ahead[n.ID] = was
+		case n.Kind == varsync.Renamed:
+			delete(w.ahead, n.ID)
+		}
 	} else {
 		ev.Value = bytes.Clone(ev.Value)
 	}
