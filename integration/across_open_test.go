@@ -209,15 +209,15 @@ func TestS13_AcrossCached(t *testing.T) {
 				for range 20 { // at once, while the mounts hear of the rename
 					n++
 					by.Write(at+"/in/c", value(n))
-					for _, d := range open {
-						d.becomes(value(n), at)
+					for j, d := range open {
+						d.want(value(n), fmt.Sprint(at, " descriptor ", j, " round ", i))
 					}
 				}
 				other.WaitFor(at)
 				n++
 				other.Write(at+"/in/c", value(n))
-				for _, d := range open {
-					d.becomes(value(n), at+" by the other")
+				for j, d := range open {
+					d.want(value(n), fmt.Sprint(at, " by the other; descriptor ", j, " round ", i))
 				}
 			}
 			if cut := append(h.cutOff(a), h.cutOff(b)...); len(cut) > 0 {
@@ -225,15 +225,4 @@ func TestS13_AcrossCached(t *testing.T) {
 			}
 		})
 	}
-}
-
-// becomes waits until a descriptor reads a value.
-func (d *Descriptor) becomes(value, where string) {
-	d.t.Helper()
-	testenv.Eventually(d.t, slower(10*time.Second), func() error {
-		if got := d.read(); got != value {
-			return fmt.Errorf("%s: %s, want %s", where, quote(got), quote(value))
-		}
-		return nil
-	})
 }

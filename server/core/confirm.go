@@ -82,32 +82,56 @@ func (s *Session) Cache(service uint64, ids []uint64, off bool) error {
 		return model.ErrUnavailable
 	}
 	for _, id := range ids {
-		k := s.kept.services[service]
-		has := false
-		if k != nil {
-			_, has = k.ids[id]
-		}
+		in := s.keepsLocked(id)
 		switch {
-		case off && has:
+		case off && in == service:
 			c.dropLocked(s, service, id)
-		case off || has:
+		case off || in == service: // what has moved was begun anew where it is now
+		case in != 0: // it has moved
+			s.moveLocked(id, in, service)
 		case s.kept.count >= maxCached:
 			return &model.Error{Code: model.CodeTooLarge, Message: "too many variables are cached"}
 		default:
-			if s.kept.services == nil {
-				s.kept.services = map[uint64]*keptOf{}
-			}
-			if k == nil {
-				k = &keptOf{ids: map[uint64]struct{}{}}
-				s.kept.services[service] = k
-			}
-			k.ids[id] = struct{}{}
+			s.keptLocked(service).ids[id] = struct{}{}
 			s.kept.count++
 			c.of[id] = append(c.of[id], s)
 			c.kept.Add(1)
 		}
 	}
 	return nil
+}
+
+// keepsLocked is the service as a variable of which the session keeps one, 0 if it does not.
+func (s *Session) keepsLocked(id uint64) uint64 {
+	for service, k := range s.kept.services {
+		if _, has := k.ids[id]; has {
+			return service
+		}
+	}
+	return 0
+}
+
+// keptLocked is what the session keeps of a service, or begins to.
+func (s *Session) keptLocked(service uint64) *keptOf {
+	k := s.kept.services[service]
+	if k == nil {
+		if s.kept.services == nil {
+			s.kept.services = map[uint64]*keptOf{}
+		}
+		k = &keptOf{ids: map[uint64]struct{}{}}
+		s.kept.services[service] = k
+	}
+	return k
+}
+
+// moveLocked has the session keep a variable of the service that it has come to.
+func (s *Session) moveLocked(id, from, to uint64) {
+	s.keptLocked(to).ids[id] = struct{}{}
+	k := s.kept.services[from]
+	delete(k.ids, id)
+	if len(k.ids) == 0 {
+		delete(s.kept.services, from)
+	}
 }
 
 func (c *caches) dropLocked(s *Session, service, id uint64) {
@@ -135,6 +159,7 @@ func (s *Session) uncache(service uint64) {
 			for id := range k.ids {
 				c.dropLocked(s, svc, id)
 			}
+			delete(s.kept.services, svc)
 		}
 	}
 	for q := range c.open {
@@ -151,7 +176,8 @@ func (s *Session) Confirm(service uint64, rev int64) {
 	c := &s.core.caches
 	var wake touched
 	c.mu.Lock()
-	if k := s.kept.services[service]; k != nil {
+	if s.kept.count > 0 { // also of a service that something is only coming to
+		k := s.keptLocked(service)
 		k.confirmed = max(k.confirmed, rev)
 	}
 	for q := range c.open {
@@ -180,6 +206,7 @@ func (s *Core) ask(d *delta, list []outcome) {
 	if c.kept.Load() == 0 && c.asked.Load() == 0 {
 		return
 	}
+	told := s.toldOfMoves(d)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	type key struct {
@@ -187,25 +214,46 @@ func (s *Core) ask(d *delta, list []outcome) {
 		service uint64
 	}
 	asked := map[key]*question{}
+	ask := func(to *Session, service, id uint64) {
+		k := key{to, service}
+		if to.toldLocked(service) >= d.rev {
+			return
+		}
+		q := asked[k]
+		if q == nil {
+			q = &question{to: to, service: service, rev: d.rev}
+			q.timer = time.AfterFunc(confirmTime, func() { s.unconfirmed(q) })
+			asked[k] = q
+			c.open[q] = struct{}{}
+			c.asked.Add(1)
+		}
+		q.ids = append(q.ids, id)
+	}
 	for _, ev := range d.events {
-		id := ev.id()
-		if ev.d != nil || ev.kind == model.EventMeta {
+		if ev.kind == model.EventMeta {
 			continue
 		}
-		for _, to := range c.of[id] {
-			k := key{to, ev.service.id}
-			if to.toldLocked(k.service) >= d.rev {
-				continue
+		ids := []uint64{ev.id()}
+		if ev.d != nil {
+			if ids = nil; ev.kind == model.EventRmdir && ev.moved != 0 {
+				ids = s.gone(ev)
 			}
-			q := asked[k]
-			if q == nil {
-				q = &question{to: to, service: ev.service.id, rev: d.rev}
-				q.timer = time.AfterFunc(confirmTime, func() { s.unconfirmed(q) })
-				asked[k] = q
-				c.open[q] = struct{}{}
-				c.asked.Add(1)
+		}
+		for _, id := range ids {
+			for _, to := range slices.Clone(c.of[id]) {
+				keeps := to.keepsLocked(id) == ev.service.id
+				if keeps || ev.d == nil {
+					ask(to, ev.service.id, id)
+				}
+				leaves := ev.moved != 0 && (ev.kind == model.EventDelete || ev.kind == model.EventRmdir)
+				switch {
+				case !keeps || !leaves:
+				case told[ev.moved].has(to):
+					to.moveLocked(id, ev.service.id, ev.moved)
+				default: // it has to begin anew there
+					c.dropLocked(to, ev.service.id, id)
+				}
 			}
-			q.ids = append(q.ids, id)
 		}
 	}
 	if len(c.open) == 0 {
@@ -223,6 +271,35 @@ func (s *Core) ask(d *delta, list []outcome) {
 			}
 		}
 	}
+}
+
+// toldOfMoves is who is told of the services that something has come to.
+func (s *Core) toldOfMoves(d *delta) map[uint64]set[*Session] {
+	all := map[uint64]set[*Session]{}
+	for _, ev := range d.events {
+		svc := s.view.services[ev.moved]
+		if ev.moved == 0 || all[ev.moved] != nil || svc == nil {
+			continue
+		}
+		told := set[*Session]{}
+		svc.watchMu.Lock()
+		for w := range svc.watches {
+			told.add(w.session)
+		}
+		svc.watchMu.Unlock()
+		all[ev.moved] = told
+	}
+	return all
+}
+
+// gone are the variables that somebody keeps and that a directory may have taken to another service. The caller holds caches.mu.
+func (s *Core) gone(ev *event) (ids []uint64) {
+	for id := range s.caches.of {
+		if v := s.view.byID.get(id); v != nil && v.dir.service.id != ev.service.id {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // toldLocked is up to which revision of a service the session need not be asked: it has confirmed it, or is not told of the

@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -191,5 +192,52 @@ func TestS7_CacheRefuses(t *testing.T) {
 	p.close()
 	if n := s.caches.kept.Load(); n != 0 {
 		t.Errorf("%d registrations of one that has left", n)
+	}
+}
+
+// TestS7_AskedWhereItHasGone: who keeps a variable that a directory takes to another service confirms that it has left, and then what
+// happens to it there, as soon as it watches that service; else it keeps nothing any more.
+func TestS7_AskedWhereItHasGone(t *testing.T) {
+	for _, watches := range []bool{true, false} {
+		t.Run(fmt.Sprintf("watches %v", watches), func(t *testing.T) {
+			s := startCore(t)
+			q := connect(t, s)
+			q.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""), at(model.OpMkdir, "t", "r", ""), at(model.OpMkdir, "t", "s", "d"))
+			id := q.do(store("d/v", "1"))[0].ID
+			p, from := cacher(t, s, id)
+			to := p.service("t", "r")
+			if watches {
+				p.mustWatch(&model.Watch{Service: to})
+			}
+			q.do(moveTo("s", "d", "r", "d")) // the value is the same: nobody waits
+			set := func(data string) <-chan any {
+				return q.beginDo(model.Change{Op: model.OpStore, Tenant: "t", Service: "r", Name: "d/v", Data: []byte(data)})
+			}
+			rev := p.awaitRev(0)
+			second := set("2")
+			if answered(second, slack) {
+				t.Fatal("acknowledged before it is confirmed that the variable has left")
+			}
+			p.Confirm(from, rev)
+			if watches {
+				if answered(second, slack) {
+					t.Fatal("acknowledged before it is confirmed where the variable is now")
+				}
+				rev = p.awaitRev(rev)
+				p.Confirm(to, rev)
+			}
+			if !answered(second, bound) {
+				t.Fatal("not acknowledged")
+			}
+			if err := p.Cache(from, []uint64{id}, true); err != nil { // is of no account any more
+				t.Fatal(err)
+			}
+			if third := set("3"); answered(third, slack) == watches {
+				t.Errorf("acknowledged without being confirmed: %v", !watches)
+			}
+			if watches {
+				p.Confirm(to, p.awaitRev(rev))
+			}
+		})
 	}
 }
