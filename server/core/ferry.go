@@ -124,10 +124,11 @@ func (b *batch) hadUnder(k entryKey) entry {
 	return list[i]
 }
 
-// hadBy is the variable of an id.
+// hadBy is the variable of an id. One that the batch had changed before its directory went is what it was until then: that is what the
+// store has.
 func (b *batch) hadBy(id uint64) *variable {
 	v := b.view.variable(id)
-	for v != nil {
+	for v != nil && !b.isOver(v.at()) {
 		in := b.departed.get(v.dir)
 		if in == nil {
 			break

@@ -46,8 +46,7 @@ func (e *evaluator) longest(d *directory, over map[*directory][]string, left *in
 		longest = max(longest, size)
 		return ok
 	}
-	w := (frozen{d.service.content.Load().nodes.root}).from(nodeKey{dir: d.id})
-	for n, ok := w.next(); ok && n.key().dir == d.id; n, ok = w.next() {
+	for n := range e.had(d) {
 		if !look(n.name()) {
 			return 0, false
 		}
