@@ -1,9 +1,11 @@
 package core
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/model"
 )
 
@@ -85,5 +87,69 @@ func TestPiecesOfMoved(t *testing.T) {
 		}
 		s = d.start(t)
 		p = connect(t, s)
+	}
+}
+
+// TestMovedOutOfSight: who names a variable by its id, and a service from which directories have gone to where it sees nothing, is told
+// what it would be told without them, and finds what it may see.
+func TestMovedOutOfSight(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	twoServices(p)
+	p.do(at(model.OpMkdir, "u", "", ""), at(model.OpMkdir, "u", "s", ""), at(model.OpMkdir, "t", "s", "e"))
+	hidden, seen := p.do(store("d/v", "1"))[0].ID, p.do(store("e/v", "2"))[0].ID
+	gone := p.do(store("v", "3"))[0].ID
+	in := p.service("t", "s")
+	p.do(at(model.OpDelete, "t", "s", "v"))
+	away := moveTo("s", "d", "s", "d")
+	away.ToTenant = "u"
+	p.do(away, moveTo("s", "e", "r", "e"))
+	keys := map[string]string{}
+	for name, tenant := range map[string]string{"here": "t", "elsewhere": "w"} {
+		keys[name] = p.createKey(name, model.RightRead|model.RightWrite|model.RightCreate|model.RightDelete, tenant)
+	}
+	for name, key := range keys {
+		for range 4 { // whichever service is looked into first
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = d.start(t)
+			q := connect(t, s, s.by(key))
+			ask := func(id uint64) *model.Outcome {
+				// It is not loaded before, as if it had been let go at the last moment.
+				release := s.holdCommits(t)
+				q.seq++
+				c := q.begin(&model.Report{Seq: q.seq, Acked: q.seq, Changes: []model.Change{{Op: model.OpAppend, ID: id, In: in, Data: []byte("+")}}})
+				s.awaitQueued(t, 1)
+				for _, svc := range s.view.services {
+					if c := svc.content.Load(); c != nil {
+						svc.used.Store(0)
+						if s.unused = 1; !s.unload(svc, c) {
+							t.Fatal("not let go")
+						}
+						s.unused = 1 << 60
+					}
+				}
+				testenv.Eventually(t, bound, func() error {
+					s.view.mu.RLock()
+					defer s.view.mu.RUnlock()
+					if n := s.view.byID.count; n > 0 {
+						return fmt.Errorf("%d are found by their ids", n)
+					}
+					return nil
+				})
+				release()
+				return q.outcome(c)
+			}
+			for id, want := range map[uint64]model.Code{
+				hidden: model.CodeNotFound, gone: model.CodeNotFound,
+				seen: map[string]model.Code{"here": model.CodeOK, "elsewhere": model.CodeNotFound}[name],
+			} {
+				if o := ask(id); o.Code != want {
+					t.Errorf("%s: of %d: code %d (%s), want %d", name, id, o.Code, o.Message, want)
+				}
+			}
+		}
 	}
 }

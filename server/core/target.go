@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -56,13 +57,20 @@ func (e *evaluator) findID(c *model.Change) (target, error) {
 		v = e.ids.get(c.ID)
 	}
 	if v == nil {
+		var failed error
 		for _, s := range e.homes(c) {
-			if err := e.open(s, e.places.get(s).tenant); err != nil {
-				return target{}, err
+			tenant := e.places.get(s).tenant
+			if e.auth.Need(e.Principal, tenant, 0) != nil {
+				continue // as if nothing had gone there
 			}
-			if v = e.ids.get(c.ID); v != nil {
+			if err := e.open(s, tenant); err != nil {
+				failed = cmp.Or(failed, err)
+			} else if v = e.ids.get(c.ID); v != nil {
 				break
 			}
+		}
+		if v == nil && failed != nil {
+			return target{}, failed
 		}
 	}
 	if v == nil {
