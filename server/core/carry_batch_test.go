@@ -153,3 +153,9 @@ func TestMovedOutOfSight(t *testing.T) {
 		}
 	}
 }
+
+// withParents has a change make what is not there above it.
+func withParents(c model.Change) model.Change {
+	c.Parents = true
+	return c
+}

@@ -103,6 +103,7 @@ func (e *evaluator) renameVariable(t target, to serviceKey, c *model.Change) (mo
 func (e *evaluator) relabel(was entry, at entryKey, above uint64) (now entry) {
 	e.raise(at.in.service, e.highest(was))
 	if was.v != nil {
+		e.astray(was.v, at.in)
 		v := *was.v
 		v.dir, v.name = at.in, at.name
 		v.version = max(v.version, above+1)

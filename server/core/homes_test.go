@@ -109,3 +109,39 @@ func TestMovedDirectoryIsFound(t *testing.T) {
 	p.do(at(model.OpDelete, "t", "u", "d/v"))
 	p.refused(model.CodeNotFound, model.Change{Op: model.OpAppend, ID: id, In: in[0], Data: []byte("+")})
 }
+
+// TestMovedOutOfMovedDirectoryIsFound: the same for what has left the directory that took it along, which is gone.
+func TestMovedOutOfMovedDirectoryIsFound(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	twoServices(p)
+	nested := store("d/e/f/v", "a")
+	nested.Parents = true
+	ids := []uint64{p.do(store("d/v", "a"))[0].ID, p.do(nested)[0].ID}
+	in := p.service("t", "s")
+	restart := func() {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = d.start(t)
+		p = connect(t, s)
+	}
+	p.do(moveTo("s", "d", "r", "d"))
+	p.do(renameTo(at(model.OpRename, "t", "r", "d/v"), "v"), renameTo(at(model.OpRename, "t", "r", "d/e"), "e"), at(model.OpRmdir, "t", "r", "d"))
+	for i, name := range []string{"v", "e/f/v"} {
+		restart()
+		p.do(model.Change{Op: model.OpAppend, ID: ids[i], In: in, Data: []byte("+")})
+		if v, err := p.get("t", "r", name); err != nil || string(v.Data) != "a+" || v.ID != ids[i] {
+			t.Errorf("%s is %+v, %v", name, v, err)
+		}
+	}
+	p.do(renameTo(at(model.OpRename, "t", "r", "e/f"), "f"), at(model.OpRmdir, "t", "r", "e"), withParents(moveTo("r", "f", "u", "f")), at(model.OpDelete, "t", "r", "v"))
+	restart()
+	p.do(model.Change{Op: model.OpAppend, ID: ids[1], In: in, Data: []byte("+")})
+	p.do(at(model.OpDelete, "t", "u", "f/v"), at(model.OpRmdir, "t", "u", "f"))
+	if len(s.view.islands)+len(s.view.went)+len(s.view.moved) != 0 {
+		t.Errorf("of what is gone is remembered: %v, %v, %v", s.view.islands, s.view.went, s.view.moved)
+	}
+}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/commy-project/commyfs/engine"
@@ -35,21 +36,43 @@ func (i *island) stored(k islandKey) engine.Island {
 // key is that of the directory as an island.
 func (d *directory) key() islandKey { return islandKey{d.home, d.prefix} }
 
+// islandsOf are the island that a directory is, and those that it is in.
+func (b *batch) islandsOf(d *directory) iter.Seq[*island] {
+	return func(yield func(*island) bool) {
+		if len(b.islands.over) == 0 && len(b.view.islands) == 0 {
+			return
+		}
+		for at := d; ; {
+			if i := b.islands.get(at.key()); i != nil && !yield(i) {
+				return
+			}
+			n := b.infos.get(at)
+			if n == nil {
+				return
+			}
+			at = n.in
+		}
+	}
+}
+
 // onIsland reports whether a directory is an island, or in one.
 func (b *batch) onIsland(d *directory) bool {
-	if len(b.islands.over) == 0 && len(b.view.islands) == 0 {
-		return false
+	for range b.islandsOf(d) {
+		return true
 	}
-	for at := d; ; {
-		if b.islands.get(at.key()) != nil {
-			return true
+	return false
+}
+
+// wasIn is where that has been which islands have brought along that is in a directory, as far as they say.
+func (b *batch) wasIn(d *directory) (services []uint64) {
+	for i := range b.islandsOf(d) {
+		for _, id := range i.was {
+			if id != d.service.id && !slices.Contains(services, id) && len(services) < maxWas {
+				services = append(services, id)
+			}
 		}
-		n := b.infos.get(at)
-		if n == nil {
-			return false
-		}
-		at = n.in
 	}
+	return services
 }
 
 // setIsland makes a directory an island in a service, or takes an island there. from is where it was before, which can be the same.
@@ -73,10 +96,23 @@ func (b *batch) setIsland(d *directory, from, service uint64) {
 	b.wrote = true
 }
 
-// stranded makes an island of a directory that is renamed inside its service, if it has to be one.
+// stranded makes an island of a directory that is renamed inside its service, if it has to be one. What it was in need not be there
+// tomorrow to tell where it has been.
 func (b *batch) stranded(d *dirInfo, to *directory) {
-	if d.dir.home != to.home || b.onIsland(d.in) {
-		b.setIsland(d.dir, d.dir.service.id, d.dir.service.id)
+	k := d.dir.key()
+	if (d.dir.home != to.home || b.onIsland(d.in)) && b.islands.get(k) == nil {
+		b.islands.set(k, &island{id: d.id, service: d.dir.service.id, was: b.wasIn(d.in)})
+	}
+}
+
+// astray is the same for a variable.
+func (b *batch) astray(v *variable, to *directory) {
+	if v.dir == to {
+		return
+	}
+	still := b.wasIn(to)
+	if service := to.service.id; b.moved.get(v.id) != service && slices.ContainsFunc(b.wasIn(v.dir), func(id uint64) bool { return !slices.Contains(still, id) }) {
+		b.moved.set(v.id, service)
 	}
 }
 
