@@ -207,6 +207,10 @@ func (s *Core) ask(d *delta, list []outcome) {
 		return
 	}
 	told := s.toldOfMoves(d)
+	if len(told) > 0 { // for gone
+		s.view.mu.RLock()
+		defer s.view.mu.RUnlock()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	type key struct {
@@ -292,7 +296,8 @@ func (s *Core) toldOfMoves(d *delta) map[uint64]set[*Session] {
 	return all
 }
 
-// gone are the variables that somebody keeps and that a directory may have taken to another service. The caller holds caches.mu.
+// gone are the variables that somebody keeps and that a directory may have taken to another service. The caller holds view.mu and
+// caches.mu.
 func (s *Core) gone(ev *event) (ids []uint64) {
 	for id := range s.caches.of {
 		if v := s.view.byID.get(id); v != nil && v.dir.service.id != ev.service.id {

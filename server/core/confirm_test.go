@@ -241,3 +241,65 @@ func TestS7_AskedWhereItHasGone(t *testing.T) {
 		})
 	}
 }
+
+// TestS7_MovedWhileLoading: services are loaded and let go while what is cached moves.
+func TestS7_MovedWhileLoading(t *testing.T) {
+	s := startCore(t)
+	q := connect(t, s)
+	twoServices(q)
+	id := q.do(store("d/v", "1"))[0].ID
+	for i := range 2 * indexPageSize {
+		other := store(fmt.Sprint("v", i), "1")
+		other.Service = "other"
+		q.do(other)
+	}
+	there := store("there", "1")
+	there.Service = "r"
+	p, from := cacher(t, s, id, q.do(store("beside", "1"))[0].ID)
+	to := p.service("t", "r")
+	p.mustWatch(&model.Watch{Service: to})
+	if err := p.Cache(to, []uint64{q.do(there)[0].ID}, false); err != nil {
+		t.Fatal(err)
+	}
+	p.Confirm(from, 1<<40)
+	p.Confirm(to, 1<<40)
+	svc := s.view.lookup("t", "other")
+	stop, over := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				over <- nil
+				return
+			default:
+			}
+			if err := s.load(t.Context(), svc); err != nil {
+				over <- err
+				return
+			}
+			err := s.between(func() {
+				unused := s.unused
+				svc.used.Store(0)
+				s.unused = 1
+				s.unload(svc, svc.content.Load())
+				s.unused = unused
+			})
+			if err != nil {
+				over <- err
+				return
+			}
+		}
+	}()
+	for range 50 {
+		q.do(moveTo("s", "d", "r", "d"), moveTo("r", "d", "s", "d"))
+		q.do(moveTo("s", "d", "r", "d"))
+		q.do(moveTo("r", "d", "s", "d"))
+	}
+	close(stop)
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+	if n := s.caches.kept.Load(); n != 3 {
+		t.Errorf("%d are kept, want 3", n)
+	}
+}
