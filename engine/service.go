@@ -35,7 +35,7 @@ type Filler interface {
 
 // LoadService reads a service: its version floor (0 if it has none), and, by calling f, first the islands that are directories made
 // in it, then all directories that are stored under it and in the areas that f asks for, then the variables in these areas that
-// belong to the service. Each area, home by home, is in the order of the names, and nothing comes twice. Not all directories belong to
+// belong to the service. An island whose record cannot be read has no id. Each area, home by home, is in the order of the names, and nothing comes twice. Not all directories belong to
 // the service: some are in another one now, or were always. All is of one revision. An error of f ends the load and is returned.
 func (e *Engine) LoadService(ctx context.Context, service uint64, f Filler) (floor uint64, rev int64, err error) {
 	rev, err = e.load(ctx, func(ctx context.Context, rev int64) error {
@@ -91,8 +91,13 @@ func (l *serviceLoad) islands(home uint64) error {
 	l.page = Page{Home: home}
 	return l.pages(l.ctx, islandKey(home, ""), l.rev, func(prefix string, value []byte) error {
 		i, err := decodeIsland(home, prefix, value)
+		if Unreadable(err) {
+			i = Island{Home: home, Prefix: prefix}
+		} else if err != nil {
+			return err
+		}
 		l.page.Islands = append(l.page.Islands, i)
-		return err
+		return nil
 	}, l.flush)
 }
 

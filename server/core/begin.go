@@ -20,7 +20,7 @@ var errDamaged = fmt.Errorf("%w: its record in the store cannot be read", model.
 func (s *Core) setAside(d engine.Damaged) {
 	s.damaged++
 	s.log.Error("a record cannot be read and is left as it is", "tenant", d.Tenant, "service", d.Service, "client", fmt.Sprintf("%x", d.Client),
-		"key", d.Name, "err", d.Err)
+		"key", d.Name, "home", d.Home, "prefix", d.Prefix, "err", d.Err)
 }
 
 // damage remembers that the record of a tenant, or of a service, cannot be read.

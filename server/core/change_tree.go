@@ -145,7 +145,7 @@ func (e *evaluator) makeDir(at entryKey, tenant, path string, mode model.Mode) (
 	}
 	s := at.in.service
 	dir := &directory{id: id, service: s, home: at.in.home, prefix: at.in.ownPrefix(at.name)}
-	if e.prefixes.get(prefixKey{s, dir.prefix}) != nil || e.islands.get(dir.key()) != nil || e.onIsland(at.in) { // one that was here may have it
+	if dir.home != s.id || e.prefixes.get(prefixKey{s, dir.prefix}) != nil || e.islands.get(dir.key()) != nil || e.onIsland(at.in) { // one that was here may have it
 		dir.prefix = engine.DirPrefix(id)
 	}
 	d := &dirInfo{id: id, dir: dir, in: at.in, name: at.name, meta: meta{e.tick(), mode}}

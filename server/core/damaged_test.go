@@ -142,3 +142,79 @@ func TestDamagedRecords(t *testing.T) {
 		t.Errorf("%d damaged records are left (%v), want 2", n, err)
 	}
 }
+
+// TestDamagedIsland: of a directory in another service whose record as an island cannot be read everything is there, and can be moved
+// on; what is new where it was made has nothing to do with it.
+func TestDamagedIsland(t *testing.T) {
+	d := newDirs(t)
+	s := d.start(t)
+	p := connect(t, s)
+	twoServices(p)
+	p.do(store("d/v", "1"), withParents(store("d/e/v", "2")), withParents(store("d/n/v", "0")))
+	p.do(renameTo(at(model.OpRename, "t", "s", "d/n"), "x"), moveTo("s", "d", "r", "d"))
+	home, there := p.service("t", "s"), p.service("t", "r")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.Open(t.Context(), engine.Options{Dir: filepath.Join(d.state, "store"), MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Commit(t.Context(), []engine.Op{damage(engine.PutIsland(engine.Island{Home: home, Prefix: "d/", ID: 1, Service: there}))}); err != nil {
+		t.Error(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	values := map[string]string{"r/d/v": "1", "r/d/e/v": "2", "s/x/v": "0"}
+	restart := func() {
+		t.Helper()
+		if s != nil {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var said lockedBuffer
+		s = d.start(t, func(o *setup) { o.Logger = slog.New(slog.NewTextHandler(&said, nil)) })
+		if n := said.count("prefix=d/"); n != s.damaged {
+			t.Errorf("%d records are logged, %d counted", n, s.damaged)
+		}
+		p = connect(t, s)
+		for path, want := range values {
+			v, err := p.get("t", path[:1], path[2:])
+			if err != nil || string(v.Data) != want {
+				t.Errorf("%s is %q, %v, want %q", path, v.Data, err, want)
+			}
+		}
+	}
+	s = nil
+	restart()
+	if s.damaged != 1 {
+		t.Errorf("%d records are damaged", s.damaged)
+	}
+	in := func(service, name, value string) model.Change {
+		values[service+"/"+name] = value
+		c := withParents(store(name, value))
+		c.Service = service
+		return c
+	}
+	p.do(in("s", "d/v", "3"), in("s", "d/e/v", "4"), in("r", "d/n/v", "5"), renameTo(at(model.OpRename, "t", "r", "d/e"), "e"), in("r", "d/e/v", "6"))
+	values["r/e/v"] = "2"
+	restart()
+	p.do(in("s", "d/n/v", "7"))
+	move := func(from, name, to, toName string) {
+		p.do(moveTo(from, name, to, toName))
+		for _, below := range []string{"/v", "/e/v", "/n/v"} {
+			values[to+"/"+toName+below] = values[from+"/"+name+below]
+			delete(values, from+"/"+name+below)
+		}
+	}
+	move("s", "d", "r", "f")
+	p.do(in("s", "d/v", "8"))
+	restart()
+	move("r", "d", "s", "g")
+	restart()
+	if s.damaged != 0 {
+		t.Errorf("%d records are damaged after it was moved again", s.damaged)
+	}
+}
