@@ -159,3 +159,54 @@ func withParents(c model.Change) model.Change {
 	c.Parents = true
 	return c
 }
+
+// TestMovedWhileRebuilt: what comes and goes while a memory file is made anew is in it, whatever slots were free before.
+func TestMovedWhileRebuilt(t *testing.T) {
+	s := startCore(t)
+	p := connect(t, s)
+	twoServices(p)
+	p.do(store("d/v", "1"), store("d/w", "2"), store("a", "3"), store("b", "4"), at(model.OpMkdir, "t", "r", "e"))
+	p.do(withParents(moveTo("s", "b", "r", "e/b")))
+	files := map[string]model.MemoryFile{}
+	for _, name := range []string{"s", "r"} {
+		files[name] = p.file(p.service("t", name))
+	}
+	p.do(at(model.OpDelete, "t", "s", "a"), at(model.OpDelete, "t", "r", "e/b")) // their slots are free
+	for range maxBuilds {
+		s.builds <- struct{}{} // builds begin, and do not go on
+	}
+	for _, name := range []string{"s", "r"} {
+		svc := s.view.lookup("t", name)
+		if err := s.between(func() { s.rebuildMemory(svc, svc.content.Load()) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.do(store("new", "5"), moveTo("s", "d", "r", "d"), store("a", "6"))
+	doTogether(t, s, p, moveTo("r", "d", "s", "d"), moveTo("s", "d", "r", "e/d"), moveTo("s", "a", "r", "a"), renameTo(at(model.OpRename, "t", "r", "e/d"), "d"))
+	p.refused(model.CodeNotFound, moveTo("r", "d", "s", "d"), at(model.OpDelete, "t", "s", "none")) // its slots are given back
+	for range maxBuilds {
+		<-s.builds
+	}
+	for _, name := range []string{"s", "r"} {
+		svc := s.view.lookup("t", name)
+		testenv.Eventually(t, bound, func() error {
+			building := true
+			if err := s.between(func() { building = svc.content.Load().building != nil }); err != nil || building {
+				return fmt.Errorf("building %v, %v", building, err)
+			}
+			return nil
+		})
+		if now := p.file(svc.id); now.Generation == files[name].Generation {
+			t.Errorf("%s has the same file", name)
+		}
+		if err := s.between(func() {
+			if svc.content.Load().mem == nil {
+				t.Errorf("%s has no memory file any more", name)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantNames(t, p, files["s"].Path, map[string]string{"new": "5", "d/v": "", "a": ""})
+	wantNames(t, p, files["r"].Path, map[string]string{"d/v": "1", "d/w": "2", "a": "6", "e/b": "", "e/d/v": ""})
+}

@@ -55,10 +55,16 @@ func (v *variable) initial(path string, version uint64) memfile.Initial {
 	return memfile.Initial{Slot: v.slot, ID: v.id, Version: version, MTime: v.mtime, Name: path, Value: v.data()}
 }
 
+// takeSlot takes a slot that nothing has. While a file is built it is one that was never in use: what is free in the file that there is
+// need not be kept for anybody in the new one.
 func (c *content) takeSlot() uint32 {
 	slot := c.high
-	if c.mem != nil {
+	switch {
+	case c.mem == nil:
+	case c.building == nil:
 		slot = c.mem.Alloc()
+	default:
+		c.mem.Extend(slot + 1)
 	}
 	c.high = max(c.high, slot+1)
 	return slot
