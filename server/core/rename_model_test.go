@@ -243,7 +243,7 @@ func (m *modelTree) randomChange(rnd *rand.Rand, step int) model.Change {
 	switch c.Op {
 	case model.OpStore:
 		c.Create, c.Data = true, fmt.Append(nil, step)
-		if rnd.IntN(20) == 0 {
+		if rnd.IntN(5) == 0 {
 			c.Data = append(c.Data, strings.Repeat("x", 70<<10)...) // in pieces
 		}
 		if rnd.IntN(2) == 0 {
@@ -288,6 +288,7 @@ func testRenames(t *testing.T, m *modelTree) {
 		services = []string{"s"}
 	}
 	mirror := newMirror(t, s, services...)
+	inMemory(p, services)
 	behind := false // the mirror takes nothing
 	hold := func(on bool) {
 		switch {
@@ -299,7 +300,7 @@ func testRenames(t *testing.T, m *modelTree) {
 		behind = on
 	}
 	defer hold(false)
-	steps, accepted, renamed, moved, prefixes, restarts := 12_000, 0, 0, 0, 0, 0
+	steps, accepted, undone, renamed, moved, prefixes, restarts := 12_000, 0, 0, 0, 0, 0, 0
 	if testing.Short() {
 		steps = 1500
 	}
@@ -307,43 +308,64 @@ func testRenames(t *testing.T, m *modelTree) {
 		release := s.holdCommits(t) // several reports become one transaction
 		type sent struct {
 			outcome <-chan any
-			change  model.Change
+			changes []model.Change
 			want    bool
-			fresh   bool
+			fresh   []bool
 		}
 		var calls []sent
 		for range 1 + rnd.IntN(6) {
-			step++
-			c := m.randomChange(rnd, step)
-			_, there := m.nodes[c.Name]
-			want := m.do(&c)
+			call := sent{want: true}
 			p.seq++
-			r := &model.Report{Seq: p.seq, Acked: p.seq - min(p.seq, 10), Changes: []model.Change{m.sent(c)}}
-			calls = append(calls, sent{p.begin(r), c, want, c.Op == model.OpStore && !there})
+			r := &model.Report{Seq: p.seq, Acked: p.seq - min(p.seq, 10)}
+			before, most := maps.Clone(m.nodes), 1 // all of a report is carried out, or nothing
+			if rnd.IntN(4) == 0 {
+				most = 2 + rnd.IntN(4)
+			}
+			for len(call.changes) < most && call.want {
+				step++
+				c := m.randomChange(rnd, step)
+				_, there := m.nodes[c.Name]
+				if call.want = m.do(&c); !call.want && len(call.changes) > 0 && rnd.IntN(2) == 0 {
+					call.want = true // most reports would be refused
+					continue
+				}
+				call.changes, call.fresh = append(call.changes, c), append(call.fresh, c.Op == model.OpStore && !there)
+				r.Changes = append(r.Changes, m.sent(c))
+			}
+			if !call.want {
+				m.nodes = before
+				if len(call.changes) > 1 {
+					undone++
+				}
+			}
+			call.outcome = p.begin(r)
+			calls = append(calls, call)
 		}
 		s.awaitQueued(t, len(calls))
 		release()
-		for _, c := range calls {
-			o := p.outcome(c.outcome)
-			if (o.Code == model.CodeOK) != c.want {
-				t.Fatalf("step %d: %v %q -> %q: code %d (%s), want it carried out: %v", step, c.change.Op, c.change.Name, c.change.ToName,
-					o.Code, o.Message, c.want)
+		for _, call := range calls {
+			o := p.outcome(call.outcome)
+			if last := call.changes[len(call.changes)-1]; (o.Code == model.CodeOK) != call.want || !call.want && o.Index != len(call.changes)-1 {
+				t.Fatalf("step %d: change %d, %v %q -> %q: code %d (%s) of %d, want it carried out: %v", step, len(call.changes)-1, last.Op, last.Name, last.ToName,
+					o.Code, o.Message, o.Index, call.want)
 			}
-			if !c.want {
+			if !call.want {
 				continue
 			}
-			accepted++
-			if c.fresh && o.Results[0].Version <= m.seen[c.change.Name] {
-				t.Fatalf("step %d: a new %q has version %d, there was %d", step, c.change.Name, o.Results[0].Version, m.seen[c.change.Name])
-			}
-			if c.change.Op == model.OpRename {
-				renamed++
-				if from, _ := m.split(c.change.Name); from != m.sent(c.change).ToService {
-					moved++
+			for i, c := range call.changes {
+				accepted++
+				if call.fresh[i] && o.Results[i].Version <= m.seen[c.Name] {
+					t.Fatalf("step %d: a new %q has version %d, there was %d", step, c.Name, o.Results[i].Version, m.seen[c.Name])
 				}
-			}
-			if c.change.Op == model.OpStore {
-				m.seen[c.change.Name] = max(m.seen[c.change.Name], o.Results[0].Version)
+				if c.Op == model.OpRename {
+					renamed++
+					if from, _ := m.split(c.Name); from != m.sent(c).ToService {
+						moved++
+					}
+				}
+				if c.Op == model.OpStore {
+					m.seen[c.Name] = max(m.seen[c.Name], o.Results[i].Version)
+				}
 			}
 		}
 		if rnd.IntN(3) == 0 {
@@ -351,6 +373,7 @@ func testRenames(t *testing.T, m *modelTree) {
 		}
 		if rnd.IntN(40) == 0 {
 			m.check(t, p)
+			m.checkStored(t, s, p, services)
 			hold(false)
 			mirror.check(t, p)
 		}
@@ -375,6 +398,9 @@ func testRenames(t *testing.T, m *modelTree) {
 			}
 		}
 		m.check(t, p)
+		if rnd.IntN(3) > 0 {
+			inMemory(p, services)
+		}
 		seen := mirror.moved
 		mirror = newMirror(t, s, services...)
 		mirror.moved = seen
@@ -382,8 +408,9 @@ func testRenames(t *testing.T, m *modelTree) {
 	hold(false)
 	mirror.check(t, p)
 	m.check(t, p)
-	t.Logf("%d of %d changes carried out, %d renames, %d of them to another service, %d restarts, up to %d directories under other names in the store", accepted, steps, renamed, moved, restarts, prefixes)
-	if accepted < steps/4 || m.services != nil && (moved < steps/60 || mirror.moved == 0) || renamed < steps/20 || restarts < steps/2000 || prefixes < 3 {
+	t.Logf("%d of %d changes carried out, %d reports undone, %d renames, %d of them to another service, %d restarts, up to %d directories under other names in the store",
+		accepted, steps, undone, renamed, moved, restarts, prefixes)
+	if accepted < steps/5 || undone < steps/200 || m.services != nil && (moved < steps/60 || mirror.moved == 0) || renamed < steps/30 || restarts < steps/2000 || prefixes < 3 {
 		t.Error("too little has happened")
 	}
 }
