@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/commy-project/commyfs/internal/testenv"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -122,7 +123,7 @@ func treeOf(t *testing.T, c *varsync.Client, services []string) map[string]uint6
 // Whatever moves from one service to another, the notices lead to what there is, and what is moved is never told to be gone.
 func TestMovesAgainstMirror(t *testing.T) {
 	eachAccessor(t, func(t *testing.T, h *host, noMap bool) {
-		rnd := rand.New(rand.NewPCG(5, 6))
+		rnd := rand.New(rand.NewPCG(testenv.Seed(t), 6))
 		services := []string{"a", "b", "c"}
 		actor := h.client(t, noMap)
 		for _, s := range services {
