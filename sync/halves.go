@@ -177,12 +177,16 @@ func (c *Client) serviceByID(id uint64) *Service {
 	return s
 }
 
-// gather has what is missing in a service wait, while all are brought up to date, until they are.
+// gather has what is missing in a service wait, while others are brought up to date, until they are: until it is ended as often as
+// it was begun.
 func (c *Client) gather(on bool) {
 	c.steps.Lock()
 	defer c.steps.Unlock()
-	c.moves.gathering = on
-	if !on {
+	if on {
+		c.moves.gathering++
+		return
+	}
+	if c.moves.gathering--; c.moves.gathering == 0 {
 		c.notify(c.forgo(func(h *half) bool { return h.other == 0 }, nil))
 	}
 }

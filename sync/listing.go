@@ -189,8 +189,36 @@ func (sess *session) Replaced(p *model.Snapshot) {
 		delete(sess.resyncs, p.Service) // a listing of its own is on the way, if anybody wants it
 		return
 	}
-	if err := sess.page(s, sn, p, acc); err != nil {
+	if p.More {
+		_ = sess.page(s, sn, p, acc) // which takes it apart later
+		return
+	}
+	sess.c.gather(true)
+	err := sess.page(s, sn, p, acc)
+	sess.afterOthers(func() { sess.c.gather(false) })
+	if err != nil {
 		s.fail(errMisfit)
+	}
+}
+
+// afterOthers calls fn once the other services are told what the server has told them by now: what is missing in a listing can have
+// gone to one of them.
+func (sess *session) afterOthers(fn func()) {
+	c := sess.c
+	c.steps.Lock()
+	waits := c.moves.waiting()
+	c.steps.Unlock()
+	if !waits || !c.spawn(func() {
+		defer func() {
+			if c.ctx.Err() == nil { // else nothing is told any more
+				fn()
+			}
+		}()
+		ctx, cancel := context.WithTimeout(c.ctx, c.opts.Timeout)
+		defer cancel()
+		_ = sess.conn.Ping(ctx) // a connection that has ended tells nothing any more
+	}) {
+		fn()
 	}
 }
 

@@ -27,7 +27,7 @@ type moves struct {
 	loading   map[*Service]bool // to have the other half
 	paused    map[*Service]*paused
 	stirred   bool        // what has come by this step stands before what another service has
-	gathering bool        // all services are brought up to date: what is missing in one can be in another
+	gathering int         // above 0: services are brought up to date, and what is missing in one can be in another
 	timer     *time.Timer // looks after halves that wait too long; nil: it does not run
 }
 
@@ -113,7 +113,7 @@ func (s *Service) leaving(n Node, e *model.Event) *movement {
 // leaves reports whether what is taken out of a service may be in another one.
 func (s *Service) leaves(n Node, e *model.Event) bool {
 	m := &s.c.moves
-	return n != nil && (e.Moved != 0 || s.c.index.get(n.ID()) != n || e.Kind == 0 && m.gathering && len(m.left) < maxGathered)
+	return n != nil && (e.Moved != 0 || s.c.index.get(n.ID()) != n || e.Kind == 0 && m.gathering > 0 && len(m.left) < maxGathered)
 }
 
 // below appends a node and all that is in it, parents first.

@@ -34,6 +34,8 @@ type bench struct {
 	told  []Notice
 	read  int
 	once  map[uint64]bool
+	// pinged has the answer to a ping; nil: it comes at once.
+	pinged chan struct{}
 }
 
 // stub is a connection that lists services.
@@ -43,6 +45,13 @@ type stub struct {
 }
 
 func (s stub) Err() error { return nil }
+
+func (s stub) Ping(context.Context) error {
+	if s.b.pinged != nil {
+		<-s.b.pinged
+	}
+	return nil
+}
 
 func (s stub) Unwatch(context.Context, uint64) error { return nil }
 

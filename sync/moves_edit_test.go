@@ -159,3 +159,34 @@ func TestServiceGoesBeforeTheOtherHalf(t *testing.T) {
 		}
 	})
 }
+
+// A service that is sent again as a whole does not say where something has gone: that comes behind it.
+func TestMovedOutOfWhatIsSentAgain(t *testing.T) {
+	t.Run("moved", func(t *testing.T) {
+		b := newBench(t)
+		b.loadS(serviceU)
+		b.pinged = make(chan struct{})
+		b.sess.Replaced(&model.Snapshot{Service: serviceS, Rev: 2})
+		b.want()
+		b.change(serviceU, 2, arrives("n", serviceS, 3)...)
+		b.want("renamed 10 s/d u/n 20:1-3 21:1-3")
+		close(b.pinged)
+		b.c.wg.Wait()
+		b.want()
+		b.wantIn(serviceU, "n")
+	})
+	t.Run("gone", func(t *testing.T) {
+		b := newBench(t)
+		b.loadS(serviceU)
+		b.pinged = make(chan struct{})
+		b.sess.Replaced(&model.Snapshot{Service: serviceS, Rev: 2})
+		b.want()
+		close(b.pinged)
+		b.c.wg.Wait()
+		b.want("deleted s/d/e/y", "deleted s/d/e", "deleted s/d/x", "deleted s/d")
+		b.wantIn(0, "")
+		if b.c.moves.gathering != 0 {
+			t.Error("it is waited for more")
+		}
+	})
+}
