@@ -22,6 +22,9 @@ type rest struct {
 // at once it would show everybody an empty value, and then a growing one. So the descriptor replaces, as if opened with
 // O_TRUNC, until its next commit, or until it has rested.
 func (e *editor) clear() error {
+	if e.told {
+		e.err, e.told = nil, false // it is told until the next write, and this begins one
+	}
 	if err := e.settle(); err != nil {
 		return err
 	}
