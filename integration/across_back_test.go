@@ -49,3 +49,32 @@ func TestS13_AcrossAndBackRewritten(t *testing.T) {
 		near.WaitValue(at+"/in/v", value)
 	}
 }
+
+// TestS13_AcrossAndBackAtOnce: what was out of sight, and is back under its name before that could be announced, is there.
+func TestS13_AcrossAndBackAtOnce(t *testing.T) {
+	r := newRemote(t)
+	near := r.server.Mount()
+	near.Mkdir("open/s")
+	near.Mkdir("closed/s")
+	key := r.keyFile("some", r.server.Must("key", "create", "some", "--tenant", "open", "--rights", "read,write,create,delete"))
+	far := r.client.Mount("--server", r.serve.URL, "--ca", r.serve.CA, "--api-key-file", key)
+	furnish("open/s/d", "value", near, far)
+	f, err := os.OpenFile(far.Path("open/s/d/in/v"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for range 10 {
+		for _, to := range []string{"closed/s/d", "open/s/d"} {
+			from := map[string]string{"closed/s/d": "open/s/d", "open/s/d": "closed/s/d"}[to]
+			if err := unix.Rename(near.Path(from), near.Path(to)); err != nil {
+				t.Fatal(err)
+			}
+			if to == "closed/s/d" {
+				far.WaitGone(from)
+			}
+		}
+		far.WaitValue("open/s/d/in/v", "value")
+		far.WaitValue("open/s/d/in/deep/w", "value")
+	}
+}

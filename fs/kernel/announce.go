@@ -122,8 +122,8 @@ func (c *Cache) disappeared(e *event) {
 	at := name{e.Parent, names.File(e.Path)}
 	c.forgetName(at) // the poke is to find the node that goes, whatever the kernel has there
 	now, _ := c.tree.Find(at.dir, at.file)
-	if now != 0 && now != e.ID || !c.Raises(Delete) {
-		return // the name stands for something new: removing it would end that one's watches
+	if now != 0 && (now != e.ID || e.Elsewhere) || !c.Raises(Delete) {
+		return // the name stands for something new, or for what has come back: removing it would end that one's watches
 	}
 	p := c.removal(e, at, now)
 	op := poke.Op{Kind: p.kind, Path: names.Path(e.Path)}
