@@ -65,10 +65,23 @@ func (f *FS) list(id uint64) (*listing, error) {
 	if n, ok := f.node(id).(*controlNode); ok {
 		return f.control.list(n), nil
 	}
-	p, err := f.place(id)
-	if err != nil {
-		return nil, err
+	for try := 0; ; try++ {
+		p, err := f.place(id)
+		if err != nil {
+			return nil, err
+		}
+		l := f.listed(p, id)
+		if l.cursor == nil || !p.dir.Gone() || try == 3 {
+			return l, nil
+		}
+		// It has gone to another service since, and has left behind what was in it.
+		l.cursor.Close()
+		f.c.Await(id, f.opBound())
 	}
+}
+
+// listed is the listing of a place.
+func (f *FS) listed(p place, id uint64) *listing {
 	l := &listing{level: p.level, dots: [2]dirEntry{{".", id, true}, {"..", parentID(f.node(id)), true}}}
 	add := func(component string, n varsync.Node) {
 		l.own = append(l.own, dirEntry{fileName(component, p.level), n.ID(), isDir(n)})
@@ -96,7 +109,7 @@ func (f *FS) list(id uint64) (*listing, error) {
 	}
 	slices.SortFunc(l.own, func(a, b dirEntry) int { return cmp.Compare(a.name, b.name) })
 	l.left = l.own
-	return l, nil
+	return l
 }
 
 // peek returns the next entry; false: there is none.

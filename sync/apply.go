@@ -220,8 +220,12 @@ func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice
 			out = append(out, s.removeLocked(prefix, in, e)...)
 		}
 	}
+	if moves != nil && e.Moved != 0 {
+		s.c.away.leaves(moves.nodes)
+	}
 	parent, name := s.detachLocked(n)
 	if parent == nil {
+		moves.arrived(s.c)
 		return nil
 	}
 	parent.touched(e)

@@ -35,6 +35,7 @@ type Client struct {
 	// steps is held while a step of the copy is made and told, and guards moves: before all other locks.
 	steps sync.Mutex
 	moves moves
+	away  away
 
 	mu         sync.RWMutex // guards the following, and the tenants and services themselves
 	treeLoaded bool
@@ -68,7 +69,7 @@ func newClient(opts Options) *Client {
 		c.resume(opts.Resume)
 	}
 	c.cached.of, c.cached.carried = ids{}, map[uint64]uint64{}
-	c.moves.init()
+	c.moves.init(&c.away)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wantTree.Store(!c.opts.NoTree)
 	c.treeTurn = make(chan struct{}, 1)

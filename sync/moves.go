@@ -24,6 +24,7 @@ type moves struct {
 	in     map[uint64]*half // the same by the ids of all that has come with it
 	// joined are moves that wait for what was exchanged with them.
 	joined    map[uint64]*moved
+	away      *away
 	loading   map[*Service]bool // to have the other half
 	paused    map[*Service]*paused
 	stirred   bool        // what has come by this step stands before what another service has
@@ -51,6 +52,13 @@ type movement struct {
 	over        Node
 	came        arrival
 	first       bool // the service was not known before: nothing is told of it but of what has moved
+}
+
+// arrived has nobody wait for what is moved.
+func (mv *movement) arrived(c *Client) {
+	if mv != nil {
+		c.away.settled(mv.nodes)
+	}
 }
 
 // paused is what a service has told behind something that has left it, and cannot be told before where that is: it has its name, or
@@ -90,7 +98,8 @@ func stateOf(n Node) state {
 	return state{}
 }
 
-func (m *moves) init() {
+func (m *moves) init(a *away) {
+	m.away = a
 	m.at, m.under = map[string]*half{}, map[string]map[*half]struct{}{}
 	m.in, m.inside = map[uint64]*half{}, map[uint64]*half{}
 	m.left, m.come, m.joined = map[uint64]*half{}, map[uint64]*half{}, map[uint64]*moved{}
@@ -173,7 +182,9 @@ func (c *Client) settle(s *Service, notices []Notice) []Notice {
 			h.blocks, m.paused[s] = true, &paused{h, notices[i:]}
 			break
 		}
-		if !drop {
+		if drop {
+			notices[i].move.arrived(c)
+		} else {
 			st.take(&notices[i])
 		}
 	}
@@ -221,6 +232,7 @@ func (st *settling) take(n *Notice) {
 	case n.Kind == Renamed && mine:
 		return // where it is by then is told
 	case n.Kind == Deleted && mine:
+		mv.arrived(st.c)
 		st.m.arrived(come)
 		return
 	case mv == nil:
@@ -229,10 +241,13 @@ func (st *settling) take(n *Notice) {
 		h := &half{s: st.s, notice: *n, other: mv.other, with: mv.with, nodes: mv.nodes, since: time.Now()}
 		switch {
 		case come != nil && come.other == st.s.id:
+			mv.arrived(st.c)
 			st.m.arrived(come)
 			st.out = append(st.out, slot{moved: joinHalves(h, come)})
 		case mv.first:
+			mv.arrived(st.c)
 		case st.m.left[n.ID] != nil: // it has moved on, and that it has come here is not known
+			mv.arrived(st.c)
 			h := st.m.left[n.ID]
 			h.other, h.with = mv.other, 0
 			st.left = append(st.left, h)

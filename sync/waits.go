@@ -54,8 +54,9 @@ func (m *moves) add(h *half) {
 	}
 }
 
-// remove has it not wait any more.
+// remove has it not wait any more, and nobody for it.
 func (m *moves) remove(h *half) {
+	m.away.settled(h.nodes)
 	delete(m.left, h.notice.ID)
 	path := h.notice.Path
 	if at := place(path); m.at[at] == h {

@@ -1,0 +1,89 @@
+package sync
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// away is what has left a service for another one, where it is not yet: its id stands for nothing meanwhile. With a service that is
+// sent again because very much has come to it that takes seconds.
+type away struct {
+	n  atomic.Int32 // of those below; for a look without the lock
+	mu sync.RWMutex // a leaf; guards the following
+	of map[uint64]*journey
+}
+
+// journey is the way of all that moved together.
+type journey struct {
+	since time.Time
+	once  sync.Once
+	over  chan struct{}
+}
+
+func (a *away) leaves(nodes []Node) {
+	j := &journey{since: time.Now(), over: make(chan struct{})}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.of == nil {
+		a.of = make(map[uint64]*journey, len(nodes))
+	}
+	for _, n := range nodes {
+		a.of[n.ID()] = j
+	}
+	a.n.Store(int32(len(a.of)))
+}
+
+// settled has nobody wait for nodes any more: they are there, or are not going to be.
+func (a *away) settled(nodes []Node) {
+	if a.n.Load() == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, n := range nodes {
+		if j := a.of[n.ID()]; j != nil {
+			delete(a.of, n.ID())
+			j.once.Do(func() { close(j.over) })
+		}
+	}
+	if a.n.Store(int32(len(a.of))); len(a.of) == 0 {
+		a.of = nil
+	}
+}
+
+func (a *away) get(id uint64) *journey {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.of[id]
+}
+
+// Await waits while a node is on its way from one service to another, but not longer than most. It must not be called by
+// [Options.OnChange].
+func (c *Client) Await(id uint64, most time.Duration) {
+	if c.away.n.Load() == 0 || c.index.get(id) != nil {
+		return
+	}
+	t := time.NewTimer(most)
+	defer t.Stop()
+	for c.index.get(id) == nil {
+		j := c.away.get(id)
+		if j == nil || time.Since(j.since) > c.longBound() {
+			return
+		}
+		over := j.over
+		select {
+		case <-over: // a part of what has moved together may have gone another way
+			over = nil
+		default:
+		}
+		select {
+		case <-over:
+		case <-time.After(10 * time.Millisecond):
+		case <-c.ctx.Done():
+			return
+		case <-t.C:
+			return
+		}
+	}
+}
