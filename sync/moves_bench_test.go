@@ -32,8 +32,6 @@ type bench struct {
 	lists map[uint64]*model.Snapshot // what a service has that is asked for
 	mu    sync.Mutex
 	told  []Notice
-	read  int
-	once  map[uint64]bool
 	// pinged has the answer to a ping; nil: it comes at once.
 	pinged chan struct{}
 }
