@@ -48,8 +48,10 @@ func (f *FS) mkdir(in *fuse.MkdirIn, name string, task *estate.Task) (varsync.No
 	return n, nil
 }
 
-// made returns what has just been made, nil if it is gone. It can be on its way to another service: then the server is asked.
+// made returns what has just been made, nil if it is gone. It can be on its way to another service: then that is waited for, and a
+// server on this host is asked.
 func (f *FS) made(id uint64) varsync.Node {
+	f.c.Await(id, f.opBound())
 	n := f.c.Node(id)
 	if n != nil {
 		return n
