@@ -161,7 +161,7 @@ func (f *FS) begin(op string, h *fuse.InHeader) ticket {
 		f.openings.take(h.Pid)
 	}
 	t := f.requests.enter(op, h)
-	if f.c != nil && !f.kernel.IsOwn(h) {
+	if f.c != nil && f.c.Moving() && !f.kernel.IsOwn(h) {
 		f.c.Await(h.NodeId, f.opBound()) // it may be on its way to another service
 	}
 	if f.estate != nil && changes(op) && !f.kernel.IsOwn(h) {

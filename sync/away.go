@@ -58,10 +58,13 @@ func (a *away) get(id uint64) *journey {
 	return a.of[id]
 }
 
+// Moving reports whether anything is on its way from one service to another. It looks at memory only.
+func (c *Client) Moving() bool { return c.away.n.Load() > 0 }
+
 // Await waits while a node is on its way from one service to another, but not longer than most. It must not be called by
 // [Options.OnChange].
 func (c *Client) Await(id uint64, most time.Duration) {
-	if c.away.n.Load() == 0 || c.index.get(id) != nil {
+	if !c.Moving() || c.index.get(id) != nil {
 		return
 	}
 	t := time.NewTimer(most)
