@@ -12,6 +12,7 @@ import (
 // TestS13_AcrossAndBackRewritten: a program that writes a variable anew through one descriptor, again and again, goes on when the
 // directory comes back into sight. What went wrong meanwhile it is told once.
 func TestS13_AcrossAndBackRewritten(t *testing.T) {
+	t.Parallel()
 	r := newRemote(t)
 	near := r.server.Mount()
 	near.Mkdir("open/s")
@@ -52,6 +53,7 @@ func TestS13_AcrossAndBackRewritten(t *testing.T) {
 
 // TestS13_AcrossAndBackAtOnce: what was out of sight, and is back under its name before that could be announced, is there.
 func TestS13_AcrossAndBackAtOnce(t *testing.T) {
+	t.Parallel()
 	r := newRemote(t)
 	near := r.server.Mount()
 	near.Mkdir("open/s")

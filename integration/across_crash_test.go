@@ -34,6 +34,7 @@ func (h *Host) killedBetween(t *testing.T, m *Mount, meanwhile func()) {
 // TestS13_AcrossWhileKilled: who has a mount next tells of the renames between services that came while nobody had it, once each, and
 // what is open, watched or somebody's working directory goes along.
 func TestS13_AcrossWhileKilled(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "bash")
 	h := NewHost(t)
 	a, b := h.Mount(often), h.Mount()
@@ -122,6 +123,7 @@ func TestS13_AcrossWhileKilled(t *testing.T) {
 
 // TestS13_AcrossKill9: mounts and servers that are killed while a directory goes from one service to the other and back lose nothing.
 func TestS13_AcrossKill9(t *testing.T) {
+	t.Parallel()
 	for _, victim := range []string{"mount", "server"} {
 		t.Run(victim, func(t *testing.T) {
 			const rounds, kills = 120, 6

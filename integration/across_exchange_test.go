@@ -10,6 +10,7 @@ import (
 
 // TestS13_ExchangeAcrossServices: directories of two services get each other's name in one step, with all that is in them.
 func TestS13_ExchangeAcrossServices(t *testing.T) {
+	t.Parallel()
 	r := newRemote(t)
 	near, far := r.server.Mount(), r.client.Mount(r.args()...)
 	mounts := []*Mount{near, far}

@@ -97,6 +97,7 @@ func furnish(dir, value string, mounts ...*Mount) {
 // TestS13_RenameAcrossServices: a directory that goes to another service is renamed like any other, on the mount that renames it and
 // on others: inodes, descriptors, working directories and watches of all that is in it go along.
 func TestS13_RenameAcrossServices(t *testing.T) {
+	t.Parallel()
 	testenv.Need(t, "bash", "mv", "inotifywait")
 	r := newRemote(t)
 	near, far := r.server.Mount(), r.client.Mount(r.args()...)
@@ -239,6 +240,7 @@ func (w *rawWatch) selfOnly(want ...string) {
 
 // TestS13_RenameAcrossServicesRefused: what a rename of a directory cannot be, between services as in one.
 func TestS13_RenameAcrossServicesRefused(t *testing.T) {
+	t.Parallel()
 	r := newRemote(t)
 	near := r.server.Mount()
 	near.Mkdir("open/s")

@@ -166,6 +166,7 @@ func (c *commuters) arrive(at string) {
 // TestS13_AcrossBackAndForth: nothing is lost of what is written, made and looked at while a directory goes from one service to the
 // other all the time.
 func TestS13_AcrossBackAndForth(t *testing.T) {
+	t.Parallel()
 	const rounds = 200
 	r := newRemote(t)
 	near, far := r.server.Mount(), r.client.Mount(r.args()...)
