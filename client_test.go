@@ -622,15 +622,24 @@ func cutting(t *testing.T, url string) string {
 				_ = c.Close()
 				_ = s.Close()
 			}
-			if n < cut {
-				time.AfterFunc(time.Duration(10+rand.IntN(60))*time.Millisecond, end)
+			later := func() { time.AfterFunc(time.Duration(10+rand.IntN(60))*time.Millisecond, end) }
+			if 0 < n && n < cut {
+				later()
 			}
-			for _, way := range [][2]net.Conn{{c, s}, {s, c}} {
-				wg.Go(func() {
-					defer end()
-					_, _ = io.Copy(way[0], way[1])
-				})
-			}
+			wg.Go(func() {
+				defer end()
+				if n == 0 {
+					// Connect does not try again: it is done when this much has been sent.
+					if _, err := io.CopyN(s, c, 2000); err == nil {
+						later()
+					}
+				}
+				_, _ = io.Copy(s, c)
+			})
+			wg.Go(func() {
+				defer end()
+				_, _ = io.Copy(c, s)
+			})
 		}
 	})
 	return "unix://" + l.Addr().String()
