@@ -62,10 +62,11 @@ lint:
 	.ci/generated
 
 # With the race detector, except diff: it has no goroutines, and a build with the detector has none of its assembly. And
-# memfile without it too, at the speed at which readers and writers in different processes meet.
+# without it too: memfile, at the speed at which readers and writers in different processes meet, and fs/estate, whose
+# instructions are run one by one.
 unit:
 	CGO_ENABLED=1 go test -race -count=1 -timeout 10m $(filter-out %/diff,$(packages))
-	go test -count=1 -timeout 5m ./diff ./memfile
+	go test -count=1 -timeout 5m ./diff ./memfile ./fs/estate
 
 # Package diff as on other machines: without assembly, and on processors that qemu emulates, where a kernel that must not be
 # chosen dies of SIGILL. See docs/simd.md.
