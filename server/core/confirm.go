@@ -27,8 +27,9 @@ var errUnconfirmed = errors.New("the client does not confirm changes of what it 
 
 // caches is who keeps which variables, and which outcomes wait for them.
 type caches struct {
-	kept  atomic.Int64 // registrations; most of the time there are none
-	asked atomic.Int64 // questions that are open
+	kept     atomic.Int64 // registrations; most of the time there are none
+	asked    atomic.Int64 // questions that are open
+	patience time.Duration
 
 	mu   sync.Mutex // guards the following; a leaf
 	of   map[uint64][]*Session
@@ -36,7 +37,7 @@ type caches struct {
 }
 
 func newCaches() caches {
-	return caches{of: map[uint64][]*Session{}, open: map[*question]struct{}{}}
+	return caches{patience: confirmTime, of: map[uint64][]*Session{}, open: map[*question]struct{}{}}
 }
 
 // kept is what a session keeps; guarded by caches.mu.
@@ -226,7 +227,7 @@ func (s *Core) ask(d *delta, list []outcome) {
 		q := asked[k]
 		if q == nil {
 			q = &question{to: to, service: service, rev: d.rev}
-			q.timer = time.AfterFunc(confirmTime, func() { s.unconfirmed(q) })
+			q.timer = time.AfterFunc(c.patience, func() { s.unconfirmed(q) })
 			asked[k] = q
 			c.open[q] = struct{}{}
 			c.asked.Add(1)

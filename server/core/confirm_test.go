@@ -54,11 +54,19 @@ func (p *peer) awaitRev(after int64) (rev int64) {
 	return rev
 }
 
-// slack is confirmTime where nobody may be cut off for the test's being slow: less than it is waited for what must not come.
+// slack is how long what must not come is waited for.
 const slack = confirmTime / 3
 
-func TestS7_ConfirmedBeforeAcknowledged(t *testing.T) {
+// patient is a core that waits for confirmations for as long as a test takes: nobody is cut off for being slow, and who is waited
+// for needlessly gives no answer in time.
+func patient(t *testing.T) *testCore {
 	s := startCore(t)
+	s.caches.patience = time.Hour
+	return s
+}
+
+func TestS7_ConfirmedBeforeAcknowledged(t *testing.T) {
+	s := patient(t)
 	w := connect(t, s)
 	res := w.do(store("a", "0"), store("b", "0"))
 	p, service := cacher(t, s, res[0].ID)
@@ -69,16 +77,16 @@ func TestS7_ConfirmedBeforeAcknowledged(t *testing.T) {
 		t.Fatal("acknowledged before it was confirmed")
 	}
 	other := connect(t, s)
-	if began := time.Now(); !answered(other.beginDo(store("b", "1")), bound) || time.Since(began) > slack {
-		t.Errorf("a change of what nobody has cached took %v", time.Since(began))
+	if !answered(other.beginDo(store("b", "1")), bound) {
+		t.Error("a change of what nobody has cached is not acknowledged")
 	}
 	same := other.beginDo(store("a", "1")) // tells that it is stored
-	if answered(same, confirmTime/10) {
+	if answered(same, slack) {
 		t.Error("what is not confirmed was acknowledged to one who wrote the same")
 	}
 	p.Confirm(service, rev-1)
 	p.Confirm(service+1, rev)
-	if answered(asked, confirmTime/10) {
+	if answered(asked, slack) {
 		t.Fatal("acknowledged by what confirms something else")
 	}
 	p.Confirm(service, rev)
@@ -89,8 +97,8 @@ func TestS7_ConfirmedBeforeAcknowledged(t *testing.T) {
 		t.Errorf("%d open questions", n)
 	}
 	// The own session has nobody to wait for.
-	if began := time.Now(); !answered(p.beginDo(store("a", "2")), bound) || time.Since(began) > slack {
-		t.Errorf("its own change took %v", time.Since(began))
+	if !answered(p.beginDo(store("a", "2")), bound) {
+		t.Error("its own change is not acknowledged")
 	}
 	p.Confirm(service, p.awaitRev(rev))
 	select {
@@ -101,8 +109,8 @@ func TestS7_ConfirmedBeforeAcknowledged(t *testing.T) {
 	if err := p.Cache(service, []uint64{res[0].ID}, true); err != nil {
 		t.Fatal(err)
 	}
-	if began := time.Now(); !answered(w.beginDo(store("a", "3")), bound) || time.Since(began) > slack {
-		t.Errorf("a change of what nobody keeps any more took %v", time.Since(began))
+	if !answered(w.beginDo(store("a", "3")), bound) {
+		t.Error("a change of what nobody keeps any more is not acknowledged")
 	}
 	if n := s.caches.kept.Load(); n != 0 {
 		t.Errorf("%d registrations", n)
@@ -135,13 +143,13 @@ func TestS7_UnconfirmedIsCutOff(t *testing.T) {
 
 // TestS7_ConfirmedEarly has the watcher confirm before the committer asks.
 func TestS7_ConfirmedEarly(t *testing.T) {
-	s := startCore(t)
+	s := patient(t)
 	w := connect(t, s)
 	id := w.do(store("a", "0"))[0].ID
 	p, service := cacher(t, s, id)
 	p.Confirm(service, 1<<40)
-	if began := time.Now(); !answered(w.beginDo(store("a", "1")), bound) || time.Since(began) > slack {
-		t.Errorf("it took %v", time.Since(began))
+	if !answered(w.beginDo(store("a", "1")), bound) {
+		t.Error("it is not acknowledged")
 	}
 }
 
@@ -151,19 +159,15 @@ func TestS7_WhoLeavesIsNotWaitedFor(t *testing.T) {
 		"unwatch": func(p *peer, service uint64) { p.Unwatch(service) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := startCore(t)
+			s := patient(t)
 			w := connect(t, s)
 			id := w.do(store("a", "0"))[0].ID
 			p, service := cacher(t, s, id)
 			asked := w.beginDo(store("a", "1"))
 			p.awaitRev(0)
-			began := time.Now()
 			leave(p, service)
 			if !answered(asked, bound) {
 				t.Fatal("no answer")
-			}
-			if d := time.Since(began); d > slack {
-				t.Errorf("acknowledged %v later", d)
 			}
 		})
 	}
@@ -200,7 +204,7 @@ func TestS7_CacheRefuses(t *testing.T) {
 func TestS7_AskedWhereItHasGone(t *testing.T) {
 	for _, watches := range []bool{true, false} {
 		t.Run(fmt.Sprintf("watches %v", watches), func(t *testing.T) {
-			s := startCore(t)
+			s := patient(t)
 			q := connect(t, s)
 			q.do(at(model.OpMkdir, "t", "", ""), at(model.OpMkdir, "t", "s", ""), at(model.OpMkdir, "t", "r", ""), at(model.OpMkdir, "t", "s", "d"))
 			id := q.do(store("d/v", "1"))[0].ID
@@ -244,7 +248,7 @@ func TestS7_AskedWhereItHasGone(t *testing.T) {
 
 // TestS7_MovedWhileLoading: services are loaded and let go while what is cached moves.
 func TestS7_MovedWhileLoading(t *testing.T) {
-	s := startCore(t)
+	s := patient(t)
 	q := connect(t, s)
 	twoServices(q)
 	id := q.do(store("d/v", "1"))[0].ID
