@@ -74,7 +74,8 @@ func (h *Host) kill9At(dir string, meanwhile func()) time.Duration {
 	return time.Since(killed)
 }
 
-// guardOf returns the pid of the guard of a mount, once there is one and no more.
+// guardOf returns the pid of the guard of a mount, once there is one and no more, which guards the process that serves the mount,
+// if one does: for a moment there is only the guard of the process before.
 func (h *Host) guardOf(dir string) (pid int) {
 	h.t.Helper()
 	testenv.Eventually(h.t, slower(10*time.Second), func() error {
@@ -86,6 +87,10 @@ func (h *Host) guardOf(dir string) (pid int) {
 		}
 		if n != 1 {
 			return fmt.Errorf("%d guards", n)
+		}
+		env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if serving := h.serving(dir); serving != 0 && !strings.Contains(string(env), fmt.Sprintf("COMMYFS_MOUNT_GUARD=%d ", serving)) {
+			return fmt.Errorf("guard %d does not guard process %d", pid, serving)
 		}
 		return nil
 	})
