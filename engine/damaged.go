@@ -2,7 +2,7 @@ package engine
 
 // Damaged is a record that cannot be read, and what its key tells of it.
 type Damaged struct {
-	Tenant, Service string // of a tenant (Service is empty) or a service
+	Tenant, Service string // of a tenant (Service is empty) or a service; of the latter, Tenant is the prefix of its tenant
 	Client          string // of an answer to a client, in Slot, or of what schema 1 had of a client
 	Slot            uint64
 	Name            string // of an API key

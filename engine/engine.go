@@ -20,7 +20,7 @@
 //	/1/id                         ids below it may have been given
 //	/1/b                          incarnation, number of the last batch, bytes since the last compaction
 //	/1/t/<tenant>                 tenant
-//	/1/s/<tenant>\0<service>      service
+//	/1/s/<prefix>\0<service>      service, by the prefix of its tenant
 //	/1/f/<sid>                    version floor of a service
 //	/1/d/<sid>/<name>             directory, by the service in which the one that it is in was made
 //	/1/v/<sid>/<name>             variable, in the same way: header, then the value unless that is large

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,8 +19,8 @@ import (
 func TestReopenKeepsEverything(t *testing.T) {
 	noLeaks(t)
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	tenants := []Tenant{{1024, "plant", 5, 0}, {1025, "t\x00\x01\xff", -6, 33000}}
-	services := []Service{{1026, "plant", "line1", 7, 0}, {1027, "t\x00\x01\xff", "s\x00/\xfe", 8, 32768}}
+	tenants := []Tenant{{1024, "plant", "/5/", 5, 0}, {1025, "t\x00\x01\xff", "", -6, 33000}}
+	services := []Service{{1026, "/5/", "line1", 7, 0}, {1027, "t\x00\x01\xff", "s\x00/\xfe", 8, 32768}}
 	dirs := []Dir{{1028, "a", "", 0, 0, 9, 0}, {1029, "a/b\x00", "/a\x00/", 1 << 62, 1 << 60, 10, 32900}}
 	vars := []Variable{
 		{1030, "a/b\x00/\xff", 1<<63 - 1, 1<<63 - 1, 33000, "root@host", 200, []byte("value\x00\xff")},
@@ -286,7 +287,7 @@ func TestEarlierSchema(t *testing.T) {
 	dir := t.TempDir()
 	e := open(t, Options{Dir: dir})
 	id := e.StoreID()
-	for key, value := range map[string]string{keyStore: "1 " + id, tenantKey("t"): "\x01\x05\x06", dirKey(7, "d"): "\x01\x08\x0a", dirKey(7, "e"): "\x03\x0a\x0a\x07",
+	for key, value := range map[string]string{keyStore: "1 " + id, tenantKey("t"): "\x01\x05\x06", tenantKey("u"): "\x05\x06\x06\x07", dirKey(7, "d"): "\x01\x08\x0a", dirKey(7, "e"): "\x03\x0a\x0a\x07",
 		dirKey(7, "f"):      "\x04\x0b\x0a\x07\x02p/\x05",
 		variableKey(7, "v"): "\x01\x09\x03\x0c\x01w\x00value", clientKey("c"): "\x01\x0canswers"} {
 		if _, err := e.kv.Put(t.Context(), key, value); err != nil {
@@ -296,7 +297,7 @@ func TestEarlierSchema(t *testing.T) {
 	e.Close()
 	e = open(t, Options{Dir: dir})
 	tenants, _, _, err := e.LoadTree(t.Context(), nil)
-	if want := (Tenant{ID: 5, Name: "t", MTime: 3}); err != nil || len(tenants) != 1 || tenants[0] != want {
+	if want := []Tenant{{ID: 5, Name: "t", MTime: 3}, {ID: 6, Name: "u", MTime: 3, Mode: 7}}; err != nil || !slices.Equal(tenants, want) {
 		t.Errorf("got tenants %+v (%v), want %+v", tenants, err, want)
 	}
 	_, _, err = e.LoadService(t.Context(), 7, pageFunc(func(p Page) error {

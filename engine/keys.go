@@ -10,8 +10,8 @@ import (
 // Schema is the layout of keys and records that this package writes, and the newest that it reads. Schema 1 had no modes,
 // and the answers of a client in one record; schema 2 had all values whole; schema 3 had no bare services; in
 // schema 4 what is in a directory was stored under the directory's path; schema 5 had no directories in another service than that
-// in which they were made.
-const Schema = 6
+// in which they were made; schema 6 had services under their tenant's name.
+const Schema = 7
 
 const (
 	keyStore = "/1/store"
@@ -37,8 +37,8 @@ const (
 	prefixLease    = "/1/h/"
 )
 
-// The first NUL of a service's key ends the tenant's name, so a NUL inside it, which raw names may have, is written in
-// another way. The order of keys stays the order of names.
+// The first NUL of a service's key ends the tenant's prefix, so a NUL inside it, which raw names may have, is written in
+// another way. The order of keys stays the order of prefixes.
 var (
 	escapeTenant   = strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02")
 	unescapeTenant = strings.NewReplacer("\x01\x01", "\x00", "\x01\x02", "\x01")
@@ -46,17 +46,17 @@ var (
 
 func tenantKey(name string) string { return prefixTenant + name }
 
-func serviceKey(tenant, name string) string {
-	return prefixService + escapeTenant.Replace(tenant) + "\x00" + name
+func serviceKey(prefix, name string) string {
+	return prefixService + escapeTenant.Replace(prefix) + "\x00" + name
 }
 
 // splitServiceKey takes a service's key without the prefix.
-func splitServiceKey(key string) (tenant, name string, err error) {
-	tenant, name, ok := strings.Cut(key, "\x00")
+func splitServiceKey(key string) (prefix, name string, err error) {
+	prefix, name, ok := strings.Cut(key, "\x00")
 	if !ok {
 		return "", "", fmt.Errorf("%w: service key %q", ErrCorrupt, key)
 	}
-	return unescapeTenant.Replace(tenant), name, nil
+	return unescapeTenant.Replace(prefix), name, nil
 }
 
 func floorKey(service uint64) string { return fmt.Sprintf("%s%016x", prefixFloor, service) }
@@ -65,7 +65,7 @@ func floorKey(service uint64) string { return fmt.Sprintf("%s%016x", prefixFloor
 func dirPrefix(service uint64) string      { return fmt.Sprintf("%s%016x/", prefixDir, service) }
 func variablePrefix(service uint64) string { return fmt.Sprintf("%s%016x/", prefixVariable, service) }
 
-// DirPrefix is a prefix that no other directory of the service has or gets: names begin with no slash.
+// DirPrefix is a prefix that no other directory of the service, or no other tenant, has or gets: names begin with no slash.
 func DirPrefix(id uint64) string { return fmt.Sprintf("/%x/", id) }
 
 // islandKey is the key of the island that a directory of a service is, by its prefix.

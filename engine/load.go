@@ -12,7 +12,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// LoadTree reads all tenants and services, in the order of their names, at one revision.
+// LoadTree reads all tenants, in the order of their names, and all services, in that of their tenants' prefixes and their own names, at
+// one revision.
 func (e *Engine) LoadTree(ctx context.Context, aside Aside) (tenants []Tenant, services []Service, rev int64, err error) {
 	rev, err = e.load(ctx, func(ctx context.Context, rev int64) error {
 		err := e.pages(ctx, prefixTenant, rev, func(key string, value []byte) error {
@@ -27,13 +28,13 @@ func (e *Engine) LoadTree(ctx context.Context, aside Aside) (tenants []Tenant, s
 			return err
 		}
 		return e.pages(ctx, prefixService, rev, func(key string, value []byte) error {
-			tenant, name, err := splitServiceKey(key)
+			prefix, name, err := splitServiceKey(key)
 			if err != nil {
 				return aside.put(Damaged{}, err)
 			}
-			s, err := decodeService(tenant, name, value)
+			s, err := decodeService(prefix, name, value)
 			if err != nil {
-				return aside.put(Damaged{Tenant: tenant, Service: name}, err)
+				return aside.put(Damaged{Tenant: prefix, Service: name}, err)
 			}
 			services = append(services, s)
 			return nil

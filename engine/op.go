@@ -33,17 +33,17 @@ func (o Op) etcd() *pb.RequestOp {
 // opOverhead covers what protobuf and the log add to a key and a value.
 const opOverhead = 32
 
-// PutTenant stores a tenant under its name. A rename also deletes the old name, and moves the tenant's services.
+// PutTenant stores a tenant under its name. A rename also deletes the old name, and the tenant keeps its prefix.
 func PutTenant(t Tenant) Op { return Op{key: tenantKey(t.Name), value: t.encode()} }
 
 // DeleteTenant removes the tenant of that name.
 func DeleteTenant(name string) Op { return Op{key: tenantKey(name)} }
 
-// PutService stores a service under its names.
+// PutService stores a service under its name and its tenant's prefix.
 func PutService(s Service) Op { return Op{key: serviceKey(s.Tenant, s.Name), value: s.encode()} }
 
-// DeleteService removes what is kept under those names, not what hangs on the service's id.
-func DeleteService(tenant, name string) Op { return Op{key: serviceKey(tenant, name)} }
+// DeleteService removes what is kept under a name and a tenant's prefix, not what hangs on the service's id.
+func DeleteService(prefix, name string) Op { return Op{key: serviceKey(prefix, name)} }
 
 // PutFloor stores a service's version floor.
 func PutFloor(service, floor uint64) Op {

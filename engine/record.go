@@ -8,8 +8,8 @@ import (
 
 // recordFormat is the first byte of every record. A record of a higher format is refused, not guessed at. Records of format
 // 1 have no modes, those of format 2 no sizes, those of format 3 no prefixes, those of format 4 no
-// homes.
-const recordFormat = 5
+// homes, those of format 5 no prefixes of tenants.
+const recordFormat = 6
 
 // A record is the format, then the fields in order: numbers as varints, strings with their length before them, and at
 // the end, without a length, what is opaque.
@@ -95,21 +95,25 @@ func (d *decoder) bytes(n uint64) []byte {
 func (d *decoder) string() string { return string(d.bytes(d.uvarint())) }
 
 func (t Tenant) encode() []byte {
-	return appendMeta(binary.AppendUvarint(newRecord(25), t.ID), t.MTime, t.Mode)
+	return appendString(appendMeta(binary.AppendUvarint(newRecord(26+len(t.Prefix)), t.ID), t.MTime, t.Mode), t.Prefix)
 }
 
 func decodeTenant(name string, record []byte) (Tenant, error) {
 	d := newDecoder(record)
-	return Tenant{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Name: name}, d.err
+	t := Tenant{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Name: name}
+	if d.format >= 6 {
+		t.Prefix = d.string()
+	}
+	return t, d.err
 }
 
 func (s Service) encode() []byte {
 	return appendMeta(binary.AppendUvarint(newRecord(25), s.ID), s.MTime, s.Mode)
 }
 
-func decodeService(tenant, name string, record []byte) (Service, error) {
+func decodeService(prefix, name string, record []byte) (Service, error) {
 	d := newDecoder(record)
-	return Service{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Tenant: tenant, Name: name}, d.err
+	return Service{ID: d.uvarint(), MTime: d.varint(), Mode: d.mode(), Tenant: prefix, Name: name}, d.err
 }
 
 func encodeNumber(n uint64) []byte { return binary.AppendUvarint(newRecord(10), n) }

@@ -14,7 +14,7 @@ func TestShortRecords(t *testing.T) {
 		record []byte
 		decode func([]byte) error
 	}{
-		{"tenant", Tenant{ID: 300, MTime: 300, Mode: 300}.encode(), func(b []byte) error { _, err := decodeTenant("", b); return err }},
+		{"tenant", Tenant{ID: 300, MTime: 300, Mode: 300, Prefix: "p"}.encode(), func(b []byte) error { _, err := decodeTenant("", b); return err }},
 		{"service", Service{ID: 300, MTime: 300, Mode: 300}.encode(), func(b []byte) error { _, err := decodeService("", "", b); return err }},
 		{"dir", Dir{ID: 300, MTime: 300, Mode: 300, Prefix: "/12c/", Least: 300, Home: 300}.encode(), func(b []byte) error { _, err := decodeDir("", b); return err }},
 		{"island", Island{ID: 300, Service: 300, Was: []uint64{300, 1}}.encode(), func(b []byte) error { _, err := decodeIsland(1, "d/", b); return err }},

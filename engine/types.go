@@ -11,18 +11,22 @@ const (
 const FirstID = 1024
 
 // Tenant is the top level of the tree.
+//
+// Its services are stored under its prefix, which it keeps: a tenant that gets another name is one record, however many services it
+// has.
 type Tenant struct {
-	ID    uint64
-	Name  string
-	MTime int64  // Unix nanoseconds, here and below
-	Mode  uint32 // the server's, here and below; 0: none was set
+	ID     uint64
+	Name   string
+	Prefix string // "": Name
+	MTime  int64  // Unix nanoseconds, here and below
+	Mode   uint32 // the server's, here and below; 0: none was set
 }
 
-// Service is the second level. Its key holds both names: a service is renamed, or moved to another tenant, by deleting it
-// under the old names and putting it under the new ones in one batch; everything inside hangs on its ID and stays.
+// Service is the second level. Its key holds the tenant's prefix and its name: a service is renamed, or moved to another tenant, by
+// deleting it there and putting it under the new ones in one batch; everything inside hangs on its ID and stays.
 type Service struct {
 	ID     uint64
-	Tenant string
+	Tenant string // its prefix
 	Name   string
 	MTime  int64
 	Mode   uint32

@@ -1,7 +1,5 @@
 package core
 
-import "cmp"
-
 // apply brings the view to where a transaction has brought the store: the transactions after one at which the view was right,
 // in their order, or all that the store holds as if it were one. It returns the services that are gone. The caller holds
 // v.mu.
@@ -82,41 +80,26 @@ func (v *view) unindexIn(c *content, in *contentDelta) {
 }
 
 // applyTree does so for tenants and services. It returns the services that are gone. The names that a batch gives anew are
-// freed first: what had one may have got another. A service that the delta does not tell of stays under its names, also if
-// another tenant has got that of its own.
+// freed first: what had one may have got another.
 func (v *view) applyTree(d *delta) (gone map[uint64]*service) {
 	gone = map[uint64]*service{}
 	for k := range d.services {
-		if t := v.tenants[k.tenant]; t != nil {
-			if svc := t.services[k.name]; svc != nil {
-				delete(t.services, k.name)
-				gone[svc.id] = svc
-			}
+		if svc := k.tenant.services[k.name]; svc != nil {
+			delete(k.tenant.services, k.name)
+			gone[svc.id] = svc
 		}
 	}
-	known, had := map[uint64]*tenant{}, map[string]tenant{}
 	for name := range d.tenants {
 		if t := v.tenants[name]; t != nil {
 			delete(v.tenants, name)
-			known[t.id], had[name] = t, *t
+			delete(v.prefixed, t.prefix)
 		}
 	}
 	for name, st := range d.tenants {
-		if st.tenant == nil {
-			continue
+		if t := st.tenant; t != nil {
+			t.name, t.meta = name, st.meta
+			v.tenants[name], v.prefixed[t.prefix] = t, t
 		}
-		t := cmp.Or(known[st.tenant.id], st.tenant)
-		t.name, t.meta = name, st.meta
-		was := had[name]
-		if t.services = was.services; t.services == nil {
-			t.services = map[string]*service{}
-		}
-		if was.id != t.id { // what is left has kept its name
-			for _, svc := range t.services {
-				svc.tenant = t
-			}
-		}
-		v.tenants[name] = t
 	}
 	for k, st := range d.services {
 		if st.service == nil {
@@ -131,8 +114,8 @@ func (v *view) applyTree(d *delta) (gone map[uint64]*service) {
 			}
 		}
 		delete(gone, svc.id)
-		svc.name, svc.tenant, svc.meta = k.name, v.tenants[k.tenant], st.meta
-		svc.tenant.services[k.name] = svc
+		svc.name, svc.tenant, svc.meta = k.name, k.tenant, st.meta
+		k.tenant.services[k.name] = svc
 	}
 	return gone
 }

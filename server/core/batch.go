@@ -12,9 +12,11 @@ type batch struct {
 	view *view
 
 	tenants  layer[string, *tenant]
-	services layer[serviceKey, *service]
-	places   layer[*service, serviceKey] // where a service is now; the zero key when it is gone
-	crowds   layer[string, int]          // number of services of a tenant
+	called   layer[*tenant, string] // the name of a tenant; "": it is gone
+	prefixed layer[string, *tenant] // as view.prefixed has it
+	services layer[placeKey, *service]
+	places   layer[*service, placeKey] // where a service is now; the zero key when it is gone
+	crowds   layer[*tenant, int]       // number of services of a tenant
 	entries  layer[entryKey, entry]
 	counts   layer[*directory, int]       // number of entries of a directory
 	infos    layer[*directory, *dirInfo]  // what a directory is called, and where it is
@@ -59,7 +61,14 @@ type batch struct {
 	}
 }
 
+// serviceKey names a service.
 type serviceKey struct{ tenant, name string }
+
+// placeKey is a name in a tenant.
+type placeKey struct {
+	tenant *tenant
+	name   string
+}
 
 // entryKey is a name in a directory.
 type entryKey struct {
@@ -89,24 +98,21 @@ func newBatch(v *view, now int64) *batch {
 		view:    v,
 		now:     now,
 		tenants: newLayer(func(name string) *tenant { return v.tenants[name] }),
-		services: newLayer(func(k serviceKey) *service {
-			if t := v.tenants[k.tenant]; t != nil {
-				return t.services[k.name]
+		called: newLayer(func(t *tenant) string {
+			if v.tenants[t.name] != t {
+				return ""
 			}
-			return nil
+			return t.name
 		}),
-		places: newLayer(func(s *service) serviceKey {
+		prefixed: newLayer(func(prefix string) *tenant { return v.prefixed[prefix] }),
+		services: newLayer(func(k placeKey) *service { return k.tenant.services[k.name] }),
+		places: newLayer(func(s *service) placeKey {
 			if v.services[s.id] != s {
-				return serviceKey{}
+				return placeKey{}
 			}
-			return serviceKey{s.tenant.name, s.name}
+			return placeKey{s.tenant, s.name}
 		}),
-		crowds: newLayer(func(name string) int {
-			if t := v.tenants[name]; t != nil {
-				return len(t.services)
-			}
-			return 0
-		}),
+		crowds:   newLayer(func(t *tenant) int { return len(t.services) }),
 		counts:   newLayer(func(d *directory) int { return d.count }),
 		infos:    newLayer(func(d *directory) *dirInfo { return d.now }),
 		prefixes: newLayer(func(k prefixKey) *directory { return k.service.content.Load().prefixes[k.prefix] }),
@@ -127,6 +133,8 @@ func newBatch(v *view, now int64) *batch {
 // keep makes what was done since the last keep or rollback part of the batch.
 func (b *batch) keep() {
 	b.tenants.keep()
+	b.called.keep()
+	b.prefixed.keep()
 	b.services.keep()
 	b.places.keep()
 	b.crowds.keep()
@@ -151,6 +159,8 @@ func (b *batch) keep() {
 // rollback forgets what was done since.
 func (b *batch) rollback() {
 	b.tenants.rollback()
+	b.called.rollback()
+	b.prefixed.rollback()
 	b.services.rollback()
 	b.places.rollback()
 	b.crowds.rollback()
@@ -171,6 +181,23 @@ func (b *batch) rollback() {
 	b.giveBack(s.taken)
 	b.events, b.tree, b.taken, b.freed, b.bytes, b.wrote = b.events[:s.events], b.tree[:s.tree], b.taken[:s.taken], b.freed[:s.freed], s.bytes, s.wrote
 	b.pieces, b.ferries = s.pieces, b.ferries[:s.ferries]
+}
+
+// service finds a service by its names.
+func (b *batch) service(k serviceKey) *service {
+	if t := b.tenants.get(k.tenant); t != nil {
+		return b.services.get(placeKey{t, k.name})
+	}
+	return nil
+}
+
+// namesOf are the names of a service; the zero key when it is gone.
+func (b *batch) namesOf(s *service) serviceKey {
+	k := b.places.get(s)
+	if k == (placeKey{}) {
+		return serviceKey{}
+	}
+	return serviceKey{b.called.get(k.tenant), k.name}
 }
 
 // abandon forgets the whole batch.

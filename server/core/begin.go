@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,36 +42,56 @@ func (s *Core) loadTree(ctx context.Context) error {
 		s.setAside(d)
 		v.damage(serviceKey{d.Tenant, d.Service})
 	}
-	tenants, services, rev, err := s.engine.LoadTree(ctx, broken)
+	var damaged []engine.Damaged
+	tenants, services, rev, err := s.engine.LoadTree(ctx, func(d engine.Damaged) { damaged = append(damaged, d) })
 	if err != nil {
 		return err
 	}
 	d := newDelta()
 	d.rev = rev
-	for _, t := range tenants {
-		m := meta{t.MTime, model.Mode(t.Mode)}
-		d.tenants[t.Name] = tenantState{newTenant(t.ID, t.Name, m), m}
+	prefixed := map[string]*tenant{}
+	for _, e := range tenants {
+		m, prefix := meta{e.MTime, model.Mode(e.Mode)}, cmp.Or(e.Prefix, e.Name)
+		if other := prefixed[prefix]; other != nil {
+			broken(engine.Damaged{Tenant: e.Name, Err: fmt.Errorf("tenant with the services of %q", other.name)})
+			continue
+		}
+		t := newTenant(e.ID, e.Name, prefix, m)
+		d.tenants[e.Name], prefixed[prefix] = tenantState{t, m}, t
+	}
+	// named are the names of a service that is stored under a prefix, which is one if nobody knows whose it is.
+	named := func(prefix, name string) serviceKey {
+		if t := prefixed[prefix]; t != nil {
+			prefix = t.name
+		}
+		return serviceKey{prefix, name}
+	}
+	for _, d := range damaged {
+		if d.Service != "" {
+			d.Tenant = named(d.Tenant, d.Service).tenant
+		}
+		broken(d)
 	}
 	ids := map[uint64]serviceKey{}
 	for _, e := range services {
-		t, key := d.tenants[e.Tenant].tenant, serviceKey{e.Tenant, e.Name}
+		t, names := prefixed[e.Tenant], named(e.Tenant, e.Name)
 		other, twice := ids[e.ID]
 		switch {
-		case t == nil && v.damaged[e.Tenant][""]:
-			v.damage(key) // as its tenant
+		case t == nil && v.damaged[names.tenant][""]:
+			v.damage(names) // as its tenant
 			continue
 		case t == nil:
-			broken(engine.Damaged{Tenant: e.Tenant, Service: e.Name, Err: errors.New("service without a tenant")})
+			broken(engine.Damaged{Tenant: names.tenant, Service: e.Name, Err: errors.New("service without a tenant")})
 			continue
 		case twice:
-			broken(engine.Damaged{Tenant: e.Tenant, Service: e.Name, Err: fmt.Errorf("service with the id of %q/%q", other.tenant, other.name)})
+			broken(engine.Damaged{Tenant: names.tenant, Service: e.Name, Err: fmt.Errorf("service with the id of %q/%q", other.tenant, other.name)})
 			continue
 		}
-		ids[e.ID] = key
+		ids[e.ID] = names
 		m := meta{e.MTime, model.Mode(e.Mode)}
 		svc := newService(e.ID, e.Name, t, m)
 		svc.since.Store(rev) // only the server changes anything
-		d.services[key] = serviceState{svc, m}
+		d.services[placeKey{t, e.Name}] = serviceState{svc, m}
 	}
 	if d.moved, err = s.engine.LoadMoved(ctx, s.setAside); err != nil {
 		return err

@@ -36,7 +36,7 @@ func (e *evaluator) makeBare(c *model.Change) (model.Result, error) {
 	if c.Service == "" || c.Name != "" || !validMode(c.NewMode) {
 		return model.Result{}, model.ErrInvalid
 	}
-	if e.services.get(serviceKey{c.Tenant, c.Service}) != nil {
+	if e.service(serviceKey{c.Tenant, c.Service}) != nil {
 		return model.Result{}, model.ErrExists
 	}
 	s, err := e.makeService(c.Tenant, c.Service, c.NewMode, c.Parents)
@@ -83,7 +83,7 @@ func (e *evaluator) resize(c *model.Change) (model.Result, error) {
 	}
 	e.bares.set(s, size)
 	e.tick()
-	key := e.places.get(s)
+	key := e.namesOf(s)
 	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: e.tenants.get(key.tenant), service: s, before: key, after: key})
 	e.wrote = true
 	return r, nil

@@ -155,11 +155,9 @@ func (e *evaluator) exchangeServices(c *model.Change) (model.Result, error) {
 		return r, nil
 	}
 	e.tick()
-	e.setService(from, u)
-	e.setService(to, s)
-	e.places.set(u, from)
-	e.places.set(s, to)
 	here, there := e.tenants.get(from.tenant), e.tenants.get(to.tenant)
+	e.setService(placeKey{here, from.name}, u)
+	e.setService(placeKey{there, to.name}, s)
 	e.stirredTenant(here)
 	e.stirredTenant(there)
 	e.tree = append(e.tree,
@@ -187,30 +185,14 @@ func (e *evaluator) exchangeTenants(c *model.Change) (model.Result, error) {
 		return model.Result{}, err
 	}
 	r := model.Result{ID: list[0].id, MTime: list[0].mtime, Unchanged: list[0] == list[1]}
-	switch {
-	case r.Unchanged:
+	if r.Unchanged {
 		return r, nil
-	case e.crowds.get(names[0])+e.crowds.get(names[1]) > maxRenamed:
-		return model.Result{}, model.ErrCrossDevice
 	}
 	e.tick()
-	var inside [2][]serviceName
-	for i, name := range names {
-		for _, n := range e.servicesOf(name) {
-			key := serviceKey{name, n}
-			inside[i] = append(inside[i], serviceName{e.services.get(key), n})
-			e.setService(key, nil)
-		}
-	}
 	for i, name := range names {
 		to := names[1-i]
 		e.setTenant(to, list[i])
-		for _, in := range inside[i] {
-			e.setService(serviceKey{to, in.name}, in.service)
-			e.places.set(in.service, serviceKey{to, in.name})
-		}
-		e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: list[i], time: e.now, inside: inside[i],
-			before: serviceKey{tenant: name}, after: serviceKey{tenant: to}})
+		e.tree = append(e.tree, e.renamedTenant(list[i], name, to))
 	}
 	return r, nil
 }

@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"unsafe"
 
 	"github.com/commy-project/commyfs/model"
 )
@@ -227,7 +228,7 @@ func (e *evaluator) renameService(c *model.Change) (model.Result, error) {
 			return model.Result{}, err
 		}
 	}
-	if there := e.services.get(to); there != nil {
+	if there := e.service(to); there != nil {
 		if c.NoReplace {
 			return model.Result{}, model.ErrExists
 		}
@@ -244,14 +245,12 @@ func (e *evaluator) renameService(c *model.Change) (model.Result, error) {
 }
 
 func (e *evaluator) moveService(s *service, from, to serviceKey, t *tenant) {
-	e.setService(from, nil)
-	e.setService(to, s)
-	e.places.set(s, to)
-	e.stirredTenant(e.tenants.get(from.tenant))
+	old := e.tenants.get(from.tenant)
+	e.setService(placeKey{old, from.name}, nil)
+	e.setService(placeKey{t, to.name}, s)
+	e.stirredTenant(old)
 	e.stirredTenant(t)
-	e.tree = append(e.tree, &treeEvent{
-		Origin: e.Origin, tenant: t, service: s, time: e.now, before: from, after: to, from: e.tenants.get(from.tenant),
-	})
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, service: s, time: e.now, before: from, after: to, from: old})
 }
 
 // renameTenant gives a tenant another name, and with it all its services.
@@ -289,40 +288,27 @@ func (e *evaluator) renameTenant(c *model.Change) (model.Result, error) {
 			return model.Result{}, err
 		}
 	}
-	if e.crowds.get(from) > maxRenamed {
-		return model.Result{}, model.ErrCrossDevice
-	}
 	e.tick()
 	e.setTenant(from, nil)
 	e.setTenant(to, t)
-	ev := &treeEvent{Origin: e.Origin, tenant: t, time: e.now, before: serviceKey{tenant: from}, after: serviceKey{tenant: to}}
-	e.tree = append(e.tree, ev)
-	for _, name := range e.servicesOf(from) {
-		key := serviceKey{from, name}
-		s := e.services.get(key)
-		// Said of the tenant already: those who see both names are told once.
-		e.setService(key, nil)
-		e.setService(serviceKey{to, name}, s)
-		e.places.set(s, serviceKey{to, name})
-		ev.inside = append(ev.inside, serviceName{s, name})
-	}
+	e.tree = append(e.tree, e.renamedTenant(t, from, to))
 	return r, nil
 }
 
-// servicesOf lists the services of a tenant.
-func (e *evaluator) servicesOf(tenant string) []string {
-	var names []string
-	if t := e.view.tenants[tenant]; t != nil {
-		for name := range t.services {
-			if e.services.get(serviceKey{tenant, name}) != nil {
-				names = append(names, name)
-			}
+// renamedTenant tells that a tenant has got another name. Its services are where they were, in it.
+func (e *evaluator) renamedTenant(t *tenant, from, to string) *treeEvent {
+	ev := &treeEvent{Origin: e.Origin, tenant: t, time: e.now, before: serviceKey{tenant: from}, after: serviceKey{tenant: to}}
+	ev.inside = make([]serviceName, 0, e.crowds.get(t))
+	for name := range t.services {
+		if s := e.services.get(placeKey{t, name}); s != nil {
+			ev.inside = append(ev.inside, serviceName{s, name})
 		}
 	}
 	for k, s := range e.services.over {
-		if s != nil && k.tenant == tenant && e.services.base(k) == nil {
-			names = append(names, k.name)
+		if s != nil && k.tenant == t && e.services.base(k) == nil {
+			ev.inside = append(ev.inside, serviceName{s, k.name})
 		}
 	}
-	return names
+	e.work += len(ev.inside) * int(unsafe.Sizeof(serviceName{}))
+	return ev
 }

@@ -27,7 +27,7 @@ func (e *evaluator) mkdir(c *model.Change) (model.Result, error) {
 		}
 		return model.Result{ID: t.id, MTime: t.mtime}, nil
 	case c.Name == "":
-		if e.services.get(serviceKey{c.Tenant, c.Service}) != nil {
+		if e.service(serviceKey{c.Tenant, c.Service}) != nil {
 			return model.Result{}, model.ErrExists
 		}
 		s, err := e.makeService(c.Tenant, c.Service, c.NewMode, c.Parents)
@@ -59,7 +59,12 @@ func (e *evaluator) makeTenant(name string, mode model.Mode) (*tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := newTenant(id, name, meta{e.tick(), mode})
+	prefix := name
+	if e.prefixed.get(name) != nil { // of one that was called so
+		prefix = engine.DirPrefix(id)
+	}
+	t := newTenant(id, name, prefix, meta{e.tick(), mode})
+	e.prefixed.set(prefix, t)
 	e.setTenant(name, t)
 	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, time: e.now, after: serviceKey{tenant: name}})
 	return t, nil
@@ -75,7 +80,10 @@ func (e *evaluator) noTenant(name string) error {
 
 func (e *evaluator) setTenant(name string, t *tenant) {
 	e.tenants.set(name, t)
-	e.wrote = e.wrote || t != nil
+	if t != nil {
+		e.called.set(t, name)
+		e.wrote = true
+	}
 }
 
 // makeService makes a service with a free name, and with parents its tenant.
@@ -109,20 +117,21 @@ func (e *evaluator) makeService(tenantName, name string, mode model.Mode, parent
 	s := newService(id, name, t, meta{e.tick(), mode})
 	s.content.Store(newContent(s))
 	s.use()
-	key := serviceKey{tenantName, name}
-	e.setService(key, s)
-	e.places.set(s, key)
+	e.setService(placeKey{t, name}, s)
 	e.stirredTenant(t)
-	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, service: s, time: e.now, after: key})
+	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, service: s, time: e.now, after: serviceKey{tenantName, name}})
 	return s, nil
 }
 
 // setService puts a service, or nothing, under a name, and keeps count.
-func (e *evaluator) setService(key serviceKey, s *service) {
+func (e *evaluator) setService(key placeKey, s *service) {
 	e.work += putCost
 	was := e.services.get(key)
 	e.services.set(key, s)
-	e.wrote = e.wrote || s != nil
+	if s != nil {
+		e.places.set(s, key)
+		e.wrote = true
+	}
 	if (was == nil) != (s == nil) {
 		n := e.crowds.get(key.tenant)
 		if s != nil {
@@ -185,13 +194,15 @@ func (e *evaluator) rmdir(c *model.Change) (model.Result, error) {
 }
 
 func (e *evaluator) dropTenant(name string, t *tenant) error {
-	if e.crowds.get(name) != 0 {
+	if e.crowds.get(t) != 0 {
 		return model.ErrNotEmpty
 	}
 	if e.view.damaged[name] != nil {
 		return errDamaged // a service in it
 	}
 	e.setTenant(name, nil)
+	e.called.set(t, "")
+	e.prefixed.set(t.prefix, nil)
 	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, time: e.tick(), before: serviceKey{tenant: name}})
 	return nil
 }
@@ -204,13 +215,13 @@ func (e *evaluator) dropService(key serviceKey, s *service) error {
 	if c := s.content.Load(); c.holdsDamaged(c.root) {
 		return errDamaged
 	}
-	e.setService(key, nil)
-	e.places.set(s, serviceKey{})
+	t := e.tenants.get(key.tenant)
+	e.setService(placeKey{t, key.name}, nil)
+	e.places.set(s, placeKey{})
 	if e.bares.get(s) != 0 {
 		e.bares.set(s, 0)
 	}
 	e.tick()
-	t := e.tenants.get(key.tenant)
 	e.stirredTenant(t)
 	e.tree = append(e.tree, &treeEvent{Origin: e.Origin, tenant: t, service: s, time: e.now, before: key, from: t})
 	return nil

@@ -28,8 +28,9 @@ func TestDamagedRecords(t *testing.T) {
 		p.do(model.Change{Op: model.OpStore, Tenant: tenant, Service: service, Name: "v", Data: []byte("1"), Create: true, Parents: true})
 	}
 	put("bad", "s")
-	put("half", "bad")
-	put("half", "good")
+	put("was", "bad")
+	put("was", "good")
+	p.do(model.Change{Op: model.OpRename, Tenant: "was", ToTenant: "half"})
 	put("lone", "s")
 	put("good", "s")
 	other := connect(t, s)
@@ -56,8 +57,9 @@ func TestDamagedRecords(t *testing.T) {
 	}
 	ops := []engine.Op{
 		damage(engine.PutTenant(engine.Tenant{Name: "bad"})),
-		damage(engine.PutService(engine.Service{Tenant: "half", Name: "bad"})),
-		engine.PutService(engine.Service{Tenant: "half", Name: "twin", ID: good}),
+		damage(engine.PutService(engine.Service{Tenant: "was", Name: "bad"})),
+		engine.PutService(engine.Service{Tenant: "was", Name: "twin", ID: good}),
+		engine.PutTenant(engine.Tenant{ID: 1 << 40, Name: "thief", Prefix: "good"}),
 		engine.DeleteTenant("lone"),
 		damage(engine.PutKey(engine.Key{Name: "key"})),
 		damage(engine.PutMoved(1<<40, 1)),
@@ -95,7 +97,7 @@ func TestDamagedRecords(t *testing.T) {
 		}
 		p.do(model.Change{Op: model.OpAppend, Tenant: "half", Service: "good", Name: "v", Data: []byte("1")})
 		p.do(model.Change{Op: model.OpAppend, Tenant: "good", Service: "s", Name: "v", Data: []byte("1")})
-		for _, at := range []serviceKey{{"bad", "s"}, {"bad", "new"}, {"half", "bad"}, {"half", "twin"}, {"lone", "s"}} {
+		for _, at := range []serviceKey{{"bad", "s"}, {"bad", "new"}, {"half", "bad"}, {"half", "twin"}, {"lone", "s"}, {"thief", "s"}} {
 			_, err := p.tryList(&model.List{Tenant: at.tenant, Service: at.name})
 			p.wantCode(err, model.CodeInternal)
 			_, err = p.get(at.tenant, at.name, "v")

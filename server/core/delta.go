@@ -10,7 +10,7 @@ import (
 type delta struct {
 	rev      int64
 	tenants  map[string]tenantState
-	services map[serviceKey]serviceState
+	services map[placeKey]serviceState
 	ferries  []*ferry                 // come first
 	inside   map[uint64]*contentDelta // by the service's id
 	floors   map[uint64]uint64        // the same; 0: gone
@@ -79,7 +79,7 @@ func (d *delta) in(service uint64) *contentDelta {
 
 func newDelta() *delta {
 	return &delta{
-		tenants: map[string]tenantState{}, services: map[serviceKey]serviceState{},
+		tenants: map[string]tenantState{}, services: map[placeKey]serviceState{},
 		inside: map[uint64]*contentDelta{}, floors: map[uint64]uint64{}, moved: map[uint64]uint64{},
 		islands: map[islandKey]*island{},
 		pieced:  map[uint64]change{}, bares: map[uint64]int64{},
@@ -124,12 +124,12 @@ func (b *batch) delta() *delta {
 		}
 	}
 	for s, floor := range b.floors.over {
-		if b.places.get(s) != (serviceKey{}) && floor != b.floors.base(s) {
+		if b.places.get(s) != (placeKey{}) && floor != b.floors.base(s) {
 			d.floors[s.id] = floor
 		}
 	}
 	for s, k := range b.places.over {
-		if k == (serviceKey{}) && b.floors.base(s) != 0 {
+		if k == (placeKey{}) && b.floors.base(s) != 0 {
 			d.floors[s.id] = 0
 		}
 	}
@@ -181,7 +181,7 @@ func (b *batch) treeDelta(d *delta) {
 		}
 	}
 	for s, m := range b.serviceMetas.over {
-		if k := b.places.get(s); k != (serviceKey{}) && m != b.serviceMetas.base(s) {
+		if k := b.places.get(s); k != (placeKey{}) && m != b.serviceMetas.base(s) {
 			d.services[k] = serviceState{service: s}
 		}
 	}
@@ -201,21 +201,31 @@ func (d *delta) ops() []engine.Op {
 			ops = append(ops, engine.DeleteTenant(name))
 			continue
 		}
-		ops = append(ops, engine.PutTenant(engine.Tenant{ID: t.tenant.id, Name: name, MTime: t.mtime, Mode: uint32(t.mode)}))
-	}
-	for k, s := range d.services {
-		if s.service == nil {
-			ops = append(ops, engine.DeleteService(k.tenant, k.name))
-			continue
+		rec := engine.Tenant{ID: t.tenant.id, Name: name, MTime: t.mtime, Mode: uint32(t.mode)}
+		if t.tenant.prefix != name {
+			rec.Prefix = t.tenant.prefix
 		}
-		ops = append(ops, engine.PutService(engine.Service{ID: s.service.id, Tenant: k.tenant, Name: k.name, MTime: s.mtime, Mode: uint32(s.mode)}))
+		ops = append(ops, engine.PutTenant(rec))
 	}
-	put := newStoredNames()
+	type at struct{ prefix, name string }
+	put := set[at]{}
+	for k, s := range d.services {
+		if s.service != nil {
+			put.add(at{k.tenant.prefix, k.name})
+			ops = append(ops, engine.PutService(engine.Service{ID: s.service.id, Tenant: k.tenant.prefix, Name: k.name, MTime: s.mtime, Mode: uint32(s.mode)}))
+		}
+	}
+	for k, s := range d.services { // a tenant that was made where another one was has its prefix
+		if s.service == nil && !put.has(at{k.tenant.prefix, k.name}) {
+			ops = append(ops, engine.DeleteService(k.tenant.prefix, k.name))
+		}
+	}
+	names := newStoredNames()
 	for service, in := range d.inside {
-		ops = append(ops, in.ops(service, d.pieced, put)...)
+		ops = append(ops, in.ops(service, d.pieced, names)...)
 	}
 	for _, in := range d.inside {
-		ops = append(ops, in.gone(put)...)
+		ops = append(ops, in.gone(names)...)
 	}
 	for _, v := range d.dropped {
 		ops = append(ops, engine.DeletePieces(v.id, len(v.data())))

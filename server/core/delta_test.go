@@ -21,7 +21,7 @@ import (
 type stored struct {
 	rev      int64
 	tenants  map[string]engine.Tenant
-	services map[serviceKey]engine.Service
+	services map[serviceKey]engine.Service // by their tenants' prefixes
 	dirs     map[storedName]engine.Dir
 	vars     map[storedName]engine.Variable
 	floors   map[uint64]uint64
@@ -101,6 +101,7 @@ func same[V comparable](a, b V) bool { return a == b }
 // history is what who decodes the store's history must remember: what is behind the ids. A directory that goes to another service
 // is another object there.
 type history struct {
+	tenants  map[uint64]*tenant
 	services map[uint64]*service
 	dirs     map[[2]uint64]*directory // by the service's id, and their own
 }
@@ -178,8 +179,20 @@ func (st *stored) since(t *testing.T, was *stored, h *history) *delta {
 	d.rev = st.rev
 	changed(was.tenants, st.tenants, same, func(name string, e engine.Tenant) {
 		m := meta{e.MTime, model.Mode(e.Mode)}
-		d.tenants[name] = tenantState{newTenant(e.ID, name, m), m}
+		if h.tenants[e.ID] == nil {
+			h.tenants[e.ID] = newTenant(e.ID, name, cmp.Or(e.Prefix, name), m)
+		}
+		d.tenants[name] = tenantState{h.tenants[e.ID], m}
 	}, func(name string) { d.tenants[name] = tenantState{} })
+	place := func(st *stored, k serviceKey) placeKey {
+		for _, e := range st.tenants {
+			if cmp.Or(e.Prefix, e.Name) == k.tenant {
+				return placeKey{h.tenants[e.ID], k.name}
+			}
+		}
+		t.Fatalf("service %q has no tenant", k)
+		return placeKey{}
+	}
 	changed(was.services, st.services, same, func(k serviceKey, e engine.Service) {
 		m := meta{e.MTime, model.Mode(e.Mode)}
 		if h.services[e.ID] == nil {
@@ -187,8 +200,11 @@ func (st *stored) since(t *testing.T, was *stored, h *history) *delta {
 			svc.content.Store(newContent(svc))
 			h.services[e.ID] = svc
 		}
-		d.services[k] = serviceState{h.services[e.ID], m}
-	}, func(k serviceKey) { d.services[k] = serviceState{} })
+		if _, ok := was.services[k]; ok {
+			d.services[place(was, k)] = serviceState{} // of another tenant, perhaps
+		}
+		d.services[place(st, k)] = serviceState{h.services[e.ID], m}
+	}, func(k serviceKey) { d.services[place(was, k)] = serviceState{} })
 	wasDirs, wasVars := h.places(t, was)
 	dirs, vars := h.places(t, st)
 	changed(wasDirs, dirs, same, func(at entryKey, e engine.Dir) {
@@ -290,7 +306,7 @@ func TestDeltas(t *testing.T) {
 	s := d.start(t, stay)
 	writers := []*peer{connect(t, s), connect(t, s), connect(t, s)}
 	follower, was := newView(), readStore(t, s.engine)
-	h := history{map[uint64]*service{}, map[[2]uint64]*directory{}}
+	h := history{map[uint64]*tenant{}, map[uint64]*service{}, map[[2]uint64]*directory{}}
 	away := renameTo(at(model.OpRename, "t", "s", "v"), "v")
 	away.ToService, away.Parents = "r", true
 	writers[0].do(store("v", "moved"))
@@ -344,7 +360,7 @@ func TestDeltas(t *testing.T) {
 	}
 }
 
-// TestTenantTakesAName: a service stays under its names when, in one transaction, another tenant gets that of its own.
+// TestTenantTakesAName: a service stays what it is when, in one transaction, tenants get the names of others.
 func TestTenantTakesAName(t *testing.T) {
 	take := func(c model.Change, tenant, service string) model.Change {
 		c.ToTenant, c.ToService, c.Parents = tenant, service, true
@@ -363,7 +379,7 @@ func TestTenantTakesAName(t *testing.T) {
 			s := d.start(t, stay)
 			p := connect(t, s)
 			follower, was := newView(), readStore(t, s.engine)
-			h := history{map[uint64]*service{}, map[[2]uint64]*directory{}}
+			h := history{map[uint64]*tenant{}, map[uint64]*service{}, map[[2]uint64]*directory{}}
 			id := p.do(store("v", "1"))[0].ID
 			follow := func() {
 				now := readStore(t, s.engine)

@@ -34,10 +34,9 @@ type evaluator struct {
 // Bounds of one report.
 const (
 	maxChanges     = 1000
-	maxRenamed     = 1000                         // services that one rename of a tenant moves
-	maxReportBytes = engine.MaxBatch - 3<<20      // values that one report makes the engine store
-	maxReportKeys  = engine.MaxOps - 2*maxRenamed // operations of the engine for one report
-	maxBatchBytes  = 8 << 20                      // the same for a batch of several reports
+	maxReportBytes = engine.MaxBatch - 3<<20 // values that one report makes the engine store
+	maxReportKeys  = engine.MaxOps - 2000    // operations of the engine for one report
+	maxBatchBytes  = 8 << 20                 // the same for a batch of several reports
 	maxBatchKeys   = 8000
 	// maxWork is what one report may have the server do, in bytes of memory that are filled on the way: far more than any
 	// report needs that changes each variable once. A batch is full when its reports have done so much together.
@@ -163,7 +162,7 @@ func (e *evaluator) findService(tenant, name string) (*service, error) {
 	if err := e.auth.Need(e.Principal, tenant, 0); err != nil {
 		return nil, err
 	}
-	s := e.services.get(serviceKey{tenant, name})
+	s := e.service(serviceKey{tenant, name})
 	if s == nil {
 		if d := e.view.damaged[tenant]; d[""] || d[name] {
 			return nil, errDamaged

@@ -51,7 +51,7 @@ func (e *evaluator) find(c *model.Change) (target, error) {
 func (e *evaluator) findID(c *model.Change) (target, error) {
 	v := e.ids.get(c.ID)
 	if v != nil && v.dir.service.content.Load() == nil { // let go, and about to be forgotten
-		if err := e.open(v.dir.service, e.places.get(v.dir.service).tenant); err != nil {
+		if err := e.open(v.dir.service, e.namesOf(v.dir.service).tenant); err != nil {
 			return target{}, err
 		}
 		v = e.ids.get(c.ID)
@@ -59,7 +59,7 @@ func (e *evaluator) findID(c *model.Change) (target, error) {
 	if v == nil {
 		var failed error
 		for _, s := range e.homes(c) {
-			tenant := e.places.get(s).tenant
+			tenant := e.namesOf(s).tenant
 			if e.auth.Need(e.Principal, tenant, 0) != nil {
 				continue // as if nothing had gone there
 			}
@@ -77,7 +77,7 @@ func (e *evaluator) findID(c *model.Change) (target, error) {
 		return target{}, e.missingID(c)
 	}
 	s := v.dir.service
-	key := e.places.get(s)
+	key := e.namesOf(s)
 	if key == (serviceKey{}) || e.auth.Need(e.Principal, key.tenant, 0) != nil {
 		return target{}, model.ErrNotFound
 	}
@@ -88,10 +88,10 @@ func (e *evaluator) findID(c *model.Change) (target, error) {
 // homes are the services that are not in memory and can have the variable that c means.
 func (e *evaluator) homes(c *model.Change) []*service {
 	homes := e.view.homes(c.ID, c.In)
-	if s := e.services.get(serviceKey{c.Tenant, c.Service}); s != nil && s.content.Load() == nil {
+	if s := e.service(serviceKey{c.Tenant, c.Service}); s != nil && s.content.Load() == nil {
 		homes = append(homes, s) // so clients said it before there was Change.In
 	}
-	return slices.DeleteFunc(homes, func(s *service) bool { return e.places.get(s) == (serviceKey{}) })
+	return slices.DeleteFunc(homes, func(s *service) bool { return e.places.get(s) == (placeKey{}) })
 }
 
 // look finds what a path names, which may be nothing. The error says why nothing can be there: ErrNotFound if the directory is not

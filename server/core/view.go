@@ -21,6 +21,7 @@ import (
 type view struct {
 	mu       sync.RWMutex
 	tenants  map[string]*tenant
+	prefixed map[string]*tenant // the same by their prefixes
 	services map[uint64]*service
 	// byID has the variables of all loaded services.
 	byID index
@@ -44,9 +45,11 @@ type meta struct {
 	mode  model.Mode
 }
 
+// tenant is the same object from the moment it is made until it is removed, whatever it is called.
 type tenant struct {
-	id   uint64
-	name string
+	id     uint64
+	name   string
+	prefix string // under which the store has its services; it keeps it
 	meta
 	services map[string]*service
 }
@@ -173,12 +176,12 @@ func newValue(data []byte) value {
 func (v value) bytes() []byte { return unsafe.Slice(v.first, v.room)[:v.size] }
 
 func newView() *view {
-	return &view{tenants: map[string]*tenant{}, services: map[uint64]*service{}, byID: newIndex(), moved: map[uint64]uint64{},
+	return &view{tenants: map[string]*tenant{}, prefixed: map[string]*tenant{}, services: map[uint64]*service{}, byID: newIndex(), moved: map[uint64]uint64{},
 		islands: map[islandKey]*island{}, went: went{}}
 }
 
-func newTenant(id uint64, name string, m meta) *tenant {
-	return &tenant{id: id, name: name, meta: m, services: map[string]*service{}}
+func newTenant(id uint64, name, prefix string, m meta) *tenant {
+	return &tenant{id: id, name: name, prefix: prefix, meta: m, services: map[string]*service{}}
 }
 
 func newService(id uint64, name string, t *tenant, m meta) *service {
