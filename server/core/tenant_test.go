@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/commy-project/commyfs/engine"
 	"github.com/commy-project/commyfs/model"
@@ -10,7 +11,7 @@ import (
 
 // TestLargeTenant: a tenant with any number of services is renamed, or exchanged with another, in one step, which writes two records.
 func TestLargeTenant(t *testing.T) {
-	const n = 3000
+	n := entries() / 30
 	d := newDirs(t)
 	s := d.start(t)
 	p := connect(t, s)
@@ -18,7 +19,7 @@ func TestLargeTenant(t *testing.T) {
 		var list []model.Change
 		for i := range n {
 			c := model.Change{Op: model.OpStore, Tenant: tenant, Service: fmt.Sprint("s", i), Name: "v", Data: []byte(tenant), Create: true, Parents: true}
-			if list = append(list, c); len(list) == maxChanges {
+			if list = append(list, c); len(list) == maxChanges || i == n-1 {
 				p.do(list...)
 				list = nil
 			}
@@ -55,7 +56,12 @@ func TestLargeTenant(t *testing.T) {
 	}
 
 	id := tenant("a").ID
+	stop := beside(t, connect(t, s))
+	began := time.Now()
 	p.do(to(model.OpRename, "a", "b"))
+	took := time.Since(began)
+	list := stop()
+	t.Logf("%d services renamed in %v; of %d changes beside it one took %v", n, took, len(list), list[len(list)-1])
 	if e := tenant("b"); e.ID != id || e.Prefix != "a" {
 		t.Errorf("stored is %+v, want id %d and the prefix that it had", e, id)
 	}
