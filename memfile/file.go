@@ -72,9 +72,9 @@ func room(need, least, full int64) int64 {
 	return max(2*need, least, full)
 }
 
-// newFile builds a file with vars beside path, ready to be renamed. d is what vars need. full is the file to which they are
+// newFile builds a file with vars at tmp, ready to be renamed. d is what vars need. full is the file to which they are
 // too much, or nil.
-func newFile(path string, o *WriterOptions, generation uint64, full *file, d demand, vars iter.Seq[Initial]) (*file, error) {
+func newFile(tmp string, o *WriterOptions, generation uint64, full *file, d demand, vars iter.Seq[Initial]) (*file, error) {
 	h := header{generation: generation, service: o.Service, store: o.Store}
 	var names, values int64
 	if full != nil {
@@ -86,7 +86,6 @@ func newFile(path string, o *WriterOptions, generation uint64, full *file, d dem
 		return nil, ErrTooLarge
 	}
 
-	tmp := path + ".new"
 	f, err := createFile(tmp)
 	if errors.Is(err, iofs.ErrExist) { // a writer that was killed has left it
 		if err = os.Remove(tmp); err == nil {
@@ -241,6 +240,12 @@ func (fl *file) version(i uint32, id uint64) (version uint64, err error) {
 // remove empties a slot.
 func (fl *file) remove(i uint32) (err error) {
 	defer caught(debug.SetPanicOnFault(true), &err)
+	fl.empty(i)
+	return nil
+}
+
+// empty is remove for who is prepared for a fault.
+func (fl *file) empty(i uint32) {
 	s := &fl.slots[i]
 	if s.state == slotUsed {
 		at := fl.entryAt(i)
@@ -254,7 +259,6 @@ func (fl *file) remove(i uint32) (err error) {
 	fl.values.release(s.value, s.size)
 	fl.names.release(s.nameAt, uint32(s.nameSize))
 	*s = slot{}
-	return nil
 }
 
 // grow makes the slot known. Slots before it that were not are free.

@@ -71,7 +71,7 @@ func Supersede(path string) {
 
 // Build builds a memory file with vars, which may be nil and must yield the same each time it is ranged over (it is
 // twice). The slots are the caller's choice: numbered from 0 for a service just loaded, the ones known to clients when a
-// lost file is created again. The file becomes visible with [Writer.Install].
+// lost file is created again. The file becomes visible with [Writer.Install]; until then another Writer can keep its own at path.
 func Build(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, error) {
 	if o.MinValues == 0 {
 		o.MinValues = 4 << 20
@@ -102,7 +102,7 @@ func Build(path string, o WriterOptions, vars iter.Seq[Initial]) (*Writer, error
 		}
 		_ = before.Close()
 	}
-	fl, err := newFile(path, &w.o, generation, nil, d, vars)
+	fl, err := newFile(path+".built", &w.o, generation, nil, d, vars)
 	if err != nil {
 		return nil, fmt.Errorf("create memory file: %w", err)
 	}
@@ -120,19 +120,6 @@ func openBefore(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 }
 
-// Install renames the file to its path and marks the one that was there as superseded. Generations grow. After an error
-// the Writer is of no use.
-func (w *Writer) Install() error {
-	if w.ident.Load() != nil {
-		return nil // it was full before it was installed
-	}
-	if err := w.install(w.cur); err != nil {
-		w.err = ErrClosed
-		return fmt.Errorf("create memory file: %w", err)
-	}
-	return nil
-}
-
 func (v *Initial) check() error {
 	switch {
 	case v.ID == 0:
@@ -141,39 +128,6 @@ func (v *Initial) check() error {
 		return ErrTooLarge
 	}
 	return nil
-}
-
-// Alloc returns a free slot and keeps it for a [Writer.Put]. [Writer.Delete] gives it back.
-func (w *Writer) Alloc() uint32 {
-	var i uint32
-	if n := len(w.free); n > 0 {
-		i = w.free[n-1]
-		w.free = w.free[:n-1]
-	} else {
-		i = uint32(len(w.cur.slots))
-		w.cur.grow(i)
-	}
-	w.cur.slots[i].state = slotReserved
-	return i
-}
-
-// Extend keeps all slots below n that the file does not have yet for a [Writer.Put]: the caller has given them away by
-// itself. [Writer.FreeReserved] frees those that were not put.
-func (w *Writer) Extend(n uint32) {
-	for i := uint32(len(w.cur.slots)); i < n; i++ {
-		w.cur.grow(i)
-		w.cur.slots[i].state = slotReserved
-	}
-}
-
-// FreeReserved frees all slots that are kept for a [Writer.Put].
-func (w *Writer) FreeReserved() {
-	for i := range w.cur.slots {
-		if s := &w.cur.slots[i]; s.state == slotReserved {
-			s.state = slotFree
-			w.free = append(w.free, uint32(i))
-		}
-	}
 }
 
 // Put makes slot hold the variable: a new one, a new value, a new name, or all of them. The value is copied. rotated tells
@@ -226,26 +180,6 @@ func (w *Writer) Relabel(v *Initial) (rotated bool, err error) {
 	return w.PutParts(v, was, []Part{})
 }
 
-// Delete frees the slot. A file that has become mostly empty is replaced by a smaller one, which rotated tells.
-func (w *Writer) Delete(slot uint32) (rotated bool, err error) {
-	if err := w.usable(slot); err != nil {
-		return false, err
-	}
-	if err := w.cur.remove(slot); err != nil {
-		return false, w.failed(err)
-	}
-	w.free = append(w.free, slot)
-	return w.shrink(), nil
-}
-
-// Rotate makes a new file at the path, as when the file was removed.
-func (w *Writer) Rotate() error {
-	if w.err != nil {
-		return w.err
-	}
-	return w.failed(w.rotate(nil))
-}
-
 func (w *Writer) usable(slot uint32) error {
 	if w.err != nil {
 		return w.err
@@ -264,95 +198,12 @@ func (w *Writer) failed(err error) error {
 	return err
 }
 
-// rotate builds the next file, with room for more if the current one is too full for it, and puts it in place of the current one.
-func (w *Writer) rotate(more *Initial) (err error) {
-	// The values are read from the old mapping while the new one is filled.
-	defer caught(debug.SetPanicOnFault(true), &err)
-	old := w.cur
-	d := old.demand()
-	var full *file
-	if more != nil {
-		d.add(more.Slot, len(more.Name), len(more.Value))
-		full = old
-	}
-	fl, err := newFile(w.path, &w.o, old.generation+1, full, d, old.contents())
-	if err != nil {
-		return fmt.Errorf("rotate memory file: %w", err)
-	}
-	if len(old.slots) > 0 {
-		fl.grow(uint32(len(old.slots) - 1))
-	}
-	for i := range old.slots {
-		if old.slots[i].state == slotReserved {
-			fl.slots[i].state = slotReserved
-		}
-	}
-	fl.m.store64(offNamed, old.m.load64(offNamed))
-	if err := w.install(fl); err != nil {
-		return fmt.Errorf("rotate memory file: %w", err)
-	}
-	_ = old.setState(Superseded) // fails only if the old file was cut short, which its readers see by themselves
-	_ = old.close()
-	return nil
-}
-
 // SetNamed says at what revision of the store names were last made, removed or changed in the service. It is set before
 // such a change is acknowledged, so that a reader whose own idea of the names is older knows that.
 func (w *Writer) SetNamed(rev uint64) (err error) {
 	defer caught(debug.SetPanicOnFault(true), &err)
 	w.cur.m.store64(offNamed, rev)
 	return nil
-}
-
-// install renames the new file into place and makes it the current one.
-func (w *Writer) install(fl *file) error {
-	var before *os.File
-	if w.ident.Load() == nil {
-		if f, err := openBefore(w.path); err == nil {
-			defer f.Close()
-			before = f
-		}
-	}
-	var st unix.Stat_t
-	err := unix.Fstat(int(fl.f.Fd()), &st)
-	if err == nil {
-		err = os.Rename(fl.path, w.path)
-	}
-	if err != nil {
-		_ = os.Remove(fl.path)
-		_ = fl.close()
-		return err
-	}
-	if err := fl.settle(w.path, &st); err != nil {
-		_ = fl.close()
-		return err
-	}
-	w.cur = fl
-	if before != nil {
-		supersede(before)
-	}
-	w.shrinkAt = max(fl.values.have, minShrink) / valueUnit / shrinkRatio
-	w.ident.Store(&identity{generation: fl.generation, dev: st.Dev, ino: st.Ino, size: st.Size})
-	return nil
-}
-
-const (
-	minShrink   = 16 << 20 // bytes of space for values below which shrinking gains nothing
-	shrinkRatio = 8
-)
-
-// shrink replaces the file by a smaller one when its values need an eighth of the space it has, and reports whether it did.
-// If that fails the next try comes when it has halved again.
-func (w *Writer) shrink() bool {
-	fl := w.cur
-	if fl.values.have <= minShrink || fl.live > fl.values.have/valueUnit/shrinkRatio || fl.live > w.shrinkAt {
-		return false
-	}
-	if err := w.failed(w.rotate(nil)); err != nil {
-		w.shrinkAt = fl.live / 2
-		return false
-	}
-	return true
 }
 
 // Intact reports whether the path still names the current file, in its full size.

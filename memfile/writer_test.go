@@ -400,10 +400,10 @@ func TestReplacesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m")
 	create(t, path, small, memfile.Initial{ID: 1, Version: 1, MTime: 10, Name: "a", Value: []byte("old")})
 	r := open(t, path)
-	if err := os.Mkdir(path+".new", 0o700); err != nil { // in the way of the next one
+	if err := os.Mkdir(path+".built", 0o700); err != nil { // in the way of the next one
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path+".new/x", nil, 0o600); err != nil {
+	if err := os.WriteFile(path+".built/x", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := memfile.Create(path, small, nil); err == nil {

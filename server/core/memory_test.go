@@ -49,7 +49,7 @@ func TestMemoryFileLost(t *testing.T) {
 	p.file(sid)
 	p.mustWatch(&model.Watch{Service: sid, Values: true})
 	svc := s.view.lookup("t", "s")
-	block := memoryPath(d.run, sid) + ".new" // in the way of a new file
+	block := memoryPath(d.run, sid) + ".built" // in the way of a new file
 	if err := os.MkdirAll(block+"/x", 0o700); err != nil {
 		t.Fatal(err)
 	}
