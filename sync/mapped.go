@@ -140,6 +140,10 @@ func (a *mappedAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 		if errors.Is(err, memfile.ErrNoEntry) && !gone {
 			if slot, ok := a.find(r, v.id); ok {
 				m, data, err = r.Read(slot, v.id, dst)
+			} else if current {
+				if data, meta, ok := a.ask(v); ok {
+					return data, meta, nil
+				}
 			}
 		}
 		switch {
@@ -169,6 +173,20 @@ func (a *mappedAccessor) Load(v *Variable, dst []byte) ([]byte, Meta, error) {
 		}
 		return nil, Meta{}, fmt.Errorf("memory file of service %d: %w", v.s.id, err)
 	}
+}
+
+// ask has the server tell a value that it does not have in the file: of what has come from another service with very much, until there
+// is a new file.
+func (a *mappedAccessor) ask(v *Variable) ([]byte, Meta, bool) {
+	prefix := v.s.prefix()
+	v.s.mu.RLock()
+	r := model.Read{Tenant: prefix[0], Service: prefix[1], Name: v.pathLocked()}
+	v.s.mu.RUnlock()
+	in, err := a.c.Read(a.c.ctx, &r)
+	if err != nil || in.ID != v.id {
+		return nil, Meta{}, false // it is gone or renamed, and the push that says so is on its way
+	}
+	return in.Data, Meta{in.Version, in.MTime, in.Size}, true
 }
 
 // latest returns the reader of the file that holds the last values, as far as one can see, and whether it is certain that

@@ -179,7 +179,8 @@ func (v *Variable) Now() *Variable {
 
 // Load returns the value: one that some writer committed, whole, and never an older one than an acknowledged change.
 // The result can be dst's memory, grown if need be, or memory that others share: it must not be modified. It does not
-// wait on the network, but for a moment while a server that died is being replaced.
+// wait on the network, but for a moment while a server that died is being replaced, and of what has just come from another service
+// with very much.
 func (v *Variable) Load(dst []byte) ([]byte, Meta, error) {
 	v.s.use()
 	if o := v.s.c.keeper.overlay(v.id); o != nil {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"encoding/hex"
+	"sync/atomic"
 	"time"
 
 	"github.com/commy-project/commyfs/memfile"
@@ -18,8 +19,23 @@ const maxBuilds = 8
 type build struct {
 	nodes   frozen
 	changes []func(*memfile.Writer) (rotated bool, err error)
-	again   bool // names have changed that changes does not have
+	again   bool        // names have changed that changes does not have
+	stale   atomic.Bool // things have come and gone that changes does not have: nobody needs the file
 	done    chan struct{}
+}
+
+// newBuild begins one.
+func (c *content) newBuild() *build {
+	c.building = &build{done: make(chan struct{})}
+	c.building.begin(c)
+	return c.building
+}
+
+// begin has the file be built of what there is now.
+func (b *build) begin(c *content) {
+	b.nodes, b.changes, b.again = c.nodes.freeze(), nil, false
+	b.stale.Store(false)
+	c.free = nil // which the file has itself
 }
 
 // Ask has a service keep its memory file for the session, until that ends or no longer watches. It returns where the file
@@ -91,7 +107,7 @@ func (s *Core) memoryFile(svc *service) (*model.MemoryFile, error) {
 			return
 		}
 		if mine = c.building == nil; mine {
-			c.building = &build{nodes: c.nodes.freeze(), done: make(chan struct{})}
+			c.newBuild()
 		}
 		b = c.building
 	})
@@ -122,19 +138,31 @@ func (s *Core) buildMemory(svc *service, c *content, b *build) error {
 		copy(o.Store[:], id)
 	}
 	s.builds <- struct{}{}
-	mem, err := memfile.Build(memoryPath(s.dir, svc.id), o, b.nodes.initials(&svc.steps))
-	closed := s.between(func() {
-		c.building = nil
-		if err == nil && (svc.content.Load() != c || s.view.services[svc.id] != svc) {
-			err = errNoMemory // gone meanwhile
+	var mem *memfile.Writer
+	var err, closed error
+	for stale := true; stale; {
+		mem, err = memfile.Build(memoryPath(s.dir, svc.id), o, b.initials(&svc.steps))
+		closed = s.between(func() {
+			gone := svc.content.Load() != c || s.view.services[svc.id] != svc
+			if stale = b.stale.Load() && err == nil && !gone; stale {
+				b.begin(c)
+				return
+			}
+			c.building = nil
+			if err == nil && gone {
+				err = errNoMemory
+			}
+			if err == nil {
+				err = c.install(mem, b.changes)
+			}
+			if err == nil && b.again {
+				s.rebuildMemory(svc, c)
+			}
+		})
+		if stale = stale && closed == nil; stale {
+			_ = mem.Abandon()
 		}
-		if err == nil {
-			err = c.install(mem, b.changes)
-		}
-		if err == nil && b.again {
-			s.rebuildMemory(svc, c)
-		}
-	})
+	}
 	<-s.builds
 	if closed != nil {
 		err = closed
@@ -170,7 +198,7 @@ func (c *content) install(mem *memfile.Writer, changes []func(*memfile.Writer) (
 	if old := c.mem; old != nil { // its names are old, and unmapping it takes a while
 		go func() { _ = old.Abandon() }()
 	}
-	c.mem = mem
+	c.mem, c.landing, c.sparse = mem, false, false
 	c.file.Store(&model.MemoryFile{Path: mem.Path(), Generation: mem.Generation()})
 	return nil
 }

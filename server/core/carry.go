@@ -16,10 +16,12 @@ type cargo struct {
 	count int    // of all that is below
 }
 
-// hold is a directory and what is in it, in no order. The first directory in a cargo is not in one of it.
+// hold is a directory and what is in it, in the order of names if changed does not say otherwise. The first directory in a cargo is
+// not in one of it.
 type hold struct {
 	*directory
 	entries []entry
+	changed bool // by the batch
 }
 
 // maxCarried bounds how many islands go with a directory: each is a record to be written.
@@ -79,23 +81,29 @@ func (e *evaluator) gather(l *cargo) error {
 			}
 		}
 		list := make([]entry, 0, max(e.counts.get(d), 0))
-		add := func(n entry) {
-			list = append(list, n)
+		for _, name := range over[d] {
+			if n := e.entries.get(entryKey{d, name}); !n.none() {
+				list = append(list, n)
+			}
+		}
+		changed := len(over[d]) > 0
+		for part := range e.had(d) {
+			if !changed {
+				list = append(list, part...)
+				continue
+			}
+			for _, n := range part {
+				if !e.isOver(entryKey{d, n.name()}) {
+					list = append(list, n)
+				}
+			}
+		}
+		for _, n := range list {
 			if n.d != nil {
 				l.dirs = append(l.dirs, hold{directory: n.d.dir})
 			}
 		}
-		for _, name := range over[d] {
-			if n := e.entries.get(entryKey{d, name}); !n.none() {
-				add(n)
-			}
-		}
-		for n := range e.had(d) {
-			if len(over[d]) == 0 || !e.isOver(entryKey{d, n.name()}) {
-				add(n)
-			}
-		}
-		l.dirs[i].entries = list
+		l.dirs[i].entries, l.dirs[i].changed = list, changed
 		l.count += len(list)
 	}
 	return nil

@@ -97,7 +97,7 @@ func (s *Core) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 	b := newBatch(s.view, max(time.Now().UnixNano(), s.lastTime))
 	e := &evaluator{
 		batch: b, ctx: s.ctx, limits: s.limits, nextID: s.engine.NextID, load: s.load, auth: s.auth, full: full,
-		leased: s.locking.valid,
+		leased: s.locking.valid, most: s.most,
 	}
 	type key struct {
 		client *client

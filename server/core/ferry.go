@@ -16,7 +16,10 @@ import (
 type ferry struct {
 	from, to *service
 	dirs     []ferried
-	// writes are for the memory file of to, if there is one.
+	left     []hold // what it was before
+	// large: it is not put into the memory file of to by the committer, see [Core.landMemory].
+	large bool
+	// writes are for the memory file of to, if there is one, and it is not large.
 	writes []memfile.Initial
 }
 
@@ -29,7 +32,11 @@ type ferried struct {
 // ferry has all that is below a directory go to where that is by now. It calls tell, unless that is nil, with each, directories
 // before what is in them.
 func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey)) {
-	f := &ferry{from: l.service, to: l.to, dirs: make([]ferried, len(l.dirs))}
+	f := &ferry{from: l.service, to: l.to, dirs: make([]ferried, len(l.dirs)), left: l.dirs, large: l.count > e.most}
+	if f.large {
+		f.to.content.Load().expect(l.count)
+		e.taken = slices.Grow(e.taken, l.count)
+	}
 	f.dirs[0].now = top
 	next := 0 // the directories are in the order in which they are found
 	for i, old := range l.dirs {
@@ -46,7 +53,6 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 				v := *was.v
 				v.dir, v.slot = in, e.slot(l.to)
 				n.v = &v
-				e.freed = append(e.freed, slotRef{l.service, was.v.slot})
 			} else {
 				next++
 				d := *was.d
@@ -57,6 +63,10 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 				if e.islands.get(d.dir.key()) != nil {
 					e.setIsland(d.dir, l.service.id, l.to.id)
 				}
+			}
+			if !old.changed {
+				list = append(list, n)
+				continue
 			}
 			if k := (entryKey{old.directory, was.name()}); e.isOver(k) { // it is stored with the batch
 				e.entries.set(k, entry{})
@@ -70,7 +80,9 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 				list = append(list, n)
 			}
 		}
-		slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name(), b.name()) })
+		if old.changed {
+			slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name(), b.name()) })
+		}
 		f.dirs[i].entries = list
 		e.ferried[in] = list
 		e.counts.set(in, len(list)+changed)
@@ -85,27 +97,31 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 	e.ferries = append(e.ferries, f)
 }
 
+// slots are those that what has gone had before.
+func (f *ferry) slots() iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for _, d := range f.left {
+			for _, n := range d.entries {
+				if n.v != nil && !yield(n.v.slot) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // isOver reports whether the batch has done something under a name.
 func (b *batch) isOver(k entryKey) bool {
 	_, over := b.entries.over[k]
 	return over
 }
 
-// had is what a directory has without the batch's changes, but what it has brought along.
-func (b *batch) had(d *directory) iter.Seq[entry] {
-	return func(yield func(entry) bool) {
-		if d.isNew() {
-			for _, n := range b.ferried[d] {
-				if !yield(n) {
-					return
-				}
-			}
-			return
-		}
-		w := (frozen{d.service.content.Load().nodes.root}).from(nodeKey{dir: d.id})
-		for n, ok := w.next(); ok && n.key().dir == d.id && yield(n); n, ok = w.next() {
-		}
+// had is what a directory has without the batch's changes, but what it has brought along: in the order of names, many at a time.
+func (b *batch) had(d *directory) iter.Seq[[]entry] {
+	if d.isNew() {
+		return slices.Values([][]entry{b.ferried[d]})
 	}
+	return frozen{d.service.content.Load().nodes.root}.in(d.id)
 }
 
 // isNew reports whether a directory is of the batch that is being made: what the view has by its id it had in another service.
@@ -141,7 +157,7 @@ func (b *batch) hadBy(id uint64) *variable {
 // forMemory prepares what a memory file has to be told, if there is one: not of what the batch has changed since.
 func (f *ferry) forMemory(b *batch) {
 	c := f.to.content.Load()
-	if c.mem == nil && c.building == nil {
+	if f.large || c.mem == nil && c.building == nil {
 		return
 	}
 	for _, d := range f.dirs {

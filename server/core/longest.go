@@ -46,9 +46,11 @@ func (e *evaluator) longest(d *directory, over map[*directory][]string, left *in
 		longest = max(longest, size)
 		return ok
 	}
-	for n := range e.had(d) {
-		if !look(n.name()) {
-			return 0, false
+	for list := range e.had(d) {
+		for _, n := range list {
+			if !look(n.name()) {
+				return 0, false
+			}
 		}
 	}
 	for _, name := range over[d] {

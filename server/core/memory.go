@@ -36,12 +36,15 @@ func (s *Core) removeStrays() {
 // stepSize is how many variables put into a memory file are a step.
 const stepSize = 4096
 
-func (f frozen) initials(steps *atomic.Uint64) iter.Seq[memfile.Initial] {
+// initials is what a memory file is built with. It ends early when the file is of no use any more.
+func (b *build) initials(steps *atomic.Uint64) iter.Seq[memfile.Initial] {
 	return func(yield func(memfile.Initial) bool) {
 		n := 0
-		for w := f.walk(0, "", 0, true); ; {
+		for w := b.nodes.walk(0, "", 0, true); ; {
 			if n++; n%stepSize == 0 {
-				steps.Add(1)
+				if steps.Add(1); b.stale.Load() {
+					return
+				}
 			}
 			it, path, ok := w.next()
 			if !ok || it.v != nil && !yield(it.v.initial(path, w.version(it.v))) {
@@ -55,37 +58,18 @@ func (v *variable) initial(path string, version uint64) memfile.Initial {
 	return memfile.Initial{Slot: v.slot, ID: v.id, Version: version, MTime: v.mtime, Name: path, Value: v.data()}
 }
 
-// takeSlot takes a slot that nothing has. While a file is built it is one that was never in use: what is free in the file that there is
-// need not be kept for anybody in the new one.
-func (c *content) takeSlot() uint32 {
-	slot := c.high
-	switch {
-	case c.mem == nil:
-	case c.building == nil:
-		slot = c.mem.Alloc()
-	default:
-		c.mem.Extend(slot + 1)
-	}
-	c.high = max(c.high, slot+1)
-	return slot
-}
-
-// giveSlot frees a slot that was taken. Without a file there is nothing to do: the next file knows what is free.
-func (c *content) giveSlot(slot uint32) {
-	if c.mem != nil {
-		_, _ = c.mem.Delete(slot) // fails only if the file was damaged, which put finds
-	}
-}
-
 // writeMemory brings the memory files to where the delta leads. Services with a new file, or none any more, are put into
 // moved.
 func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
+	for _, f := range d.ferries {
+		s.leaveMemory(f, moved)
+	}
 	for _, r := range d.freed {
-		s.writeSlot(r.service, moved, func(mem *memfile.Writer) (bool, error) { return mem.Delete(r.slot) })
+		s.freeSlot(r.service, r.slot, moved)
 	}
 	for _, f := range d.ferries {
 		for i := range f.writes {
-			s.writeSlot(f.to, moved, func(mem *memfile.Writer) (bool, error) { return mem.PutParts(&f.writes[i], 0, nil) })
+			s.writeSlot(f.to, f.writes[i].Slot, moved, func(mem *memfile.Writer) (bool, error) { return mem.PutParts(&f.writes[i], 0, nil) })
 		}
 	}
 	for _, in := range d.inside {
@@ -95,7 +79,7 @@ func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
 				continue
 			}
 			was, parts := d.pieced[v.id].parts(v)
-			s.writeSlot(v.dir.service, moved, func(mem *memfile.Writer) (bool, error) {
+			s.writeSlot(v.dir.service, v.slot, moved, func(mem *memfile.Writer) (bool, error) {
 				it := v.initial(st.path, st.version)
 				return mem.PutParts(&it, was, parts)
 			})
@@ -122,18 +106,6 @@ func (s *Core) writeMemory(d *delta, moved map[*service]struct{}) {
 		if c := svc.content.Load(); c != nil && c.mem != nil {
 			_ = c.mem.Changed() // the same
 		}
-	}
-}
-
-// writeSlot has a service's memory file changed, if there is one, and the one that is being built once it is.
-func (s *Core) writeSlot(svc *service, moved map[*service]struct{}, change func(*memfile.Writer) (bool, error)) {
-	c := svc.content.Load()
-	if c.mem != nil {
-		rotated, err := change(c.mem)
-		s.wroteMemory(svc, c, rotated, err, moved)
-	}
-	if c.building != nil {
-		c.building.changes = append(c.building.changes, change)
 	}
 }
 

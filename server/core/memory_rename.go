@@ -45,7 +45,7 @@ func (s *Core) renameMemory(d *delta, moved map[*service]struct{}) {
 
 // renameInMemory does so for one directory, unless there is too much in it.
 func (s *Core) renameInMemory(svc *service, c *content, dir *directory, moved map[*service]struct{}) bool {
-	left := mostRenamed
+	left := s.most
 	for w := dir.below(c); ; left-- {
 		it, path, ok := w.next()
 		switch v := it.v; {
@@ -55,7 +55,7 @@ func (s *Core) renameInMemory(svc *service, c *content, dir *directory, moved ma
 			return false
 		case v != nil:
 			version := w.version(v)
-			s.writeSlot(svc, moved, func(mem *memfile.Writer) (bool, error) {
+			s.writeSlot(svc, v.slot, moved, func(mem *memfile.Writer) (bool, error) {
 				in := v.initial(path, version)
 				return mem.Relabel(&in)
 			})
@@ -88,8 +88,7 @@ func (s *Core) rebuildMemory(svc *service, c *content) {
 		c.building.again = true
 		return
 	}
-	b := &build{nodes: c.nodes.freeze(), done: make(chan struct{})}
-	c.building = b
+	b := c.newBuild()
 	s.wg.Go(func() {
 		err := s.buildMemory(svc, c, b)
 		_ = s.between(func() { // fails when the server closes

@@ -1,6 +1,9 @@
 package core
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // What a directory has comes or goes as a whole when the directory changes its service, and faster than one by one.
 
@@ -45,6 +48,48 @@ func (b *block) cut(from, to nodeKey) {
 			b.join(i - 1)
 		}
 	}
+}
+
+// in is all that is in a directory, a block at a time.
+func (f frozen) in(dir uint64) iter.Seq[[]entry] {
+	return func(yield func([]entry) bool) {
+		if f.root != nil {
+			f.root.part(&nodeKey{dir: dir}, &nodeKey{dir: dir + 1}, yield)
+		}
+	}
+}
+
+// part yields what is from one key on and before another; nil: from the first, to the last.
+func (b *block) part(from, to *nodeKey, yield func([]entry) bool) bool {
+	first, last := 0, b.len()
+	if b.kids == nil {
+		if from != nil {
+			first, _ = b.find(*from)
+		}
+		if to != nil {
+			last, _ = b.find(*to)
+		}
+		return first == last || yield(b.items[first:last])
+	}
+	if from != nil {
+		first = b.kidFor(*from)
+	}
+	if to != nil {
+		last = b.kidFor(*to) + 1
+	}
+	for i := first; i < last; i++ {
+		var after, before *nodeKey
+		if i == first {
+			after = from
+		}
+		if i == last-1 {
+			before = to
+		}
+		if !b.kids[i].part(after, before, yield) {
+			return false
+		}
+	}
+	return true
 }
 
 // setAll puts what is in order, and under keys that have nothing.

@@ -17,6 +17,7 @@ func (s *Core) publish(d *delta, t *touched) {
 	s.broadcastTree(d, t)
 	v.mu.Unlock()
 	s.renameMemory(d, moved)
+	s.landMemory(d)
 	for _, svc := range gone {
 		if c := svc.content.Load(); c != nil {
 			s.closeMemory(c)

@@ -289,6 +289,7 @@ func testRenames(t *testing.T, m *modelTree) {
 	}
 	mirror := newMirror(t, s, services...)
 	inMemory(p, services)
+	built := 0
 	behind := false // the mirror takes nothing
 	hold := func(on bool) {
 		switch {
@@ -305,6 +306,10 @@ func testRenames(t *testing.T, m *modelTree) {
 		steps = 1500
 	}
 	for step := 0; step < steps; {
+		most := []int{0, 3, mostRenamed}[rnd.IntN(3)] // with what is above it memory files are built anew
+		if err := s.between(func() { s.most = most }); err != nil {
+			t.Fatal(err)
+		}
 		release := s.holdCommits(t) // several reports become one transaction
 		type sent struct {
 			outcome <-chan any
@@ -373,6 +378,7 @@ func testRenames(t *testing.T, m *modelTree) {
 		}
 		if rnd.IntN(40) == 0 {
 			m.check(t, p)
+			built += s.awaitBuilt(t)
 			m.checkStored(t, s, p, services)
 			hold(false)
 			mirror.check(t, p)
@@ -408,8 +414,8 @@ func testRenames(t *testing.T, m *modelTree) {
 	hold(false)
 	mirror.check(t, p)
 	m.check(t, p)
-	t.Logf("%d of %d changes carried out, %d reports undone, %d renames, %d of them to another service, %d restarts, up to %d directories under other names in the store",
-		accepted, steps, undone, renamed, moved, restarts, prefixes)
+	t.Logf("waited for %d memory files; %d of %d changes carried out, %d reports undone, %d renames, %d of them to another service, %d restarts, up to %d directories under other names in the store",
+		built, accepted, steps, undone, renamed, moved, restarts, prefixes)
 	if accepted < steps/5 || undone < steps/200 || m.services != nil && (moved < steps/60 || mirror.moved == 0) || renamed < steps/30 || restarts < steps/2000 || prefixes < 3 {
 		t.Error("too little has happened")
 	}

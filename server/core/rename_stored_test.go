@@ -15,6 +15,30 @@ func inMemory(p *peer, services []string) {
 	}
 }
 
+// awaitBuilt waits until no memory file is being built. It returns how many were.
+func (s *testCore) awaitBuilt(t *testing.T) (n int) {
+	t.Helper()
+	for {
+		var b *build
+		if err := s.between(func() {
+			for _, svc := range s.view.services {
+				if c := svc.content.Load(); c != nil && c.building != nil {
+					b = c.building
+				} else if c != nil && (c.landing || c.sparse) {
+					t.Errorf("service %d: nobody builds its memory file anew", svc.id)
+				}
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if b == nil {
+			return n
+		}
+		<-b.done
+		n++
+	}
+}
+
 // mostSlots is more than a small tree ever needs.
 const mostSlots = 1000
 

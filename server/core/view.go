@@ -123,6 +123,10 @@ type content struct {
 	building *build
 	named    int64
 	high     uint32
+	// free are slots that are free while there is no file, and none is built. landing: what has come lately is not in mem; sparse: mem
+	// is too large. Both until another file takes its place.
+	free            []uint32
+	landing, sparse bool
 	// file is where mem can be opened, nil when it cannot.
 	file atomic.Pointer[model.MemoryFile]
 }
