@@ -147,8 +147,9 @@ func (k *locking) goodbye(client string) {
 // and then.
 func (k *locking) look() {
 	type ending struct {
-		l   *lease
-		why string
+		l      *lease
+		why    string
+		unused bool
 	}
 	var list []ending
 	k.mu.Lock()
@@ -165,17 +166,17 @@ func (k *locking) look() {
 		}
 		switch {
 		case time.Since(l.session.sub.Heard()) > k.away:
-			list = append(list, ending{l, "the client is not heard of"})
+			list = append(list, ending{l, "the client is not heard of", false})
 		case k.core.auth.Check(l.session.Principal) != nil:
-			list = append(list, ending{l, "the client may do nothing any more"})
+			list = append(list, ending{l, "the client may do nothing any more", false})
 		case !used && l.claimed && time.Since(l.idle) > k.idle:
-			list = append(list, ending{l, "it is not used"})
+			list = append(list, ending{l, "it is not used", true})
 			l.over = true
 		}
 	}
 	k.mu.Unlock()
 	for _, e := range list {
-		if e.l.over {
+		if e.unused {
 			k.core.queue.call(func() { k.bury(e.l) })
 		} else {
 			k.end(e.l, e.why, nil)
