@@ -68,6 +68,24 @@ func TestHiddenIsNotThere(t *testing.T) {
 		"expect service": func(p place) model.Change {
 			return model.Change{Op: model.OpRmdir, Tenant: p.tenant, Service: p.service, Expect: p.sid}
 		},
+		"within tenant": func(p place) model.Change {
+			return model.Change{Op: model.OpMkdir, Tenant: p.tenant, Service: "new", Within: p.tid}
+		},
+		"within service": func(p place) model.Change {
+			c := p.change(model.OpCreate)
+			c.Within = p.sid
+			return c
+		},
+		"within another": func(p place) model.Change {
+			c := p.change(model.OpCreate)
+			c.Within = 7
+			return c
+		},
+		"to within service": func(p place) model.Change {
+			c := own.change(model.OpRename)
+			c.ToTenant, c.ToService, c.ToName, c.ToWithin = p.tenant, p.service, "new", p.sid
+			return c
+		},
 		"expect variable": func(p place) model.Change {
 			c := p.change(model.OpDelete)
 			c.Expect = p.vid

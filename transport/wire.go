@@ -168,6 +168,8 @@ type wireChange struct {
 	MTime      int64      `msg:"mt,omitempty"`
 	Expect     uint64     `msg:"x,omitempty"`
 	ToExpect   uint64     `msg:"tx,omitempty"`
+	Within     uint64     `msg:"wi,omitempty"`
+	ToWithin   uint64     `msg:"tw,omitempty"`
 	Lease      uint64     `msg:"le,omitempty"`
 }
 

@@ -135,8 +135,8 @@ func (z *wireBareInfo) Msgsize() (s int) {
 func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(29)
-	var zb0001Mask uint32 /* 29 bits */
+	zb0001Len := uint32(31)
+	var zb0001Mask uint32 /* 31 bits */
 	_ = zb0001Mask
 	if z.In == 0 {
 		zb0001Len--
@@ -242,9 +242,17 @@ func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x8000000
 	}
-	if z.Lease == 0 {
+	if z.Within == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x10000000
+	}
+	if z.ToWithin == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x20000000
+	}
+	if z.Lease == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x40000000
 	}
 	// variable map header, size zb0001Len
 	o = msgp.AppendMapHeader(o, zb0001Len)
@@ -403,6 +411,16 @@ func (z *wireChange) MarshalMsg(b []byte) (o []byte, err error) {
 			o = msgp.AppendUint64(o, z.ToExpect)
 		}
 		if (zb0001Mask & 0x10000000) == 0 { // if not omitted
+			// string "wi"
+			o = append(o, 0xa2, 0x77, 0x69)
+			o = msgp.AppendUint64(o, z.Within)
+		}
+		if (zb0001Mask & 0x20000000) == 0 { // if not omitted
+			// string "tw"
+			o = append(o, 0xa2, 0x74, 0x77)
+			o = msgp.AppendUint64(o, z.ToWithin)
+		}
+		if (zb0001Mask & 0x40000000) == 0 { // if not omitted
 			// string "le"
 			o = append(o, 0xa2, 0x6c, 0x65)
 			o = msgp.AppendUint64(o, z.Lease)
@@ -633,6 +651,18 @@ func (z *wireChange) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "ToExpect")
 				return
 			}
+		case "wi":
+			z.Within, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Within")
+				return
+			}
+		case "tw":
+			z.ToWithin, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "ToWithin")
+				return
+			}
 		case "le":
 			z.Lease, bts, err = msgp.ReadUint64Bytes(bts)
 			if err != nil {
@@ -663,7 +693,7 @@ func (z *wireChange) Msgsize() (s int) {
 	} else {
 		s += (*wireLayout)(z.Layout).Msgsize()
 	}
-	s += 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint16Size + 3 + msgp.Uint16Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size
+	s += 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.BoolSize + 3 + msgp.Uint64Size + 3 + msgp.Uint16Size + 3 + msgp.Uint16Size + 3 + msgp.BoolSize + 3 + msgp.Int64Size + 2 + msgp.Uint64Size + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size + 3 + msgp.Uint64Size
 	return
 }
 

@@ -118,40 +118,6 @@ func (e *evaluator) change(c *model.Change) (model.Result, error) {
 	return model.Result{}, model.ErrUnsupported
 }
 
-// expected checks that the name still stands for what the client took it for.
-func (e *evaluator) expected(c *model.Change) error {
-	if c.Expect == 0 || c.ID != 0 {
-		return nil
-	}
-	var id uint64
-	switch {
-	case c.Service == "" && c.Name == "":
-		t := e.tenants.get(c.Tenant)
-		if t == nil || e.auth.Need(e.Principal, c.Tenant, 0) != nil {
-			return model.ErrNotFound
-		}
-		id = t.id
-	case c.Name == "":
-		s, err := e.findService(c.Tenant, c.Service)
-		if err != nil {
-			return err
-		}
-		id = s.id
-	default:
-		t, err := e.find(&model.Change{Tenant: c.Tenant, Service: c.Service, Name: c.Name})
-		if err != nil {
-			return err
-		}
-		id = t.id()
-	}
-	if id != c.Expect {
-		return errOther
-	}
-	return nil
-}
-
-var errOther = &model.Error{Code: model.CodeConflict, Message: "the name stands for something else by now"}
-
 // findService finds a service of a tenant that the session may see, and loads it.
 func (e *evaluator) findService(tenant, name string) (*service, error) {
 	if err := checkTenant(tenant, e.limits); err != nil {
