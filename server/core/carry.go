@@ -10,7 +10,8 @@ import (
 // cargo is what has been taken out of a service and has not been put into another yet.
 type cargo struct {
 	target
-	to    *service
+	to *service
+	packing
 	least uint64 // the least version of what is in a directory, so far
 	dirs  []hold // a directory that was taken out, and those below it, each before those that are in it
 	count int    // of all that is below
@@ -44,7 +45,7 @@ func (e *evaluator) transfer(t target, at entryKey, path string) (model.Result, 
 
 // lift takes what t says out of its service, to be put into another. other is what comes in its place, if anything does.
 func (e *evaluator) lift(t target, to *service, other uint64) (*cargo, error) {
-	l := &cargo{target: t, to: to}
+	l := &cargo{target: t, to: to, packing: e.packing}
 	if t.v != nil {
 		e.drop(t.v)
 		e.last().moved, e.last().other = to.id, other
@@ -81,11 +82,6 @@ func (e *evaluator) gather(l *cargo) error {
 			}
 		}
 		list := make([]entry, 0, max(e.counts.get(d), 0))
-		for _, name := range over[d] {
-			if n := e.entries.get(entryKey{d, name}); !n.none() {
-				list = append(list, n)
-			}
-		}
 		changed := len(over[d]) > 0
 		for part := range e.had(d) {
 			if !changed {
@@ -96,6 +92,11 @@ func (e *evaluator) gather(l *cargo) error {
 				if !e.isOver(entryKey{d, n.name()}) {
 					list = append(list, n)
 				}
+			}
+		}
+		for _, name := range over[d] {
+			if n := e.entries.get(entryKey{d, name}); !n.none() {
+				list = append(list, n)
 			}
 		}
 		for _, n := range list {
@@ -120,7 +121,7 @@ func (e *evaluator) land(l *cargo, at entryKey, path string, other uint64) model
 	e.raise(l.to, e.floors.get(l.service)) // no directory's least version is above what comes next in its service
 	e.tick()
 	d := *l.d
-	d.dir = l.d.dir.copied(l.to)
+	d.dir = l.makeAnew(l.d.dir)
 	d.in, d.name, d.least = at.in, at.name, l.least
 	if d.dir.had {
 		d.least = max(l.least, above+1)
@@ -143,6 +144,16 @@ func (e *evaluator) land(l *cargo, at entryKey, path string, other uint64) model
 	e.ferry(l, &d, tell)
 	e.brought += l.count
 	return model.Result{ID: d.id, MTime: d.mtime}
+}
+
+// makeAnew makes a directory that is taken along what it is to be in the other service.
+func (l *cargo) makeAnew(d *directory) *directory {
+	now := d.copied(l.to)
+	if p := l.packing[d]; p != nil {
+		*p.in = *now
+		return p.in
+	}
+	return now
 }
 
 // copied is the directory in another service, without what is in it.

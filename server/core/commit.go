@@ -131,7 +131,7 @@ func (s *Core) evaluate(items []item, full bool) (*batch, []outcome, []item) {
 			continue
 		}
 		e.Origin, e.writer = model.Origin{Principal: it.session.Principal, Client: c.id, Seq: it.report.Seq}, unique.Make(it.session.Writer)
-		e.reserve = c.holds
+		e.reserve, e.packing = c.holds, it.packing
 		events, tree := len(b.events), len(b.tree)
 		o.results, o.index, o.err = e.report(it.report)
 		s.spent(&it, time.Since(start))

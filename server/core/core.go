@@ -105,8 +105,9 @@ type Core struct {
 	bareLog    rarely
 	finds      finds
 	locking    *locking
-	most       int // mostRenamed, less in tests
-	swept      int // how far the last sweep came; the committer's own
+	packs      chan struct{} // the same of reports that are packed for
+	most       int           // mostRenamed, less in tests
+	swept      int           // how far the last sweep came; the committer's own
 
 	// up is when the server was started.
 	up time.Time
@@ -148,7 +149,7 @@ func Open(ctx context.Context, o Options) (*Core, error) {
 		log: o.Logger, dir: o.Dir, limits: o.Limits, unused: o.Idle, minFree: o.Store.MinFree, broken: o.Broken, loading: o.Loading,
 		view: newView(), queue: newQueue(), auth: o.Auth, memory: budget.New(o.Memory), treeWatchers: map[*Session]struct{}{},
 		clients: map[string]*client{}, legacy: map[string]*client{}, marks: map[*client]struct{}{}, live: map[*Session]struct{}{},
-		idleSince: time.Now(), up: time.Now(), builds: make(chan struct{}, maxBuilds), most: mostRenamed, caches: newCaches(),
+		idleSince: time.Now(), up: time.Now(), builds: make(chan struct{}, maxBuilds), most: mostRenamed, packs: make(chan struct{}, maxPacks), caches: newCaches(),
 	}
 	s.initLocks(&o)
 	var err error

@@ -29,6 +29,7 @@ type evaluator struct {
 	kind    uint8 // of the values, see kindFound
 	reserve func(id uint64) bool
 	leased  func(client string, lease uint64) bool
+	packing     // what is packed for the report
 	most    int // what goes to another service is in its memory file at once
 }
 

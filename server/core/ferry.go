@@ -16,7 +16,7 @@ import (
 type ferry struct {
 	from, to *service
 	dirs     []ferried
-	left     []hold // what it was before
+	slots    []uint32 // which the variables had before
 	// large: it is not put into the memory file of to by the committer, see [Core.landMemory].
 	large bool
 	// writes are for the memory file of to, if there is one, and it is not large.
@@ -32,11 +32,12 @@ type ferried struct {
 // ferry has all that is below a directory go to where that is by now. It calls tell, unless that is nil, with each, directories
 // before what is in them.
 func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey)) {
-	f := &ferry{from: l.service, to: l.to, dirs: make([]ferried, len(l.dirs)), left: l.dirs, large: l.count > e.most}
+	f := &ferry{from: l.service, to: l.to, dirs: make([]ferried, len(l.dirs)), large: l.count > e.most}
 	if f.large {
 		f.to.content.Load().expect(l.count)
 		e.taken = slices.Grow(e.taken, l.count)
 	}
+	f.slots = make([]uint32, 0, l.count)
 	f.dirs[0].now = top
 	next := 0 // the directories are in the order in which they are found
 	for i, old := range l.dirs {
@@ -47,16 +48,21 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 		}
 		list := make([]entry, 0, len(old.entries))
 		changed := 0
+		from := unpacking{packed: l.packing[old.directory]}
 		for _, was := range old.entries {
 			var n entry
 			if was.v != nil {
-				v := *was.v
-				v.dir, v.slot = in, e.slot(l.to)
-				n.v = &v
+				v, slot := from.take(was)
+				if v == nil {
+					now := *was.v
+					now.dir, v, slot = in, &now, now.slot
+				}
+				v.slot = e.slot(l.to)
+				n.v, f.slots = v, append(f.slots, slot)
 			} else {
 				next++
 				d := *was.d
-				d.dir, d.in = was.d.dir.copied(l.to), in
+				d.dir, d.in = l.makeAnew(was.d.dir), in
 				f.dirs[next].now, n.d = &d, &d
 				e.infos.set(d.dir, &d)
 				e.setPrefix(d.dir, d.isOwnPrefix())
@@ -95,19 +101,6 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 		}
 	}
 	e.ferries = append(e.ferries, f)
-}
-
-// slots are those that what has gone had before.
-func (f *ferry) slots() iter.Seq[uint32] {
-	return func(yield func(uint32) bool) {
-		for _, d := range f.left {
-			for _, n := range d.entries {
-				if n.v != nil && !yield(n.v.slot) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // isOver reports whether the batch has done something under a name.

@@ -16,10 +16,11 @@ type holds struct {
 	concern
 }
 
-// Held is a report that waits for services to be loaded.
+// Held is a report that waits for services to be loaded, or for a directory to be packed.
 type Held struct {
 	item
 	load    []*service
+	pack    []bulky
 	loading bool // somebody is at it, or was
 	ready   bool
 	// keys is what it concerns: what has some of them in common stays in order. all: it concerns everything.
@@ -42,22 +43,33 @@ func (h *Held) Load(loading func(service uint64, load func())) {
 		for _, svc := range h.load {
 			loading(svc.id, func() { _ = s.core.load(s.core.ctx, svc) }) // the committer meets the error again
 		}
+		if len(h.load) > 0 {
+			h.pack = s.bulk(h.report)
+		}
+		for _, b := range h.pack {
+			if h.packing == nil {
+				h.packing = packing{}
+			}
+			loading(b.service.id, func() { s.core.pack(h.packing, b) })
+		}
+		h.pack = nil
 		next = append(next, s.pass(h)...)
 	}
 }
 
 // hold keeps a report that must not be handed in now. It returns it if it is for the caller to load what it waits for.
-func (s *Session) hold(it item, load []*service) (h *Held, held bool) {
+func (s *Session) hold(it item, load []*service, pack []bulky) (h *Held, held bool) {
+	ready := len(load)+len(pack) == 0
 	hs := &s.holds
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	if len(load) == 0 && len(hs.list) == 0 {
+	if ready && len(hs.list) == 0 {
 		return nil, false
 	}
-	h = &Held{item: it, load: load}
+	h = &Held{item: it, load: load, pack: pack}
 	h.keys, h.all = s.concerns(it.report)
 	front := !hs.of(h)
-	if front && len(load) == 0 {
+	if front && ready {
 		return nil, false
 	}
 	hs.add(h)
@@ -67,6 +79,14 @@ func (s *Session) hold(it item, load []*service) (h *Held, held bool) {
 	}
 	h.loading = true
 	return h, true
+}
+
+// needs tells what is to be done before a report is handed in: what has to be loaded, then what has to be packed.
+func (s *Session) needs(r *model.Report) (load []*service, pack []bulky) {
+	if load = s.unloaded(r); len(load) == 0 {
+		pack = s.bulk(r)
+	}
+	return load, pack
 }
 
 // pass hands in what has nothing to wait for any more now that done is ready. It returns those of which something has still to
@@ -82,10 +102,10 @@ func (s *Session) pass(done *Held) (load []*Held) {
 		front := !hs.of(h)
 		if front && !h.loading {
 			h.loading = true
-			if h.load = s.unloaded(h.report); len(h.load) > 0 {
+			h.load, h.pack = s.needs(h.report)
+			if h.ready = len(h.load)+len(h.pack) == 0; !h.ready {
 				load = append(load, h)
 			}
-			h.ready = len(h.load) == 0
 		}
 		if !front || !h.ready {
 			hs.list = append(hs.list, h)

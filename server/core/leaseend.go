@@ -32,7 +32,7 @@ func (k *locking) end(l *lease, why string, behind *Session, done ...func()) {
 			}
 			finish()
 		}}
-		if _, held := behind.hold(it, nil); held {
+		if _, held := behind.hold(it, nil, nil); held {
 			return
 		}
 		if k.core.queue.push(it) {

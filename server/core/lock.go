@@ -90,7 +90,7 @@ func (s *Session) inOrder(fn func()) error {
 		return nil
 	}
 	it := item{session: s, do: fn}
-	if _, held := s.hold(it, nil); held {
+	if _, held := s.hold(it, nil, nil); held {
 		return nil
 	}
 	if !s.core.queue.push(it) {

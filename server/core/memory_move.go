@@ -11,7 +11,7 @@ import "slices"
 // before it is built anew.
 func (s *Core) leaveMemory(f *ferry, moved map[*service]struct{}) {
 	if !f.large {
-		for slot := range f.slots() {
+		for _, slot := range f.slots {
 			s.freeSlot(f.from, slot, moved)
 		}
 		return
@@ -24,11 +24,11 @@ func (s *Core) leaveMemory(f *ferry, moved map[*service]struct{}) {
 	}
 	to.landing = to.mem != nil
 	if from.mem == nil {
-		from.free = slices.AppendSeq(from.free, f.slots())
+		from.free = append(from.free, f.slots...)
 		return
 	}
 	var err error
-	from.sparse, err = from.mem.DeleteAll(f.slots())
+	from.sparse, err = from.mem.DeleteAll(slices.Values(f.slots))
 	if from.high = from.mem.Slots(); err != nil {
 		s.wroteMemory(f.from, from, false, err, moved)
 	}

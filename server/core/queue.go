@@ -31,6 +31,7 @@ type item struct {
 	session *Session
 	report  *model.Report
 	size    int // see sizeOf
+	packing
 	// crowd and place say of which report with Each this is a part.
 	crowd *crowd
 	place int

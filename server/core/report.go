@@ -53,7 +53,8 @@ func (s *Session) HandIn(t Ticket, r *model.Report) (*Held, error) {
 	it := item{Ticket: t, session: s, report: r, size: sizeOf(r)}
 	r.Each = r.Each && it.reports() <= maxChanges // else it is refused
 	s.feed.expect(r.Seq, it.reports())
-	h, held := s.hold(it, s.unloaded(r))
+	load, pack := s.needs(r)
+	h, held := s.hold(it, load, pack)
 	if !held && !s.core.queue.push(it) {
 		s.feed.unexpect(r.Seq, it.reports())
 		return nil, model.ErrUnavailable
@@ -78,7 +79,7 @@ func sizeOf(r *model.Report) int {
 // is refused: there is nobody to keep the answers for.
 func (s *Session) Goodbye(done func()) error {
 	it := item{session: s, do: func() { s.goodbye(); done() }}
-	if _, held := s.hold(it, nil); held {
+	if _, held := s.hold(it, nil, nil); held {
 		return nil
 	}
 	if !s.core.queue.push(it) {

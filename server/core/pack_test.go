@@ -1,0 +1,110 @@
+package core
+
+import (
+	"testing"
+
+	"github.com/commy-project/commyfs/memfile"
+	"github.com/commy-project/commyfs/model"
+)
+
+// TestPackedChanges: what has changed since a directory was packed goes to the other service as it is by then, also if what was packed
+// was used before, by a report that was refused.
+func TestPackedChanges(t *testing.T) {
+	s := startCore(t)
+	s.most = 2
+	p := connect(t, s)
+	twoServices(p)
+	for _, name := range []string{"a", "b", "c", "d", "z", "e/x", "e/y", "g/x"} {
+		p.do(withParents(store("d/"+name, name)))
+	}
+	inMemory(p, []string{"s", "r"})
+	report := &model.Report{Changes: []model.Change{moveTo("s", "d", "r", "d")}}
+	pack := packing{}
+	for _, b := range p.bulk(report) {
+		s.pack(pack, b)
+	}
+	if len(pack) != 3 {
+		t.Fatalf("%d directories are packed, want 3", len(pack))
+	}
+	send := func(changes ...model.Change) *model.Outcome {
+		p.seq++
+		r := &model.Report{Seq: p.seq, Acked: p.seq - min(p.seq, 10), Changes: changes}
+		c, err := p.ask(func(ticket Ticket) error {
+			if !s.queue.push(item{Ticket: ticket, session: p.Session, report: r, size: sizeOf(r), packing: pack}) {
+				return model.ErrUnavailable
+			}
+			p.HurryUp()
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.outcome(c)
+	}
+	if o := send(report.Changes[0], at(model.OpDelete, "t", "s", "none")); o.Code != model.CodeNotFound {
+		t.Fatalf("code %d", o.Code)
+	}
+	p.do(store("d/a", "new"), at(model.OpDelete, "t", "s", "d/b"), store("d/ab", "more"), renameTo(at(model.OpRename, "t", "s", "d/z"), "d/0"))
+	p.do(renameTo(at(model.OpRename, "t", "s", "d/e"), "d/f"), renameTo(at(model.OpRename, "t", "s", "d/g"), "g"), renameTo(at(model.OpExchange, "t", "s", "d/f/x"), "d/f/y"))
+	if o := send(report.Changes...); o.Code != model.CodeOK {
+		t.Fatalf("code %d %s", o.Code, o.Message)
+	}
+	s.awaitBuilt(t)
+	s.wantFile(t, p, "r", map[string]string{"d/a": "new", "d/ab": "more", "d/c": "c", "d/d": "d", "d/0": "z", "d/f/x": "e/y", "d/f/y": "e/x"})
+	s.wantFile(t, p, "s", map[string]string{"g/x": "g/x"})
+	used := 0
+	for _, d := range pack {
+		for _, v := range d.now {
+			if v != nil && s.view.variable(v.id) == v {
+				used++
+			}
+		}
+	}
+	if used != 2 {
+		t.Errorf("%d variables are those that were packed, want d/c and d/d", used)
+	}
+	if o := send(moveTo("r", "d", "s", "d")); o.Code != model.CodeOK { // it is packed for nobody any more
+		t.Fatalf("code %d %s", o.Code, o.Message)
+	}
+	s.awaitBuilt(t)
+	s.wantFile(t, p, "s", map[string]string{"g/x": "g/x", "d/a": "new", "d/ab": "more", "d/c": "c", "d/d": "d", "d/0": "z", "d/f/x": "e/y", "d/f/y": "e/x"})
+	r, err := memfile.Open(memoryPath(s.dir, p.service("t", "r")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if slots, err := r.Slots(); err != nil || len(slots) != 0 {
+		t.Errorf("%v are left in the memory file, %v", slots, err)
+	}
+}
+
+// TestBulk: only what goes to another service with very much is packed, and for nobody who may not take it there.
+func TestBulk(t *testing.T) {
+	s := startCore(t)
+	s.most = 2
+	p := connect(t, s)
+	twoServices(p)
+	p.do(withParents(store("d/e/a", "1")), store("d/e/b", "2"), at(model.OpMkdir, "t", "r", "o"))
+	reader := connect(t, s, s.by(p.createKey("reads", model.RightRead, "*")))
+	for _, tt := range []struct {
+		c    model.Change
+		want int
+	}{
+		{moveTo("s", "d", "r", "d"), 1},
+		{moveTo("s", "d/e", "r", "d"), 0},
+		{moveTo("s", "d/e/a", "r", "d"), 0},
+		{moveTo("s", "none", "r", "d"), 0},
+		{moveTo("none", "d", "r", "d"), 0},
+		{renameTo(at(model.OpRename, "t", "s", "d"), "o"), 0},
+		{model.Change{Op: model.OpExchange, Tenant: "t", Service: "s", Name: "d", ToService: "r", ToName: "o"}, 1},
+		{model.Change{Op: model.OpExchange, Tenant: "t", Service: "r", Name: "o", ToService: "s", ToName: "d"}, 1},
+	} {
+		r := &model.Report{Changes: []model.Change{tt.c}}
+		if got := p.bulk(r); len(got) != tt.want {
+			t.Errorf("%+v: %d are packed, want %d", tt.c, len(got), tt.want)
+		}
+		if got := reader.bulk(r); len(got) != 0 {
+			t.Errorf("%+v: %d are packed for who may only read", tt.c, len(got))
+		}
+	}
+}
