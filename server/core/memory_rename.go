@@ -21,9 +21,9 @@ func (s *Core) renameMemory(d *delta, moved map[*service]struct{}) {
 			continue
 		}
 		done.add(ev.d.dir)
-		c := ev.service.content.Load()
-		if c == nil || c.get(entryKey{ev.d.dir.now.in, ev.d.dir.now.name}).d != ev.d.dir.now {
-			continue // it is gone
+		c, now := ev.service.content.Load(), ev.d.dir.now
+		if c == nil || now == nil || c.get(entryKey{now.in, now.name}).d != now {
+			continue // it is gone, and was never there outside of the batch if it has no now
 		}
 		c.named = d.rev
 		if f := c.bare.Load(); f != nil {

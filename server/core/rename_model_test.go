@@ -383,7 +383,9 @@ func testRenames(t *testing.T, m *modelTree) {
 			hold(false)
 			mirror.check(t, p)
 		}
-		prefixes = max(prefixes, len(s.view.lookup("t", "s").content.Load().prefixes))
+		for _, service := range services {
+			prefixes = max(prefixes, len(s.view.lookup("t", service).content.Load().prefixes))
+		}
 		if rnd.IntN(150) > 0 {
 			continue
 		}

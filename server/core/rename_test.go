@@ -28,6 +28,18 @@ func TestRenameTooDeep(t *testing.T) {
 	p.wantValue("v", "1")
 }
 
+// TestRenamedForAMoment: a directory that one transaction makes, renames and removes, or has go to another service, is no trouble.
+func TestRenamedForAMoment(t *testing.T) {
+	s := startCore(t)
+	p := connect(t, s)
+	twoServices(p)
+	inMemory(p, []string{"s", "r"})
+	p.do(at(model.OpMkdir, "t", "s", "x"), renameTo(at(model.OpRename, "t", "s", "x"), "y"), at(model.OpRmdir, "t", "s", "y"))
+	p.do(at(model.OpMkdir, "t", "s", "x"), renameTo(at(model.OpRename, "t", "s", "x"), "y"), withParents(store("y/v", "1")), moveTo("s", "y", "r", "z"))
+	s.wantFile(t, p, "s", map[string]string{})
+	s.wantFile(t, p, "r", map[string]string{"z/v": "1"})
+}
+
 // TestLargeRename: a directory of any size is renamed at once.
 func TestLargeRename(t *testing.T) {
 	n := entries()
