@@ -138,12 +138,13 @@ func (s *Service) setLocked(out []Notice, prefix []string, e *model.Event) ([]No
 	if e.Own {
 		s.c.keeper.saw(v.id)
 	}
-	n := Notice{Kind: Modified, Own: e.Own, ID: v.id, Variable: v, Parent: v.parent.id, MTime: v.mtime,
-		Path: join(prefix, v.pathLocked())}
+	n := Notice{Kind: Modified, Own: e.Own, ID: v.id, Variable: v, Parent: v.parent.id, MTime: v.mtime}
 	if created {
 		addLocked(v)
 		v.parent.touched(e)
-		n.Kind, n.move = Created, s.c.arriving(v, e, s.c.index.put(v))
+		n.Kind, n.Path, n.move = Created, join(prefix, e.Name), s.c.arriving(v, e, s.c.index.put(v))
+	} else {
+		n.Path = join(prefix, v.pathLocked())
 	}
 	return append(out, n), true
 }
@@ -193,8 +194,9 @@ func (s *Service) mkdirLocked(prefix []string, e *model.Event) ([]Notice, bool) 
 // nodeLocked returns what has the id in this service, nil if nothing has. name is where to look when the id stands for
 // a node of another service already: it was moved there, and the stream of that service was ahead of ours.
 func (s *Service) nodeLocked(id uint64, name string) Node {
-	if n := s.c.index.get(id); s.holdsLocked(n, id) {
-		return n
+	n := s.c.index.get(id)
+	if n == nil || s.holdsLocked(n, id) {
+		return n // nothing has it, or this
 	}
 	if n := s.lookupLocked(name); s.holdsLocked(n, id) {
 		return n

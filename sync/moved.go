@@ -7,9 +7,11 @@ import (
 
 // moved is what has moved to another service.
 type moved struct {
-	id        uint64
-	with      uint64 // what it was exchanged with
-	h         *half  // what has left
+	id   uint64
+	with uint64 // what it was exchanged with
+	h    *half  // what has left
+	// What has come: arrived has it of h.nodes, in their order, as far as it has come behind them; came has the others, by their ids.
+	arrived   []arrival
 	came      map[uint64]arrival
 	renamed   Notice
 	beside    []Notice // what has changed on the way
@@ -49,7 +51,7 @@ func (j *moved) notices() []Notice {
 
 // complete finds out what has changed while it moved: most often nothing but versions. Client.steps is held.
 func (j *moved) complete(c *Client) {
-	root := j.came[j.id]
+	root, _ := j.arrival(0)
 	s := serviceOfNode(root.n)
 	prefix := s.prefix()
 	s.mu.RLock()
@@ -59,11 +61,11 @@ func (j *moved) complete(c *Client) {
 	}
 	var ids []uint64
 	var missing []Node
-	for _, o := range j.h.nodes {
+	for i, o := range j.h.nodes {
 		if v, ok := o.(*Variable); ok {
 			ids = append(ids, v.id)
 		}
-		a, ok := j.came[o.ID()]
+		a, ok := j.arrival(i)
 		if !ok {
 			missing = append(missing, o)
 			continue
@@ -85,6 +87,15 @@ func (j *moved) complete(c *Client) {
 	slices.SortFunc(more, func(a, b Notice) int { return slices.Compare(a.Path, b.Path) })
 	j.beside = append(j.beside, more...)
 	c.cachedMoved(j.h.s.id, s.id, ids)
+}
+
+// arrival is what has come of a node that has left, by its place among these.
+func (j *moved) arrival(i int) (a arrival, ok bool) {
+	if i < len(j.arrived) && j.arrived[i].n != nil {
+		return j.arrived[i], true
+	}
+	a, ok = j.came[j.h.nodes[i].ID()]
+	return a, ok
 }
 
 // placeIn is the directory of a node and its path in its service, whose lock is held.
@@ -124,17 +135,20 @@ func (j *moved) was(s *Service, prefix []string, n Node) []string {
 // compare finds out what has changed of a node.
 func (j *moved) compare(prefix []string, was Node, a *arrival) {
 	old := stateOf(was)
-	n := j.about(Modified, was)
-	n.MTime = a.mtime
-	var ok bool
-	var name string
-	if n.Parent, name, ok = placeIn(serviceOfNode(a.n), a.n); !ok {
+	if a.n == nil || !serviceOfNode(a.n).holdsLocked(a.n, a.n.ID()) {
 		return // gone since, which was told
 	}
-	n.Path = join(prefix, name)
+	about := func(kind NoticeKind) Notice { // most have not changed
+		n := j.about(kind, was)
+		n.MTime = a.mtime
+		var name string
+		n.Parent, name, _ = placeIn(serviceOfNode(a.n), a.n)
+		n.Path = join(prefix, name)
+		return n
+	}
 	if j.id != was.ID() && (old.parent != a.parent || old.name != a.name) {
-		r := n
-		r.Kind, r.OldService, r.OldRev, r.OldTold = Renamed, n.Service, n.Rev, n.Before
+		r := about(Renamed)
+		r.OldService, r.OldRev, r.OldTold = r.Service, r.Rev, r.Before
 		r.OldParent, r.OldPath = old.parent, j.was(serviceOfNode(a.n), prefix, was)
 		j.beside = append(j.beside, r)
 	}
@@ -149,13 +163,13 @@ func (j *moved) compare(prefix []string, was Node, a *arrival) {
 	case old.version != a.version && same:
 		j.renamed.Risen = append(j.renamed.Risen, Rise{was.ID(), old.version, a.version})
 	case old.version != a.version:
+		n := about(Modified)
 		n.Variable, _ = a.n.(*Variable)
 		j.beside = append(j.beside, n)
 		return
 	}
 	if old.mtime != a.mtime || old.mode != a.mode {
-		n.Kind = MetaChanged
-		j.beside = append(j.beside, n)
+		j.beside = append(j.beside, about(MetaChanged))
 	}
 }
 

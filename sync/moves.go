@@ -168,7 +168,7 @@ func (c *Client) settle(s *Service, notices []Notice) []Notice {
 	if p := m.paused[s]; p != nil {
 		p.notices, notices = append(p.notices, notices...), nil
 	}
-	st := settling{c: c, m: m, s: s, into: map[uint64]*moved{}, groups: map[uint64]*half{}}
+	st := settling{c: c, m: m, s: s, into: map[uint64]arriving{}, groups: map[uint64]*half{}}
 	for i := range notices {
 		if i > 0 && exchanged(&notices[i-1], &notices[i]) { // nothing comes between
 			st.take(&notices[i])
@@ -209,10 +209,16 @@ type settling struct {
 	m      *moves
 	s      *Service
 	out    []slot
-	into   map[uint64]*moved // what is told by a notice of what it is in, by its id
-	groups map[uint64]*half  // the same of what has come too early
+	into   map[uint64]arriving // what is told by a notice of what it is in, by its id
+	groups map[uint64]*half    // the same of what has come too early
 	left   []*half
 	early  []*half
+}
+
+// arriving is what belongs to a move: by its place among what has left.
+type arriving struct {
+	moved *moved
+	i     int
 }
 
 // slot is what is told: a notice, or a move once it is complete.
@@ -261,8 +267,8 @@ func (st *settling) take(n *Notice) {
 }
 
 func (st *settling) created(n *Notice, mv *movement) {
-	if j := st.into[n.ID]; j != nil {
-		j.came[n.ID] = mv.came
+	if at, ok := st.into[n.ID]; ok {
+		at.moved.arrived[at.i] = mv.came
 		return
 	}
 	h := st.m.left[n.ID]
@@ -271,10 +277,15 @@ func (st *settling) created(n *Notice, mv *movement) {
 	}
 	if h != nil {
 		st.m.remove(h)
-		j := joinHalves(h, &half{s: st.s, notice: *n, with: mv.with, came: map[uint64]arrival{n.ID: mv.came}})
-		for _, o := range h.nodes {
-			st.into[o.ID()] = j
+		j := joinHalves(h, &half{s: st.s, notice: *n, with: mv.with})
+		if len(st.into) == 0 { // there can be a million
+			st.into = make(map[uint64]arriving, len(h.nodes))
 		}
+		for i, o := range h.nodes {
+			st.into[o.ID()] = arriving{j, i}
+		}
+		j.arrived = make([]arrival, len(h.nodes))
+		j.arrived[0] = mv.came
 		st.out = append(st.out, slot{moved: j})
 		return
 	}
@@ -292,7 +303,7 @@ func (st *settling) created(n *Notice, mv *movement) {
 		st.early = append(st.early, g)
 		return
 	}
-	if !mv.first || st.into[mv.came.parent] != nil { // what has come with it is new in a directory that is known
+	if _, in := st.into[mv.came.parent]; in || !mv.first { // what has come with it is new in a directory that is known
 		st.tell(*n)
 	}
 }

@@ -119,6 +119,8 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 		}
 	}
 
+	notices = make([]Notice, 0, len(sn.dirs)+len(sn.vars)) // about one of each that is not as it was
+
 	// First what moved, so that nothing that stays is below a directory that goes.
 	s.placeDirsLocked(prefix, sn.dirs, &notices)
 	for i := range sn.vars {
