@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"slices"
 	"syscall"
 
@@ -42,13 +43,16 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 	if s, ok := dir.(*varsync.Service); ok && isMemoryName(name) {
 		return f.lookupMemory(h, s, out)
 	}
-	doubt := f.doubt(h.NodeId)
-	n, err := f.find(h.NodeId, name)
+	doubt, find := f.doubt(h.NodeId), f.find
+	if f.kernel.IsOwn(h) {
+		find = f.findNow
+	}
+	n, err := find(h.NodeId, name)
 	if err == nil && !f.kernel.IsPoke(h) && doubt.about(n) {
 		ctx, cancel := f.askContext(interrupt)
 		defer cancel()
 		if f.c.Barrier(ctx) {
-			n, err = f.find(h.NodeId, name)
+			n, err = find(h.NodeId, name)
 		} else {
 			err = ctx.Err()
 		}
@@ -57,6 +61,7 @@ func (f *FS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string, ou
 		return f.errno("lookup", err)
 	}
 	if n == nil {
+		f.kernel.Misses(h.Pid)
 		return fuse.ENOENT
 	}
 	if s, ok := n.(*varsync.Service); ok && f.hurried(h, s) {
@@ -99,30 +104,54 @@ func (d doubt) about(n varsync.Node) bool {
 	return n == nil
 }
 
-// find resolves a file name in a directory; nil if there is nothing.
-func (f *FS) find(parent uint64, name string) (varsync.Node, error) {
-	p, err := f.place(parent)
+// find resolves a file name in a directory; nil if there is nothing. While the directory is on its way to another service it waits.
+func (f *FS) find(parent uint64, name string) (n varsync.Node, err error) {
+	for range findTries {
+		if n, err = f.findNow(parent, name); !errors.Is(err, syscall.ESTALE) {
+			break
+		}
+		if f.c.Await(parent, f.opBound()); f.node(parent) == nil {
+			break
+		}
+	}
+	return n, err
+}
+
+// findTries is more often than a directory goes to another service while a name is looked for in it.
+const findTries = 10
+
+// findNow is find without waiting.
+func (f *FS) findNow(parent uint64, name string) (varsync.Node, error) {
+	p, err := f.placeNow(parent)
 	if err != nil {
 		return nil, err
 	}
+	n := f.findAt(p, parent, name)
+	if n == nil && p.dir != nil && p.dir.Gone() {
+		return nil, syscall.ESTALE // since it was looked at
+	}
+	return n, nil
+}
+
+func (f *FS) findAt(p place, parent uint64, name string) varsync.Node {
 	if names.Reserved(name, p.level) {
-		return nil, nil
+		return nil
 	}
 	name = p.decode(name)
 	l := f.unshared.byName(parent, name)
 	if l != nil && l.private() {
-		return l, nil
+		return l
 	}
 	if f.unshared.isHidden(parent, name) {
-		return nil, nil
+		return nil
 	}
 	if n := f.lookup(p, name); n != nil {
-		return n, nil // also where a draft of ours has the name: somebody else was first
+		return n // also where a draft of ours has the name: somebody else was first
 	}
 	if l != nil {
-		return l, nil
+		return l
 	}
-	return nil, nil
+	return nil
 }
 
 // GetAttr answers stat from memory.

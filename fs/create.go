@@ -106,17 +106,17 @@ func (f *FS) make(in *fuse.CreateIn, p place, name string, task *estate.Task) (n
 // makeDraft makes a file that is a variable from its first commit on, with one handle on it.
 func (f *FS) makeDraft(ctx context.Context, dir uint64, p place, name string, mode uint32) (*unshared, error) {
 	probe := &model.Probe{Want: model.RightCreate | model.RightWrite, Reserve: true}
-	probe.Tenant, probe.Service, probe.Name = p.target(name)
 	answer := &model.Probed{} // without an id: see add
 	queues, err := p.service.Keeps(0)
 	if !queues {
-		if answer, err = f.c.Probe(ctx, probe); err != nil {
+		if answer, err = f.probeAt(ctx, probe, &p, name); err != nil {
 			answer, err = &model.Probed{}, p.service.OrKeep(err, 0)
 			queues = true
 		}
 	}
 	if err == nil && queues {
-		err = f.mayMake(p, probe.Name)
+		_, _, path := p.target(name)
+		err = f.mayMake(p, path)
 	}
 	if err != nil {
 		return nil, err
@@ -146,13 +146,11 @@ func (f *FS) newFile(h *fuse.InHeader, name string) (place, string, error) {
 
 // makeVariable creates an empty variable that did not exist.
 func (f *FS) makeVariable(ctx context.Context, p place, name string, mode uint32) (*varsync.Variable, error) {
-	ch := model.Change{Op: model.OpCreate, NewMode: model.NewMode(mode)}
-	ch.Tenant, ch.Service, ch.Name = p.target(name)
-	res, err := f.c.Report(ctx, ch)
+	res, err := f.reportAt(ctx, model.Change{Op: model.OpCreate, NewMode: model.NewMode(mode)}, &p, name)
 	if err != nil {
 		return nil, err
 	}
-	v, ok := f.c.Node(res[0].ID).(*varsync.Variable)
+	v, ok := f.made(res.ID).(*varsync.Variable)
 	if !ok {
 		return nil, syscall.ESTALE // made, and removed by somebody else at once
 	}

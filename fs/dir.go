@@ -173,14 +173,9 @@ func (f *FS) structural(h *fuse.InHeader, name string, ch model.Change, task *es
 			return model.Result{}, err
 		}
 	}
-	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	ctx, cancel := f.opContext()
 	defer cancel()
-	res, err := f.c.Report(journaled(ctx, task), ch)
-	if err != nil {
-		return model.Result{}, err
-	}
-	return res[0], nil
+	return f.reportAt(journaled(ctx, task), ch, &p, name)
 }
 
 // OpenDir opens a directory.

@@ -93,7 +93,6 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit, j varsync.Journal) error 
 	if l.id&unsharedBit == 0 {
 		ch.NewID = l.id
 	}
-	ch.Tenant, ch.Service, ch.Name = p.target(name)
 	switch {
 	case e == nil:
 		ch.Op = model.OpCreate
@@ -111,7 +110,13 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit, j varsync.Journal) error 
 	if e != nil {
 		tenure = e.Tenure
 	}
-	res, queued, err := f.c.CreateOrKeep(ctx, l.id, ch, tenure)
+	var res model.Result
+	var queued bool
+	err = f.atPlaces(ctx, func() (err error) {
+		ch.Tenant, ch.Service, ch.Name = p.target(name)
+		res, queued, err = f.c.CreateOrKeep(ctx, l.id, ch, tenure)
+		return err
+	}, &p)
 	if errors.Is(err, model.ErrExists) && e == nil {
 		if v, ok := f.lookup(p, name).(*varsync.Variable); ok { // somebody else made it: that is as good
 			f.become(l, v)

@@ -32,11 +32,14 @@ func (f *FS) exchange(in *fuse.RenameIn, from, to place, src, dst varsync.Node, 
 		return syscall.EACCES
 	}
 	ch := model.Change{Op: model.OpExchange, Expect: src.ID(), ToExpect: dst.ID()}
-	ch.Tenant, ch.Service, ch.Name = from.target(from.decode(oldName))
-	ch.ToTenant, ch.ToService, ch.ToName = to.target(to.decode(newName))
 	ctx, cancel := f.opContext()
 	defer cancel()
-	_, err := f.c.Report(ctx, ch)
+	err := f.atPlaces(ctx, func() error {
+		ch.Tenant, ch.Service, ch.Name = from.target(from.decode(oldName))
+		ch.ToTenant, ch.ToService, ch.ToName = to.target(to.decode(newName))
+		_, err := f.c.Report(ctx, ch)
+		return err
+	}, &from, &to)
 	if errors.Is(err, model.ErrUnsupported) {
 		err = syscall.EINVAL // a server that does not know it
 	}

@@ -142,15 +142,14 @@ func (f *FS) publish(ctx context.Context, m move, data []byte, d described) (*va
 		Op: model.OpStore, Data: data, Create: true, HasVersion: m.noReplace || f.failsConflicts(), // version 0: it must not exist
 		Mode: d.mode, HasMTime: d.hasMTime, MTime: d.mtime,
 	}
-	ch.Tenant, ch.Service, ch.Name = m.to.target(m.newName)
-	res, err := f.c.Report(journaled(ctx, m.task), ch)
+	res, err := f.reportAt(journaled(ctx, m.task), ch, &m.to, m.newName)
 	if m.noReplace && errors.Is(err, model.ErrConflict) {
 		return nil, syscall.EEXIST
 	}
 	if err != nil {
 		return nil, err
 	}
-	v, _ := f.made(res[0].ID).(*varsync.Variable)
+	v, _ := f.made(res.ID).(*varsync.Variable)
 	return v, nil
 }
 
@@ -219,8 +218,6 @@ func (f *FS) renameShared(m move) error {
 	}
 	defer release()
 	ch := model.Change{Op: model.OpRename, NoReplace: m.noReplace, Expect: m.src.ID()}
-	ch.Tenant, ch.Service, ch.Name = m.from.target(m.oldName)
-	ch.ToTenant, ch.ToService, ch.ToName = m.to.target(m.newName)
 	if m.from.level != m.to.level && (m.from.dir == nil || m.to.dir == nil) {
 		return syscall.EXDEV // a directory cannot become a service, nor a service a tenant
 	}
@@ -235,7 +232,12 @@ func (f *FS) renameShared(m move) error {
 	}
 	ctx, cancel := f.opContext()
 	defer cancel()
-	if err := f.reportRename(ctx, m, ch); err != nil {
+	err = f.atPlaces(ctx, func() error {
+		ch.Tenant, ch.Service, ch.Name = m.from.target(m.oldName)
+		ch.ToTenant, ch.ToService, ch.ToName = m.to.target(m.newName)
+		return f.reportRename(ctx, m, ch)
+	}, &m.from, &m.to)
+	if err != nil {
 		return err
 	}
 	if err := f.discardReplaced(m); err != nil {

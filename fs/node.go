@@ -45,19 +45,30 @@ func (f *FS) node(id uint64) varsync.Node {
 
 // place is a directory, with what a change of something in it has to name.
 type place struct {
+	id      uint64
 	tenant  *varsync.Tenant
 	service *varsync.Service
 	dir     *varsync.Dir // nil for root and tenant
 	level   names.Level  // of what it holds
 }
 
-// place resolves a directory node for an operation on a name in it.
+// place resolves a directory node for an operation on a name in it. While it is on its way to another service it waits.
 func (f *FS) place(id uint64) (place, error) {
+	p, err := f.placeNow(id)
+	if errors.Is(err, syscall.ESTALE) && f.c.Moving() {
+		f.c.Await(id, f.opBound())
+		p, err = f.placeNow(id)
+	}
+	return p, err
+}
+
+// placeNow is place without waiting.
+func (f *FS) placeNow(id uint64) (place, error) {
 	switch n := f.node(id).(type) {
 	case root:
-		return place{level: names.Tenant}, nil
+		return place{id: id, level: names.Tenant}, nil
 	case *varsync.Tenant:
-		return place{tenant: n, level: names.Service}, nil
+		return place{id: id, tenant: n, level: names.Service}, nil
 	case *varsync.Service:
 		ctx := f.ctx
 		if !n.Watched() { // else there is nothing to wait for
@@ -69,12 +80,12 @@ func (f *FS) place(id uint64) (place, error) {
 		if err != nil {
 			return place{}, err
 		}
-		return place{tenant: n.Tenant(), service: n, dir: d, level: names.Variable}, nil
+		return place{id: id, tenant: n.Tenant(), service: n, dir: d, level: names.Variable}, nil
 	case *varsync.Dir:
 		if err := n.Service().Failed(); err != nil {
 			return place{}, err
 		}
-		return place{tenant: n.Service().Tenant(), service: n.Service(), dir: n, level: names.Nested}, nil
+		return place{id: id, tenant: n.Service().Tenant(), service: n.Service(), dir: n, level: names.Nested}, nil
 	case nil:
 		return place{}, syscall.ESTALE
 	case *controlNode:

@@ -60,6 +60,15 @@ func (f *FS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 		ahead = f.ahead(v)
 	}
 	h, err := f.open(n, in.NodeId, in.Pid, in.Flags, in.Flags&syscall.O_TRUNC != 0)
+	for errors.Is(err, syscall.ESTALE) {
+		f.c.Await(in.NodeId, f.opBound())
+		now := f.node(in.NodeId)
+		if now == n || now == nil {
+			break
+		}
+		n = now // it has gone to another service since
+		h, err = f.open(n, in.NodeId, in.Pid, in.Flags, in.Flags&syscall.O_TRUNC != 0)
+	}
 	if err != nil {
 		return f.errno("open", err)
 	}

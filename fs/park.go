@@ -168,9 +168,11 @@ func (f *FS) carryOut(l *unshared) error {
 
 func (f *FS) moveParked(ctx context.Context, l *unshared, to place, name string) error {
 	ch := model.Change{Op: model.OpRename, ID: l.backup.variable().ID()}
-	ch.ToTenant, ch.ToService, ch.ToName = to.target(name)
-	_, err := f.c.Report(ctx, ch)
-	return err
+	return f.atPlaces(ctx, func() error {
+		ch.ToTenant, ch.ToService, ch.ToName = to.target(name)
+		_, err := f.c.Report(ctx, ch)
+		return err
+	}, &to)
 }
 
 // unreachable reports whether an error is that the server could not be asked.

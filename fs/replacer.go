@@ -294,22 +294,21 @@ func (r *replacer) askServer() error {
 	}
 	ctx, cancel := r.fs.opContext()
 	defer cancel()
-	p := &model.Probe{Want: model.RightWrite}
+	var answer *model.Probed
+	var err error
 	if v := r.variable(); v != nil {
-		p.ID = v.ID()
+		answer, err = r.fs.c.Probe(ctx, &model.Probe{Want: model.RightWrite, ID: v.ID()})
 	} else {
 		parent, name, removed := r.fs.unshared.where(r.l)
 		if removed {
 			return nil
 		}
-		pl, err := r.fs.place(parent)
-		if err != nil {
-			return err
+		p, gone := r.fs.place(parent)
+		if gone != nil {
+			return gone
 		}
-		p.Tenant, p.Service, p.Name = pl.target(name)
-		p.Want |= model.RightCreate
+		answer, err = r.fs.probeAt(ctx, &model.Probe{Want: model.RightWrite | model.RightCreate}, &p, name)
 	}
-	answer, err := r.fs.c.Probe(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -110,7 +110,15 @@ func (f *FS) describe(n varsync.Node, node uint64, d described) error {
 	case *varsync.Service:
 		ch.Tenant, ch.Service = n.Tenant().Name(), n.Name()
 	case *varsync.Dir:
-		ch.Tenant, ch.Service, ch.Name = n.Service().Tenant().Name(), n.Service().Name(), n.Name()
+		p, err := f.place(n.ID())
+		if err != nil {
+			return err
+		}
+		return f.atPlaces(ctx, func() error {
+			ch.Tenant, ch.Service, ch.Name = p.tenant.Name(), p.service.Name(), p.dir.Name()
+			_, err := f.c.Report(ctx, ch)
+			return err
+		}, &p)
 	}
 	_, err := f.c.Report(ctx, ch)
 	return err

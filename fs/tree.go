@@ -15,7 +15,7 @@ import (
 type tree struct{ f *FS }
 
 func (t tree) Find(dir uint64, file string) (uint64, error) {
-	n, err := t.f.find(dir, file)
+	n, err := t.f.findNow(dir, file)
 	if n == nil {
 		return 0, err
 	}

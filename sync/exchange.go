@@ -51,6 +51,7 @@ func putAt(n Node, p nodePlace) {
 		n.parent, n.name = p.dir, p.name
 	case *Dir:
 		n.parent, n.name = p.dir, p.name
+		n.moves++
 	}
 	addLocked(n)
 }

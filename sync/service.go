@@ -252,6 +252,7 @@ type Dir struct {
 	mtime   int64
 	mode    model.Mode
 	gone    bool
+	moves   uint32 // how often it has got another name, or another directory around it
 	vars    nameList[*Variable]
 	dirs    nameList[*Dir]
 	cursors map[*Cursor]struct{} // under way; nil: none
@@ -268,6 +269,17 @@ func (d *Dir) Name() string {
 	d.s.mu.RLock()
 	defer d.s.mu.RUnlock()
 	return d.pathLocked()
+}
+
+// Where returns the directory's path inside the service and how often it has got another one. What goes to another service is another
+// Dir there.
+func (d *Dir) Where() (path string, moves uint64) {
+	d.s.mu.RLock()
+	defer d.s.mu.RUnlock()
+	for at := d; at != nil; at = at.parent {
+		moves += uint64(at.moves)
+	}
+	return d.pathLocked(), moves
 }
 
 // MTime returns when an entry of the directory last came, went or was renamed, or what was set since, in Unix nanoseconds.

@@ -15,8 +15,9 @@
 // Behind. Until a stale name is invalidated the kernel acts on it. A removal or rename of it is answered with ESTALE
 // ([Cache.Stale]), or the kernel would take the wrong node for removed, a directory for good. An open comes with a node and
 // no name: it is answered with ESTALE if the node, or a directory above, has lost a name, unless the thread has looked it up
-// by its present one ([Cache.Lost]). At ESTALE the kernel walks the path again and asks for each part of it. That lasts a
-// moment longer than the stale name: a thread can have walked the path before.
+// by its present one ([Cache.Lost]). At ESTALE the kernel walks the path again and asks for each part of it, but not for the
+// directory that it begins in: who comes back to the same node is right. All this lasts a moment longer than the stale name: a
+// thread can have walked the path before.
 //
 // Watches. A rename over a variable is an update of it, so it keeps its node and whoever watches that. The kernel would
 // take the node for removed: see [Cache.KeepWatches].
@@ -90,8 +91,9 @@ type Cache struct {
 	quiet      map[uint64]quiet                 // of nodes that may be watched by nobody
 	lingers    map[*varsync.Service]*time.Timer // services whose nodes the kernel was asked to drop
 	pruning    *pruning
-	kept       bool            // the kernel drops nothing when asked: it is too old
-	dropping   bool            // what was stale is being invalidated
+	kept       bool // the kernel drops nothing when asked: it is too old
+	dropping   bool // what was stale is being invalidated
+	again      map[uint32]retry
 	awaiting   []chan struct{} // closed when what is stale has been
 	held       map[*varsync.Service]*holding
 	noted      map[uint64]*holding // by the service's number
@@ -131,6 +133,7 @@ func New(tree Tree, cached *pages.Pages, events Events, log *slog.Logger) *Cache
 		noted:      map[uint64]*holding{},
 		cameTo:     map[uint64]int64{},
 		moving:     map[*varsync.Service]movedTo{},
+		again:      map[uint32]retry{},
 	}
 }
 

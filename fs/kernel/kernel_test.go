@@ -161,8 +161,12 @@ func TestLost(t *testing.T) {
 		lost(false, one, 7, 3)
 		rename("a", "b")
 		lost(true, one, 7, 3)
-		lost(true, one, 7, 3) // the kernel still has the old name
-		lost(true, one, 9, 7) // below it
+		lost(false, one, 7, 3) // the kernel has asked for the path again, or the thread is in the directory
+		lost(true, one, 7, 3)
+		c.Misses(one)
+		lost(true, one, 7, 3) // the path does not lead there
+		lost(true, one, 9, 7) // another node, below it
+		c.Misses(one)
 		lost(false, one, 9, 3)
 		tell(c, one, 3, "b", 7)
 		lost(true, two, 7, 3)
@@ -171,6 +175,7 @@ func TestLost(t *testing.T) {
 
 		c.Changed([]varsync.Notice{renamed(3, "a", "b", 7)})
 		c.invalidate()
+		c.Misses(two)
 		lost(true, two, 7, 3)
 		lost(false, two, 7, 3) // has been told to look again
 		lost(true, two, 7, 3)
@@ -178,10 +183,12 @@ func TestLost(t *testing.T) {
 		time.Sleep(lostTime / 2)
 		tell(c, one, 3, "b", 7)
 		rename("b", "c") // once more
+		c.Misses(one)
 		lost(true, one, 7, 3)
 		c.Changed([]varsync.Notice{renamed(3, "b", "c", 7)})
 		c.invalidate()
 		time.Sleep(lostTime * 3 / 4)
+		c.Misses(one)
 		lost(true, one, 7, 3)
 		time.Sleep(lostTime)
 		lost(false, two, 7, 3)

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -8,7 +9,7 @@ import (
 // lost is a name, or some, that the kernel has had for a node and has no more.
 type lost struct {
 	until time.Time       // how long opens by it can still come
-	seen  map[uint32]name // threads that may open it, once: those that have looked it up, if by this name, {} by any
+	seen  map[uint32]name // threads that may open it, once: those that have looked it up, by this name
 }
 
 // lostTime is longer than a thread takes from a look at a path to its request, also on a busy machine.
@@ -53,7 +54,8 @@ func (n *node) look(thread uint32, k name) {
 }
 
 // Lost reports whether a thread may be opening the first of the nodes, which is below the others, by a name that one of them
-// has lost.
+// has lost. At ESTALE the kernel asks for each part of the path again. If the thread comes back to the same node, that is what the path
+// leads to: by its present names, or from a directory that is open or the working directory, whatever that is called.
 func (c *Cache) Lost(thread uint32, ids ...uint64) bool {
 	lost := false
 	for _, id := range ids {
@@ -61,9 +63,37 @@ func (c *Cache) Lost(thread uint32, ids ...uint64) bool {
 			lost = true
 		}
 	}
-	return lost
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	again := c.again[thread]
+	delete(c.again, thread)
+	if !lost || again.id == ids[0] && time.Now().Before(again.until) {
+		return false
+	}
+	if len(c.again) > manyAgain {
+		maps.DeleteFunc(c.again, func(_ uint32, r retry) bool { return time.Now().After(r.until) })
+	}
+	c.again[thread] = retry{ids[0], time.Now().Add(lostTime)}
+	return true
 }
 
+// retry is an open that was answered with ESTALE.
+type retry struct {
+	id    uint64
+	until time.Time
+}
+
+// manyAgain is from how many retries on those that never came are forgotten.
+const manyAgain = 1 << 10
+
+// Misses records that a thread has looked a name up in vain: what it was to open again it does not.
+func (c *Cache) Misses(thread uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.again, thread)
+}
+
+// lost reports whether a node has lost a name that a thread may use.
 func (c *Cache) lost(thread uint32, id uint64) bool {
 	c.mu.Lock()
 	n := c.nodeLocked(id)
@@ -80,14 +110,5 @@ func (c *Cache) lost(thread uint32, id uint64) bool {
 	}
 	c.mu.Unlock()
 	stale := slices.ContainsFunc(names, func(k name) bool { return !c.stands(k, id) })
-	if !stale && !was || looked && (seen == name{} || c.stands(seen, id)) {
-		return false
-	}
-	if !stale {
-		// The kernel knows: the next try is right, whether it looks up or not (a path through /proc/self/fd does not).
-		c.mu.Lock()
-		n.look(thread, name{})
-		c.mu.Unlock()
-	}
-	return true
+	return (stale || was) && !(looked && c.stands(seen, id))
 }
