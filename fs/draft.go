@@ -113,7 +113,7 @@ func (f *FS) commitDraft(l *unshared, e *varsync.Edit, j varsync.Journal) error 
 	var res model.Result
 	var queued bool
 	err = f.atPlaces(ctx, func() (err error) {
-		ch.Tenant, ch.Service, ch.Name = p.target(name)
+		p.aim(&ch, name)
 		res, queued, err = f.c.CreateOrKeep(ctx, l.id, ch, tenure)
 		return err
 	}, &p)

@@ -35,8 +35,8 @@ func (f *FS) exchange(in *fuse.RenameIn, from, to place, src, dst varsync.Node, 
 	ctx, cancel := f.opContext()
 	defer cancel()
 	err := f.atPlaces(ctx, func() error {
-		ch.Tenant, ch.Service, ch.Name = from.target(from.decode(oldName))
-		ch.ToTenant, ch.ToService, ch.ToName = to.target(to.decode(newName))
+		from.aim(&ch, from.decode(oldName))
+		to.aimTo(&ch, to.decode(newName))
 		_, err := f.c.Report(ctx, ch)
 		return err
 	}, &from, &to)

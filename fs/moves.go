@@ -233,8 +233,8 @@ func (f *FS) renameShared(m move) error {
 	ctx, cancel := f.opContext()
 	defer cancel()
 	err = f.atPlaces(ctx, func() error {
-		ch.Tenant, ch.Service, ch.Name = m.from.target(m.oldName)
-		ch.ToTenant, ch.ToService, ch.ToName = m.to.target(m.newName)
+		m.from.aim(&ch, m.oldName)
+		m.to.aimTo(&ch, m.newName)
 		return f.reportRename(ctx, m, ch)
 	}, &m.from, &m.to)
 	if err != nil {

@@ -169,7 +169,7 @@ func (f *FS) carryOut(l *unshared) error {
 func (f *FS) moveParked(ctx context.Context, l *unshared, to place, name string) error {
 	ch := model.Change{Op: model.OpRename, ID: l.backup.variable().ID()}
 	return f.atPlaces(ctx, func() error {
-		ch.ToTenant, ch.ToService, ch.ToName = to.target(name)
+		to.aimTo(&ch, name)
 		_, err := f.c.Report(ctx, ch)
 		return err
 	}, &to)

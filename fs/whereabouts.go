@@ -30,6 +30,25 @@ func (p place) whereabouts() (w whereabouts) {
 	return w
 }
 
+// aim has a change be of what is called name in a place, and nowhere else.
+func (p place) aim(ch *model.Change, name string) {
+	ch.Tenant, ch.Service, ch.Name = p.target(name)
+	ch.Within = p.within()
+}
+
+// aimTo is aim for the second name of a change.
+func (p place) aimTo(ch *model.Change, name string) {
+	ch.ToTenant, ch.ToService, ch.ToName = p.target(name)
+	ch.ToWithin = p.within()
+}
+
+func (p place) within() uint64 {
+	if p.id == rootID {
+		return 0 // for the server nothing has tenants
+	}
+	return p.id
+}
+
 // atPlaces has the server make a change that names places, and again where they are by then if it was refused because one of them has
 // moved. The events that the server has refused it for come before its answer.
 func (f *FS) atPlaces(ctx context.Context, change func() error, places ...*place) error {
@@ -60,7 +79,7 @@ func (f *FS) atPlaces(ctx context.Context, change func() error, places ...*place
 // reportAt reports a change of what is called name in a place.
 func (f *FS) reportAt(ctx context.Context, ch model.Change, p *place, name string) (res model.Result, err error) {
 	err = f.atPlaces(ctx, func() error {
-		ch.Tenant, ch.Service, ch.Name = p.target(name)
+		p.aim(&ch, name)
 		list, err := f.c.Report(ctx, ch)
 		if err == nil {
 			res = list[0]

@@ -140,19 +140,25 @@ func TestS13_AcrossInside(t *testing.T) {
 		if err := os.WriteFile(at("t/s/d/in/deep/w"), []byte("value"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		moveBeside(t, at, at, "t/s/d", "t/r/d")
+		moveBeside(t, at, at, "t/s/d", "t/r/d", 0)
 	})
 	t.Run("same host", func(t *testing.T) {
 		_, a, b := twoMounts(t)
 		a.Mkdir("t/r")
 		b.WaitFor("t/r")
 		furnish("t/s/d", "value", a, b)
-		moveBeside(t, a.Path, b.Path, "t/s/d", "t/r/d")
+		moveBeside(t, a.Path, b.Path, "t/s/d", "t/r/d", 0)
+	})
+	t.Run("exchange", func(t *testing.T) {
+		_, a, b := twoMounts(t)
+		furnish("t/s/d", "value", a, b)
+		furnish("t/s/e", "value", a, b)
+		moveBeside(t, a.Path, b.Path, "t/s/d", "t/s/e", unix.RENAME_EXCHANGE)
 	})
 	t.Run("one service", func(t *testing.T) {
 		_, a, b := twoMounts(t)
 		furnish("t/s/d", "value", a, b)
-		moveBeside(t, a.Path, b.Path, "t/s/d", "t/s/e")
+		moveBeside(t, a.Path, b.Path, "t/s/d", "t/s/e", 0)
 	})
 	t.Run("network", func(t *testing.T) {
 		r := newRemote(t)
@@ -161,12 +167,12 @@ func TestS13_AcrossInside(t *testing.T) {
 		a.Mkdir("t/r")
 		b.WaitFor("t/r")
 		furnish("t/s/d", "value", a, b)
-		moveBeside(t, a.Path, b.Path, "t/s/d", "t/r/d")
+		moveBeside(t, a.Path, b.Path, "t/s/d", "t/r/d", 0)
 	})
 }
 
 // moveBeside renames a directory by the names of one mount while insiders are at work by those of another.
-func moveBeside(t *testing.T, mover, worker func(string) string, from, to string) {
+func moveBeside(t *testing.T, mover, worker func(string) string, from, to string, flags uint) {
 	const moves, rounds = 400, 60
 	fd, err := unix.Open(worker(from), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -192,8 +198,8 @@ func moveBeside(t *testing.T, mover, worker func(string) string, from, to string
 		return !slices.ContainsFunc(all, func(in *insider) bool { return in.rounds.Load() < rounds })
 	}
 	n := 0
-	for at, next := from, to; n < moves || n < 100*moves && !enough(); n++ {
-		if err := unix.Rename(mover(at), mover(next)); err != nil {
+	for at, next := from, to; n < moves || !enough() && !t.Failed(); n++ {
+		if err := unix.Renameat2(unix.AT_FDCWD, mover(at), unix.AT_FDCWD, mover(next), flags); err != nil {
 			t.Errorf("move %d: %v", n, err)
 			break
 		}
