@@ -68,7 +68,7 @@ type Change struct {
 	// ToExpect is the same for what has the name To* (OpExchange).
 	Expect   uint64
 	ToExpect uint64
-	// Within is the id of the directory, service or tenant that must have the name, and ToWithin the same for To*: CodeConflict if
+	// Within is the id of the directory, service or tenant that must have the name, and ToWithin the same for To*: CodeNotFound if
 	// the path leads into another one. A directory can be renamed, or exchanged with another, while the change is on its way.
 	Within   uint64
 	ToWithin uint64

@@ -11,6 +11,9 @@ import (
 
 var errOther = &model.Error{Code: model.CodeConflict, Message: "the name stands for something else by now"}
 
+// errElsewhere says that what is to be in a directory would not be: that directory is not where the path leads.
+var errElsewhere = &model.Error{Code: model.CodeNotFound, Message: "the path leads into another directory by now"}
+
 // expected checks that the names of c still stand for what the client took them for, and are where it took them to be.
 func (e *evaluator) expected(c *model.Change) error {
 	if c.Within != 0 && c.ID == 0 {
@@ -45,7 +48,7 @@ func (e *evaluator) within(id uint64, tenant, service, name string) error {
 	}
 	is, err := e.idOf(tenant, service, name)
 	if err == nil && is != id {
-		err = errOther
+		err = errElsewhere
 	}
 	return err
 }

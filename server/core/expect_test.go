@@ -51,7 +51,7 @@ func TestWithin(t *testing.T) {
 				t.Helper()
 				wrong := ch
 				wrong.Within, wrong.ToWithin = within, toWithin
-				p.refused(model.CodeConflict, wrong)
+				p.refused(model.CodeNotFound, wrong)
 			}
 			within, toWithin := ids[c.within], ids[c.toWithin]
 			for _, id := range []uint64{ids["e/in"], ids["v"], 1 << 40} {
