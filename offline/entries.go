@@ -190,7 +190,7 @@ func appendUint(n uint64) []byte { return binary.AppendUvarint(nil, n) }
 // placeOf is where the bytes of an entry are whose payload is at off.
 func placeOf(e *Entry, off int64, size int) place {
 	p := place{dataLen: len(e.Data), beforeLen: len(e.Before)}
-	p.before = off + int64(size-p.beforeLen)
+	p.before = off + int64(size-len(e.trailer())-p.beforeLen)
 	p.data = p.before - int64(len(appendUint(uint64(p.beforeLen)))) - int64(p.dataLen)
 	return p
 }

@@ -70,6 +70,8 @@ type Target struct {
 	// In is the id of its service.
 	In                    uint64
 	Tenant, Service, Name string
+	// Within is, with New set, the id of the directory or service in which it was made; 0: not known.
+	Within uint64
 }
 
 // Path is the variable's path from the root, its components separated by slashes.

@@ -61,7 +61,7 @@ func state(t testing.TB, q *Queue) string {
 }
 
 func TestEntryRoundTrip(t *testing.T) {
-	full := Entry{N: 5, Prev: 4, Time: 123456789, Target: Target{Key: 1<<63 | 9, New: true, In: 8, Tenant: "t\xff", Service: "s", Name: "a/b"},
+	full := Entry{N: 5, Prev: 4, Time: 123456789, Target: Target{Key: 1<<63 | 9, New: true, In: 8, Within: 7, Tenant: "t\xff", Service: "s", Name: "a/b"},
 		Base: 77, Edit: Edit{Kind: Write, Off: 1 << 40, Size: 3, Mode: model.NewMode(0o640), HasMTime: true, MTime: -5, Data: []byte("data")},
 		HasBefore: true, Before: []byte("before"), Doubt: &Doubt{Client: [16]byte{1, 2}, Seq: 9, First: 8, Lost: true, Size: 6, Sum: [32]byte{3}}, Gap: true}
 	for _, e := range []Entry{full, {N: 1, Edit: Edit{Kind: Append, Data: []byte{}}, Before: []byte{}}} {

@@ -188,16 +188,17 @@ const (
 	flagDoubt
 	flagLost
 	flagGap
+	flagWithin
 )
 
-// encode returns an entry's payload. Its bytes come last: see place.
+// encode returns an entry's payload. Its bytes come last, but for the trailer: see placeOf.
 func (e *Entry) encode() []byte {
 	flags := uint64(0)
 	for _, f := range []struct {
 		set bool
 		bit uint64
 	}{{e.New, flagNew}, {e.HasMTime, flagMTime}, {e.HasBefore, flagBefore}, {e.Doubt != nil, flagDoubt},
-		{e.Doubt != nil && e.Doubt.Lost, flagLost}, {e.Gap, flagGap}} {
+		{e.Doubt != nil && e.Doubt.Lost, flagLost}, {e.Gap, flagGap}, {e.Within != 0, flagWithin}} {
 		if f.set {
 			flags |= f.bit
 		}
@@ -220,7 +221,16 @@ func (e *Entry) encode() []byte {
 		b = append(b, d.Sum[:]...)
 	}
 	b = appendBytes(b, e.Data)
-	return appendBytes(b, e.Before)
+	b = appendBytes(b, e.Before)
+	return append(b, e.trailer()...)
+}
+
+// trailer is what an older version does not look at.
+func (e *Entry) trailer() []byte {
+	if e.Within == 0 {
+		return nil
+	}
+	return binary.AppendUvarint(nil, e.Within)
 }
 
 // place is where an entry's bytes are in the file.
@@ -250,6 +260,9 @@ func (e *Entry) decode(payload []byte, off int64) (place, error) {
 	p.data = off + int64(r.off-p.dataLen)
 	p.beforeLen = len(r.bytes())
 	p.before = off + int64(r.off-p.beforeLen)
+	if flags&flagWithin != 0 {
+		e.Within = r.uint()
+	}
 	if r.err == nil && (e.Kind < Replace || e.Kind > Meta || e.Off < 0 || e.Size < 0) {
 		r.err = errRecord
 	}

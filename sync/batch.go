@@ -2,6 +2,7 @@ package sync
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/commy-project/commyfs/model"
 	"github.com/commy-project/commyfs/offline"
@@ -79,7 +80,8 @@ func (k *keeper) add(b *batch, e *offline.Entry) {
 	}
 	ch := model.Change{ID: r.ID, In: cmp.Or(k.c.serviceOf(r.ID), e.In), Mode: e.Mode, HasMTime: e.HasMTime, MTime: e.MTime}
 	if !r.known {
-		ch.In, ch.Tenant, ch.Service, ch.Name = 0, e.Tenant, e.Service, e.Name
+		ch.In, ch.Within = 0, e.Within
+		ch.Tenant, ch.Service, ch.Name = k.c.made(&e.Target)
 		if !r.begun {
 			ch.Create, ch.NewMode, ch.Mode = true, e.Mode, 0
 		}
@@ -105,6 +107,24 @@ func (k *keeper) add(b *batch, e *offline.Entry) {
 	}
 	r.begun = true
 	b.entries, b.changes = append(b.entries, *e), append(b.changes, ch)
+}
+
+// made says by what names a variable is to be made: in the directory that it was made in, which can have been renamed since.
+func (c *Client) made(t *offline.Target) (tenant, service, name string) {
+	tenant, service, name = t.Tenant, t.Service, t.Name
+	file := name[strings.LastIndexByte(name, '/')+1:]
+	var s *Service
+	switch n := c.index.get(t.Within).(type) {
+	case *Service:
+		s, name = n, file
+	case *Dir:
+		s, name = n.s, joinName(n.Name(), file)
+	}
+	if s != nil {
+		prefix := s.prefix()
+		tenant, service = prefix[0], prefix[1]
+	}
+	return tenant, service, name
 }
 
 // progress is how far the server has come by the results of a batch.

@@ -98,7 +98,8 @@ func (c *Client) CreateOrKeep(ctx context.Context, key uint64, change model.Chan
 	if change.Op == model.OpAppend {
 		e.Kind = offline.Append
 	}
-	e.Target = offline.Target{Key: key, New: true, Tenant: change.Tenant, Service: change.Service, Name: change.Name}
+	e.Target = offline.Target{Key: key, New: true, Tenant: change.Tenant, Service: change.Service, Name: change.Name,
+		Within: change.Within}
 	return model.Result{}, true, k.keepNew(e, true, p)
 }
 

@@ -284,6 +284,9 @@ func carriedOut(e *offline.Entry, made *overlay, version, expected uint64, data 
 // find returns the variable of an entry, nil if it is not there.
 func (k *keeper) find(e *offline.Entry) (*Variable, error) {
 	s, _ := k.c.index.get(e.In).(*Service)
+	if n := k.c.index.get(e.Within); e.New && n != nil {
+		s = cmp.Or(serviceOfNode(n), s)
+	}
 	if s == nil {
 		return nil, nil
 	}
@@ -300,9 +303,10 @@ func (k *keeper) find(e *offline.Entry) (*Variable, error) {
 		v, _ := k.c.index.get(cmp.Or(p.ID, e.Key)).(*Variable)
 		return v, nil
 	}
+	_, _, name := k.c.made(&e.Target)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	v, _ := s.lookupLocked(e.Name).(*Variable)
+	v, _ := s.lookupLocked(name).(*Variable)
 	return v, nil
 }
 
