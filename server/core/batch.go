@@ -178,7 +178,7 @@ func (b *batch) rollback() {
 	b.tenantMetas.rollback()
 	b.serviceMetas.rollback()
 	s := &b.saved
-	b.giveBack(s.taken)
+	b.giveBack(s.taken, s.ferries)
 	b.events, b.tree, b.taken, b.freed, b.bytes, b.wrote = b.events[:s.events], b.tree[:s.tree], b.taken[:s.taken], b.freed[:s.freed], s.bytes, s.wrote
 	b.pieces, b.ferries = s.pieces, b.ferries[:s.ferries]
 }
@@ -201,11 +201,15 @@ func (b *batch) namesOf(s *service) serviceKey {
 }
 
 // abandon forgets the whole batch.
-func (b *batch) abandon() { b.giveBack(0) }
+func (b *batch) abandon() { b.giveBack(0, 0) }
 
-func (b *batch) giveBack(from int) {
-	for _, r := range b.taken[from:] {
+// giveBack frees the slots that were taken since there were so many of them, and so many ferries.
+func (b *batch) giveBack(taken, ferries int) {
+	for _, r := range b.taken[taken:] {
 		r.service.content.Load().giveSlot(r.slot)
+	}
+	for _, f := range b.ferries[ferries:] {
+		f.giveBack()
 	}
 }
 

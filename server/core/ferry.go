@@ -35,7 +35,6 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 	f := &ferry{from: l.service, to: l.to, dirs: make([]ferried, len(l.dirs)), large: l.count > e.most}
 	if f.large {
 		f.to.content.Load().expect(l.count)
-		e.taken = slices.Grow(e.taken, l.count)
 	}
 	f.slots = make([]uint32, 0, l.count)
 	f.dirs[0].now = top
@@ -46,7 +45,10 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 		if e.ferried == nil {
 			e.ferried = map[*directory][]entry{}
 		}
-		list := make([]entry, 0, len(old.entries))
+		list := old.entries[:0] // of each entry there is one, most often
+		if old.changed {
+			list = make([]entry, 0, len(old.entries))
+		}
 		changed := 0
 		from := unpacking{packed: l.packing[old.directory]}
 		for _, was := range old.entries {
@@ -57,7 +59,7 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 					now := *was.v
 					now.dir, v, slot = in, &now, now.slot
 				}
-				v.slot = e.slot(l.to)
+				v.slot = l.to.content.Load().takeSlot()
 				n.v, f.slots = v, append(f.slots, slot)
 			} else {
 				next++
@@ -79,6 +81,7 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 				e.entries.set(entryKey{in, k.name}, n)
 				changed++
 				if n.v != nil {
+					e.taken = append(e.taken, slotRef{l.to, n.v.slot})
 					e.ids.set(n.v.id, n.v)
 					e.differs(n.v, was.v, []diff.Range{})
 				}
@@ -101,6 +104,17 @@ func (e *evaluator) ferry(l *cargo, top *dirInfo, tell func(n entry, at entryKey
 		}
 	}
 	e.ferries = append(e.ferries, f)
+}
+
+// giveBack frees the slots of what has not come after all.
+func (f *ferry) giveBack() {
+	for _, d := range f.dirs {
+		for _, n := range d.entries {
+			if n.v != nil {
+				f.to.content.Load().giveSlot(n.v.slot)
+			}
+		}
+	}
 }
 
 // isOver reports whether the batch has done something under a name.
