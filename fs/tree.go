@@ -59,6 +59,14 @@ func (t tree) Written(id uint64) bool { return t.f.handles.uncommitted(id) }
 
 func (t tree) Searchable(dir uint64) bool { return t.f.searchable(dir) }
 
+func (t tree) Lives(id uint64) bool {
+	n := t.f.c.Node(id)
+	if n == nil {
+		return t.f.c.Away(id)
+	}
+	return isDir(n)
+}
+
 func (t tree) Service(id uint64) *varsync.Service { return serviceOf(t.f.c.Node(id)) }
 
 func (t tree) SameRights(a, b *varsync.Service) bool {

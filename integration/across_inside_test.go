@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/commy-project/commyfs/internal/testenv"
 )
 
 // insider does all kinds of things below a directory, by way of a descriptor (at) or a path (dir), in files of its own.
@@ -225,5 +227,42 @@ func moveBeside(t *testing.T, mover, worker func(string) string, from, to string
 				t.Errorf("by the path %s: %s: %v", in.dir, what, errs)
 			}
 		}
+	}
+}
+
+// TestS13_WorkingDirectory: who is in a directory that another mount renames to and fro can ask at every moment where that is.
+func TestS13_WorkingDirectory(t *testing.T) {
+	testenv.Need(t, "python3")
+	_, a, b := across(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := b.h.command("python3", "-uc", `
+import os, select, sys
+asked, failed = 0, 0
+print("asks")
+while asked < 10000 or not select.select([0], [], [], 0)[0]:
+    asked += 1
+    try:
+        os.getcwd()
+    except OSError:
+        failed += 1
+print(asked, "times,", failed, "failed")
+sys.exit(failed > 0)`)
+	cmd.Dir, cmd.Stdin = b.Path("t/s/d"), r
+	p := startProc(t, cmd)
+	b.h.started = append(b.h.started, p)
+	_ = r.Close()
+	p.WaitLine(readyBound, "asks")
+	for at, to, n := "t/s/d", "other/r/d", 0; n < 200; n++ {
+		if err := unix.Rename(a.Path(at), a.Path(to)); err != nil {
+			t.Fatal(err)
+		}
+		at, to = to, at
+	}
+	_ = w.Close()
+	if code := p.Wait(runBound); code != 0 {
+		t.Error("the working directory had no name")
 	}
 }

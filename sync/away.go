@@ -61,6 +61,9 @@ func (a *away) get(id uint64) *journey {
 // Moving reports whether anything is on its way from one service to another. It looks at memory only.
 func (c *Client) Moving() bool { return c.away.n.Load() > 0 }
 
+// Away reports whether a node is on its way from one service to another.
+func (c *Client) Away(id uint64) bool { return c.Moving() && c.away.get(id) != nil }
+
 // Await waits while a node is on its way from one service to another, but not longer than most. It must not be called by
 // [Options.OnChange].
 func (c *Client) Await(id uint64, most time.Duration) {

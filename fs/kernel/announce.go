@@ -157,8 +157,8 @@ func (c *Cache) moved(e *event) {
 	}
 	from, to := name{e.OldParent, names.File(e.OldPath)}, name{e.Parent, names.File(e.Path)}
 	forget := func() {
-		c.forgetName(to)
-		c.forgetName(from)
+		c.forgetNameOf(to, e.ID)
+		c.forgetNameOf(from, e.ID)
 	}
 	if !c.Raises(Move) || e.with == nil && c.taken(from, e.ID) {
 		forget() // the old name is another's by now: the kernel would have the node back there, and not let it go

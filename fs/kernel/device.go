@@ -57,12 +57,18 @@ func inodeBody(id, off uint64) []byte {
 }
 
 // invalidateEntry makes the kernel look a name up again. It waits for the lock of the directory, and no signal ends that:
-// if the process is killed meanwhile, it takes an abort of the connection.
-func (d *device) invalidateEntry(k name) error {
+// if the process is killed meanwhile, it takes an abort of the connection. keeps: what has the name keeps it until then, or who is in
+// it would have no working directory. Kernels before Linux 6.2 do not know that.
+func (d *device) invalidateEntry(k name, keeps bool) error {
+	const expireOnly = 1
+	flags := uint32(0)
+	if keeps {
+		flags = expireOnly
+	}
 	body := make([]byte, 0, 17+len(k.file))
 	body = binary.NativeEndian.AppendUint64(body, k.dir)
 	body = binary.NativeEndian.AppendUint32(body, uint32(len(k.file)))
-	body = binary.NativeEndian.AppendUint32(body, 0)
+	body = binary.NativeEndian.AppendUint32(body, flags)
 	body = append(body, k.file...)
 	body = append(body, 0)
 	return d.notify(fuse.NOTIFY_INVAL_ENTRY, body)

@@ -54,6 +54,8 @@ type Tree interface {
 	Written(id uint64) bool
 	// Searchable reports whether everybody may use the names in a directory.
 	Searchable(dir uint64) bool
+	// Lives reports whether a node is a directory that is somewhere, or on its way there.
+	Lives(id uint64) bool
 	// Service returns the service that a node is in, or is; nil if it is gone, or above.
 	Service(id uint64) *varsync.Service
 	// SameRights reports whether the mount may do the same in two services.

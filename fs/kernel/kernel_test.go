@@ -22,6 +22,7 @@ func (t fakeTree) Attr(uint64, bool, *fuse.Attr) bool           { return true }
 func (t fakeTree) Value(uint64) (varsync.Notice, bool)          { return varsync.Notice{}, false }
 func (t fakeTree) Written(uint64) bool                          { return false }
 func (t fakeTree) Searchable(uint64) bool                       { return true }
+func (t fakeTree) Lives(uint64) bool                            { return false }
 func (t fakeTree) Service(uint64) *varsync.Service              { return nil }
 func (t fakeTree) SameRights(_, _ *varsync.Service) bool        { return true }
 

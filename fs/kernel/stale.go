@@ -155,14 +155,20 @@ func (c *Cache) cached(id uint64) {
 }
 
 // forgetName drops a name, if the kernel has its directory.
-func (c *Cache) forgetName(k name) {
+func (c *Cache) forgetName(k name) { c.forgetNameOf(k, 0) }
+
+// forgetNameOf is forgetName of what may be that node's, 0: only what it is known to be.
+func (c *Cache) forgetNameOf(k name, id uint64) {
 	c.mu.Lock()
 	had, knows := c.names.of(k), c.nodeLocked(k.dir) != nil
 	c.mu.Unlock()
 	if !knows {
 		return
 	}
-	if err := c.invalidateEntry(k); err != nil {
+	if had.id != 0 {
+		id = had.id
+	}
+	if err := c.invalidateEntry(k, id != 0 && c.tree.Lives(id)); err != nil {
 		c.log.Debug("invalidate entry", "parent", k.dir, "err", err)
 	}
 	loses := had.id != 0 && !c.stands(k, had.id)
