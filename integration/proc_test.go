@@ -153,7 +153,7 @@ func (p *Proc) ended() bool {
 // Signal sends a signal; that the process is gone already is no error.
 func (p *Proc) Signal(sig syscall.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(sig); err != nil && !p.ended() && !errors.Is(err, syscall.ESRCH) {
+	if err := p.cmd.Process.Signal(sig); err != nil && !p.ended() && !errors.Is(err, syscall.ESRCH) && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Errorf("signal %v to %v: %v", sig, p, err)
 	}
 }
