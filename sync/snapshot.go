@@ -91,7 +91,7 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 		return nil, false
 	}
 	first, before := !s.filled, s.rev
-	s.rev, s.filled = rev, true
+	s.rev, s.listed, s.filled = rev, rev, true
 	s.soundLocked()
 	s.state, s.on = watched, sess
 	s.setAccessor(acc)
@@ -101,41 +101,14 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 		return notices, true
 	}
 
-	keep := make(map[uint64]bool, len(sn.dirs)+len(sn.vars))
-	for i := range sn.dirs {
-		keep[sn.dirs[i].ID] = true
-	}
-	for i := range sn.vars {
-		keep[sn.vars[i].ID] = true
-	}
-	all := len(sn.same) == s.root.variablesLocked() // none is gone or has moved
-	for _, x := range sn.same {
-		x.v.setSlot(x.slot)
-		if !s.buffered() {
-			x.v.data = nil
-		}
-		if !all {
-			keep[x.v.id] = true
-		}
-	}
-
 	notices = make([]Notice, 0, len(sn.dirs)+len(sn.vars)) // about one of each that is not as it was
-
-	// First what moved, so that nothing that stays is below a directory that goes.
-	s.placeDirsLocked(prefix, sn.dirs, &notices)
-	for i := range sn.vars {
-		in := &sn.vars[i]
-		if v, _ := s.nodeLocked(in.ID, in.Name).(*Variable); v != nil && v.pathLocked() != in.Name {
-			s.placeLocked(prefix, &model.Event{Kind: model.EventRename, ID: in.ID, Name: in.Name, MTime: in.MTime}, &notices)
-		}
-	}
-	s.pruneLocked(s.root, keep, all, prefix, &notices)
+	s.placeLocked(prefix, sn, &notices)
 	for i := range sn.vars {
 		in := &sn.vars[i]
 		known, _ := s.nodeLocked(in.ID, in.Name).(*Variable)
 		e := model.Event{Kind: model.EventSet, ID: in.ID, Name: in.Name, Version: in.Version, MTime: in.MTime,
 			Mode: in.Mode, Writer: in.Writer, Size: in.Size, Slot: in.Slot, Data: in.Data}
-		s.placeLocked(prefix, &e, &notices)
+		notices, _ = s.applyLocked(notices, prefix, &e)
 		if known != nil { // the slot can change with a new server, the version does not
 			known.setSlot(in.Slot)
 			if s.buffered() && known.version == in.Version && int64(len(in.Data)) == in.Size {
@@ -191,13 +164,4 @@ func (s *Service) pruneLocked(d *Dir, keep map[uint64]bool, all bool, prefix []s
 	for _, n := range gone {
 		*notices = append(*notices, s.removeLocked(prefix, n, &model.Event{})...)
 	}
-}
-
-// placeLocked applies one step of a snapshot. A step that collides with something still in the way (two variables that
-// swapped names) removes that first; it comes back at its own step.
-func (s *Service) placeLocked(prefix []string, e *model.Event, notices *[]Notice) {
-	if there := s.lookupLocked(e.Name); there != nil && there.ID() != e.ID {
-		*notices = append(*notices, s.removeLocked(prefix, there, &model.Event{})...)
-	}
-	*notices, _ = s.applyLocked(*notices, prefix, e)
 }
