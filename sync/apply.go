@@ -222,8 +222,8 @@ func (s *Service) removeLocked(prefix []string, n Node, e *model.Event) []Notice
 			out = append(out, s.removeLocked(prefix, in, e)...)
 		}
 	}
-	if moves != nil && e.Moved != 0 {
-		s.c.away.leaves(moves.nodes)
+	if moves != nil && (e.Moved != 0 || s.c.moves.gathering > 0) {
+		s.c.away.leaves(moves.nodes, e.Moved != 0)
 	}
 	parent, name := s.detachLocked(n)
 	if parent == nil {

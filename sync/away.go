@@ -12,6 +12,8 @@ type away struct {
 	n  atomic.Int32 // of those below; for a look without the lock
 	mu sync.RWMutex // a leaf; guards the following
 	of map[uint64]*journey
+	// together is that of what is missing while services are brought up to date; nil: nothing is.
+	together *journey
 }
 
 // journey is the way of all that moved together.
@@ -21,10 +23,17 @@ type journey struct {
 	over  chan struct{}
 }
 
-func (a *away) leaves(nodes []Node) {
-	j := &journey{since: time.Now(), over: make(chan struct{})}
+// leaves notes that nodes have left for another service, or, known being false, may have.
+func (a *away) leaves(nodes []Node, known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	j := a.together
+	if j == nil || known {
+		j = &journey{since: time.Now(), over: make(chan struct{})}
+	}
+	if !known {
+		a.together = j
+	}
 	if a.of == nil {
 		a.of = make(map[uint64]*journey, len(nodes))
 	}
@@ -43,13 +52,26 @@ func (a *away) settled(nodes []Node) {
 	defer a.mu.Unlock()
 	for _, n := range nodes {
 		if j := a.of[n.ID()]; j != nil {
-			delete(a.of, n.ID())
+			if delete(a.of, n.ID()); j == a.together {
+				continue
+			}
 			j.once.Do(func() { close(j.over) })
 		}
 	}
 	if a.n.Store(int32(len(a.of))); len(a.of) == 0 {
 		a.of = nil
 	}
+}
+
+// end has nobody wait any more.
+func (a *away) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, j := range a.of {
+		j.once.Do(func() { close(j.over) })
+	}
+	a.of, a.together = nil, nil
+	a.n.Store(0)
 }
 
 func (a *away) get(id uint64) *journey {

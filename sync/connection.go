@@ -43,6 +43,7 @@ const reconnectTime = 250 * time.Millisecond
 
 // disconnected notes that the connection has ended. What was sent is to be sent again, in the old order.
 func (c *Client) disconnected(s *session) {
+	c.isOff(s, true)
 	silent := time.Since(s.conn.LastReceived())
 	wait := max(c.opts.Timeout-silent, reconnectTime)
 	var down time.Time

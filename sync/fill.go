@@ -139,6 +139,13 @@ func (s *Service) cameLocked(prefix []string, over map[uint64]Node) (out []Notic
 	for id := range s.c.moves.left {
 		roots[id] = s.c.index.get(id)
 	}
+	if t := s.c.moves.tally; t != nil {
+		for id, x := range t.nodes {
+			if x.known {
+				roots[id] = s.c.index.get(id)
+			}
+		}
+	}
 	for id := range over {
 		roots[id] = s.c.index.get(id)
 	}

@@ -50,6 +50,8 @@ func (c *Client) bring(to *Service) bool {
 		defer c.steps.Unlock()
 		c.notify(c.forgo(func(h *half) bool { return h.other == to.id && (err != nil || c.behind(h)) }, nil))
 		delete(c.moves.loading, to)
+		c.moves.tally.denied(to, err)
+		c.notify(c.untold(false))
 	}) {
 		delete(c.moves.loading, to)
 		return false
@@ -184,10 +186,34 @@ func (c *Client) gather(on bool) {
 	defer c.steps.Unlock()
 	if on {
 		c.moves.gathering++
+		c.moves.nothingWaits()
 		return
 	}
-	if c.moves.gathering--; c.moves.gathering == 0 {
-		c.notify(c.forgo(func(h *half) bool { return h.other == 0 }, nil))
+	if c.moves.gathering--; c.moves.gathering > 0 {
+		return
+	}
+	if c.moves.tally != nil {
+		c.moves.tally.ended = time.Now()
+		c.notify(c.untold(false))
+		c.lookAfter()
+		return
+	}
+	c.notify(c.forgo(func(h *half) bool { return h.other == 0 }, nil))
+}
+
+// isOn notes that a connection is about to bring all services up to date.
+func (c *Client) isOn(sess *session) {
+	c.steps.Lock()
+	defer c.steps.Unlock()
+	c.moves.on = sess
+}
+
+// isOff notes whether a connection is over, unless there is another: what is missing then can be in a service that is behind.
+func (c *Client) isOff(sess *session, off bool) {
+	c.steps.Lock()
+	defer c.steps.Unlock()
+	if c.moves.on == sess {
+		c.moves.off = off
 	}
 }
 
@@ -213,6 +239,11 @@ func (c *Client) overdue(bound time.Duration) {
 		return
 	}
 	m := &c.moves
+	if m.tally != nil {
+		c.notify(c.untold(m.gathering == 0 && !m.off && time.Since(m.tally.ended) >= bound))
+		c.lookAfter()
+		return
+	}
 	old := func(h *half) bool { return time.Since(h.since) >= bound }
 	out := c.forgo(func(h *half) bool { return old(h) && h.other != 0 && !m.loading[c.serviceByID(h.other)] }, nil)
 	for _, h := range m.come {

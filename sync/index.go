@@ -127,6 +127,19 @@ func (x *index) drop(n Node) {
 	}
 }
 
+// allBehind returns the nodes that are behind others.
+func (x *index) allBehind() (list []Node) {
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.RLock()
+		for _, behind := range s.behind {
+			list = append(list, behind...)
+		}
+		s.mu.RUnlock()
+	}
+	return list
+}
+
 func (s *indexShard) behindLocked(id uint64, list []Node) {
 	switch {
 	case len(list) > 0:

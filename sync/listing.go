@@ -84,6 +84,9 @@ func (sess *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc acces
 		}
 		sess.c.steps.Lock()
 		notices, ok := s.apply(p.Rev, sn.changes)
+		if ok {
+			s.listed = p.Rev
+		}
 		sess.tell(s, p.Rev, nil, notices)
 		sess.c.steps.Unlock()
 		if !ok {
@@ -99,6 +102,9 @@ func (sess *session) page(s *Service, sn *snapshot, p *model.Snapshot, acc acces
 		return model.ErrNotFound // while it was being listed
 	}
 	sess.c.steps.Lock()
+	if !s.Blank() {
+		sess.c.moves.nothingWaits()
+	}
 	notices, ok := s.replace(sess, sn, p.Rev, acc)
 	if ok {
 		sess.tell(s, p.Rev, nil, notices)
@@ -178,15 +184,17 @@ func (sess *session) Replaced(p *model.Snapshot) {
 		}
 		sn = &snapshot{}
 		sess.resyncs[p.Service] = sn
+		sess.replacing.Add(1)
+		sess.replaced.Add(1)
 	}
 	if !p.More {
-		delete(sess.resyncs, p.Service)
+		sess.resynced(p.Service)
 	}
 	s.mu.RLock()
 	acc, state := s.acc, s.state
 	s.mu.RUnlock()
 	if state != watched {
-		delete(sess.resyncs, p.Service) // a listing of its own is on the way, if anybody wants it
+		sess.resynced(p.Service) // a listing of its own is on the way, if anybody wants it
 		return
 	}
 	if p.More {
@@ -201,6 +209,14 @@ func (sess *session) Replaced(p *model.Snapshot) {
 	}
 }
 
+// resynced ends a listing that was not asked for.
+func (sess *session) resynced(service uint64) {
+	if sess.resyncs[service] != nil {
+		delete(sess.resyncs, service)
+		sess.replacing.Add(-1)
+	}
+}
+
 // afterOthers calls fn once the other services are told what the server has told them by now: what is missing in a listing can have
 // gone to one of them.
 func (sess *session) afterOthers(fn func()) {
@@ -209,17 +225,43 @@ func (sess *session) afterOthers(fn func()) {
 	waits := c.moves.waiting()
 	c.steps.Unlock()
 	if !waits || !c.spawn(func() {
-		defer func() {
-			if c.ctx.Err() == nil { // else nothing is told any more
-				fn()
-			}
-		}()
-		ctx, cancel := context.WithTimeout(c.ctx, c.opts.Timeout)
+		ctx, cancel := context.WithTimeout(c.ctx, c.longBound())
 		defer cancel()
-		_ = sess.conn.Ping(ctx) // a connection that has ended tells nothing any more
+		if sess.catchUp(ctx) != nil && sess.conn.Err() != nil { // the next connection brings it
+			c.isOff(sess, true)
+		}
+		if c.ctx.Err() == nil { // else nothing is told any more
+			fn()
+		}
 	}) {
 		fn()
 	}
+}
+
+// catchUp returns when the services have come to where the server was when it was called, if anything waits for that. An answer comes
+// behind what the server had to tell when it got the request, but for a service that is sent again: that may not have begun yet.
+func (sess *session) catchUp(ctx context.Context) error {
+	for rounds := 0; rounds < 2; rounds++ {
+		sess.c.steps.Lock()
+		waits := sess.c.moves.waiting()
+		sess.c.steps.Unlock()
+		if !waits {
+			return nil
+		}
+		begun := sess.replaced.Load()
+		if err := sess.conn.Ping(ctx); err != nil {
+			return err
+		}
+		if sess.replacing.Load() > 0 {
+			if err := pause(ctx); err != nil {
+				return err
+			}
+			rounds = -1
+		} else if sess.replaced.Load() != begun {
+			rounds = -1
+		}
+	}
+	return nil
 }
 
 // forgetRevision makes the next watch ask for everything.

@@ -199,3 +199,13 @@ func serviceID(n Node) uint64 {
 	}
 	return 0
 }
+
+func dirOf(n Node) *Dir {
+	switch n := n.(type) {
+	case *Variable:
+		return n.parent
+	case *Dir:
+		return n.parent
+	}
+	return nil
+}

@@ -18,17 +18,20 @@ type moves struct {
 	// at and under have what has left by where it was, and by the directories above.
 	at    map[string]*half
 	under map[string]map[*half]struct{}
-	// inside has those of which it is not known where they are by what was in them: it can have gone somewhere else.
-	inside map[uint64]*half
-	come   map[uint64]*half // another service's copy still has it
-	in     map[uint64]*half // the same by the ids of all that has come with it
+	come  map[uint64]*half // another service's copy still has it
+	in    map[uint64]*half // the same by the ids of all that has come with it
 	// joined are moves that wait for what was exchanged with them.
 	joined    map[uint64]*moved
 	away      *away
 	loading   map[*Service]bool // to have the other half
 	paused    map[*Service]*paused
 	stirred   bool        // what has come by this step stands before what another service has
+	listed    bool        // this step is a listing: what it did has no order
 	gathering int         // above 0: services are brought up to date, and what is missing in one can be in another
+	tally     *tally      // what is not told until all is known; nil: there is none
+	off       bool        // there is no connection over which all services were brought up to date
+	on        *session    // the last that does, or is about to
+	plain     bool        // what goes is not to be found elsewhere
 	timer     *time.Timer // looks after halves that wait too long; nil: it does not run
 }
 
@@ -99,17 +102,18 @@ func stateOf(n Node) state {
 }
 
 func (m *moves) init(a *away) {
-	m.away = a
-	m.at, m.under = map[string]*half{}, map[string]map[*half]struct{}{}
-	m.in, m.inside = map[uint64]*half{}, map[uint64]*half{}
-	m.left, m.come, m.joined = map[uint64]*half{}, map[uint64]*half{}, map[uint64]*moved{}
-	m.loading, m.paused = map[*Service]bool{}, map[*Service]*paused{}
+	m.away, m.loading = a, map[*Service]bool{}
+	m.initHalves()
 }
 
-func (m *moves) waiting() bool { return len(m.left)+len(m.come) > 0 }
+func (m *moves) initHalves() {
+	m.at, m.under = map[string]*half{}, map[string]map[*half]struct{}{}
+	m.in = map[uint64]*half{}
+	m.left, m.come, m.joined = map[uint64]*half{}, map[uint64]*half{}, map[uint64]*moved{}
+	m.paused = map[*Service]*paused{}
+}
 
-// maxGathered bounds the halves of which it is not known whether there is another: a service can have lost all that is in it.
-const maxGathered = 10_000
+func (m *moves) waiting() bool { return m.tally != nil || len(m.left)+len(m.come) > 0 }
 
 // leaving describes what is about to leave a service, nil if it is gone for good. Service.mu is held.
 func (s *Service) leaving(n Node, e *model.Event) *movement {
@@ -122,7 +126,7 @@ func (s *Service) leaving(n Node, e *model.Event) *movement {
 // leaves reports whether what is taken out of a service may be in another one.
 func (s *Service) leaves(n Node, e *model.Event) bool {
 	m := &s.c.moves
-	return n != nil && (e.Moved != 0 || s.c.index.get(n.ID()) != n || e.Kind == 0 && m.gathering > 0 && len(m.left) < maxGathered)
+	return n != nil && (e.Moved != 0 || s.c.index.get(n.ID()) != n || e.Kind == 0 && m.gathering > 0)
 }
 
 // below appends a node and all that is in it, parents first.
@@ -162,6 +166,12 @@ func leftBy(notices []Notice) (ids []uint64) {
 func (c *Client) settle(s *Service, notices []Notice) []Notice {
 	m := &c.moves
 	m.stirred = false
+	defer func() { m.listed = false }()
+	if m.wantsTally(notices) {
+		m.tally.note(s.id, notices)
+		c.lookAfter()
+		return c.untold(false)
+	}
 	if !m.waiting() && !slices.ContainsFunc(notices, func(n Notice) bool { return n.move != nil }) {
 		return notices
 	}
@@ -272,9 +282,6 @@ func (st *settling) created(n *Notice, mv *movement) {
 		return
 	}
 	h := st.m.left[n.ID]
-	if in := st.m.inside[n.ID]; h == nil && in != nil {
-		h = st.m.split(in, n.ID)
-	}
 	if h != nil {
 		st.m.remove(h)
 		j := joinHalves(h, &half{s: st.s, notice: *n, with: mv.with})

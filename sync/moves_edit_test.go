@@ -169,10 +169,10 @@ func TestMovedOutOfWhatIsSentAgain(t *testing.T) {
 		b.sess.Replaced(&model.Snapshot{Service: serviceS, Rev: 2})
 		b.want()
 		b.change(serviceU, 2, arrives("n", serviceS, 3)...)
-		b.want("renamed 10 s/d u/n 20:1-3 21:1-3")
+		b.want() // more can come
 		close(b.pinged)
 		b.c.wg.Wait()
-		b.want()
+		b.want("renamed 10 s/d u/n 20:1-3 21:1-3")
 		b.wantIn(serviceU, "n")
 	})
 	t.Run("gone", func(t *testing.T) {
@@ -189,4 +189,51 @@ func TestMovedOutOfWhatIsSentAgain(t *testing.T) {
 			t.Error("it is waited for more")
 		}
 	})
+}
+
+// A service is gone after a time without a connection, and what was in it is in others.
+func TestMovedOutOfWhatIsGone(t *testing.T) {
+	b := newBench(t)
+	b.loadS(serviceU)
+	b.c.gather(true)
+	b.c.changeTree(func() []Notice {
+		return b.c.applyTree([]model.Tenant{{ID: tenantT, Name: "t"}}, []model.Service{{ID: serviceU, Tenant: tenantT, Name: "u"},
+			{ID: serviceV, Tenant: tenantT, Name: "v"}, {ID: 5, Tenant: tenantT, Name: "s"}})
+	})
+	dirs, vars := content("n", 3)
+	b.list(serviceU, 5, dirs, vars[:1])
+	b.c.gather(false)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var got []string
+	for _, n := range b.told {
+		got = append(got, fmt.Sprint(n.Kind, n.ID, n.OldPath, n.Path))
+	}
+	want := []string{
+		fmt.Sprint(Renamed, dirD, []string{"t", "s", "d"}, []string{"t", "u", "n"}),
+		fmt.Sprint(Deleted, serviceS, []string{}, []string{"t", "s"}),
+		fmt.Sprint(Created, 5, []string{}, []string{"t", "s"}),
+		fmt.Sprint(Deleted, varY, []string{}, []string{"t", "u", "n", "e", "y"}),
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+// What came from a service that is not followed, and is back there, was told to be nowhere, and is so still.
+func TestCameByAndIsNotFollowed(t *testing.T) {
+	b := newBench(t)
+	b.list(serviceS, 1, nil, nil)
+	dirs, vars := content("d", 3)
+	b.lists[serviceU] = &model.Snapshot{Service: serviceU, Rev: 3, Dirs: dirs, Vars: vars}
+	b.c.gather(true)
+	came := arrives("m", serviceU, 1)
+	b.change(serviceS, 3, append(came[:1:1], leaves(dirD, "m", serviceU))...) // nothing is said of what is in it
+	b.c.gather(false)
+	b.c.wg.Wait()
+	b.want()
+	b.wantIn(serviceU, "d")
+	b.change(serviceU, 4, leaves(dirD, "d", serviceS))
+	b.change(serviceS, 4, arrives("n", serviceU, 3)...)
+	b.want("renamed 10 u/d s/n")
 }

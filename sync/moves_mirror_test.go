@@ -21,17 +21,41 @@ type mirror struct {
 	mu     sync.Mutex
 	at     map[string]uint64 // by path
 	errs   []string
+	told   []string // what was told at once
 	counts map[varsync.NoticeKind]int
 	across int
 	gone   map[uint64]bool
+	again  map[uint64]string // what was told to be gone, and is there again
+	// unseen is what the paths begin with of what is not followed; opaque is what has come from there, with nobody knows what.
+	unseen string
+	opaque map[uint64]bool
 }
 
 func newMirror() *mirror {
-	return &mirror{counts: map[varsync.NoticeKind]int{}, at: map[string]uint64{}, gone: map[uint64]bool{}}
+	return &mirror{counts: map[varsync.NoticeKind]int{}, at: map[string]uint64{}, gone: map[uint64]bool{}, again: map[uint64]string{},
+		opaque: map[uint64]bool{}}
 }
 
 func (m *mirror) errorf(format string, args ...any) {
 	m.errs = append(m.errs, fmt.Sprintf(format, args...))
+}
+
+// isUnseen reports whether a path leads into what is not followed.
+func (m *mirror) isUnseen(path string) bool {
+	return m.unseen != "" && strings.HasPrefix(path, m.unseen)
+}
+
+// isOpaque reports whether a path leads into what has come from what is not followed.
+func (m *mirror) isOpaque(at map[string]uint64, path string) bool {
+	if len(m.opaque) == 0 {
+		return false
+	}
+	for i := strings.LastIndexByte(path, '/'); i > 0; i = strings.LastIndexByte(path[:i], '/') {
+		if m.opaque[at[path[:i]]] {
+			return true
+		}
+	}
+	return false
 }
 
 // take takes what stands under a path, with all below it, out.
@@ -46,12 +70,29 @@ func (m *mirror) take(path string) map[string]uint64 {
 	return out
 }
 
-func (m *mirror) put(path string, nodes map[string]uint64) {
+func (m *mirror) put(path string, nodes map[string]uint64, before string) {
 	for rel, id := range nodes {
-		if was := m.at[path+rel]; was != 0 {
-			m.errorf("%s is %d, and becomes %d", path+rel, was, id)
+		if was := m.at[path+rel]; was != 0 && !m.isUnseen(path) && !m.isOpaque(m.at, path) {
+			m.errorf("%s: %s is %d, and becomes %d", before, path+rel, was, id)
 		}
 		m.at[path+rel] = id
+	}
+}
+
+// hide notes what has come to a path that leads into what is not followed: whatever happens to it there is not told.
+func (m *mirror) hide(path string, nodes map[string]uint64) {
+	if m.isUnseen(path) {
+		for _, id := range nodes {
+			m.opaque[id] = true
+		}
+	}
+}
+
+// above has a path that something gets be in a directory.
+func (m *mirror) above(path, before string) {
+	dir := path[:max(0, strings.LastIndexByte(path, '/'))]
+	if dir != "" && m.at[dir] == 0 && !m.isUnseen(path) && !m.isOpaque(m.at, path) {
+		m.errorf("%s: no directory", before)
 	}
 }
 
@@ -59,43 +100,64 @@ func (m *mirror) changed(list []varsync.Notice) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var before string
+	defer func() { m.told = append(m.told, before) }()
 	for i := 0; i < len(list); i++ {
 		n := &list[i]
 		m.counts[n.Kind]++
 		path, old := strings.Join(n.Path, "/"), strings.Join(n.OldPath, "/")
-		before += fmt.Sprintf(" [%d %d %s %s]", n.Kind, n.ID, old, path)
-		if n.Kind != varsync.Created && n.Kind != varsync.Renamed && m.at[path] != n.ID || n.Kind == varsync.Renamed && m.at[old] != n.ID {
-			m.errorf("%s: %d or %d, not %d", before, m.at[path], m.at[old], n.ID)
-			continue
+		before += fmt.Sprintf(" [%s %d %s %s]", map[varsync.NoticeKind]string{1: "modified", 2: "created", 3: "deleted", 4: "renamed", 5: "meta"}[n.Kind], n.ID, old, path)
+		at := path
+		if n.Kind == varsync.Renamed {
+			at = old
+		}
+		if n.Kind != varsync.Created && m.at[at] != n.ID {
+			if !m.isUnseen(at) && !m.isOpaque(m.at, at) {
+				m.errorf("%s: there is %d, not %d", before, m.at[at], n.ID)
+				continue
+			}
+			m.take(at)
+			m.at[at], m.opaque[n.ID] = n.ID, n.Dir
 		}
 		switch n.Kind {
 		case varsync.Created:
-			if dir := path[:max(0, strings.LastIndexByte(path, '/'))]; dir != "" && m.at[dir] == 0 {
-				m.errorf("%s: no directory", before)
-			}
-			m.put(path, map[string]uint64{"": n.ID})
+			m.above(path, before)
+			m.put(path, map[string]uint64{"": n.ID}, before)
 			if m.gone[n.ID] {
-				m.errorf("%s: it was gone", before)
+				m.again[n.ID] = before + ": it was gone"
 			}
 		case varsync.Deleted:
 			m.gone[n.ID] = true
-			if gone := m.take(path); len(gone) != 1 && n.Service != 0 {
+			opaque := m.isUnseen(path) || m.isOpaque(m.at, path) || m.opaque[n.ID]
+			if gone := m.take(path); len(gone) != 1 && n.Service != 0 && !opaque {
 				m.errorf("%s: %v was in it", before, gone)
 			}
 		case varsync.Renamed:
 			if n.Service != n.OldService {
 				m.across++
 			}
+			if strings.HasPrefix(path, old+"/") {
+				m.errorf("%s: into itself", before)
+			}
 			nodes := m.take(old)
 			if i+1 < len(list) && list[i+1].Kind == varsync.Renamed && slices.Equal(list[i+1].OldPath, n.Path) && slices.Equal(list[i+1].Path, n.OldPath) {
 				i++
+				if strings.HasPrefix(old, path+"/") {
+					m.errorf("%s: out of what it is exchanged with", before)
+				}
 				other := m.take(path)
-				if other[""] != list[i].ID {
+				if other[""] != list[i].ID && !m.isUnseen(path) && !m.isOpaque(m.at, path) {
 					m.errorf("%s: exchanged with %d, not %d", before, other[""], list[i].ID)
 				}
-				m.put(old, other)
+				if other[""] != list[i].ID {
+					other = map[string]uint64{"": list[i].ID}
+					m.opaque[list[i].ID] = true
+				}
+				m.put(old, other, before)
+				m.hide(old, other)
 			}
-			m.put(path, nodes)
+			m.above(path, before)
+			m.put(path, nodes, before)
+			m.hide(path, nodes)
 		}
 	}
 }
@@ -183,6 +245,9 @@ func TestMovesAgainstMirror(t *testing.T) {
 			}
 			eventually(t, same)
 			m.mu.Lock()
+			for _, what := range m.again {
+				m.errorf("%s", what)
+			}
 			errs := m.errs
 			m.mu.Unlock()
 			if len(errs) > 0 {

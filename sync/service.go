@@ -26,6 +26,7 @@ type Service struct {
 	used    atomic.Bool  // lately
 	holders atomic.Int32 // see Hold
 	unused  int          // letGo's own
+	listed  int64        // the last revision of which all was told at once; guarded by Client.steps
 	heard   atomic.Int64 // when a page of its contents last came, in Unix nanoseconds
 
 	mu         sync.RWMutex // guards the following

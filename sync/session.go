@@ -17,10 +17,13 @@ type session struct {
 	conn    Conn
 	welcome *model.Welcome
 	resyncs map[uint64]*snapshot // listings that are arriving unasked; touched by the receiving goroutine alone
-	asks    ids                  // what the server asks about; see cached
-	local   atomic.Bool          // welcome.Local, for the receiving goroutine
-	mute    atomic.Int64         // when the server had last been heard of as a ping was given up
-	quiet   atomic.Int64         // the same of a request or a report
+	// how many of these there are, and have been
+	replacing, replaced atomic.Int32
+
+	asks  ids          // what the server asks about; see cached
+	local atomic.Bool  // welcome.Local, for the receiving goroutine
+	mute  atomic.Int64 // when the server had last been heard of as a ping was given up
+	quiet atomic.Int64 // the same of a request or a report
 }
 
 // session returns the one that requests go to, waiting for it until ctx ends, unless nobody waits any more.
@@ -140,11 +143,12 @@ func (sess *session) begin(ctx context.Context) error {
 	if !sess.c.wantTree.Load() {
 		return nil
 	}
+	sess.c.gather(true)
+	defer sess.c.gather(false)
+	sess.c.isOn(sess)
 	if err := sess.watchTree(ctx); err != nil {
 		return err
 	}
-	sess.c.gather(true)
-	defer sess.c.gather(false)
 	var (
 		wg    sync.WaitGroup
 		slots = make(chan struct{}, 64) // requests under way at once
@@ -163,7 +167,14 @@ func (sess *session) begin(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return first
+	if first != nil {
+		return first
+	}
+	if err := sess.catchUp(ctx); err != nil {
+		return err
+	}
+	sess.c.isOff(sess, false)
+	return nil
 }
 
 // adopt makes the copy one of the store. Of another store nothing stays: the same ids stand for other things there, and
@@ -173,7 +184,14 @@ func (c *Client) adopt(store string) {
 	c.update(func(f *inFlight) { old = f.adopt(store) })
 	if old != store {
 		c.opts.Logger.Warn("the server's store was replaced", "old", old, "new", store)
+		c.steps.Lock()
+		c.notify(c.untold(true))
+		c.moves.plain = true
+		c.steps.Unlock()
 		c.changeTree(func() []Notice { return c.applyTree(nil, nil) })
+		c.steps.Lock()
+		c.moves.plain = false
+		c.steps.Unlock()
 	}
 }
 

@@ -95,6 +95,9 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 	s.soundLocked()
 	s.state, s.on = watched, sess
 	s.setAccessor(acc)
+	if first {
+		defer s.c.moves.tally.silence(s)
+	}
 	if s.root.emptyLocked() && first {
 		notices = s.fillLocked(sn, prefix)
 		s.stamp(notices, before, rev)
@@ -103,6 +106,7 @@ func (s *Service) replace(sess *session, sn *snapshot, rev int64, acc accessor) 
 
 	notices = make([]Notice, 0, len(sn.dirs)+len(sn.vars)) // about one of each that is not as it was
 	s.placeLocked(prefix, sn, &notices)
+	s.c.moves.listed = len(notices) > 0
 	for i := range sn.vars {
 		in := &sn.vars[i]
 		known, _ := s.nodeLocked(in.ID, in.Name).(*Variable)

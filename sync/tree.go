@@ -164,6 +164,11 @@ func (c *Client) changeTree(fn func() []Notice) {
 	c.steps.Lock()
 	defer c.steps.Unlock()
 	notices := fn()
+	if m := &c.moves; m.tally != nil {
+		m.tally.note(0, notices)
+		c.notify(c.untold(false))
+		return
+	}
 	var before []Notice
 	for i := range notices {
 		if n := &notices[i]; n.Kind == Deleted && c.moves.waiting() {
@@ -255,6 +260,7 @@ func (c *Client) serviceStepLocked(st model.TreeChange) *Notice {
 			delete(s.tenant.services, s.name)
 		}
 		s.tenant.touched(st.Time)
+		c.moves.dropping(s)
 		c.index.drop(s)
 		s.drop()
 		return &Notice{Kind: Deleted, ID: s.id, Parent: s.tenant.id, Path: []string{s.tenant.name, s.name}}

@@ -14,7 +14,7 @@ func (m *moves) before(s *Service, n *Notice) *half {
 	}
 	if n.Kind != Deleted {
 		h := m.at[place(n.Path)]
-		if h != nil && h.s == s && h.notice.ID != n.ID && (n.move == nil || n.move.with != h.notice.ID) { // exchanged, they are told together
+		if h != nil && h.s == s && h.notice.ID != n.ID && !m.together(h, n) {
 			return h
 		}
 	}
@@ -33,6 +33,12 @@ func (m *moves) before(s *Service, n *Notice) *half {
 	return nil
 }
 
+// together reports whether something was exchanged with what has left, and both are going to be told to have moved.
+func (m *moves) together(left *half, n *Notice) bool {
+	mv := n.move
+	return mv != nil && mv.with == left.notice.ID && (mv.over != nil || m.left[n.ID] != nil)
+}
+
 func place(path []string) string { return strings.Join(path, "/") }
 
 // add has what has left a service wait for the other half.
@@ -46,11 +52,6 @@ func (m *moves) add(h *half) {
 			m.under[dir] = map[*half]struct{}{}
 		}
 		m.under[dir][h] = struct{}{}
-	}
-	if h.other == 0 {
-		for _, n := range h.nodes[1:] {
-			m.inside[n.ID()] = h
-		}
 	}
 }
 
@@ -68,49 +69,6 @@ func (m *moves) remove(h *half) {
 			delete(m.under, dir)
 		}
 	}
-	if len(m.inside) == 0 {
-		return
-	}
-	for _, n := range h.nodes {
-		if m.inside[n.ID()] == h {
-			delete(m.inside, n.ID())
-		}
-	}
-}
-
-// split takes something out of what has left a service, with all that was in it: it has gone another way.
-func (m *moves) split(h *half, id uint64) *half {
-	at := slices.IndexFunc(h.nodes, func(n Node) bool { return n.ID() == id })
-	root := h.nodes[at]
-	part := &half{s: h.s, notice: h.notice, since: h.since}
-	part.notice.ID, part.notice.Parent, part.notice.MTime = id, stateOf(root).parent, 0
-	part.notice.Path = join(h.notice.Path, nameIn(h.nodes[0], root))
-	_, part.notice.Dir = root.(*Dir)
-	var rest []Node
-	for _, n := range h.nodes {
-		in := n == root
-		if d, ok := root.(*Dir); ok && !in {
-			in = within(dirOf(n), d)
-		}
-		if in {
-			part.nodes = append(part.nodes, n)
-			delete(m.inside, n.ID())
-		} else {
-			rest = append(rest, n)
-		}
-	}
-	h.nodes = rest
-	return part
-}
-
-func dirOf(n Node) *Dir {
-	switch n := n.(type) {
-	case *Variable:
-		return n.parent
-	case *Dir:
-		return n.parent
-	}
-	return nil
 }
 
 // arrived has what has come to a service not wait any more.
@@ -154,7 +112,7 @@ func (st *settling) waitsFor(n *Notice) (h *half, drop bool) {
 		return nil, true // the other service has it again, and this one is going to say so
 	}
 	for h := st.m.before(st.s, n); h != nil; h = st.m.before(st.s, n) {
-		if to := st.c.serviceByID(h.other); to != nil && to.Watched() {
+		if to := st.c.serviceByID(h.other); to != nil && (to.Watched() || st.c.bring(to)) {
 			return h, false
 		}
 		for _, n := range st.c.lose(h) {

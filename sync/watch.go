@@ -133,8 +133,7 @@ func (s *Service) fetch() error {
 		if err != nil {
 			return err
 		}
-		err = sess.bring(s)
-		if err == nil || sess.conn.Err() == nil {
+		if err = sess.anew(s); err == nil || sess.conn.Err() == nil {
 			return err
 		}
 		if pause(ctx) != nil {
@@ -142,6 +141,17 @@ func (s *Service) fetch() error {
 		}
 	}
 	return nil
+}
+
+// anew is bring of one service. What it had can be in another one by now.
+func (sess *session) anew(s *Service) error {
+	if s.Blank() {
+		return sess.bring(s)
+	}
+	sess.c.gather(true)
+	err := sess.bring(s)
+	sess.afterOthers(func() { sess.c.gather(false) })
+	return err
 }
 
 // bring loads a service, or brings it up to date. What is wrong with the service alone takes it out of use; what is
