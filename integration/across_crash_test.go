@@ -59,7 +59,7 @@ func TestS13_AcrossWhileKilled(t *testing.T) {
 	}{
 		{"once", "t/s/d", "t/r/e", func() { rename("t/s/d", "t/r/e") }, []string{"old MOVED_FROM d", "new MOVED_TO e", "dir MOVE_SELF"}},
 		{"its name is made again", "t/r/e", "t/s/d", func() { rename("t/r/e", "t/s/d"); b.Mkdir("t/r/e") },
-			[]string{"old CREATE e"}}, // the old name is another's by the time that it could be announced
+			[]string{"old MOVED_FROM e", "new MOVED_TO d", "dir MOVE_SELF", "old CREATE e"}},
 		{"with a change below", "t/s/d", "t/r/f", func() { rename("t/s/d", "t/r/f"); b.Mkdir("t/r/f/in/later") },
 			[]string{"old MOVED_FROM d", "new MOVED_TO f", "dir MOVE_SELF"}},
 		{"to a service that was not looked at", "t/r/f", "t/fresh/f", func() { b.Mkdir("t/fresh"); rename("t/r/f", "t/fresh/f") }, []string{"old MOVED_FROM f", "dir MOVE_SELF"}},

@@ -160,8 +160,8 @@ func (c *Cache) moved(e *event) {
 		c.forgetNameOf(to, e.ID)
 		c.forgetNameOf(from, e.ID)
 	}
-	if !c.Raises(Move) || e.with == nil && c.taken(from, e.ID) {
-		forget() // the old name is another's by now: the kernel would have the node back there, and not let it go
+	if !c.Raises(Move) || e.with == nil && c.taken(to, e.ID) {
+		forget() // it has moved on: the kernel would have the node back under the old name, and not let it go
 		return
 	}
 	op := poke.Op{Kind: poke.Rename, Path: names.Path(e.OldPath), NewPath: names.Path(e.Path)}

@@ -20,7 +20,7 @@ type poking struct {
 	// what the node is exchanged with, and whether that is a directory: poke.Exchange
 	other    uint64
 	otherDir bool
-	// poke.Exchange: the kernel has asked for the names, and has the nodes under them that they had before.
+	// poke.Rename, poke.Exchange: the kernel has asked for the names, and has the nodes under them that they had before.
 	askedAt, askedTo atomic.Bool
 	moved            atomic.Bool // the kernel has asked for the rename
 }
@@ -115,8 +115,8 @@ func (c *Cache) PokeMoved(dir uint64, file string, newDir uint64, newFile string
 		c.Exchanged(p.id, p.other, dir, file, newDir, newFile)
 		return fuse.OK
 	}
-	if c.taken(p.at, p.id) {
-		return fuse.EPERM
+	if c.taken(p.at, p.id) && !p.askedAt.Load() {
+		return fuse.EBUSY // it has what is there now, and would rename that
 	}
 	c.Renamed(p.id, dir, file, newDir, newFile)
 	return fuse.OK
