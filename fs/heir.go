@@ -84,7 +84,7 @@ func (m *Mounted) takeOver(ctx context.Context, co varsync.Options, missed *miss
 	f.inherit(ctx, f.estate)
 	f.estate.SetPrincipal(f.c.Welcome().Principal) // what was sent in another's name is over
 	missed.complete(ctx, f, co, services)
-	notices := missed.notices(ctx, f, services)
+	notices := f.notAnnounced(missed.notices(ctx, f, services), len(missed.unknown) > 0)
 	if err := m.serve(init); err != nil {
 		return err
 	}

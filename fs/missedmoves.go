@@ -5,7 +5,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
+
 	"github.com/commy-project/commyfs/fs/estate"
+	"github.com/commy-project/commyfs/internal/names"
 	"github.com/commy-project/commyfs/model"
 	varsync "github.com/commy-project/commyfs/sync"
 )
@@ -162,6 +165,47 @@ func (w *missedWalk) tell(in *missedIn, i int, to *missedIn, j int) {
 		now.Kind = varsync.Created
 	}
 	w.list = append(w.list, now)
+}
+
+// notAnnounced leaves out the renames that the process before has announced, and could not note in time: the kernel has the nodes where
+// they lead to. unknown: others can have moved without being in the list.
+func (f *FS) notAnnounced(list []varsync.Notice, unknown bool) []varsync.Notice {
+	until := map[uint64]int{} // by nodes: up to which notice
+	for i := range list {
+		n := &list[i]
+		if n.Kind == varsync.Renamed && f.estate.HasMoved(n.ID, dirOf(n), names.File(n.Path)) {
+			until[n.ID] = i
+			for _, k := range []int{i - 1, i + 1} { // what it was exchanged with has moved with it
+				if k >= 0 && k < len(list) && list[k].Kind == varsync.Renamed && slices.Equal(list[k].Path, n.OldPath) && slices.Equal(list[k].OldPath, n.Path) {
+					until[list[k].ID] = max(until[list[k].ID], k)
+				}
+			}
+		}
+	}
+	if unknown {
+		f.estate.AllMovedOn()
+		for id, last := range until {
+			f.estate.Moved(id, dirOf(&list[last]), names.File(list[last].Path))
+		}
+	}
+	if len(until) == 0 {
+		return list
+	}
+	out := list[:0:0]
+	for i := range list {
+		if last, ok := until[list[i].ID]; !ok || i > last || list[i].Kind != varsync.Renamed {
+			out = append(out, list[i])
+		}
+	}
+	return out
+}
+
+// dirOf is the number of the directory that a notice says something is in.
+func dirOf(n *varsync.Notice) uint64 {
+	if n.Parent == 0 {
+		return fuse.FUSE_ROOT_ID
+	}
+	return n.Parent
 }
 
 // whereIs describes where a node of a service is now; false: it is gone.

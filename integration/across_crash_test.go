@@ -105,10 +105,9 @@ func TestS13_AcrossWhileKilled(t *testing.T) {
 				}
 				return errors.New("no event below")
 			})
-			// What was told last can be told once more, if the process dies before it has noted that.
 			for n, e := range raw.all() {
 				if n >= mark && strings.HasPrefix(e.mask, "MOVE") {
-					t.Logf("told again: %v", e)
+					t.Errorf("told again: %v", e)
 				}
 				if e.mask == "DELETE_SELF" || e.mask == "IGNORED" {
 					t.Errorf("event %v, number %d of %v", e, n, raw.all())

@@ -77,7 +77,25 @@ func keeping(e *Estate) *Handle {
 
 const nothing = "fh 7 node 40 writing 4; " // what was gathered is not known: its descriptor gets an error
 
+// lookMoved is where the last announced rename has brought node 40.
+func lookMoved(e *Estate) string {
+	for _, name := range []string{"old", "new"} {
+		for dir := range uint64(3) {
+			if e.HasMoved(40, dir, name) {
+				return fmt.Sprint(dir, "/", name)
+			}
+		}
+	}
+	return "nowhere"
+}
+
 var cuts = []cut{
+	{"moved", func(e *Estate) func() {
+		e.Moved(40, 1, "old")
+		e.Moved(40+maxMoved, 2, "new") // in the same place
+		e.Moved(40, 1, "old")
+		return func() { e.Moved(40, 2, "new") }
+	}, lookMoved, []string{"nowhere"}},
 	{"open", func(e *Estate) func() {
 		aHandle(e)
 		old := e.AddHandle(Opened{Fh: 8, Node: 41})
@@ -358,7 +376,7 @@ func (c *cut) run(t *testing.T) {
 // image is what can change.
 func (c *cut) image(e *Estate) []byte {
 	var b []byte
-	for _, at := range []int{0, servicesAt, handlesAt, tasksAt, editsAt, draftsAt, arenaAt} {
+	for _, at := range []int{0, servicesAt, handlesAt, tasksAt, editsAt, draftsAt, movedAt, arenaAt} {
 		b = append(b, e.mem[at:at+4096]...)
 	}
 	return b

@@ -17,6 +17,7 @@
 //	...           256 KiB    requests that change something, 64 bytes each
 //	...           2 MiB      changes that were not answered, 128 bytes each
 //	...           1.25 MiB   drafts, 320 bytes each
+//	...           96 KiB     what was announced to have moved, 24 bytes each
 //	...           64 MiB     bytes of values that are being written
 //
 // The file is sparse: what was never noted takes no memory.
@@ -37,7 +38,7 @@ import (
 )
 
 // magic is of this layout: a program with another one does not take the mount over, but mounts anew.
-const magic = 0x436f6d6d79457333
+const magic = 0x436f6d6d79457334
 
 const (
 	headerSize  = 4 << 10
@@ -47,7 +48,8 @@ const (
 	tasksAt     = handlesAt + MaxHandles*int(unsafe.Sizeof(Handle{}))
 	editsAt     = tasksAt + maxTasks*int(unsafe.Sizeof(Task{}))
 	draftsAt    = editsAt + maxEdits*int(unsafe.Sizeof(Edit{}))
-	arenaAt     = draftsAt + maxDrafts*int(unsafe.Sizeof(Draft{}))
+	movedAt     = draftsAt + maxDrafts*int(unsafe.Sizeof(Draft{}))
+	arenaAt     = movedAt + maxMoved*int(unsafe.Sizeof(moved{}))
 	size        = arenaAt + arenaSize
 
 	maxServices = 1 << 16

@@ -152,8 +152,24 @@ const moveTries = 10
 
 // moved announces a new name, or two.
 func (c *Cache) moved(e *event) {
+	done := c.move(e)
+	list := []*varsync.Notice{&e.Notice}
+	if e.with != nil {
+		list = append(list, e.with)
+	}
+	for _, n := range list {
+		if done {
+			c.estate.Moved(n.ID, orRoot(n.Parent), names.File(n.Path))
+		} else {
+			c.estate.MovedOn(n.ID)
+		}
+	}
+}
+
+// move has the kernel carry out what moved announces, and reports whether it has.
+func (c *Cache) move(e *event) (done bool) {
 	if !c.Knows(e.ID, e.Parent, e.OldParent) && (e.with == nil || !c.Knows(e.with.ID)) {
-		return
+		return false
 	}
 	from, to := name{e.OldParent, names.File(e.OldPath)}, name{e.Parent, names.File(e.Path)}
 	forget := func() {
@@ -162,7 +178,7 @@ func (c *Cache) moved(e *event) {
 	}
 	if !c.Raises(Move) || e.with == nil && c.taken(to, e.ID) {
 		forget() // it has moved on: the kernel would have the node back under the old name, and not let it go
-		return
+		return false
 	}
 	op := poke.Op{Kind: poke.Rename, Path: names.Path(e.OldPath), NewPath: names.Path(e.Path)}
 	if e.with != nil {
@@ -190,4 +206,5 @@ func (c *Cache) moved(e *event) {
 		forget()
 	}
 	c.report(op, err)
+	return err == nil
 }

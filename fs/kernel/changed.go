@@ -32,6 +32,7 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 			c.polls.changed(in.ID)
 		}
 		var with *varsync.Notice
+		waits := false // it is announced later
 		if i+1 < len(notices) && exchanged(&notices[i], &notices[i+1]) {
 			i++
 			with = &notices[i]
@@ -41,6 +42,13 @@ func (c *Cache) Changed(notices []varsync.Notice) {
 		if c.nodeLocked(in.ID) != nil || c.nodeLocked(in.Parent) != nil || in.Kind == varsync.Renamed && c.nodeLocked(in.OldParent) != nil ||
 			with != nil && c.nodeLocked(with.ID) != nil {
 			c.queue.addWith(in, with)
+			waits = in.Kind == varsync.Renamed && !in.Own
+		}
+		if !waits && (in.Kind == varsync.Renamed || in.Kind == varsync.Created || in.Kind == varsync.Deleted) {
+			c.estate.MovedOn(in.ID)
+			if with != nil {
+				c.estate.MovedOn(with.ID)
+			}
 		}
 		c.cameToLocked(in.Service, in.Told)
 		c.cameToLocked(in.OldService, in.OldTold)

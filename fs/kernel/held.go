@@ -251,6 +251,7 @@ func (c *Cache) Removed(dir uint64, file string) {
 // Renamed records that the kernel carries out a rename itself: it has the node under the new name then, also where the tree
 // has another there.
 func (c *Cache) Renamed(id, oldDir uint64, oldFile string, newDir uint64, newFile string) {
+	c.estate.MovedOn(id)
 	c.mu.Lock()
 	c.nameLocked(name{oldDir, oldFile}, 0)
 	c.nameLocked(name{newDir, newFile}, id)
@@ -263,6 +264,8 @@ func (c *Cache) Renamed(id, oldDir uint64, oldFile string, newDir uint64, newFil
 // Exchanged records that the kernel carries out itself that two names get each other's node: id has the new name then, other
 // the old one.
 func (c *Cache) Exchanged(id, other, oldDir uint64, oldFile string, newDir uint64, newFile string) {
+	c.estate.MovedOn(id)
+	c.estate.MovedOn(other)
 	at, to := name{oldDir, oldFile}, name{newDir, newFile}
 	c.mu.Lock()
 	c.nameLocked(at, 0)
