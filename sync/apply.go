@@ -114,7 +114,7 @@ func (s *Service) setLocked(out []Notice, prefix []string, e *model.Event) ([]No
 			return out, false
 		}
 		dir, name := s.parentLocked(e.Name)
-		if dir == nil || dir.childLocked(name) != nil {
+		if dir == nil || dir.childLocked(name) != nil || isAbove(s.c.index.get(e.ID)) {
 			return out, false
 		}
 		v = &Variable{s: s, id: e.ID, name: name, parent: dir}
@@ -181,7 +181,7 @@ func (s *Service) mkdirLocked(prefix []string, e *model.Event) ([]Notice, bool) 
 		return nil, true // known already
 	}
 	dir, name := s.parentLocked(e.Name)
-	if dir == nil || dir.childLocked(name) != nil {
+	if dir == nil || dir.childLocked(name) != nil || isAbove(s.c.index.get(e.ID)) {
 		return nil, false
 	}
 	d := &Dir{s: s, id: e.ID, name: name, parent: dir, mtime: e.MTime, mode: e.Mode}
@@ -189,6 +189,15 @@ func (s *Service) mkdirLocked(prefix []string, e *model.Event) ([]Notice, bool) 
 	dir.touched(e)
 	return []Notice{{Kind: Created, Dir: true, Own: e.Own, ID: d.id, Parent: dir.id, MTime: d.mtime, Path: join(prefix, e.Name),
 		move: s.c.arriving(d, e, s.c.index.put(d))}}, true
+}
+
+// isAbove reports whether a node cannot be in a service. No server of ours gives what can be one its id.
+func isAbove(n Node) bool {
+	switch n.(type) {
+	case *Tenant, *Service:
+		return true
+	}
+	return false
 }
 
 // nodeLocked returns what has the id in this service, nil if nothing has. name is where to look when the id stands for

@@ -129,6 +129,12 @@ func (s *Service) fillLocked(sn *snapshot, prefix []string) []Notice {
 	for _, was := range s.c.index.putAll(&f.made) {
 		over[was.ID()] = was
 	}
+	for id, was := range over {
+		if isAbove(was) {
+			s.detachLocked(s.c.index.get(id))
+			delete(over, id)
+		}
+	}
 	return s.cameLocked(prefix, over)
 }
 

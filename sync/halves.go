@@ -245,11 +245,19 @@ func (c *Client) overdue(bound time.Duration) {
 		return
 	}
 	old := func(h *half) bool { return time.Since(h.since) >= bound }
-	out := c.forgo(func(h *half) bool { return old(h) && h.other != 0 && !m.loading[c.serviceByID(h.other)] }, nil)
+	out := c.forgo(func(h *half) bool {
+		return old(h) && (h.other != 0 || m.gathering == 0) && !m.loading[c.serviceByID(h.other)]
+	}, nil)
 	for _, h := range m.come {
 		// A copy that has come further and has it may have it again.
 		if _, rev := serviceOfNode(h.over).progress(); old(h) && rev < h.notice.Rev {
 			out = append(out, c.forced(h)...)
+		}
+	}
+	for id, j := range m.joined {
+		if h := m.come[j.with]; h != nil && old(h) { // what it was exchanged with, and where that is now another service has it too
+			delete(m.joined, id)
+			out = append(out, j.notices()...)
 		}
 	}
 	c.notify(c.tellUpTo(nil, out))
