@@ -42,6 +42,7 @@ var attacks = map[string]attack{
 	"reads":          reads,
 	"watches":        watches,
 	"stores":         stores,
+	"moves":          moves,
 }
 
 // withstand has a server attacked and shows that it stays within its limits and goes on serving another client.
