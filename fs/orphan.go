@@ -57,6 +57,22 @@ func (h *handle) orMoved(err error) error {
 	return err
 }
 
+// hasMoved reports whether the descriptor's variable, which was not found where the mount had it, is in another service. What the server
+// has done is seen in the memory file before the mount is told of it.
+func (h *handle) hasMoved(was *varsync.Variable) bool {
+	if was == nil || was.Removed() {
+		return h.variable() != was
+	}
+	if !was.Gone() {
+		ctx, cancel := h.fs.opContext()
+		defer cancel()
+		h.fs.c.Barrier(ctx)
+	}
+	h.fs.c.Await(h.node, h.fs.opBound())
+	now := h.variable()
+	return now != nil && now != was
+}
+
 // adopt makes the descriptor one on the orphan that its file has become.
 func (h *handle) adopt() {
 	e, edits := h.state.(*editor)

@@ -104,7 +104,12 @@ func (r *reader) read(buf []byte, off uint64) (int, error) {
 
 // refresh takes a new snapshot. If that fails the old one is what it was: the two never share memory.
 func (r *reader) refresh() error {
+	v := r.variable()
 	s, err := r.load()
+	for errors.Is(err, model.ErrNotFound) && r.hasMoved(v) {
+		v = r.variable()
+		s, err = r.load()
+	}
 	if err == nil {
 		r.take(s)
 	}
