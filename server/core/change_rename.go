@@ -259,12 +259,12 @@ func (e *evaluator) renameTenant(c *model.Change) (model.Result, error) {
 	if c.ToService != "" {
 		return model.Result{}, model.ErrCrossDevice
 	}
+	if err := e.auth.Need(e.Principal, from, model.RightDelete); err != nil {
+		return model.Result{}, err
+	}
 	t := e.tenants.get(from)
 	if t == nil {
 		return model.Result{}, e.noTenant(from)
-	}
-	if err := e.auth.Need(e.Principal, from, model.RightDelete); err != nil {
-		return model.Result{}, err
 	}
 	r := model.Result{ID: t.id, MTime: t.mtime}
 	if from == to {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"reflect"
@@ -85,7 +86,7 @@ func TestDamagedRecords(t *testing.T) {
 		t.Error(err)
 	}
 
-	for range 2 { // they are still there after the first time
+	for round := range 2 { // they are still there after the first time
 		var said lockedBuffer
 		s = d.start(t, func(o *setup) { o.Logger = slog.New(slog.NewTextHandler(&said, nil)) })
 		if n := said.count("cannot be read and is left"); n != s.damaged || n < 9 {
@@ -119,6 +120,11 @@ func TestDamagedRecords(t *testing.T) {
 		for _, c := range []model.Change{{Op: model.OpMkdir, Tenant: "bad"}, {Op: model.OpRmdir, Tenant: "bad"}} {
 			p.refused(model.CodeInternal, c)
 		}
+		stranger := connect(t, s, s.by(p.createKey(fmt.Sprint("stranger-", round), model.RightRead|model.RightWrite|model.RightCreate|model.RightDelete, "good")))
+		for _, hidden := range []string{"bad", "lone", "half", "thief"} {
+			stranger.blindTo(hidden, "s")
+			stranger.blindTo(hidden, "bad")
+		}
 		_, err := p.CreateKey(&model.NewKey{Name: "key", Rights: model.RightRead, Tenants: []string{"*"}})
 		p.wantCode(err, model.CodeExists)
 
@@ -142,6 +148,38 @@ func TestDamagedRecords(t *testing.T) {
 	n := 0
 	if _, _, _, err := e.LoadTree(t.Context(), func(engine.Damaged) { n++ }); err != nil || n != 2 {
 		t.Errorf("%d damaged records are left (%v), want 2", n, err)
+	}
+}
+
+// blindTo checks that a peer which may not see a tenant is told the same of it as of one that is not there.
+func (p *peer) blindTo(tenant, service string) {
+	p.t.Helper()
+	check := func(c model.Change) {
+		p.t.Helper()
+		none := c
+		for _, name := range []*string{&none.Tenant, &none.ToTenant} {
+			if *name == tenant {
+				*name = "nowhere"
+			}
+		}
+		if got, want := p.send(c), p.send(none); got.Code != want.Code || got.Message != want.Message || got.Code == model.CodeOK {
+			p.t.Errorf("%+v: %d %s, want %d %s", c, got.Code, got.Message, want.Code, want.Message)
+		}
+	}
+	for _, name := range [][2]string{{"", ""}, {service, ""}, {service, "v"}} {
+		for within := range uint64(2) {
+			for op := model.OpStore; op <= model.OpExchange; op++ {
+				check(model.Change{Op: op, Tenant: tenant, Service: name[0], Name: name[1], ToTenant: "good", ToService: name[0], ToName: name[1],
+					Parents: true, Create: true, Within: within, Mode: model.NewMode(0o600)})
+			}
+			for _, op := range []model.Op{model.OpRename, model.OpExchange} {
+				c := model.Change{Op: op, Tenant: "good", ToTenant: tenant, ToService: name[0], ToName: name[1], Parents: true, ToWithin: within}
+				if name[0] != "" {
+					c.Service, c.Name = "s", name[1]
+				}
+				check(c)
+			}
+		}
 	}
 }
 
