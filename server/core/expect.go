@@ -22,7 +22,15 @@ func (e *evaluator) expected(c *model.Change) error {
 		}
 	}
 	if c.ToWithin != 0 {
-		if err := e.within(c.ToWithin, cmp.Or(c.ToTenant, c.Tenant), cmp.Or(c.ToService, c.Service), c.ToName); err != nil {
+		here := serviceKey{c.Tenant, c.Service}
+		if c.ID != 0 { // it is where the variable is
+			t, err := e.findID(c)
+			if err != nil {
+				return err
+			}
+			here = t.key
+		}
+		if err := e.within(c.ToWithin, cmp.Or(c.ToTenant, here.tenant), cmp.Or(c.ToService, here.name), c.ToName); err != nil {
 			return err
 		}
 	}

@@ -78,4 +78,14 @@ func TestWithin(t *testing.T) {
 	// By an id the name does not count.
 	v := p.do(store("v", "1"))[0].ID
 	p.do(model.Change{Op: model.OpStore, ID: v, Data: []byte("2"), Within: 1})
+	// The part of a new name that is left out is where the variable is by now.
+	r, e := p.do(at(model.OpMkdir, "t", "r", ""))[0].ID, p.do(at(model.OpMkdir, "t", "s", "e"))[0].ID
+	p.do(moveTo("s", "v", "r", "v"))
+	for _, c := range []model.Change{{}, {Tenant: "t", Service: "s"}} {
+		c.Op, c.ID, c.ToName, c.ToWithin = model.OpRename, v, "w", r
+		p.do(c)
+		c.ToName, c.ToWithin = "e/v", e
+		p.refused(model.CodeNotFound, c)
+		p.do(model.Change{Op: model.OpRename, ID: v, ToName: "v"})
+	}
 }
