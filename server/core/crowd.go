@@ -51,7 +51,7 @@ func (it *item) apart(out []item) []item {
 	parts := make([]model.Report, n)
 	for i := range parts {
 		parts[i] = model.Report{Seq: r.Seq + uint64(i), Acked: r.Acked, Age: r.Age, Changes: r.Changes[i : i+1 : i+1], Each: true}
-		out = append(out, item{Ticket: it.Ticket, session: it.session, report: &parts[i], size: it.size / n, crowd: c, place: i})
+		out = append(out, item{Ticket: it.Ticket, session: it.session, report: &parts[i], size: it.size / n, packing: it.packing, crowd: c, place: i})
 	}
 	return out
 }

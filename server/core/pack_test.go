@@ -108,3 +108,38 @@ func TestBulk(t *testing.T) {
 		}
 	}
 }
+
+// TestPackedCrowd: what travels with others is packed as well.
+func TestPackedCrowd(t *testing.T) {
+	s := startCore(t)
+	s.most = 2
+	p := connect(t, s)
+	twoServices(p)
+	var ids []uint64
+	for _, name := range []string{"a", "b", "c"} {
+		ids = append(ids, p.do(store("d/"+name, name))[0].ID)
+	}
+	var h *Held
+	c, err := p.ask(func(ticket Ticket) (err error) {
+		h, err = p.HandIn(ticket, crowded(p.seq+1, p.seq, store("v", "1"), moveTo("s", "d", "r", "d")))
+		return err
+	})
+	if err != nil || h == nil {
+		t.Fatalf("%v, held %v", err, h)
+	}
+	h.Load(func(_ uint64, load func()) { load() })
+	if o := p.outcome(c); o.Code != model.CodeOK || len(o.Refused) > 0 {
+		t.Fatalf("outcome %+v", o)
+	}
+	used := 0
+	for _, d := range h.packing {
+		for _, v := range d.now {
+			if s.view.variable(v.id) == v {
+				used++
+			}
+		}
+	}
+	if used != len(ids) {
+		t.Errorf("%d variables are those that were packed, want %d", used, len(ids))
+	}
+}
