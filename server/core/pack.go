@@ -29,11 +29,13 @@ type bulky struct {
 	nodes frozen // of its service
 }
 
-// bulk returns the directory, or the two, with very much in it that a report takes to another service: the first of them.
+// bulk returns the directory, or the two, with very much in it that a report takes to another service: the first of them. It looks
+// at no more than that for the whole report: what takes less in each of very many changes is refused, as too much.
 func (s *Session) bulk(r *model.Report) (list []bulky) {
 	if r == nil {
 		return nil
 	}
+	left := s.core.most
 	for i := range r.Changes {
 		c := &r.Changes[i]
 		from := serviceKey{c.Tenant, c.Service}
@@ -41,14 +43,20 @@ func (s *Session) bulk(r *model.Report) (list []bulky) {
 		if c.Op != model.OpRename && c.Op != model.OpExchange || c.ID != 0 || c.Name == "" || from == to {
 			continue
 		}
-		if s.auth.NeedToChange(s.Principal, from.tenant) != nil || s.auth.NeedToChange(s.Principal, to.tenant) != nil {
-			continue
+		goes, comes := model.RightDelete, model.RightCreate
+		if c.Op == model.OpExchange {
+			goes, comes = goes|comes, goes|comes
 		}
-		if b, ok := s.core.bulky(from, c.Name); ok {
+		if s.auth.Need(s.Principal, from.tenant, goes) != nil || s.auth.Need(s.Principal, to.tenant, comes) != nil {
+			continue // it is refused
+		}
+		most := left
+		if b, ok := s.core.bulky(from, c.Name, &left); ok {
 			list = append(list, b)
+			left = most
 		}
 		if c.Op == model.OpExchange {
-			if b, ok := s.core.bulky(to, c.ToName); ok {
+			if b, ok := s.core.bulky(to, c.ToName, &left); ok {
 				list = append(list, b)
 			}
 		}
@@ -59,8 +67,29 @@ func (s *Session) bulk(r *model.Report) (list []bulky) {
 	return list
 }
 
-// bulky finds a directory with very much in it.
-func (s *Core) bulky(k serviceKey, path string) (b bulky, ok bool) {
+// bulky finds a directory with more than left entries in it, of which it takes those that it has seen. The committer does not wait
+// for its looking.
+func (s *Core) bulky(k serviceKey, path string, left *int) (b bulky, ok bool) {
+	if b, ok = s.directoryAt(k, path); !ok {
+		return b, false
+	}
+	for list := []*directory{b.directory}; len(list) > 0; list = list[1:] {
+		for part := range b.nodes.in(list[0].id) {
+			if *left -= len(part); *left < 0 {
+				return b, true
+			}
+			for _, n := range part {
+				if n.d != nil {
+					list = append(list, n.d.dir)
+				}
+			}
+		}
+	}
+	return b, false
+}
+
+// directoryAt is the directory of a loaded service at a path, with what there is in the service by now.
+func (s *Core) directoryAt(k serviceKey, path string) (b bulky, ok bool) {
 	v := s.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -76,20 +105,7 @@ func (s *Core) bulky(k serviceKey, path string) (b bulky, ok bool) {
 	if n.d == nil {
 		return b, false
 	}
-	left := s.most
-	for list := []*directory{n.d.dir}; len(list) > 0; list = list[1:] {
-		for part := range (frozen{c.nodes.root}).in(list[0].id) {
-			if left -= len(part); left < 0 {
-				return bulky{n.d.dir, c.nodes.freeze()}, true
-			}
-			for _, n := range part {
-				if n.d != nil {
-					list = append(list, n.d.dir)
-				}
-			}
-		}
-	}
-	return b, false
+	return bulky{n.d.dir, c.nodes.freeze()}, true
 }
 
 // pack packs what is in a directory, and in those below.

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/commy-project/commyfs/memfile"
@@ -85,7 +86,11 @@ func TestBulk(t *testing.T) {
 	p := connect(t, s)
 	twoServices(p)
 	p.do(withParents(store("d/e/a", "1")), store("d/e/b", "2"), at(model.OpMkdir, "t", "r", "o"))
-	reader := connect(t, s, s.by(p.createKey("reads", model.RightRead, "*")))
+	others := []*peer{
+		connect(t, s, s.by(p.createKey("reads", model.RightRead, "*"))),
+		connect(t, s, s.by(p.createKey("writes", model.RightRead|model.RightWrite|model.RightCreate, "*"))),
+		connect(t, s, s.by(p.createKey("deletes", model.RightRead|model.RightWrite|model.RightDelete, "*"))),
+	}
 	for _, tt := range []struct {
 		c    model.Change
 		want int
@@ -103,9 +108,34 @@ func TestBulk(t *testing.T) {
 		if got := p.bulk(r); len(got) != tt.want {
 			t.Errorf("%+v: %d are packed, want %d", tt.c, len(got), tt.want)
 		}
-		if got := reader.bulk(r); len(got) != 0 {
-			t.Errorf("%+v: %d are packed for who may only read", tt.c, len(got))
+		for i, o := range others {
+			if got := o.bulk(r); len(got) != 0 {
+				t.Errorf("%+v: %d are packed for %d, who may not have it done", tt.c, len(got), i)
+			}
 		}
+	}
+}
+
+// TestBulkIsBounded: who takes many directories in one report that are not large has the server look at no more than at one that is.
+func TestBulkIsBounded(t *testing.T) {
+	s := startCore(t)
+	s.most = 10
+	p := connect(t, s)
+	twoServices(p)
+	var r model.Report
+	for i := range 7 {
+		dir := fmt.Sprint("d", i)
+		for _, name := range []string{"a", "b", "c"} {
+			p.do(withParents(store(dir+"/"+name, "1")))
+		}
+		r.Changes = append(r.Changes, moveTo("s", dir, "r", dir))
+	}
+	id := func(name string) uint64 {
+		b, _ := s.directoryAt(serviceKey{"t", "s"}, name)
+		return b.id
+	}
+	if list := p.bulk(&r); len(list) != 1 || list[0].id != id("d3") {
+		t.Errorf("%d are packed, want d3 alone, of which the last is looked at", len(list))
 	}
 }
 
