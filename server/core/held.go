@@ -50,7 +50,7 @@ func (h *Held) Load(loading func(service uint64, load func())) {
 			if h.packing == nil {
 				h.packing = packing{}
 			}
-			loading(b.service.id, func() { s.core.pack(h.packing, b) })
+			loading(b.service.id, func() { s.pack(h.packing, b) })
 		}
 		h.pack = nil
 		next = append(next, s.pass(h)...)
@@ -75,7 +75,8 @@ func (s *Session) hold(it item, load []*service, pack []bulky) (h *Held, held bo
 	hs.add(h)
 	hs.list = append(hs.list, h)
 	if !front {
-		return nil, true // loading what it needs is left to what it waits for
+		h.load, h.pack = nil, nil // that is found out, and done, when what it waits for is
+		return nil, true
 	}
 	h.loading = true
 	return h, true

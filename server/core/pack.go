@@ -20,8 +20,12 @@ type packed struct {
 	slots []uint32    // which these have
 }
 
-// maxPacks is how many reports are packed for at a time: it can take much memory.
-const maxPacks = 1
+// It can take much memory: maxPacks is how many reports are packed for at a time, maxPacked how many of those can wait for the
+// committer. For more than that it does all by itself.
+const (
+	maxPacks  = 1
+	maxPacked = 4
+)
 
 // bulky is a directory that a change takes to another service, with very much in it.
 type bulky struct {
@@ -108,10 +112,21 @@ func (s *Core) directoryAt(k serviceKey, path string) (b bulky, ok bool) {
 	return bulky{n.d.dir, c.nodes.freeze()}, true
 }
 
+// pack packs a directory for a report, when it is its turn, if that is worth it.
+func (s *Session) pack(p packing, b bulky) {
+	c := s.core
+	if !c.queue.worthPacking(&s.line) {
+		return
+	}
+	c.packs <- struct{}{}
+	defer func() { <-c.packs }()
+	if c.queue.worthPacking(&s.line) {
+		c.pack(p, b)
+	}
+}
+
 // pack packs what is in a directory, and in those below.
 func (s *Core) pack(p packing, b bulky) {
-	s.packs <- struct{}{}
-	defer func() { <-s.packs }()
 	steps := 0
 	for list := []*directory{b.directory}; len(list) > 0; list = list[1:] {
 		d := &packed{in: &directory{}}

@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/commy-project/commyfs/memfile"
 	"github.com/commy-project/commyfs/model"
@@ -172,4 +173,89 @@ func TestPackedCrowd(t *testing.T) {
 	if used != len(ids) {
 		t.Errorf("%d variables are those that were packed, want %d", used, len(ids))
 	}
+}
+
+// handInMoves hands in reports that take a large directory to another service, and are refused. It returns the first, which waits for
+// the directory to be packed.
+func (p *peer) handInMoves(n int) *Held {
+	p.t.Helper()
+	var first *Held
+	for range n {
+		p.seq++
+		r := &model.Report{Seq: p.seq, Changes: []model.Change{moveTo("s", "d", "r", "d"), at(model.OpDelete, "t", "s", "none")}}
+		if _, err := p.ask(func(ticket Ticket) error {
+			h, err := p.HandIn(ticket, r)
+			if first == nil {
+				first = h
+			}
+			return err
+		}); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	if first == nil {
+		p.t.Fatal("nothing is packed")
+	}
+	return first
+}
+
+// bulkyPeer has a large directory, in t/s.
+func bulkyPeer(t *testing.T) *peer {
+	s := startCore(t)
+	s.most = 2
+	p := connect(t, s)
+	twoServices(p)
+	p.do(store("d/a", "1"), store("d/b", "1"), store("d/c", "1"))
+	return p
+}
+
+// TestPacksForNobody: of reports that nobody carries out any more nothing is packed.
+func TestPacksForNobody(t *testing.T) {
+	p := bulkyPeer(t)
+	h := p.handInMoves(5)
+	for _, behind := range p.holds.list[1:] {
+		if behind.pack != nil {
+			t.Error("what waits behind another report keeps what is to be packed")
+		}
+	}
+	p.core.queue.fence(&p.line)
+	p.core.packs <- struct{}{} // it is another session's turn, for long
+	defer func() { <-p.core.packs }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.Load(func(_ uint64, load func()) { load() })
+	}()
+	select {
+	case <-done:
+	case <-time.After(bound):
+		t.Fatal("it waits to be packed")
+	}
+}
+
+// TestPackedIsBounded: while the committer is held up, little is packed for it.
+func TestPackedIsBounded(t *testing.T) {
+	p := bulkyPeer(t)
+	s := p.core
+	held, goOn := make(chan struct{}), make(chan struct{})
+	s.queue.call(func() { close(held); <-goOn })
+	<-held
+	const n = 3 * maxPacked
+	p.handInMoves(n).Load(func(_ uint64, load func()) { load() })
+	packed := 0
+	for i := range p.line.items {
+		if len(p.line.items[i].packing) > 0 {
+			packed++
+		}
+	}
+	if len(p.line.items) != n || packed != maxPacked {
+		t.Errorf("%d of %d reports are packed, want %d of %d", packed, len(p.line.items), maxPacked, n)
+	}
+	close(goOn)
+	p.refused(model.CodeNotFound, at(model.OpDelete, "t", "s", "none")) // behind all of them
+	p.handInMoves(1).Load(func(_ uint64, load func()) { load() })
+	if s.queue.mu.Lock(); s.queue.packed > 1 {
+		t.Errorf("%d reports are said to be packed", s.queue.packed)
+	}
+	s.queue.mu.Unlock()
 }

@@ -23,6 +23,7 @@ type queue struct {
 	now    time.Duration // what the line that was served last had spent
 	closed bool
 	busy   bool // what was taken is being carried out
+	packed int  // how many reports there are that are packed for
 }
 
 // item is a report or, in its place, a function.
@@ -66,9 +67,28 @@ func (q *queue) push(it item) bool {
 		return false
 	}
 	l.items = append(l.items, it)
+	q.packed += packedIn(it)
 	q.enterLocked(l)
 	q.mu.Unlock()
 	return true
+}
+
+// packedIn is how many of some items are packed for.
+func packedIn(items ...item) (n int) {
+	for i := range items {
+		if len(items[i].packing) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// worthPacking reports whether there is any use in packing for a line's reports, and room for it: the line may take nothing any more, or
+// the committer be far behind.
+func (q *queue) worthPacking(l *line) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.closed && !l.fenced && q.packed < maxPacked
 }
 
 // call queues a function that no session's order is behind: it runs before the next batch.
@@ -115,6 +135,7 @@ func (q *queue) fence(l *line) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l.fenced = true
+	q.packed -= packedIn(l.items...)
 	l.items = nil
 	if l.at >= 0 {
 		heap.Remove(&q.lines, l.at)
@@ -203,6 +224,7 @@ func (q *queue) takeLocked() (items []item) {
 		size += it.size
 		n += it.reports()
 		items = append(items, it)
+		q.packed -= packedIn(it)
 		l.items[0] = item{}
 		l.items = l.items[1:]
 		q.now = l.spent
@@ -246,6 +268,7 @@ func (q *queue) back(items []item) {
 	}
 	for l, list := range lists {
 		l.items = append(list, l.items...)
+		q.packed += packedIn(list...)
 		q.enterLocked(l)
 	}
 }
