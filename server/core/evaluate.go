@@ -37,7 +37,7 @@ type evaluator struct {
 const (
 	maxChanges     = 1000
 	maxReportBytes = engine.MaxBatch - 3<<20 // values that one report makes the engine store
-	maxReportKeys  = engine.MaxOps - 2000    // operations of the engine for one report
+	maxReportKeys  = engine.MaxOps - 2000    // operations of the engine for one report; the rest is for answers
 	maxBatchBytes  = 8 << 20                 // the same for a batch of several reports
 	maxBatchKeys   = 8000
 	// maxWork is what one report may have the server do, in bytes of memory that are filled on the way: far more than any
