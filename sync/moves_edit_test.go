@@ -237,3 +237,48 @@ func TestCameByAndIsNotFollowed(t *testing.T) {
 	b.change(serviceS, 4, arrives("n", serviceU, 3)...)
 	b.want("renamed 10 u/d s/n")
 }
+
+// Edits that wait when a variable is found in another service, after a time without a connection, are carried out before those that come
+// after, also before anybody is told where it is.
+func TestEditsMoveAlongUntold(t *testing.T) {
+	left := func(b *bench) { b.list(serviceS, 2, nil, nil) }
+	come := func(b *bench) {
+		dirs, vars := content("n", 3)
+		b.list(serviceU, 2, dirs, vars)
+	}
+	gone := func(b *bench) {
+		b.c.changeTree(func() []Notice {
+			return b.c.applyTree([]model.Tenant{{ID: tenantT, Name: "t"}}, []model.Service{{ID: serviceU, Tenant: tenantT, Name: "u"}})
+		})
+	}
+	for name, steps := range map[string][]func(*bench){
+		"left first":             {left, come},
+		"come first":             {come, left},
+		"its service is gone":    {gone, come},
+		"gone after it has come": {come, gone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.loadS(serviceU)
+			old := b.c.index.get(varX).(*Variable)
+			waiting := old.outbox()
+			waiting.busy = true
+			waiting.mu.Unlock()
+			b.c.gather(true)
+			for _, step := range steps {
+				step(b)
+			}
+			now := old.Now()
+			if now == old || now.s.id != serviceU {
+				t.Fatalf("it is %v", now)
+			}
+			out := now.outbox()
+			out.mu.Unlock()
+			if out != waiting {
+				t.Error("what comes now does not wait for what was there")
+			}
+			b.takeTold() // nothing
+			b.c.gather(false)
+		})
+	}
+}

@@ -170,7 +170,9 @@ func (sess *session) begin(ctx context.Context) error {
 	if first != nil {
 		return first
 	}
-	if err := sess.catchUp(ctx); err != nil {
+	ctx, cancel := context.WithTimeout(sess.c.ctx, sess.c.longBound()) // the services took as long as they took
+	defer cancel()
+	if err := sess.catchUp(ctx); err != nil && sess.conn.Err() != nil {
 		return err
 	}
 	sess.c.isOff(sess, false)
