@@ -28,15 +28,16 @@ type site struct {
 type tallied struct {
 	id      uint64
 	dir     bool
-	known   bool   // it was told to be at a site in a service
-	at      site   //
-	service uint64 // 0: it is a service or above
-	was     Node   // what it was there, nil if that is what it still is, or nobody needs to know
-	silent  bool   // it is new where nothing was known before
-	first   bool   // something was noted of it
-	own     bool   // all that was
-	other   uint64 // where it has gone, as was last said; 0: not known
-	rev     int64  // at which
+	known   bool      // it was told to be at a site in a service
+	at      site      //
+	service uint64    // 0: it is a service or above
+	was     Node      // what it was there, nil if that is what it still is, or nobody needs to know
+	silent  bool      // it is new where nothing was known before
+	left    *Variable // the last that it was, and is no more; see goOn
+	first   bool      // something was noted of it
+	own     bool      // all that was
+	other   uint64    // where it has gone, as was last said; 0: not known
+	rev     int64     // at which
 }
 
 func newTally() *tally {
@@ -58,6 +59,16 @@ func (t *tally) touch(id uint64, dir, known bool, at site, service uint64, was N
 func (t *tally) leftBehind(n Node, known bool) *tallied {
 	_, dir := n.(*Dir)
 	return t.touch(n.ID(), dir, known, siteOf(n), serviceID(n), n)
+}
+
+// goOn has what a variable is now go on with the edits of what it was, which is no more.
+func (x *tallied) goOn(was Node) {
+	if v, ok := was.(*Variable); ok {
+		x.left = v
+		if now, ok := v.s.c.index.get(v.id).(*Variable); ok && now != v {
+			now.takeEdits(v)
+		}
+	}
 }
 
 // siteOf is where a node is, or was last.
@@ -105,7 +116,9 @@ func (m *moves) startTally() {
 	m.tally = t
 	left := func(h *half) {
 		for _, n := range h.nodes {
-			t.leftBehind(n, true).noted(h.notice.Own)
+			x := t.leftBehind(n, true)
+			x.noted(h.notice.Own)
+			x.goOn(n)
 		}
 		if x := t.nodes[h.notice.ID]; h.other != 0 && m.left[h.notice.ID] == h {
 			t.leaves(x, h.other, h.notice.Rev)
@@ -216,6 +229,7 @@ func (t *tally) deleted(service uint64, n *Notice, mv *movement) {
 	for _, o := range mv.nodes {
 		x := t.leftBehind(o, !mv.first)
 		x.noted(n.Own)
+		x.goOn(o)
 		t.leaves(x, 0, n.Rev)
 		x.other = mv.other
 	}
@@ -236,6 +250,9 @@ func (t *tally) created(n *Notice, mv *movement) {
 		x = t.nodes[n.ID]
 	}
 	x.noted(n.Own)
+	if n.Variable != nil && x.left != nil {
+		n.Variable.takeEdits(x.left)
+	}
 	t.leaves(x, 0, n.Rev)
 }
 
@@ -256,7 +273,7 @@ func (t *tally) dropped(s *Service) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, n := range below(nil, s.root)[1:] {
-		t.leftBehind(n, s.filled)
+		t.leftBehind(n, s.filled).goOn(n)
 	}
 }
 
