@@ -192,7 +192,7 @@ func (r *retelling) remove(id uint64) {
 	}
 	r.busy[id] = true
 	defer delete(r.busy, id)
-	whole := r.t.nodes[id].service == 0 // a tenant or service goes with what is in it
+	whole := r.t.nodes[id].service == 0 && at.dir != 0 // a service goes with what is in it
 	for _, in := range slices.Sorted(maps.Keys(r.in[id])) {
 		if _, stays := r.now[in]; stays {
 			r.settle(in)
@@ -212,6 +212,14 @@ func (r *retelling) remove(id uint64) {
 		v.s.mu.Unlock()
 	}
 	r.out = append(r.out, n)
+	r.drop(id)
+}
+
+// drop takes something away with all that is in it, of which nothing is told.
+func (r *retelling) drop(id uint64) {
+	for in := range r.in[id] {
+		r.drop(in)
+	}
 	r.take(id)
 }
 
