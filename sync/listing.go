@@ -174,6 +174,7 @@ func (sess *session) Replaced(p *model.Snapshot) {
 	s, _ := sess.c.index.get(p.Service).(*Service)
 	if s == nil {
 		sess.c.heardElse.Store(time.Now().UnixNano())
+		sess.resynced(p.Service) // it is gone since
 		return
 	}
 	s.heard.Store(time.Now().UnixNano())
