@@ -14,7 +14,7 @@ import (
 type whereabouts struct {
 	tenant, service string
 	dir             *varsync.Dir
-	moves           uint64
+	moved           uint64
 }
 
 func (p place) whereabouts() (w whereabouts) {
@@ -25,7 +25,7 @@ func (p place) whereabouts() (w whereabouts) {
 		w.service = p.service.Name()
 	}
 	if w.dir = p.dir; p.dir != nil {
-		_, w.moves = p.dir.Where()
+		_, w.moved = p.dir.Where()
 	}
 	return w
 }

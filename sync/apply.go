@@ -325,7 +325,7 @@ func (s *Service) renameLocked(prefix []string, e *model.Event) ([]Notice, bool)
 		takeLocked(n)
 		n.parent.touched(e)
 		n.parent, n.name = dir, name
-		n.moves++
+		n.moved = s.c.renames.Add(1)
 		addLocked(n)
 		dir.touched(e)
 		out.Risen = risenLocked(nil, n, e)

@@ -30,6 +30,7 @@ type Client struct {
 	maxValue atomic.Int64 // as the server has it
 
 	treeSteps atomic.Uint64 // see TreeSteps
+	renames   atomic.Uint64 // in all services so far; see Dir.Where
 	heardElse atomic.Int64  // when the server last said that it loads a service that is not known here
 
 	// steps is held while a step of the copy is made and told, and guards moves: before all other locks.

@@ -51,7 +51,7 @@ func putAt(n Node, p nodePlace) {
 		n.parent, n.name = p.dir, p.name
 	case *Dir:
 		n.parent, n.name = p.dir, p.name
-		n.moves++
+		n.moved = n.s.c.renames.Add(1)
 	}
 	addLocked(n)
 }

@@ -253,7 +253,7 @@ type Dir struct {
 	mtime   int64
 	mode    model.Mode
 	gone    bool
-	moves   uint32 // how often it has got another name, or another directory around it
+	moved   uint64 // by which rename of all it has got its name, or the directory around it; 0: by none
 	vars    nameList[*Variable]
 	dirs    nameList[*Dir]
 	cursors map[*Cursor]struct{} // under way; nil: none
@@ -272,15 +272,15 @@ func (d *Dir) Name() string {
 	return d.pathLocked()
 }
 
-// Where returns the directory's path inside the service and how often it has got another one. What goes to another service is another
-// Dir there.
-func (d *Dir) Where() (path string, moves uint64) {
+// Where returns the directory's path inside the service and a number that rises whenever it gets another one. What goes to another
+// service is another Dir there.
+func (d *Dir) Where() (path string, moved uint64) {
 	d.s.mu.RLock()
 	defer d.s.mu.RUnlock()
 	for at := d; at != nil; at = at.parent {
-		moves += uint64(at.moves)
+		moved = max(moved, at.moved)
 	}
-	return d.pathLocked(), moves
+	return d.pathLocked(), moved
 }
 
 // MTime returns when an entry of the directory last came, went or was renamed, or what was set since, in Unix nanoseconds.
