@@ -109,6 +109,17 @@ func (k *keeper) add(b *batch, e *offline.Entry) {
 	b.entries, b.changes = append(b.entries, *e), append(b.changes, ch)
 }
 
+// hasMoved reports whether the directory in which a new variable was made is elsewhere than where it was to be made now. What the server
+// has refused it for was told before.
+func (k *keeper) hasMoved(e *offline.Entry, ch *model.Change) bool {
+	if ch.ID != 0 || ch.Within == 0 {
+		return false
+	}
+	k.c.Await(e.Within, k.c.longBound())
+	tenant, service, name := k.c.made(&e.Target)
+	return tenant != ch.Tenant || service != ch.Service || name != ch.Name
+}
+
 // made says by what names a variable is to be made: in the directory that it was made in, which can have been renamed since.
 func (c *Client) made(t *offline.Target) (tenant, service, name string) {
 	tenant, service, name = t.Tenant, t.Service, t.Name

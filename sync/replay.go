@@ -255,7 +255,11 @@ func (k *keeper) finishBatch() (bool, error) {
 		k.most = len(b.entries) / 2 // together they may be too much
 		return true, nil
 	}
-	e := &b.entries[min(index, len(b.entries)-1)]
+	index = min(index, len(b.entries)-1)
+	e := &b.entries[index]
+	if k.hasMoved(e, &b.changes[index]) {
+		return true, nil
+	}
 	return true, k.setAside(e.Key, k.refused(e, err))
 }
 
