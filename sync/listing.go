@@ -242,9 +242,11 @@ func (sess *session) afterOthers(fn func()) {
 // catchUp returns when the services have come to where the server was when it was called, if anything waits for that. An answer comes
 // behind what the server had to tell when it got the request, but for a service that is sent again: that may not have begun yet.
 func (sess *session) catchUp(ctx context.Context) error {
+	var reached int64
 	for rounds := 0; rounds < 2; rounds++ {
 		sess.c.steps.Lock()
 		waits := sess.c.moves.waiting()
+		reached = sess.c.reached()
 		sess.c.steps.Unlock()
 		if !waits {
 			return nil
@@ -262,7 +264,21 @@ func (sess *session) catchUp(ctx context.Context) error {
 			rounds = -1
 		}
 	}
+	sess.c.steps.Lock()
+	defer sess.c.steps.Unlock()
+	for _, s := range sess.c.services(func(s *Service) bool { return s.state == watched && s.on == sess }) {
+		s.listed = max(s.listed, reached) // of a service in which nothing happens nothing is told
+	}
 	return nil
+}
+
+// reached is the last revision to which any service has come.
+func (c *Client) reached() (rev int64) {
+	c.services(func(s *Service) bool {
+		rev = max(rev, s.rev)
+		return false
+	})
+	return rev
 }
 
 // forgetRevision makes the next watch ask for everything.
