@@ -58,7 +58,11 @@ func (t *tally) touch(id uint64, dir, known bool, at site, service uint64, was N
 // leftBehind is touch of what was in a service, or still is, and is about to be in another.
 func (t *tally) leftBehind(n Node, known bool) *tallied {
 	_, dir := n.(*Dir)
-	return t.touch(n.ID(), dir, known, siteOf(n), serviceID(n), n)
+	x := t.touch(n.ID(), dir, known, siteOf(n), serviceID(n), n)
+	if x.known && x.was == nil { // it was renamed first
+		x.was = n
+	}
+	return x
 }
 
 // goOn has what a variable is now go on with the edits of what it was, which is no more.
